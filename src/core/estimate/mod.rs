@@ -1,0 +1,3 @@
+//! [`Sample`](super::log::sample::Sample)s to [`Snapshot`](snapshot::Snapshot)s.
+
+pub mod snapshot;

@@ -1,0 +1,3 @@
+//! Bytes to [`Sample`](sample::Sample)s: framing, envelope, fields, meaning.
+
+pub mod sample;

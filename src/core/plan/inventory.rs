@@ -1,0 +1,190 @@
+//! What HAProxy says it has: processes, backends, servers, their states, weights and sessions.
+//!
+//! `core/wire` makes it from `show info`, `show stat` and `show servers state`; nothing here
+//! is remembered, HAProxy is the memory.
+
+use std::net::IpAddr;
+
+use crate::core::names::{BackendId, ServerId};
+use crate::core::units::Weight;
+
+/// One reading of HAProxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inventory {
+    /// Which process answered.
+    pub process: Process,
+    /// Every backend with servers.
+    pub backends: Vec<BackendState>,
+}
+
+impl Inventory {
+    /// The backend `id`, if HAProxy has it.
+    pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
+        self.backends.iter().find(|backend| backend.id == id)
+    }
+}
+
+/// The HAProxy process that answered (`show info`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its version as it prints it, such as `2.6.12-1+deb12u4`.
+    pub version: String,
+    /// Its process id; another one means a restart or a reload.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// It is an old worker that only finishes what it has.
+    pub stopping: bool,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendState {
+    /// Its id in [`Names`](crate::core::names::Names).
+    pub id: BackendId,
+    /// The `algo` column, such as `roundrobin`; `unknown` for random.
+    pub algorithm: String,
+    /// Requests waiting in the backend's own queue.
+    pub queued: u32,
+    /// Sessions on the backend now.
+    pub sessions: u32,
+    /// All sessions since the process started (`stot`).
+    pub total_sessions: u64,
+    /// Its servers in HAProxy's order.
+    pub servers: Vec<ServerState>,
+}
+
+impl BackendState {
+    /// The server `id`, if the backend has it.
+    pub fn server(&self, id: ServerId) -> Option<&ServerState> {
+        self.servers.iter().find(|server| server.id == id)
+    }
+
+    /// Servers that take traffic.
+    pub fn serving(&self) -> impl Iterator<Item = &ServerState> {
+        self.servers.iter().filter(|server| server.is_serving())
+    }
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerState {
+    /// Its id in [`Names`](crate::core::names::Names).
+    pub id: ServerId,
+    /// Where it is; `None` while unresolved, or a unix socket.
+    pub address: Option<IpAddr>,
+    /// 0 if it has none of its own.
+    pub port: u16,
+    /// The administrative flags.
+    pub admin: AdminFlags,
+    /// What health checks say.
+    pub operational: OperationalState,
+    /// The weight that was set (`srv_uweight`).
+    pub weight: Weight,
+    /// The weight of the configuration (`srv_iweight`).
+    pub initial_weight: Weight,
+    /// A health check is configured and enabled.
+    pub checked: bool,
+    /// The last finished check since checks (re)started passed.
+    pub check_passed: bool,
+    /// A `backup` server: it serves when all others are down. Never ours.
+    pub backup: bool,
+    /// It tracks another server: acting on it has no effect. Never ours.
+    pub tracking: bool,
+    /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).
+    pub tls: Option<bool>,
+    /// Sessions now.
+    pub sessions: u32,
+    /// Requests waiting for this server.
+    pub queued: u32,
+    /// `maxconn` of the server; `None` without one.
+    pub maxconn: Option<u32>,
+}
+
+impl ServerState {
+    /// READY, DRAIN or MAINT.
+    pub fn state(&self) -> AdminState {
+        self.admin.state()
+    }
+
+    /// Takes new traffic: READY, operationally up, weight above 0, no backup.
+    pub fn is_serving(&self) -> bool {
+        self.state() == AdminState::Ready && self.is_up() && self.weight > Weight::ZERO && !self.backup
+    }
+
+    /// Health checks do not object.
+    pub fn is_up(&self) -> bool {
+        matches!(self.operational, OperationalState::Running | OperationalState::Starting)
+    }
+}
+
+/// The `srv_admin_state` bits of `show servers state` (management manual 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminFlags(pub u32);
+
+impl AdminFlags {
+    /// Forced maintenance, inherited maintenance, maintenance by DNS.
+    const MAINT: u32 = 0x01 | 0x02 | 0x20;
+    /// Maintenance inherited from a tracked server, or by DNS: not ours to end.
+    const FOREIGN_MAINT: u32 = 0x02 | 0x20;
+    /// Declared `disabled` in the configuration; it tells history only.
+    const DISABLED: u32 = 0x04;
+    /// Forced drain, inherited drain.
+    const DRAIN: u32 = 0x08 | 0x10;
+
+    /// READY, DRAIN or MAINT.
+    pub fn state(self) -> AdminState {
+        if self.0 & Self::MAINT != 0 {
+            AdminState::Maint
+        } else if self.0 & Self::DRAIN != 0 {
+            AdminState::Drain
+        } else {
+            AdminState::Ready
+        }
+    }
+
+    /// HAProxy's configuration declares the server `disabled`.
+    pub fn is_declared_disabled(self) -> bool {
+        self.0 & Self::DISABLED != 0
+    }
+
+    /// In maintenance for a reason that `set server state` cannot end.
+    pub fn is_foreign_maint(self) -> bool {
+        self.0 & Self::FOREIGN_MAINT != 0
+    }
+}
+
+/// The administrative states, spelled as HAProxy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AdminState {
+    /// Takes traffic if it is up.
+    Ready,
+    /// Takes persistent traffic only; checks go on.
+    Drain,
+    /// Takes none; checks pause.
+    Maint,
+}
+
+impl AdminState {
+    /// `READY`, `DRAIN` or `MAINT`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "READY",
+            Self::Drain => "DRAIN",
+            Self::Maint => "MAINT",
+        }
+    }
+}
+
+/// What health checks say (`srv_op_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationalState {
+    /// 0: down.
+    Stopped,
+    /// 1: up, in HAProxy's slowstart.
+    Starting,
+    /// 2: up.
+    Running,
+    /// 3: up, but takes no new traffic (`NOLB`).
+    Stopping,
+}

@@ -1,0 +1,206 @@
+//! Finished settings of one backend: types that cannot be wrong in themselves.
+//!
+//! `config/` makes them from the file and checks every rule between two keys; the core takes
+//! them as they are. Names and meanings are those of `config/haproxy-autoscale.yaml`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::units::Percentile;
+
+/// All there is to know about one backend that the agent may scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendSettings {
+    /// As in HAProxy's configuration.
+    pub name: String,
+    /// What has to stay below what.
+    pub target: Target,
+    /// Over what span the figures are taken.
+    pub window: WindowSettings,
+    /// Above `upper`: too slow. Below `lower`: more servers than needed.
+    pub band: HysteresisBand,
+    /// Fewest and most serving servers.
+    pub ready: ReadyLimits,
+    /// How servers are added.
+    pub scale_up: ScaleUp,
+    /// How servers are taken away.
+    pub scale_down: ScaleDown,
+    /// For every server that has none of its own.
+    pub warm_up: WarmUp,
+    /// Where the weights come from.
+    pub weights: Weights,
+    /// Servers that the file says something about. A server named here is ours to use as a spare.
+    pub servers: BTreeMap<String, ServerSettings>,
+}
+
+/// The promise: `statistic` of `timer` stays below `below`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// The timer of the log line.
+    pub timer: Timer,
+    /// What is taken over the window.
+    pub statistic: Statistic,
+    /// The promise itself.
+    pub below: Duration,
+}
+
+/// A timer of the log line, by HAProxy's names (configuration manual 8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// Receiving the request.
+    TR,
+    /// Waiting in HAProxy's queues.
+    Tw,
+    /// Connecting to the server.
+    Tc,
+    /// The server's answer up to its last header.
+    Tr,
+    /// The last timer of the line: Ta since HAProxy 1.7, Tt before and in tcplog.
+    Tt,
+}
+
+/// What is taken over a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// This share of the requests was at most as slow.
+    Percentile(Percentile),
+    /// The mean over the window.
+    Mean,
+    /// The mean of the last this many requests, however old; at least 1.
+    MeanOfLast(usize),
+}
+
+/// The sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSettings {
+    /// Its span, at least a second.
+    pub length: Duration,
+    /// Fewer requests than this in it are no reason to do anything.
+    pub min_samples: u64,
+}
+
+/// `lower` < `upper`; between them nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HysteresisBand {
+    lower: Duration,
+    upper: Duration,
+}
+
+impl HysteresisBand {
+    /// `None` unless `lower` is below `upper`.
+    pub fn new(lower: Duration, upper: Duration) -> Option<Self> {
+        (lower < upper).then_some(Self { lower, upper })
+    }
+
+    /// Below it there are more servers than needed.
+    pub const fn lower(self) -> Duration {
+        self.lower
+    }
+
+    /// Above it the backend is too slow.
+    pub const fn upper(self) -> Duration {
+        self.upper
+    }
+}
+
+/// Fewest and most serving servers (READY, up, weight above 0); `min` <= `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadyLimits {
+    /// At least 1: draining the last READY server turns the whole backend DOWN.
+    pub min: u32,
+    /// `None`: as many as there are.
+    pub max: Option<u32>,
+}
+
+/// How servers are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScaleUp {
+    /// How long a breach has to last.
+    pub stabilization_window: Duration,
+    /// So many evaluations in a row also count as lasting; 0: only the window counts.
+    pub breaches: u32,
+    /// Quiet time after servers were added.
+    pub cooldown: Duration,
+    /// Servers a move, at least 1.
+    pub step: u32,
+}
+
+/// How servers are taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScaleDown {
+    /// How long figures below the band have to last.
+    pub stabilization_window: Duration,
+    /// No request for so long: the backend is idle.
+    pub idle_after: Duration,
+    /// Quiet time after servers were taken away.
+    pub cooldown: Duration,
+    /// Servers a move, at least 1.
+    pub step: u32,
+    /// How long DRAIN waits for sessions to end before MAINT.
+    pub drain_timeout: Duration,
+}
+
+/// Requests to a server before its first users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmUp {
+    /// What is asked for; `None`: no request is ever sent.
+    pub path: Option<String>,
+    /// GET or HEAD.
+    pub method: WarmUpMethod,
+    /// The `Host` header; `None`: the server's address.
+    pub host: Option<String>,
+    /// TLS or not.
+    pub tls: WarmUpTls,
+    /// The name sent in SNI; `None`: the host.
+    pub sni: Option<String>,
+    /// At least so many requests, 1 or more; up to ten times as many until the latency settles.
+    pub requests: u32,
+    /// So many at a time, 1 or more.
+    pub concurrency: u32,
+    /// For each request.
+    pub timeout: Duration,
+    /// Accepted statuses, inclusive.
+    pub statuses: (u16, u16),
+    /// How long the weight rises after READY; zero: no ramp.
+    pub ramp: Duration,
+}
+
+/// The method of warm-up requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmUpMethod {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+}
+
+/// Whether warm-up requests use TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmUpTls {
+    /// As HAProxy does: where the server line has `ssl` (HAProxy tells since 2.4).
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// They stay as they are, but for ramps.
+    Keep,
+    /// In proportion to the configured `capacity` of each server.
+    ByCapacity,
+}
+
+/// What the file says about one server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSettings {
+    /// Never taken away.
+    pub always_up: bool,
+    /// Relative to the other servers, above 0; 1 unless said.
+    pub capacity: f64,
+    /// Its own warm-up.
+    pub warm_up: WarmUp,
+}

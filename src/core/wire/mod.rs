@@ -1,0 +1,1 @@
+//! The Runtime API's language, without a socket.
