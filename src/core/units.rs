@@ -9,6 +9,8 @@ pub struct Weight(u16);
 impl Weight {
     /// No new load-balanced traffic; persistent sessions go on.
     pub const ZERO: Self = Self(0);
+    /// The smallest weight that takes load-balanced traffic.
+    pub const ONE: Self = Self(1);
     /// The largest weight HAProxy takes.
     pub const MAX: Self = Self(256);
 
