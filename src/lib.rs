@@ -21,4 +21,6 @@ pub mod core;
 
 pub mod config;
 
+pub mod haproxy;
+
 pub mod demo;

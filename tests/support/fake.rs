@@ -213,6 +213,9 @@ impl State {
             ["show", "servers", "state", ..] => return self.servers_state(),
             ["show", "cli", "level"] => return "admin\n".to_owned(),
             ["set", "server", name, "state", state] => self.find(name).and_then(|s| s.set_state(state)),
+            ["set", "server", name, "health", "stopping"] => {
+                self.find(name).map(|server| server.operational = 3)
+            }
             ["set", "server", name, "weight", weight] => self.find(name).and_then(|server| {
                 let weight = weight.parse().ok().filter(|weight| *weight <= 256);
                 server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;
@@ -268,7 +271,10 @@ impl State {
                      3 {health} {check_state} 0 0 0 - {port} - 0 0 - - 0"
                 )
                 .expect("a String");
-                server.checks_left = server.checks_left.saturating_sub(1);
+                if server.checked && server.checks_left > 0 && !server.is_maint() {
+                    server.checks_left -= 1;
+                    server.operational = if server.checks_left == 0 { 2 } else { server.operational };
+                }
             }
         }
         text
