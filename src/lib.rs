@@ -19,4 +19,6 @@
 
 pub mod core;
 
+pub mod config;
+
 pub mod demo;

@@ -131,6 +131,8 @@ impl AdminFlags {
     const DISABLED: u32 = 0x04;
     /// Forced drain, inherited drain.
     const DRAIN: u32 = 0x08 | 0x10;
+    /// Drain inherited from a tracked server: not ours to end.
+    const FOREIGN_DRAIN: u32 = 0x10;
 
     /// READY, DRAIN or MAINT.
     pub fn state(self) -> AdminState {
@@ -151,6 +153,11 @@ impl AdminFlags {
     /// In maintenance for a reason that `set server state` cannot end.
     pub fn is_foreign_maint(self) -> bool {
         self.0 & Self::FOREIGN_MAINT != 0
+    }
+
+    /// Draining for a reason that `set server state` cannot end.
+    pub fn is_foreign_drain(self) -> bool {
+        self.0 & Self::FOREIGN_DRAIN != 0
     }
 }
 

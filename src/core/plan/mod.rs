@@ -1,5 +1,22 @@
 //! [`Decision`](super::policy::decision::Decision) and inventory to [`Plan`](step::Plan).
+//!
+//! In comes what is to be done and what HAProxy says it has; out comes who may be touched
+//! ([`ownership`]), in which steps ([`planner`]) and with which weights ([`weights`], [`ramp`]).
+//! Carrying it out is left to `haproxy/executor.rs`, which answers with [`outcome`]s.
 
 pub mod inventory;
-pub mod outcome;
+pub mod ownership;
+
+pub mod ramp;
+pub mod weights;
+
 pub mod step;
+
+pub mod planner;
+
+pub mod outcome;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;

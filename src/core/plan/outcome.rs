@@ -26,7 +26,8 @@ pub enum Outcome {
         /// What the plan is for.
         purpose: Purpose,
     },
-    /// A step failed for good; the lane's `undo` has been tried.
+    /// A step failed for good; the lane's `undo` has been tried, unless somebody else has
+    /// changed the server.
     Failed {
         /// Whose plan.
         backend: BackendId,
@@ -34,6 +35,16 @@ pub enum Outcome {
         server: Option<ServerId>,
         /// The step.
         step: Step,
+        /// Why, with its causes, as one line.
+        error: String,
+    },
+    /// Weights could not be set or were changed by somebody else. Servers are added all the
+    /// same, with their full weight at once.
+    RampGivenUp {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server whose ramp it was; `None` for those of all servers of the plan.
+        server: Option<ServerId>,
         /// Why, with its causes, as one line.
         error: String,
     },

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::inventory::AdminState;
-use crate::core::names::{BackendId, ServerId};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::settings::WarmUp;
 use crate::core::units::Weight;
 
 /// What is to be done to one backend. Lanes are independent of each other and may run side by
@@ -14,12 +15,16 @@ pub struct Plan {
     pub backend: BackendId,
     /// What it is for.
     pub purpose: Purpose,
-    /// Done first. If one of these fails, nothing else is done.
+    /// No step is done that would leave fewer than so many serving, even if servers have gone
+    /// down since the plan was made.
+    pub least_serving: u32,
+    /// Done first. If one of these fails, nothing else is done; but a server is added without a
+    /// ramp where the algorithm turns out to take no weights.
     pub before: Vec<Step>,
     /// One for each server that is to move.
     pub lanes: Vec<Lane>,
     /// Done last, whatever became of the lanes, also when the plan is called off or the agent
-    /// stops: puts temporary weights right.
+    /// stops: puts temporary weights right. A weight that this plan has not set is left alone.
     pub after: Vec<Step>,
 }
 
@@ -39,9 +44,14 @@ pub enum Purpose {
 pub struct Lane {
     /// Which server.
     pub server: ServerId,
-    /// In this order; a failed one ends the lane.
+    /// The state the plan was made for. In any other the server has become somebody else's
+    /// business.
+    pub from: AdminState,
+    /// In this order; a failed one ends the lane. With the last [`Step::Set`] the move itself is
+    /// done: what follows is the ramp.
     pub steps: Vec<Step>,
-    /// Done if a step fails, or if the plan is called off to be taken back.
+    /// Done if a step up to the last [`Step::Set`] fails, or if the plan is called off to be
+    /// taken back before it. A server that serves already is not torn away again.
     pub undo: Vec<Step>,
 }
 
@@ -65,10 +75,12 @@ pub enum Step {
         /// Longer than this is a failure.
         within: Duration,
     },
-    /// Sends the configured warm-up requests; none if no path is configured.
+    /// Sends warm-up requests; none if they have no path.
     WarmUp {
         /// Which server.
         server: ServerId,
+        /// What is sent, and what has to come back.
+        requests: WarmUp,
     },
     /// Waits until no session is left on the server and none waits for it.
     AwaitDrained {
@@ -79,4 +91,28 @@ pub enum Step {
     },
     /// Waits between two weights of a ramp.
     Pause(Duration),
+}
+
+impl Step {
+    /// What is done, in words, such as `set web/s1 DRAIN`.
+    pub fn words(&self, names: &Names) -> String {
+        let named = |server: ServerId| {
+            format!("{}/{}", names.of_backend(names.backend_of(server)), names.of_server(server))
+        };
+        match self {
+            Self::Set { server, state } => format!("set {} {}", named(*server), state.name()),
+            Self::SetWeights(weights) => {
+                let each = weights.iter().map(|(server, weight)| format!("{} {weight}", named(*server)));
+                format!("set weights: {}", each.collect::<Vec<_>>().join(", "))
+            }
+            Self::AwaitHealthy { server, within } => {
+                format!("wait up to {within:?} until {} is healthy", named(*server))
+            }
+            Self::WarmUp { server, .. } => format!("warm up {}", named(*server)),
+            Self::AwaitDrained { server, within } => {
+                format!("wait up to {within:?} until {} has no sessions", named(*server))
+            }
+            Self::Pause(pause) => format!("wait {pause:?}"),
+        }
+    }
 }

@@ -1,0 +1,225 @@
+//! Whose server is it: which ones the agent may start, which it may take away.
+//!
+//! In: one reading of a backend, its settings, and the servers this agent has put where they
+//! are. Out: a [`Role`] for each server, and the [`Fleet`] a policy decides on. Not every MAINT
+//! is a spare: one that nobody declared to be may be somebody's work in progress.
+
+use std::collections::HashSet;
+
+use super::inventory::{AdminState, BackendState, ServerState};
+use crate::core::names::{Names, ServerId};
+use crate::core::policy::fleet::Fleet;
+use crate::core::settings::BackendSettings;
+use crate::core::units::Weight;
+
+/// What the agent may do with a server.
+///
+/// ```text
+///   Spare --> Serving, or Kept --> Draining --> Spare        by plans
+///   Foreign                                                  by nobody here
+/// ```
+/// There is no way from or to `Foreign`: such a server is left alone until whoever moved it
+/// moves it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It waits in MAINT and is ours to start.
+    Spare,
+    /// It is in DRAIN, healthy, and ours to bring back: it is still warm.
+    Draining,
+    /// It serves, and may be taken away.
+    Serving,
+    /// It serves, and is never taken away: `always_up`, or it tracks another server.
+    Kept,
+    /// It is left alone.
+    Foreign,
+}
+
+/// The role of each server of `backend`, in HAProxy's order.
+///
+/// `ours` are the servers this agent has put into DRAIN or MAINT.
+pub fn roles<'a>(
+    backend: &'a BackendState,
+    settings: &'a BackendSettings,
+    ours: &'a HashSet<ServerId>,
+    names: &'a Names,
+) -> impl Iterator<Item = (&'a ServerState, Role)> {
+    backend.servers.iter().map(move |server| (server, role(server, settings, ours, names)))
+}
+
+/// What a policy may see of `backend`. A server that is `quarantined` is not startable.
+///
+/// `unseen` is left at 0: only the controller knows what the log has shown.
+pub fn fleet(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    ours: &HashSet<ServerId>,
+    quarantined: &HashSet<ServerId>,
+    names: &Names,
+) -> Fleet {
+    let mut fleet = Fleet {
+        maxconn: backend.serving().map(|server| server.maxconn.map(u64::from)).sum(),
+        queued: u64::from(backend.queued),
+        sessions: u64::from(backend.sessions),
+        ..Fleet::default()
+    };
+    for (server, role) in roles(backend, settings, ours, names) {
+        fleet.queued += u64::from(server.queued);
+        fleet.serving += u32::from(server.is_serving());
+        match role {
+            Role::Spare | Role::Draining if quarantined.contains(&server.id) => {}
+            Role::Spare | Role::Draining => fleet.startable += 1,
+            Role::Serving => fleet.removable += 1,
+            Role::Kept | Role::Foreign => {}
+        }
+    }
+    fleet
+}
+
+fn role(server: &ServerState, settings: &BackendSettings, ours: &HashSet<ServerId>, names: &Names) -> Role {
+    let configured = settings.servers.get(&*names.of_server(server.id));
+    let is_ours = configured.is_some() || ours.contains(&server.id);
+    // A backup serves when all others are down, a tracking server does as the tracked one does.
+    let is_bound = server.backup || server.tracking;
+    match server.state() {
+        AdminState::Ready if !server.is_serving() => Role::Foreign,
+        AdminState::Ready if is_bound || configured.is_some_and(|server| server.always_up) => Role::Kept,
+        AdminState::Ready => Role::Serving,
+        // Weight 0 is somebody's wish that it should not serve; READY would not change that.
+        _ if is_bound || server.weight == Weight::ZERO => Role::Foreign,
+        _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
+        AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
+        AdminState::Drain => Role::Foreign,
+        AdminState::Maint if is_ours || server.admin.is_declared_disabled() => Role::Spare,
+        AdminState::Maint => Role::Foreign,
+    }
+}
+
+/// Up, and if it is checked at all, up by a check and not by assumption.
+fn is_healthy(server: &ServerState) -> bool {
+    server.is_up() && (server.check_passed || !server.checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::inventory::OperationalState;
+    use crate::core::plan::testing::{self, Site};
+
+    /// The role of a server that is `change`d, in a backend whose config names `named`.
+    #[track_caller]
+    fn check(expected: Role, named: bool, ours: bool, change: impl FnOnce(&mut ServerState)) {
+        let mut site = Site::new(1);
+        if named {
+            site.configure("s1", |_| {});
+        }
+        if ours {
+            site.ours.insert(site.id("s1"));
+        }
+        change(site.server("s1"));
+        let found =
+            roles(&site.backend, &site.settings, &site.ours, &site.names).next().map(|(_, role)| role);
+        assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn maint_is_a_spare_only_if_somebody_said_so() {
+        check(Role::Foreign, false, false, testing::maint);
+        check(Role::Spare, true, false, testing::maint);
+        check(Role::Spare, false, true, testing::maint);
+        check(Role::Spare, false, false, testing::declared_disabled);
+    }
+
+    #[test]
+    fn maint_by_dns_or_by_a_tracked_server_is_left_alone() {
+        for flags in [0x02, 0x20, 0x21, 0x26, 0x19] {
+            check(Role::Foreign, true, true, |server| testing::flags(server, flags));
+        }
+    }
+
+    #[test]
+    fn backup_and_tracking_servers_are_left_alone() {
+        for state in [testing::maint, testing::drain, testing::declared_disabled] {
+            check(Role::Foreign, true, true, |server| {
+                state(server);
+                server.backup = true;
+            });
+            check(Role::Foreign, true, true, |server| {
+                state(server);
+                server.tracking = true;
+            });
+        }
+        check(Role::Foreign, true, true, |server| server.backup = true);
+        check(Role::Kept, true, true, |server| server.tracking = true);
+    }
+
+    #[test]
+    fn a_drain_made_by_somebody_else_is_left_alone() {
+        check(Role::Foreign, false, false, testing::drain);
+        check(Role::Draining, true, false, testing::drain);
+        check(Role::Draining, false, true, testing::drain);
+        check(Role::Foreign, true, true, |server| testing::flags(server, 0x10));
+    }
+
+    #[test]
+    fn a_draining_server_whose_check_fails_does_not_come_back() {
+        check(Role::Foreign, true, true, |server| {
+            testing::drain(server);
+            server.operational = OperationalState::Stopped;
+        });
+        check(Role::Foreign, true, true, |server| {
+            testing::drain(server);
+            (server.checked, server.check_passed) = (true, false);
+        });
+    }
+
+    #[test]
+    fn weight_zero_is_somebodys_wish() {
+        for state in [testing::ready, testing::maint, testing::drain] {
+            check(Role::Foreign, true, true, |server| {
+                state(server);
+                server.weight = Weight::ZERO;
+            });
+        }
+    }
+
+    #[test]
+    fn serving_servers_may_go_unless_they_are_always_up() {
+        check(Role::Serving, false, false, testing::ready);
+        check(Role::Serving, true, false, testing::ready);
+        let mut site = Site::new(1);
+        site.configure("s1", |server| server.always_up = true);
+        let found =
+            roles(&site.backend, &site.settings, &site.ours, &site.names).next().map(|(_, role)| role);
+        assert_eq!(found, Some(Role::Kept));
+        check(Role::Foreign, true, true, |server| server.operational = OperationalState::Stopped);
+    }
+
+    #[test]
+    fn the_fleet_counts_each_server_for_what_it_is() {
+        let mut site = Site::new(6);
+        site.configure("s1", |server| server.always_up = true);
+        testing::declared_disabled(site.server("s3"));
+        testing::declared_disabled(site.server("s4"));
+        testing::maint(site.server("s5"));
+        testing::drain(site.server("s6"));
+        site.ours.insert(site.id("s6"));
+        site.quarantined.insert(site.id("s4"));
+        for (name, maxconn) in [("s1", 10), ("s2", 20), ("s3", 40)] {
+            site.server(name).maxconn = Some(maxconn);
+        }
+        site.server("s2").queued = 3;
+        (site.backend.queued, site.backend.sessions) = (4, 9);
+        let expected = Fleet {
+            serving: 2,
+            startable: 2,
+            removable: 1,
+            maxconn: Some(30),
+            queued: 7,
+            sessions: 9,
+            unseen: 0,
+        };
+        assert_eq!(site.fleet(), expected);
+        site.server("s1").maxconn = None;
+        assert_eq!(site.fleet().maxconn, None, "one server without a limit takes any number");
+    }
+}

@@ -1,0 +1,293 @@
+//! The promises of every plan, tried on random backends, settings, decisions and orders of steps.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::inventory::{AdminFlags, AdminState, BackendState, OperationalState};
+use super::ownership::{Role, roles};
+use super::step::{Lane, Plan, Purpose, Step};
+use super::testing::{Site, down, up};
+use super::weights;
+use crate::core::names::ServerId;
+use crate::core::policy::decision::{Decision, Reason};
+use crate::core::settings::Weights;
+use crate::core::units::Weight;
+
+/// One server, and what the config and the agent say about it.
+#[derive(Clone, Debug)]
+struct Sketch {
+    flags: u32,
+    operational: OperationalState,
+    weight: u16,
+    checks: (bool, bool),
+    backup: bool,
+    tracking: bool,
+    load: (u32, u32),
+    named: Option<(bool, u32)>,
+    ours: bool,
+    quarantined: bool,
+}
+
+fn sketch() -> impl Strategy<Value = Sketch> {
+    use OperationalState::{Running, Starting, Stopped, Stopping};
+    let flags =
+        prop_oneof![4 => Just(0), 1 => Just(4), 2 => Just(5), 2 => Just(1), 1 => Just(8), 1 => 0_u32..0x80];
+    let operational =
+        prop_oneof![6 => Just(Running), 1 => Just(Starting), 1 => Just(Stopped), 1 => Just(Stopping)];
+    let weight = prop_oneof![Just(1), Just(0), Just(10), 0_u16..=256];
+    let rarely = || prop::bool::weighted(0.1);
+    let state = (flags, operational, weight, any::<(bool, bool)>(), rarely(), rarely(), (0_u32..4, 0_u32..2));
+    let said = (prop::option::of((any::<bool>(), 1_u32..400)), any::<bool>(), rarely());
+    (state, said).prop_map(|((flags, operational, weight, checks, backup, tracking, load), said)| Sketch {
+        flags,
+        operational,
+        weight,
+        checks,
+        backup,
+        tracking,
+        load,
+        named: said.0,
+        ours: said.1,
+        quarantined: said.2,
+    })
+}
+
+fn site() -> impl Strategy<Value = Site> {
+    let algorithms = prop_oneof![Just("roundrobin"), Just("unknown"), Just("source"), Just("static-rr")];
+    let limits = (1_u32..4, prop::option::of(0_u32..4));
+    let ramp = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(30))];
+    (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>()).prop_map(
+        |(sketches, algorithm, (min, above), ramp, by_capacity)| {
+            let mut site = Site::new(sketches.len());
+            site.backend.algorithm = algorithm.to_owned();
+            (site.settings.ready.min, site.settings.ready.max) = (min, above.map(|above| min + above));
+            site.settings.warm_up.ramp = ramp;
+            site.settings.weights = if by_capacity { Weights::ByCapacity } else { Weights::Keep };
+            for (n, sketch) in sketches.into_iter().enumerate() {
+                draw(&mut site, &format!("s{}", n + 1), &sketch);
+            }
+            site
+        },
+    )
+}
+
+fn draw(site: &mut Site, name: &str, sketch: &Sketch) {
+    let id = site.id(name);
+    let server = site.server(name);
+    server.admin = AdminFlags(sketch.flags);
+    server.operational = sketch.operational;
+    server.weight = Weight::saturating(sketch.weight.into());
+    (server.checked, server.check_passed) = sketch.checks;
+    (server.backup, server.tracking) = (sketch.backup, sketch.tracking);
+    (server.sessions, server.queued) = sketch.load;
+    if let Some((always_up, capacity)) = sketch.named {
+        site.configure(name, |server| (server.always_up, server.capacity) = (always_up, capacity.into()));
+    }
+    if sketch.ours {
+        site.ours.insert(id);
+    }
+    if sketch.quarantined {
+        site.quarantined.insert(id);
+    }
+}
+
+fn decision() -> impl Strategy<Value = Decision> {
+    prop_oneof![(1_u32..5).prop_map(up), (1_u32..5).prop_map(down)]
+}
+
+/// What HAProxy does with `step` (as seen on 2.6.12); time does not count.
+fn apply(step: &Step, backend: &mut BackendState) {
+    let mut change = |id: ServerId, change: &dyn Fn(&mut super::inventory::ServerState)| {
+        backend.servers.iter_mut().filter(|server| server.id == id).for_each(change);
+    };
+    match step {
+        Step::Set { server, state } => change(*server, &|server| {
+            let flag = match state {
+                AdminState::Ready => 0,
+                AdminState::Drain => 0x08,
+                AdminState::Maint => 0x01,
+            };
+            let was_maint = server.state() == AdminState::Maint;
+            server.admin = AdminFlags(server.admin.0 & !0x09 | flag);
+            match server.state() {
+                AdminState::Maint => server.operational = OperationalState::Stopped,
+                _ if was_maint => server.operational = OperationalState::Running,
+                _ => {}
+            }
+        }),
+        Step::SetWeights(weights) => {
+            for (id, weight) in weights {
+                change(*id, &|server| server.weight = *weight);
+            }
+        }
+        Step::AwaitHealthy { .. } | Step::WarmUp { .. } | Step::AwaitDrained { .. } | Step::Pause(_) => {}
+    }
+}
+
+/// The plan's steps in one of the orders in which they may happen; all of them, or so many of
+/// them until the plan is called off.
+fn interleave(plan: &Plan, turns: &[Index]) -> (Vec<Step>, Vec<usize>) {
+    let mut done = vec![0; plan.lanes.len()];
+    let mut steps = plan.before.clone();
+    for turn in turns {
+        let unfinished: Vec<usize> =
+            (0..done.len()).filter(|&lane| done[lane] < plan.lanes[lane].steps.len()).collect();
+        if unfinished.is_empty() {
+            break;
+        }
+        let lane = unfinished[turn.index(unfinished.len())];
+        steps.push(plan.lanes[lane].steps[done[lane]].clone());
+        done[lane] += 1;
+    }
+    (steps, done)
+}
+
+/// What is undone when the plan is taken back with so many steps of each lane done.
+fn taken_back(plan: &Plan, done: &[usize]) -> Vec<Step> {
+    let is_undone =
+        |lane: &Lane, done: usize| lane.steps[done..].iter().any(|step| matches!(step, Step::Set { .. }));
+    let undone = plan.lanes.iter().zip(done).filter(|(lane, done)| is_undone(lane, **done));
+    undone.flat_map(|(lane, _)| lane.undo.clone()).collect()
+}
+
+fn serving(backend: &BackendState) -> u32 {
+    backend.serving().count() as u32
+}
+
+fn with_role(site: &Site, wanted: &[Role]) -> HashSet<ServerId> {
+    let roles = roles(&site.backend, &site.settings, &site.ours, &site.names);
+    roles.filter(|(_, role)| wanted.contains(role)).map(|(server, _)| server.id).collect()
+}
+
+fn all_steps(plan: &Plan) -> impl Iterator<Item = &Step> {
+    let lanes = plan.lanes.iter().flat_map(|lane| lane.steps.iter().chain(&lane.undo));
+    plan.before.iter().chain(lanes).chain(&plan.after)
+}
+
+proptest! {
+    #[test]
+    fn at_no_step_do_fewer_than_the_minimum_or_more_than_the_maximum_serve(
+        site in site(), decision in decision(), turns in prop::collection::vec(any::<Index>(), 0..120),
+    ) {
+        let Ok(plan) = site.plan(&decision) else { return Ok(()) };
+        let first = serving(&site.backend);
+        let least = first.min(site.settings.ready.min);
+        let most = first.max(site.settings.ready.max.unwrap_or(u32::MAX));
+        let (mut steps, done) = interleave(&plan, &turns);
+        steps.extend(taken_back(&plan, &done));
+        steps.extend(plan.after.clone());
+        let mut backend = site.backend.clone();
+        for step in &steps {
+            apply(step, &mut backend);
+            let now = serving(&backend);
+            prop_assert!((least..=most).contains(&now), "{now} serve after {step:?}, of {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn a_whole_plan_does_what_was_decided(site in site(), decision in decision()) {
+        let Ok(plan) = site.plan(&decision) else { return Ok(()) };
+        let lanes = plan.lanes.len() as u32;
+        let (Decision::ScaleUp { by, .. } | Decision::ScaleDown { by, .. }) = decision else { unreachable!() };
+        prop_assert!((1..=by).contains(&lanes));
+        let mut backend = site.backend.clone();
+        plan.before.iter().chain(plan.lanes.iter().flat_map(|lane| &lane.steps)).chain(&plan.after)
+            .for_each(|step| apply(step, &mut backend));
+        let expected = match plan.purpose {
+            Purpose::Add => serving(&site.backend) + lanes,
+            Purpose::Remove => serving(&site.backend) - lanes,
+            Purpose::Reweigh => unreachable!("reweighing is not decided"),
+        };
+        prop_assert_eq!(serving(&backend), expected);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_so(site in site(), decision in decision()) {
+        let Err(reason) = site.plan(&decision) else { return Ok(()) };
+        let fleet = site.fleet();
+        let ready = site.settings.ready;
+        match reason {
+            Reason::NoSpare => prop_assert_eq!(fleet.startable, 0),
+            Reason::NothingToRemove => prop_assert_eq!(fleet.removable, 0),
+            Reason::AtMax { serving } => prop_assert!(serving == fleet.serving && Some(serving) >= ready.max),
+            Reason::AtMin { serving } => prop_assert!(serving == fleet.serving && serving <= ready.min),
+            other => prop_assert!(false, "{other:?} is no refusal"),
+        }
+    }
+
+    #[test]
+    fn only_our_own_servers_are_moved(site in site(), decision in decision()) {
+        let Ok(plan) = site.plan(&decision) else { return Ok(()) };
+        let may_move = match plan.purpose {
+            Purpose::Add => &with_role(&site, &[Role::Spare, Role::Draining]) - &site.quarantined,
+            _ => with_role(&site, &[Role::Serving]),
+        };
+        for lane in &plan.lanes {
+            prop_assert!(may_move.contains(&lane.server));
+            prop_assert_eq!(site.backend.server(lane.server).map(|server| server.state()), Some(lane.from));
+            for step in lane.steps.iter().chain(&lane.undo) {
+                match step {
+                    Step::Set { server, .. } | Step::AwaitHealthy { server, .. } | Step::WarmUp { server, .. }
+                    | Step::AwaitDrained { server, .. } => prop_assert_eq!(*server, lane.server),
+                    Step::SetWeights(weights) => {
+                        prop_assert!(weights.len() == 1 && weights[0].0 == lane.server);
+                    }
+                    Step::Pause(_) => {}
+                }
+            }
+        }
+        let moved: HashSet<ServerId> = plan.lanes.iter().map(|lane| lane.server).collect();
+        prop_assert_eq!(moved.len(), plan.lanes.len(), "each server has one lane");
+        prop_assert!(plan.before.iter().chain(&plan.after).all(|step| matches!(step, Step::SetWeights(_))));
+    }
+
+    #[test]
+    fn weights_are_put_right_wherever_a_plan_ends(
+        site in site(), decision in decision(), turns in prop::collection::vec(any::<Index>(), 0..120),
+    ) {
+        let Ok(plan) = site.plan(&decision) else { return Ok(()) };
+        let (steps, _) = interleave(&plan, &turns);
+        let mut backend = site.backend.clone();
+        steps.iter().chain(&plan.after).for_each(|step| apply(step, &mut backend));
+        let rightful = weights::full(&site.backend, &site.settings, &site.names);
+        for server in &backend.servers {
+            let before = site.backend.server(server.id).map(|server| server.weight);
+            let wanted = rightful.iter().find(|(id, _)| *id == server.id).map(|&(_, weight)| weight);
+            let wanted = wanted.filter(|_| !plan.after.is_empty()).or(before);
+            prop_assert_eq!(Some(server.weight), wanted);
+        }
+    }
+
+    #[test]
+    fn temporary_weights_change_no_ratio_and_stop_no_server(site in site(), decision in decision()) {
+        let Ok(plan) = site.plan(&decision) else { return Ok(()) };
+        let rightful = weights::full(&site.backend, &site.settings, &site.names);
+        if let [Step::SetWeights(scaled)] = &plan.before[..] {
+            for ((id, scaled), (rightful_id, rightful)) in scaled.iter().zip(&rightful) {
+                prop_assert_eq!(id, rightful_id);
+                prop_assert_eq!(scaled.value() % rightful.value(), 0);
+                prop_assert_eq!(scaled.value() / rightful.value(), scaled_first(&plan, &rightful_first(&site)));
+            }
+        }
+        for step in all_steps(&plan) {
+            if let Step::SetWeights(weights) = step {
+                prop_assert!(weights.iter().all(|(_, weight)| *weight > Weight::ZERO));
+            }
+        }
+    }
+}
+
+fn rightful_first(site: &Site) -> Weight {
+    weights::full(&site.backend, &site.settings, &site.names)[0].1
+}
+
+/// By how much the first server's weight is multiplied.
+fn scaled_first(plan: &Plan, rightful: &Weight) -> u16 {
+    match &plan.before[..] {
+        [Step::SetWeights(scaled)] => scaled[0].1.value() / rightful.value(),
+        _ => 1,
+    }
+}

@@ -1,0 +1,156 @@
+//! What the tests of this folder share: a small backend whose servers are easily changed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::inventory::{AdminFlags, BackendState, OperationalState, ServerState};
+use super::{ownership, planner, step::Plan};
+use crate::core::names::{Names, ServerId};
+use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::fleet::Fleet;
+use crate::core::settings::{
+    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
+    Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+};
+use crate::core::units::Weight;
+
+/// All that a plan is made from.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    pub(super) names: Names,
+    pub(super) backend: BackendState,
+    pub(super) settings: BackendSettings,
+    pub(super) ours: HashSet<ServerId>,
+    pub(super) quarantined: HashSet<ServerId>,
+}
+
+impl Site {
+    /// A backend `web` with `servers` READY, healthy servers `s1`, `s2`, ... of weight 1; at least
+    /// one has to serve, nothing is said about single servers.
+    pub(super) fn new(servers: usize) -> Self {
+        let names = Names::default();
+        let id = names.backend("web").expect("the table is empty");
+        let servers = (1..=servers).map(|n| {
+            let id = names.server(id, &format!("s{n}")).expect("the table is as good as empty");
+            server(id)
+        });
+        let backend = BackendState {
+            id,
+            algorithm: "roundrobin".to_owned(),
+            queued: 0,
+            sessions: 0,
+            total_sessions: 0,
+            servers: servers.collect(),
+        };
+        Self { names, backend, settings: settings(), ours: HashSet::new(), quarantined: HashSet::new() }
+    }
+
+    pub(super) fn id(&self, name: &str) -> ServerId {
+        self.names.server(self.backend.id, name).expect("the table is as good as empty")
+    }
+
+    pub(super) fn server(&mut self, name: &str) -> &mut ServerState {
+        let id = self.id(name);
+        self.backend.servers.iter_mut().find(|server| server.id == id).expect("made by `new`")
+    }
+
+    /// Names the server in the config.
+    pub(super) fn configure(&mut self, name: &str, change: impl FnOnce(&mut ServerSettings)) {
+        let warm_up = self.settings.warm_up.clone();
+        let mut server = ServerSettings { always_up: false, capacity: 1.0, warm_up };
+        change(&mut server);
+        self.settings.servers.insert(name.to_owned(), server);
+    }
+
+    pub(super) fn fleet(&self) -> Fleet {
+        ownership::fleet(&self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+    }
+
+    pub(super) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
+        planner::plan(decision, &self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+    }
+}
+
+pub(super) fn up(by: u32) -> Decision {
+    Decision::ScaleUp { by, reason: Reason::BelowMin { serving: 0, min: 1 } }
+}
+
+pub(super) fn down(by: u32) -> Decision {
+    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+}
+
+pub(super) fn ready(server: &mut ServerState) {
+    flags(server, 0);
+}
+
+pub(super) fn drain(server: &mut ServerState) {
+    flags(server, 0x08);
+}
+
+pub(super) fn maint(server: &mut ServerState) {
+    flags(server, 0x01);
+}
+
+pub(super) fn declared_disabled(server: &mut ServerState) {
+    flags(server, 0x05);
+}
+
+/// Sets `srv_admin_state`, and the operational state that HAProxy shows with it.
+pub(super) fn flags(server: &mut ServerState, flags: u32) {
+    server.admin = AdminFlags(flags);
+    let maint = flags & 0x23 != 0;
+    server.operational = if maint { OperationalState::Stopped } else { OperationalState::Running };
+}
+
+fn server(id: ServerId) -> ServerState {
+    ServerState {
+        id,
+        address: Some([127, 0, 0, 1].into()),
+        port: 8080,
+        admin: AdminFlags(0),
+        operational: OperationalState::Running,
+        weight: Weight::ONE,
+        initial_weight: Weight::ONE,
+        checked: false,
+        check_passed: false,
+        backup: false,
+        tracking: false,
+        tls: Some(false),
+        sessions: 0,
+        queued: 0,
+        maxconn: None,
+    }
+}
+
+fn settings() -> BackendSettings {
+    let seconds = Duration::from_secs;
+    BackendSettings {
+        name: "web".to_owned(),
+        target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: seconds(1) },
+        window: WindowSettings { length: seconds(30), min_samples: 50 },
+        band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
+        ready: ReadyLimits { min: 1, max: None },
+        scale_up: ScaleUp { stabilization_window: seconds(10), breaches: 0, cooldown: seconds(30), step: 1 },
+        scale_down: ScaleDown {
+            stabilization_window: seconds(300),
+            idle_after: seconds(300),
+            cooldown: seconds(120),
+            step: 1,
+            drain_timeout: seconds(60),
+        },
+        warm_up: WarmUp {
+            path: None,
+            method: WarmUpMethod::Get,
+            host: None,
+            tls: WarmUpTls::Auto,
+            sni: None,
+            requests: 20,
+            concurrency: 4,
+            timeout: seconds(5),
+            statuses: (200, 399),
+            ramp: Duration::ZERO,
+        },
+        weights: Weights::Keep,
+        servers: BTreeMap::new(),
+    }
+}
