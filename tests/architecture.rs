@@ -1,8 +1,8 @@
 //! The rules of which part may know which, checked by reading `src/`.
 //!
-//! Tests at the foot of a file are not looked at, nor are comments: a doc comment may link
-//! onwards, code may not. Each rule is held against a bad example as well, so that a rule which
-//! sees nothing does not pass for one that is kept.
+//! Tests at the foot of a file and files named `testing.rs` are not looked at, nor are
+//! comments: a doc comment may link onwards, code may not. Each rule is held against a bad
+//! example as well, so that a rule which sees nothing does not pass for one that is kept.
 
 use std::fmt;
 use std::fs;
@@ -168,7 +168,8 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.expect("a folder of the source is readable").path();
         if path.is_dir() {
             rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("testing.rs")
+        {
             found.push(path);
         }
     }

@@ -210,6 +210,7 @@ defaults
     log global
     option httplog
     option httpchk
+    option abortonclose
     timeout connect 2s
     timeout client 30s
     timeout server 30s

@@ -8,8 +8,13 @@
 
 pub mod folder;
 pub mod haproxy;
+pub mod journal;
 pub mod load;
 pub mod process;
 pub mod random;
 pub mod request;
+pub mod scenario;
+pub mod screen;
 pub mod server;
+pub mod verdict;
+pub mod world;
