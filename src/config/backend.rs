@@ -55,10 +55,14 @@ const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Dur
 /// A larger spread than HAProxy's weights (1 to 256) have could not be kept.
 const CAPACITY: RangeInclusive<f64> = 0.01..=256.0;
 
+/// `name`, if HAProxy could have a backend of that name.
+pub(super) fn name(name: &str) -> Result<String, Mistake> {
+    let checked: Result<Name, serde::de::value::Error> = Name::from_text(name);
+    checked.map(|Name(name)| name).map_err(|error| Mistake::Value(error.to_string()))
+}
+
 /// The backend `name` with the defaults and p95 of Tt below `below`.
-pub(super) fn with_defaults(name: &str, below: Duration) -> Result<BackendSettings, Mistake> {
-    let Name(name) =
-        Name::from_text(name).map_err(|error: serde::de::value::Error| Mistake::Value(error.to_string()))?;
+pub(super) fn with_defaults(name: String, below: Duration) -> Result<BackendSettings, Mistake> {
     let band = band(defaults::BAND_LOWER, defaults::BAND_UPPER, below);
     Ok(BackendSettings {
         name,
@@ -186,7 +190,7 @@ impl Checker<'_> {
             let mistake = Mistake::Order(Box::new(Order {
                 first: "band.lower",
                 first_value: lower.around(below).shown(),
-                relation: "below",
+                relation: "not below",
                 second: if file.upper.is_some() { "band.upper" } else { "target.below" },
                 second_value: upper.around(below).shown(),
             }));
@@ -208,7 +212,7 @@ impl Checker<'_> {
                     Mistake::Order(Box::new(Order {
                         first: "min",
                         first_value: ready.min.shown(),
-                        relation: "at most",
+                        relation: "above",
                         second: "max",
                         second_value: max.shown(),
                     })),
@@ -313,7 +317,7 @@ impl Checker<'_> {
                 Mistake::Order(Box::new(Order {
                     first: "servers",
                     first_value: format!("{always_up} of them `always_up`"),
-                    relation: "at most",
+                    relation: "above",
                     second: "ready.max",
                     second_value: max.shown(),
                 })),

@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::error::{ConfigError, Mistake, Position, Problem};
 use super::path::{KeyPath, Step};
+use super::translate::ALIAS_BOMB;
 
 /// A thousand backends with a hundred servers each, spelled out, are less.
 const MOST_BYTES: usize = 8 << 20;
@@ -75,7 +76,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn spend<E: Error>(self, bytes: usize) -> Result<Found, E> {
         let left = self.left.get().checked_sub(bytes + BYTES_A_VALUE);
-        self.left.set(left.ok_or_else(|| E::custom("aliases make more of it than any config needs"))?);
+        self.left.set(left.ok_or_else(|| E::custom(ALIAS_BOMB))?);
         Ok(Found::Something)
     }
 }

@@ -156,7 +156,7 @@ pub struct Order {
     pub first: &'static str,
     /// And its value.
     pub first_value: String,
-    /// What it is not: `below` or `at most`.
+    /// What it is: `above`, or `not below`.
     pub relation: &'static str,
     /// The second one's key.
     pub second: &'static str,
@@ -195,7 +195,7 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Yaml(problem) => write!(f, "not the YAML of a config: {problem}"),
+            Self::Yaml(problem) => write!(f, "not readable as YAML: {problem}"),
             Self::Tab => f.write_str("a tab where YAML allows none"),
             Self::NotUtf8 => f.write_str("a byte that is not UTF-8"),
             Self::TooLarge { most_bytes } => write!(f, "larger than {most_bytes} bytes"),
@@ -222,7 +222,7 @@ impl fmt::Display for Mistake {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, first_value, relation, second, second_value } = self;
-        write!(f, "`{first}` ({first_value}) is not {relation} `{second}` ({second_value})")
+        write!(f, "`{first}` ({first_value}) is {relation} `{second}` ({second_value})")
     }
 }
 

@@ -135,16 +135,19 @@ impl Config {
     /// # Errors
     /// The file has no such backend, and there is no `target`; or `name` is no name.
     pub fn with_backend(mut self, name: &str, target: Option<Duration>) -> Result<Self, ConfigError> {
-        let mistake = |mistake| ConfigError::Option { option: "--backend", mistake };
         self.backends.retain(|backend| backend.name == name);
-        if self.backends.is_empty() {
-            let target = target.ok_or_else(|| mistake(Mistake::NoTarget { backend: name.to_owned() }))?;
-            self.backends.push(backend::with_defaults(name, target).map_err(mistake)?);
+        if !self.backends.is_empty() {
+            return match target {
+                Some(target) => self.with_target(target),
+                None => Ok(self),
+            };
         }
-        match target {
-            Some(target) => self.with_target(target),
-            None => Ok(self),
-        }
+        let no_target = || Mistake::NoTarget { backend: name.to_owned() };
+        let option = |option| move |mistake| ConfigError::Option { option, mistake };
+        let target = target.ok_or_else(no_target).map_err(option("--backend"))?;
+        let name = backend::name(name).map_err(option("--backend"))?;
+        self.backends.push(backend::with_defaults(name, target).map_err(option("--target"))?);
+        Ok(self)
     }
 
     /// With `below` as the target of every backend (`--target`); the band moves in proportion.

@@ -2,12 +2,12 @@
 
 /// The one of `known` that is nearest to `word`; `None` if none is near.
 ///
-/// Near: at most a third of the letters are wrong, left out, too many, or swapped with the next.
+/// Near: at most a third of the letters are wrong, left out, too many, or swapped with the next;
+/// capitals count as small letters.
 pub(super) fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
     let near = |known: &'a String| {
-        let edits = distance(word, known);
-        (edits <= (known.chars().count() / 3).max(1) && edits < known.chars().count())
-            .then_some((edits, known))
+        let edits = distance(&word.to_lowercase(), &known.to_lowercase());
+        (edits <= known.chars().count() / 3).then_some((edits, known))
     };
     // A longer word is no key with a slip in it; and the distance is quadratic.
     if word.len() > 64 {
@@ -53,12 +53,14 @@ mod tests {
         check("scaleup", "scale_down scale_up", Some("scale_up"));
         check("mni", "min max", Some("min"));
         check("tt", "TR Tw Tc Tr Tt", Some("Tt"));
+        check("get", "GET HEAD", Some("GET"));
     }
 
     #[test]
     fn another_word_is_not_taken_for_a_slip() {
         check("model", "threshold", None);
         check("zzz", "timer below", None);
+        check("Tx", "TR Tw Tc Tr Tt", None);
         check("", "timer below", None);
         check("x", "a b", None);
         check(&"min".repeat(100_000), "min max", None);

@@ -7,6 +7,9 @@
 use super::document::position;
 use super::error::{Mistake, Problem};
 
+/// What is said of a file whose aliases multiply.
+pub(super) const ALIAS_BOMB: &str = "aliases make more of it than any config needs";
+
 /// How the messages begin that are made below a key; a library's, and our own of `value.rs`.
 const OPENINGS: [&str; 6] =
     ["unknown field `", "unknown variant `", "missing field `", "duplicate field `", "invalid type: ", "`"];
@@ -16,10 +19,8 @@ impl Problem {
     pub(super) fn from_yaml(error: &serde_yaml::Error, text: &str) -> Self {
         let at = position(error);
         let mut message = error.to_string();
-        if let Some(at) = at
-            && let Some(place) = message.find(&format!(" at line {} column {}", at.line, at.column))
-        {
-            message.truncate(place);
+        if let Some(at) = at {
+            message = message.replacen(&format!(" at line {} column {}", at.line, at.column), "", 1);
         }
         let character = at.and_then(|at| text.lines().nth(at.line - 1)?.chars().nth(at.column - 1));
         let opening = OPENINGS.iter().filter_map(|opening| beginning(&message, opening)).min();
@@ -29,7 +30,7 @@ impl Problem {
                 Self { at, key, mistake: mistake(&message[place..]) }
             }
             None if character == Some('\t') => Self { at, ..Self::of_file(Mistake::Tab) },
-            None => Self { at, ..Self::of_file(Mistake::Yaml(message)) },
+            None => Self { at, ..Self::of_file(Mistake::Yaml(in_our_words(message))) },
         }
     }
 
@@ -37,6 +38,19 @@ impl Problem {
     pub(super) fn of_file(mistake: Mistake) -> Self {
         Self { at: None, key: String::new(), mistake }
     }
+}
+
+/// A message about the YAML itself, where the library's words say little.
+fn in_our_words(message: String) -> String {
+    let words = match message.as_str() {
+        "deserializing from YAML containing more than one document is not supported" => {
+            "there is a second document in it (`---`)"
+        }
+        "recursion limit exceeded" => "nested too deeply, or an alias of itself",
+        "repetition limit exceeded" => ALIAS_BOMB,
+        _ => return message,
+    };
+    words.to_owned()
 }
 
 /// Where `opening` begins `message`, or what follows a key in it.

@@ -59,7 +59,14 @@ fn unfit<T: FromText, E: Error>(text: &str) -> E {
 /// `text`, shortened and without what would break a line.
 fn shown(text: &str) -> String {
     const MOST: usize = 60;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in text.chars().take(MOST) {
+        if character.is_control() {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
     if text.chars().nth(MOST).is_some() {
         shown.push_str("...");
     }
@@ -88,6 +95,8 @@ macro_rules! words {
 words!(bool, "true or false", { "true" => true, "false" => false });
 words!(Timer, "a timer, such as Tt", {
     "TR" => Self::TR, "Tw" => Self::Tw, "Tc" => Self::Tc, "Tr" => Self::Tr, "Tt" => Self::Tt,
+    // What HAProxy calls it itself since 1.7.
+    "Ta" => Self::Tt,
 });
 words!(WarmUpMethod, "GET or HEAD", { "GET" => Self::Get, "HEAD" => Self::Head });
 words!(WarmUpTls, "auto, on or off", { "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off });

@@ -1,0 +1,403 @@
+//! Config files as operators write them: the examples that come with the agent, and what every
+//! mistake is answered with.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test config` rewrites the expected errors; review them like code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
+use haproxy_autoscale::core::settings::{
+    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
+    Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+};
+use haproxy_autoscale::core::units::Percentile;
+use proptest::prelude::*;
+
+const REFERENCE: &str = include_str!("../config/haproxy-autoscale.yaml");
+const MINIMAL: &str = include_str!("../config/minimal.yaml");
+
+#[track_caller]
+fn parsed(text: &str) -> Config {
+    match Config::parse(text, Path::new("agent.yaml")) {
+        Ok(config) => config,
+        Err(error) => panic!("{error}\nin\n{text}"),
+    }
+}
+
+#[track_caller]
+fn refused(text: &str) -> ConfigError {
+    match Config::parse(text, Path::new("agent.yaml")) {
+        Ok(config) => panic!("{text}\nis taken for\n{config:?}"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn the_reference_says_what_holds_anyway() {
+    assert_eq!(parsed(REFERENCE), parsed("backends: [{name: app, target: {below: 250ms}}]"));
+}
+
+#[test]
+fn the_minimal_config_is_the_reference_in_short() {
+    assert_eq!(parsed(MINIMAL), parsed(REFERENCE));
+}
+
+#[test]
+fn no_file_is_a_config_without_backends() {
+    let reference = Config { backends: Vec::new(), ..parsed(REFERENCE) };
+    assert_eq!(Config::default(), reference);
+}
+
+/// The reference with its examples no longer commented out; both at once, where a file may have one.
+fn with_examples() -> String {
+    let (before, servers) = REFERENCE.split_once("    servers: {}\n").unwrap();
+    let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
+    format!("{before}{}", format!("\n{servers}").replace("\n    #", "\n    "))
+}
+
+#[test]
+fn the_examples_in_the_reference_are_valid_too() {
+    let text = with_examples();
+    let only = |statistic: &str| {
+        let others = ["      percentile: 95\n", "      statistic: mean\n", "      last: 15\n"];
+        others
+            .iter()
+            .filter(|line| !line.contains(statistic))
+            .fold(text.clone(), |text, line| text.replace(line, ""))
+    };
+    assert_eq!(parsed(&only("statistic")).backends[0].target.statistic, Statistic::Mean);
+    assert_eq!(parsed(&only("last")).backends[0].target.statistic, Statistic::MeanOfLast(15));
+    let backend = &parsed(&only("percentile")).backends[0];
+    assert_eq!(backend.servers.len(), 2);
+    assert!(backend.servers["s1"].always_up);
+    assert_eq!(backend.servers["s1"].capacity, 2.0);
+    assert_eq!(backend.servers["s4"].warm_up.path.as_deref(), Some("/warm"));
+}
+
+/// All keys that a file may have, by the paths to them; `*` is any place in a list, any name of a server.
+///
+/// A key that cannot be is put in at each place, and the error names those that can.
+fn known_keys() -> Vec<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut mappings = vec![Vec::new()];
+    while let Some(mapping) = mappings.pop() {
+        for key in keys_in(&mapping).expect("only mappings are pushed") {
+            let path = [mapping.clone(), vec![key]].concat();
+            let inside = [vec![], vec!["[]".to_owned()], vec!["{}".to_owned()]];
+            mappings.extend(
+                inside
+                    .map(|step| [path.clone(), step].concat())
+                    .into_iter()
+                    .find(|path| keys_in(path).is_some()),
+            );
+            keys.push(path);
+        }
+    }
+    keys
+}
+
+/// The keys of the mapping at `path`; `None` if there is none.
+fn keys_in(path: &[String]) -> Option<Vec<String>> {
+    let text = path.iter().rev().fold("{zzz: 1}".to_owned(), |inner, step| match step.as_str() {
+        "[]" => format!("[{inner}]"),
+        "{}" => format!("{{zzz: {inner}}}"),
+        key => format!("{{{key}: {inner}}}"),
+    });
+    match refused(&text) {
+        ConfigError::Invalid { problems, .. } => match &problems[0].mistake {
+            Mistake::UnknownKey { key, known } if key == "zzz" => Some(known.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    let reference: serde_yaml::Value = serde_yaml::from_str(&with_examples()).unwrap();
+    let keys = known_keys();
+    for deep in [
+        &["backends", "[]", "servers", "{}", "capacity"][..],
+        &["haproxy", "sockets"],
+        &["log_format", "regex"],
+    ] {
+        assert!(keys.iter().any(|path| path == deep), "{deep:?} is not among {keys:?}");
+    }
+    for path in keys {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match path[..] {
+            ["log_format", "regex"] => assert!(REFERENCE.contains("{regex: ")),
+            // The same keys as in the backend's own.
+            ["backends", "[]", "servers", "{}", "warm_up", _] => {}
+            _ => assert!(has(&reference, &path), "{} is not in the reference", path.join(".")),
+        }
+    }
+}
+
+/// Whether `path` leads to something in `value`.
+fn has(value: &serde_yaml::Value, path: &[&str]) -> bool {
+    match path {
+        [] => true,
+        ["[]", rest @ ..] => value.as_sequence().unwrap().iter().any(|value| has(value, rest)),
+        ["{}", rest @ ..] => value.as_mapping().unwrap().values().any(|value| has(value, rest)),
+        [key, rest @ ..] => value.get(key).is_some_and(|value| has(value, rest)),
+    }
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_remedy() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("fixtures/config").unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(files.len() >= 30, "only {} files in fixtures/config", files.len());
+    let mut different = Vec::new();
+    for path in files {
+        let golden = path.with_extension("error");
+        let printed = match Config::load(&path) {
+            Ok(_) => "no error\n".to_owned(),
+            Err(error) => format!("error: {error}\n").replace("fixtures/config/", ""),
+        };
+        if update {
+            fs::write(&golden, &printed).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        if printed != expected || printed == "no error\n" {
+            different.push(format!("{}\n--- expected\n{expected}--- printed\n{printed}", path.display()));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn a_missing_file_says_how_to_make_one() {
+    let error = Config::load(Path::new("/nonexistent/agent.yaml")).unwrap_err();
+    let printed = error.to_string();
+    assert!(printed.starts_with("there is no config file `/nonexistent/agent.yaml`\n"), "{printed}");
+    let line = printed.split('`').nth(3).unwrap();
+    assert_eq!(parsed(line).backends[0].name, "BACKEND");
+}
+
+#[test]
+fn a_directory_is_told_by_name_and_cause() {
+    let error = Config::load(Path::new("/")).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read config file `/`");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+/// Every key, each with a value that is no other key's and not its default.
+const EVERY_KEY: &str = "
+sources: [/a.log, '-']
+log_format: { regex: '(?P<x>.)' }
+haproxy: { sockets: ['127.0.0.1:9999'], timeout: 7s }
+state_dir: /state
+runtime_dir: /run/dir
+metrics: { listen: '0.0.0.0:9101', allow_remote: true }
+log_level: debug
+log_json: true
+tick: 2s
+max_line_bytes: 2048
+backends:
+  - name: web.1
+    target: { timer: Tr, percentile: 99.9, below: 400ms }
+    policy: threshold
+    window: { length: 1m, min_samples: 3 }
+    band: { lower: 10%, upper: 300ms }
+    ready: { min: 2, max: 9 }
+    scale_up: { stabilization_window: 11s, breaches: 4, cooldown: 12s, step: 5 }
+    scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s }
+    warm_up:
+      path: /health?x=1
+      method: HEAD
+      host: example.org:80
+      tls: on
+      sni: example.net
+      requests: 30
+      concurrency: 7
+      timeout: 17s
+      statuses: 204
+      ramp: 18s
+    weights: by_capacity
+    servers:
+      s1: { always_up: true, capacity: 1.5 }
+      s2: { warm_up: { path: none, requests: 31 } }
+      s3:
+";
+
+#[test]
+fn every_setting_reaches_its_place() {
+    let seconds = Duration::from_secs;
+    let warm_up = WarmUp {
+        path: Some("/health?x=1".to_owned()),
+        method: WarmUpMethod::Head,
+        host: Some("example.org:80".to_owned()),
+        tls: WarmUpTls::On,
+        sni: Some("example.net".to_owned()),
+        requests: 30,
+        concurrency: 7,
+        timeout: seconds(17),
+        statuses: (204, 204),
+        ramp: seconds(18),
+    };
+    let server = ServerSettings { always_up: false, capacity: 1.0, warm_up: warm_up.clone() };
+    let own_warm_up = WarmUp { path: None, requests: 31, ..warm_up.clone() };
+    let backend = BackendSettings {
+        name: "web.1".to_owned(),
+        target: Target {
+            timer: Timer::Tr,
+            statistic: Statistic::Percentile(Percentile::new(99.9).unwrap()),
+            below: Duration::from_millis(400),
+        },
+        window: WindowSettings { length: seconds(60), min_samples: 3 },
+        band: HysteresisBand::new(Duration::from_millis(40), Duration::from_millis(300)).unwrap(),
+        ready: ReadyLimits { min: 2, max: Some(9) },
+        scale_up: ScaleUp { stabilization_window: seconds(11), breaches: 4, cooldown: seconds(12), step: 5 },
+        scale_down: ScaleDown {
+            stabilization_window: seconds(13),
+            idle_after: seconds(14),
+            cooldown: seconds(15),
+            step: 6,
+            drain_timeout: seconds(16),
+        },
+        warm_up,
+        weights: Weights::ByCapacity,
+        servers: BTreeMap::from([
+            ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),
+            ("s2".to_owned(), ServerSettings { warm_up: own_warm_up, ..server.clone() }),
+            ("s3".to_owned(), server),
+        ]),
+    };
+    let expected = Config {
+        sources: vec!["/a.log".to_owned(), "-".to_owned()],
+        log_format: LogFormat::Regex("(?P<x>.)".to_owned()),
+        sockets: vec!["127.0.0.1:9999".to_owned()],
+        socket_timeout: seconds(7),
+        state_dir: "/state".into(),
+        runtime_dir: "/run/dir".into(),
+        metrics_listen: Some("0.0.0.0:9101".parse().unwrap()),
+        log_level: tracing::Level::DEBUG,
+        log_json: true,
+        tick: seconds(2),
+        max_line_bytes: 2048,
+        backends: vec![backend],
+    };
+    assert_eq!(parsed(EVERY_KEY), expected);
+}
+
+#[track_caller]
+fn check_band(backend: &str, lower_ms: u64, upper_ms: u64) {
+    let config = parsed(&format!("backends: [{{name: app, {backend}}}]"));
+    let band = config.backends[0].band;
+    let expected = (Duration::from_millis(lower_ms), Duration::from_millis(upper_ms));
+    assert_eq!((band.lower(), band.upper()), expected, "{backend}");
+}
+
+#[test]
+fn the_band_follows_the_target_unless_it_says_otherwise() {
+    check_band("target: {below: 250ms}", 100, 250);
+    check_band("target: {below: 1s}", 400, 1000);
+    check_band("target: {below: 1s}, band: {upper: 2s}", 400, 2000);
+    check_band("target: {below: 1s}, band: {lower: 50ms}", 50, 1000);
+    check_band("target: {below: 1s}, band: {lower: 20%, upper: 150%}", 200, 1500);
+}
+
+#[test]
+fn settings_can_be_shared_by_an_alias() {
+    let config =
+        parsed("backends:\n  - {name: a, target: &slow {below: 2s}}\n  - {name: b, target: *slow}\n");
+    assert_eq!(config.backends[0].target, config.backends[1].target);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let file =
+        || parsed("backends:\n  - {name: a, target: {below: 1s}}\n  - {name: b, target: {below: 2s}}\n");
+    let sources = file().with_sources(vec!["-".to_owned()]).sources;
+    assert_eq!(sources, ["-"]);
+    assert_eq!(file().with_sources(Vec::new()), file());
+    assert_eq!(file().with_sockets(vec!["/x".to_owned()]).unwrap().sockets, ["/x"]);
+    assert_eq!(file().with_sockets(Vec::new()).unwrap(), file());
+
+    let only_b = file().with_backend("b", None).unwrap();
+    assert_eq!(only_b.backends, file().backends[1..]);
+    let faster = file().with_target(Duration::from_millis(100)).unwrap();
+    assert_eq!(
+        faster,
+        parsed("backends:\n  - {name: a, target: {below: 100ms}}\n  - {name: b, target: {below: 100ms}}\n")
+    );
+    let new = Config::default().with_backend("app", Some(Duration::from_millis(250))).unwrap();
+    assert_eq!(new, parsed(REFERENCE));
+}
+
+#[track_caller]
+fn check_option(config: Result<Config, ConfigError>, expected: &str) {
+    assert_eq!(config.unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_wrong_option_is_named() {
+    let none = Config::default;
+    let target = Some(Duration::from_secs(1));
+    check_option(
+        none().with_sockets(vec!["/a".to_owned(), "/b".to_owned()]),
+        "--socket: more than one HAProxy is not supported\n  run one agent for each HAProxy",
+    );
+    check_option(
+        none().with_backend("app", None),
+        "--backend: backend `app` has no target\n  add `--target 250ms`",
+    );
+    check_option(
+        none().with_backend("a b", target),
+        "--backend: `a b` is not a name as HAProxy has them: letters, digits, `-`, `_`, `.`, `:`",
+    );
+    check_option(none().with_backend("app", Some(Duration::ZERO)), "--target: 0s is out of range: 1ms to 1h");
+    check_option(
+        parsed(MINIMAL).with_target(Duration::from_secs(7200)),
+        "--target: 2h is out of range: 1ms to 1h",
+    );
+}
+
+#[test]
+fn aliases_cannot_make_much_out_of_little() {
+    let lists = (1..10).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    let bomb = format!("a0: &a0 [x]\n{}", lists.collect::<String>());
+    let text = format!("sources: [&a {}{}]", "x".repeat(100_000), ", *a".repeat(100_000));
+    let servers: String = (0..2_000).map(|n| format!("s{n}: ,")).collect();
+    let backend = format!("{{name: a, target: {{below: 1s}}, servers: {{{servers}}}}}");
+    let backends = format!("backends: [&b {backend}{}]", ", *b".repeat(100_000));
+    for text in [bomb, text, backends] {
+        let printed = refused(&text).to_string();
+        assert!(printed.contains("aliases make more of it than any config needs"), "{printed}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, &bytes).unwrap();
+        let _ = Config::load(file.path()).map_err(|error| error.to_string());
+    }
+
+    /// Closer to a config than any bytes: pieces of one, cut, doubled and strewn with what YAML means something by.
+    #[test]
+    fn no_damaged_config_panics(
+        cuts in proptest::collection::vec((0..EVERY_KEY.len(), 0..60_usize, "[-\\[\\]{}:,&*!|>'\"%@#?~<\n\t a0\u{e9}\u{0}]{0,4}"), 1..5),
+    ) {
+        let mut text = EVERY_KEY.to_owned();
+        for (at, length, put_in) in cuts {
+            let at = at.min(text.len());
+            let end = (at + length).min(text.len());
+            if text.is_char_boundary(at) && text.is_char_boundary(end) {
+                text.replace_range(at..end, &put_in);
+            }
+        }
+        if let Err(error) = Config::parse(&text, Path::new("agent.yaml")) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
