@@ -18,3 +18,4 @@
 //! ```
 
 pub mod core;
+pub mod warm_up;
