@@ -18,4 +18,13 @@
 //! ```
 
 pub mod core;
+
+pub mod config;
+
+pub mod haproxy;
+
 pub mod warm_up;
+
+pub mod report;
+
+pub mod demo;

@@ -61,6 +61,11 @@ impl Names {
         Some(id)
     }
 
+    /// The id of `name`, if it was given out before.
+    pub fn known_backend(&self, name: &str) -> Option<BackendId> {
+        self.read().backend_ids.get(name).copied()
+    }
+
     /// The id of `backend/name`, given out now if it is new. `None` if the table is full.
     pub fn server(&self, backend: BackendId, name: &str) -> Option<ServerId> {
         let name: Arc<str> = name.into();

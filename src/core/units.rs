@@ -41,6 +41,9 @@ impl fmt::Display for Weight {
 pub struct Percentile(f64);
 
 impl Percentile {
+    /// All but the slowest twentieth.
+    pub const P95: Self = Self(95.0);
+
     /// `None` unless `0 < percentile <= 100`.
     pub fn new(percentile: f64) -> Option<Self> {
         (percentile > 0.0 && percentile <= 100.0).then_some(Self(percentile))

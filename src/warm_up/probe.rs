@@ -7,7 +7,6 @@
 //! is, and no secret is sent. HAProxy's own verification, when users' requests go to the same
 //! server, is not affected.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::settling::Latencies;
 use crate::core::settings::{WarmUp, WarmUpMethod, WarmUpTls};
+use crate::report::chain;
 
 /// So that a server's own log tells these requests from users'.
 const USER_AGENT: &str = concat!("haproxy-autoscale/", env!("CARGO_PKG_VERSION"), " (warm-up)");
@@ -160,7 +160,7 @@ impl Request {
         let start = Instant::now();
         let failure = |error: reqwest::Error| match error.is_timeout() {
             true => Failure::TimedOut(self.timeout),
-            false => Failure::Broken(with_causes(&error.without_url())),
+            false => Failure::Broken(chain(&error.without_url())),
         };
         let mut answer = self.client.request(self.method, self.url).send().await.map_err(failure)?;
         let status = answer.status().as_u16();
@@ -206,17 +206,7 @@ fn client(address: SocketAddr, url: &Url, settings: &WarmUp) -> Result<Client, W
         .timeout(settings.timeout)
         .resolve(url.host_str().unwrap_or_default(), address)
         .build();
-    client.map_err(|error| WarmUpError::NoClient { reason: with_causes(&error) })
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    client.map_err(|error| WarmUpError::NoClient { reason: chain(&error) })
 }
 
 #[cfg(test)]

@@ -1,3 +1,12 @@
 //! [`Sample`](super::log::sample::Sample)s to [`Snapshot`](snapshot::Snapshot)s.
+//!
+//! Each backend has one [`Estimator`](estimator::Estimator). It is given every sample and `now`,
+//! and answers with what a policy may see. Decisions are left to [`policy`](super::policy).
 
+pub mod estimator;
+mod figures;
+mod latencies;
+mod latency;
 pub mod snapshot;
+mod tally;
+mod window;

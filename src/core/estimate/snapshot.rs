@@ -15,7 +15,7 @@ pub struct Snapshot {
     pub p99: Option<Duration>,
     /// Mean of the target's timer.
     pub mean: Option<Duration>,
-    /// Requests whose latency is in the window.
+    /// Requests on whose latency `latency` rests: those of the window, or the last n.
     pub samples: u64,
     /// All requests a second over the window, failed ones too.
     pub rate: f64,
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub newest: Option<Duration>,
     /// How much of the window has been observed since the start, at most its length.
     pub observed: Duration,
+    /// How long it has been watched since the start, at whatever the window's length.
+    pub watched: Duration,
 }
 
 /// Requests of a window by [`Class`](crate::core::log::sample::Class).

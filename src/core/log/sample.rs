@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::line::LogLine;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::Timer;
 
@@ -51,6 +52,14 @@ impl Timers {
         u32::try_from(self.millis[at]).ok()
     }
 
+    /// With the last timer ending where the answer's headers did.
+    fn until_headers(self) -> Self {
+        let [request, queue, connect, response, _] = self.millis;
+        let total =
+            [request, queue, connect, response].into_iter().map(|ms| ms.max(0)).fold(0, i32::saturating_add);
+        Self { millis: [request, queue, connect, response, total] }
+    }
+
     /// Milliseconds since the request was received, TR left out: what a request that ended
     /// without an answer had waited at least.
     pub fn waited(self) -> u32 {
@@ -72,4 +81,117 @@ pub enum Class {
     Client,
     /// HAProxy's or an administrator's doing.
     Proxy,
+}
+
+/// Whom the figures of a line belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// A server.
+    Server {
+        /// Its backend.
+        backend: &'a [u8],
+        /// Its own name.
+        server: &'a [u8],
+    },
+    /// A backend: none of its servers was up, or the request left its queue.
+    Backend(&'a [u8]),
+    /// The same, if there is such a backend. The name is also the frontend's: of a `listen`, then
+    /// it is a backend, or of a frontend that chose none.
+    BackendIfKnown(&'a [u8]),
+    /// Nobody: HAProxy answered by itself, or the line was cut before it tells how it ended.
+    Nobody,
+}
+
+impl<'a> Owner<'a> {
+    /// Whom the figures of `line` belong to.
+    ///
+    /// HAProxy's own servers (`<STATS>`, `<CACHE>`, `<PROMEX>`, `<lua.x>`) log zeros for timers and
+    /// are nobody. So are `<NOSRV>` lines, unless the backend had no room, and redirects by `server
+    /// ... redir`, which name a server that was sent nothing (`LC`; seen on HAProxy 2.6.12).
+    pub fn of(line: &LogLine<'a>) -> Self {
+        let (backend, server) = (line.backend, line.server);
+        // HAProxy's own requests (OCSP updates) come from a frontend in angle brackets.
+        let is_haproxys_own = line.frontend.is_some_and(|frontend| frontend.starts_with(b"<"));
+        let is_local = line.termination_state.is_some_and(|state| state.starts_with(b"L"));
+        if is_haproxys_own || is_local || !has_outcome(line) {
+            return Self::Nobody;
+        }
+        if !server.starts_with(b"<") {
+            return Self::Server { backend, server };
+        }
+        if server != b"<NOSRV>" || Class::of(line) != Class::Saturation {
+            return Self::Nobody;
+        }
+        match line.frontend {
+            Some(frontend) if frontend != backend => Self::Backend(backend),
+            _ => Self::BackendIfKnown(backend),
+        }
+    }
+}
+
+/// Whether a line that was cut still tells how it ended: there was an answer, or a connection in TCP.
+fn has_outcome(line: &LogLine<'_>) -> bool {
+    let answered = if line.is_tcp() { Timer::Tc } else { Timer::Tr };
+    line.termination_state.is_some()
+        || line.status.is_some()
+        || line.is_custom()
+        || line.timers.get(answered).is_some()
+}
+
+impl Class {
+    /// How `line` ended, by its termination state (configuration manual 8.5) and status.
+    pub fn of(line: &LogLine<'_>) -> Self {
+        let (by, phase) = state_letters(line);
+        match (by, phase) {
+            // The server's own 5xx ends as normally as any other answer.
+            (b'-', _) if line.status.is_some_and(|status| status >= 500) => Self::Server,
+            (b'-', _) => Self::Success,
+            // A connection that was idle to its end: for TCP and tunnels that is how they end.
+            (b's', b'D') if is_tunnel(line) => Self::Success,
+            (b'C' | b'c' | b'S' | b's', b'Q') => Self::Saturation,
+            (b'S' | b's', _) if line.server == b"<NOSRV>" => Self::Saturation,
+            (b'S' | b's' | b'D', _) => Self::Server,
+            (b'C' | b'c', _) => Self::Client,
+            // An answer HAProxy could not understand. With a Tr it was denied by a rule.
+            (b'P', b'H') if line.status == Some(502) && line.timers.get(Timer::Tr).is_none() => Self::Server,
+            _ => Self::Proxy,
+        }
+    }
+}
+
+/// Who ended it and in which phase; dashes if the line does not tell.
+fn state_letters(line: &LogLine<'_>) -> (u8, u8) {
+    match line.termination_state {
+        Some(&[by, phase, ..]) => (by, phase),
+        _ => (b'-', b'-'),
+    }
+}
+
+/// A TCP session, or what a WebSocket became after 101: its length is the client's affair.
+fn is_tunnel(line: &LogLine<'_>) -> bool {
+    line.is_tcp() || line.status == Some(SWITCHING_PROTOCOLS)
+}
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+impl Sample {
+    /// What is kept of `line`, once it is known whose it is and when it ended.
+    ///
+    /// With logasap the counters include the request itself, which here they do not. After a 101
+    /// the last timer ends at the headers: how long a WebSocket stays open is no latency.
+    pub fn new(line: &LogLine<'_>, backend: BackendId, server: Option<ServerId>, end: Instant) -> Self {
+        let class = Class::of(line);
+        let is_switch = line.status == Some(SWITCHING_PROTOCOLS);
+        let others = |count: Option<u32>| count.unwrap_or(0).saturating_sub(u32::from(line.partial));
+        Self {
+            backend,
+            server,
+            end,
+            timers: if is_switch { line.timers.until_headers() } else { line.timers },
+            class,
+            timed_out: state_letters(line).0 == b's' && class != Class::Success,
+            beconn: others(line.counters.beconn),
+            srv_conn: others(line.counters.srv_conn),
+        }
+    }
 }

@@ -25,7 +25,17 @@ pub enum Decision {
     },
 }
 
-/// Why. `Display` is one sentence for a tired operator; [`Reason::key`] is one word for metrics.
+impl Decision {
+    /// Why.
+    pub const fn reason(&self) -> &Reason {
+        match self {
+            Self::Hold(reason) | Self::ScaleUp { reason, .. } | Self::ScaleDown { reason, .. } => reason,
+        }
+    }
+}
+
+/// Why. `Display` is one sentence with figures for a tired operator; [`Reason::key`] is one word
+/// for metrics and the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// Too few requests in the window to say anything.
@@ -49,20 +59,30 @@ pub enum Reason {
     },
     /// Within the band.
     InBand {
-        /// The target's statistic.
+        /// What is taken over the window.
+        statistic: Statistic,
+        /// Its value.
         latency: Duration,
+        /// The band's lower end.
+        lower: Duration,
+        /// The band's upper end.
+        upper: Duration,
     },
-    /// Above the band, but not for long enough yet.
+    /// Too much load, but not for long enough yet.
     PendingUp {
-        /// The target's statistic.
-        latency: Duration,
+        /// The reason it would be done for.
+        wish: Box<Reason>,
         /// For so long already.
         since: Duration,
-        /// So long it has to last.
+        /// So long it has to last,
         needed: Duration,
+        /// or so many evaluations in a row; 0: only the time counts.
+        breaches: u32,
     },
     /// Below the band (or idle), but not for long enough yet.
     PendingDown {
+        /// The reason it would be done for.
+        wish: Box<Reason>,
         /// For so long already.
         since: Duration,
         /// So long it has to last.
@@ -91,12 +111,21 @@ pub enum Reason {
     NothingToRemove,
     /// Fast enough, but the servers that remain could not carry the load.
     RestTooFew {
-        /// Each remaining server would get so much of `unit`.
+        /// So many would remain.
+        left: u32,
+        /// Each would get so much of `unit`.
         each: f64,
-        /// More than this is too much.
+        /// So much of it is known to be too much; 80 % of it is the most.
         limit: f64,
         /// What is counted.
         unit: LoadUnit,
+    },
+    /// Fast enough, but so many requests fail on their servers that the others prove nothing.
+    ServerFailures {
+        /// So many of the window's requests.
+        failed: u64,
+        /// Of so many.
+        of: u64,
     },
     /// The target's statistic has been above the band for long enough.
     Breach {
@@ -115,18 +144,31 @@ pub enum Reason {
         failed: u64,
         /// Of so many.
         of: u64,
+        /// For so long.
+        since: Duration,
     },
     /// So far above the band after a scale-down that the cooldown is broken.
     Burst {
-        /// The target's statistic.
+        /// What is taken over the window.
+        statistic: Statistic,
+        /// Its value, more than twice `upper`.
         latency: Duration,
         /// The band's upper end.
         upper: Duration,
+    },
+    /// So many failures for want of room after a scale-down that the cooldown is broken.
+    SaturationBurst {
+        /// So many of the window's requests.
+        failed: u64,
+        /// Of so many.
+        of: u64,
     },
     /// HAProxy's counters show a queue though no line arrives.
     BlindQueue {
         /// Requests waiting in HAProxy.
         queued: u64,
+        /// For so long.
+        since: Duration,
     },
     /// Fewer servers serve than the fewest allowed.
     BelowMin {
@@ -160,10 +202,55 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// One snake_case word for each kind.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::TooFewSamples { .. } => "too_few_samples",
+            Self::JustStarted { .. } => "just_started",
+            Self::NoInventory => "no_inventory",
+            Self::Blind { .. } => "blind",
+            Self::InBand { .. } => "in_band",
+            Self::PendingUp { .. } => "pending_up",
+            Self::PendingDown { .. } => "pending_down",
+            Self::Acting => "acting",
+            Self::CoolingDown { .. } => "cooling_down",
+            Self::AtMax { .. } => "at_max",
+            Self::NoSpare => "no_spare",
+            Self::AtMin { .. } => "at_min",
+            Self::NothingToRemove => "nothing_to_remove",
+            Self::RestTooFew { .. } => "rest_too_few",
+            Self::ServerFailures { .. } => "server_failures",
+            Self::Breach { .. } => "breach",
+            Self::Saturation { .. } => "saturation",
+            Self::Burst { .. } => "burst",
+            Self::SaturationBurst { .. } => "saturation_burst",
+            Self::BlindQueue { .. } => "blind_queue",
+            Self::BelowMin { .. } => "below_min",
+            Self::AboveMax { .. } => "above_max",
+            Self::Relaxed { .. } => "relaxed",
+            Self::Idle { .. } => "idle",
+        }
+    }
+
+    /// A move was called for, had lasted, and was not allowed: more than patience is needed.
+    pub const fn limited(&self) -> bool {
+        matches!(
+            self,
+            Self::AtMax { .. }
+                | Self::NoSpare
+                | Self::AtMin { .. }
+                | Self::NothingToRemove
+                | Self::RestTooFew { .. }
+                | Self::ServerFailures { .. }
+        )
+    }
+}
+
 /// What [`Reason::RestTooFew`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadUnit {
-    /// Requests a second, against the rate at which the band was last breached.
+    /// Requests a second, against those at which the servers were last too slow.
     RequestsPerSecond,
     /// Requests side by side, against the servers' `maxconn`.
     Connections,

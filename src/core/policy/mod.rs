@@ -2,3 +2,11 @@
 
 pub mod decision;
 pub mod fleet;
+mod limits;
+mod reading;
+mod sentence;
+mod stabilizer;
+pub mod state;
+pub mod threshold;
+
+pub use sentence::Span;

@@ -1,0 +1,45 @@
+# Works on a bare Debian 12 with Rust; `make help` says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint ci build install
+
+PREFIX ?= /usr/local
+BINARY := target/release/haproxy-autoscale
+# Where Debian has haproxy and rsyslogd; not every user's PATH goes there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a real HAProxy, small servers and a load, in one terminal, in a minute
+	@.ci/need cc:build-essential haproxy:haproxy
+	@cargo build --locked --release
+	@$(BINARY) demo
+
+test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if they are missing
+	@.ci/need cc:build-essential haproxy:haproxy rsyslogd:rsyslog logrotate:logrotate openssl:openssl \
+	    systemd-analyze:systemd
+	@mkdir -p target
+	@status=0; CI=1 cargo test --locked --no-fail-fast 2>&1 | tee target/test.log || status=$$?; \
+	    awk -f .ci/summary.awk target/test.log; exit $$status
+
+bench: ## how long a line, a sample and the whole way of a line take
+	@.ci/need cc:build-essential
+	@cargo bench --locked
+
+lint: ## format, clippy, docs, licences
+	@.ci/run format clippy docs deny
+
+ci: ## every check there is, as the CI runs it
+	@.ci/run
+
+build: ## the program, optimised
+	@.ci/need cc:build-essential
+	@cargo build --locked --release
+	@ls -l $(BINARY)
+
+install: ## the program below PREFIX, /usr/local unless said
+	@[[ -x $(BINARY) ]] || { echo "$(BINARY) is not there; make build first, as yourself" >&2; exit 1; }
+	@install -D --mode 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/haproxy-autoscale
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/haproxy-autoscale"

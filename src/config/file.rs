@@ -1,0 +1,155 @@
+//! What a file may say. Types for serde and nothing else: what is left out is `None`, and the
+//! default of a key is in `check.rs`. What each key means is in `config/haproxy-autoscale.yaml`.
+//!
+//! No `flatten` and no internally tagged enums: serde buffers those, and the line number is lost.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::LogFormat;
+use super::value::{
+    BandEnd, HostName, Name, OrAll, OrNone, Pattern, PlainStatistic, Policy, RequestPath, Statuses, Value,
+};
+use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping of keys such as `backends`")]
+pub(super) struct File {
+    pub(super) sources: Option<Vec<Value<String>>>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) haproxy: Option<Haproxy>,
+    pub(super) state_dir: Option<Value<PathBuf>>,
+    pub(super) runtime_dir: Option<Value<PathBuf>>,
+    pub(super) metrics: Option<Metrics>,
+    pub(super) log_level: Option<Value<tracing::Level>>,
+    pub(super) log_json: Option<Value<bool>>,
+    pub(super) tick: Option<Value<Duration>>,
+    pub(super) max_line_bytes: Option<Value<usize>>,
+    pub(super) backends: Option<Vec<Backend>>,
+}
+
+/// `log_format: {regex: ...}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the key `regex`")]
+pub(super) struct CustomFormat {
+    pub(super) regex: Value<Pattern>,
+}
+
+/// `haproxy:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with keys such as `sockets`")]
+pub(super) struct Haproxy {
+    pub(super) sockets: Option<Vec<Value<String>>>,
+    pub(super) timeout: Option<Value<Duration>>,
+}
+
+/// `metrics:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the key `listen`")]
+pub(super) struct Metrics {
+    pub(super) listen: Option<Value<OrNone<SocketAddr>>>,
+    pub(super) allow_remote: Option<Value<bool>>,
+}
+
+/// One of `backends:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the keys `name` and `target`")]
+pub(super) struct Backend {
+    pub(super) name: Value<Name>,
+    pub(super) target: Target,
+    pub(super) policy: Option<Value<Policy>>,
+    pub(super) window: Option<Window>,
+    pub(super) band: Option<Band>,
+    pub(super) ready: Option<Ready>,
+    pub(super) scale_up: Option<ScaleUp>,
+    pub(super) scale_down: Option<ScaleDown>,
+    pub(super) warm_up: Option<WarmUp>,
+    pub(super) weights: Option<Value<Weights>>,
+    pub(super) servers: Option<BTreeMap<Value<Name>, Option<Server>>>,
+}
+
+/// `target:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{timer: Tt, percentile: 95, below: 250ms}`")]
+pub(super) struct Target {
+    pub(super) timer: Option<Value<Timer>>,
+    pub(super) percentile: Option<Value<f64>>,
+    pub(super) statistic: Option<Value<PlainStatistic>>,
+    pub(super) last: Option<Value<usize>>,
+    pub(super) below: Value<Duration>,
+}
+
+/// `window:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{length: 30s, min_samples: 50}`")]
+pub(super) struct Window {
+    pub(super) length: Option<Value<Duration>>,
+    pub(super) min_samples: Option<Value<u64>>,
+}
+
+/// `band:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{lower: 40%, upper: 100%}`")]
+pub(super) struct Band {
+    pub(super) lower: Option<Value<BandEnd>>,
+    pub(super) upper: Option<Value<BandEnd>>,
+}
+
+/// `ready:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{min: 1, max: all}`")]
+pub(super) struct Ready {
+    pub(super) min: Option<Value<u32>>,
+    pub(super) max: Option<Value<OrAll>>,
+}
+
+/// `scale_up:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{cooldown: 30s, step: 1}`")]
+pub(super) struct ScaleUp {
+    pub(super) stabilization_window: Option<Value<Duration>>,
+    pub(super) breaches: Option<Value<u32>>,
+    pub(super) cooldown: Option<Value<Duration>>,
+    pub(super) step: Option<Value<u32>>,
+}
+
+/// `scale_down:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{cooldown: 2m, step: 1}`")]
+pub(super) struct ScaleDown {
+    pub(super) stabilization_window: Option<Value<Duration>>,
+    pub(super) idle_after: Option<Value<Duration>>,
+    pub(super) cooldown: Option<Value<Duration>>,
+    pub(super) step: Option<Value<u32>>,
+    pub(super) drain_timeout: Option<Value<Duration>>,
+}
+
+/// `warm_up:`, of a backend or of a server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{path: /health, requests: 20}`")]
+pub(super) struct WarmUp {
+    pub(super) path: Option<Value<OrNone<RequestPath>>>,
+    pub(super) method: Option<Value<WarmUpMethod>>,
+    pub(super) host: Option<Value<OrNone<HostName>>>,
+    pub(super) tls: Option<Value<WarmUpTls>>,
+    pub(super) sni: Option<Value<OrNone<HostName>>>,
+    pub(super) requests: Option<Value<u32>>,
+    pub(super) concurrency: Option<Value<u32>>,
+    pub(super) timeout: Option<Value<Duration>>,
+    pub(super) statuses: Option<Value<Statuses>>,
+    pub(super) ramp: Option<Value<Duration>>,
+}
+
+/// One of `servers:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{always_up: true, capacity: 2}`")]
+pub(super) struct Server {
+    pub(super) always_up: Option<Value<bool>>,
+    pub(super) capacity: Option<Value<f64>>,
+    pub(super) warm_up: Option<WarmUp>,
+}

@@ -1,0 +1,161 @@
+//! YAML to checked settings.
+//!
+//! In: the text of a config file. Out: a [`Config`] that cannot be wrong in itself, or a
+//! [`ConfigError`] that names file, line, column and key of everything that is. What a file may
+//! say is in `file.rs`, every default, range and rule between two keys in `check.rs` and
+//! `backend.rs`. Whether HAProxy has the backends, or the log can be read, is left to others.
+//!
+//! A file is read twice: `document.rs` walks its YAML (no key twice, no more of it than a bound),
+//! then serde reads the types. Where a key stands is looked up by a third walk, when it is to be named.
+
+mod backend;
+mod check;
+mod defaults;
+mod document;
+mod duration;
+mod error;
+mod file;
+mod nearest;
+mod path;
+mod percent;
+mod translate;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use duration::{DurationError, parse_duration};
+pub use error::{ConfigError, Mistake, Order, Position, Problem};
+
+use crate::core::settings::BackendSettings;
+
+/// Where the config is, unless another file is named.
+pub const DEFAULT_PATH: &str = "/etc/haproxy-autoscale/config.yaml";
+
+/// All settings of the agent. Keys, units, ranges: `config/haproxy-autoscale.yaml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where lines come from: paths of files or FIFOs, `-` for standard input. At least one.
+    pub sources: Vec<String>,
+    /// How a line of the log reads.
+    pub log_format: LogFormat,
+    /// HAProxy's stats socket, a path or `HOST:PORT`. Exactly one for now.
+    pub sockets: Vec<String>,
+    /// For one command and its answer.
+    pub socket_timeout: Duration,
+    /// Where the journal and the state file are.
+    pub state_dir: PathBuf,
+    /// Where the agent's own socket is.
+    pub runtime_dir: PathBuf,
+    /// Where `/metrics` and `/healthz` are served; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The least important events that are logged.
+    pub log_level: tracing::Level,
+    /// One JSON object an event.
+    pub log_json: bool,
+    /// How often every backend is looked at.
+    pub tick: Duration,
+    /// A longer line is dropped whole and counted.
+    pub max_line_bytes: usize,
+    /// The backends that may be scaled, no name twice; empty: observe only.
+    pub backends: Vec<BackendSettings>,
+}
+
+/// How a line of the log reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Each line tells.
+    Auto,
+    /// `option httplog`.
+    HttpLog,
+    /// `option httpslog`.
+    HttpsLog,
+    /// `option tcplog`.
+    TcpLog,
+    /// A regular expression with named groups; it compiles.
+    Regex(String),
+}
+
+impl Default for Config {
+    /// What an empty file would say: Debian's log and socket, and no backend to touch.
+    fn default() -> Self {
+        defaults::config()
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&document::read(path)?, path)
+    }
+
+    /// Checks `text`; `path` is only what errors call it.
+    ///
+    /// # Errors
+    /// Something in it is wrong. YAML, keys and types are reported up to the first mistake,
+    /// ranges and rules between keys all at once.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let invalid = |problems| ConfigError::Invalid { path: path.to_owned(), problems };
+        document::walk(text).map_err(|problem| invalid(vec![problem]))?;
+        let file =
+            serde_yaml::from_str(text).map_err(|error| invalid(vec![Problem::from_yaml(&error, text)]))?;
+        check::check(file, text).map_err(invalid)
+    }
+
+    /// With these instead of the file's; no change if there are none.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Vec<String>) -> Self {
+        if !sources.is_empty() {
+            self.sources = sources;
+        }
+        self
+    }
+
+    /// With these instead of the file's (`--socket`); no change if there are none.
+    ///
+    /// # Errors
+    /// More than one, or what is no address.
+    pub fn with_sockets(mut self, sockets: Vec<String>) -> Result<Self, ConfigError> {
+        if let Some(mistake) = check::sockets_mistake(&sockets) {
+            return Err(ConfigError::Option { option: "--socket", mistake });
+        }
+        if !sockets.is_empty() {
+            self.sockets = sockets;
+        }
+        Ok(self)
+    }
+
+    /// With `name` as the only backend (`--backend`): as the file has it, or with the defaults
+    /// and p95 of Tt below `target`.
+    ///
+    /// # Errors
+    /// The file has no such backend, and there is no `target`; or `name` is no name.
+    pub fn with_backend(mut self, name: &str, target: Option<Duration>) -> Result<Self, ConfigError> {
+        let mistake = |mistake| ConfigError::Option { option: "--backend", mistake };
+        self.backends.retain(|backend| backend.name == name);
+        if self.backends.is_empty() {
+            let target = target.ok_or_else(|| mistake(Mistake::NoTarget { backend: name.to_owned() }))?;
+            self.backends.push(backend::with_defaults(name, target).map_err(mistake)?);
+        }
+        match target {
+            Some(target) => self.with_target(target),
+            None => Ok(self),
+        }
+    }
+
+    /// With `below` as the target of every backend (`--target`); the band moves in proportion.
+    ///
+    /// # Errors
+    /// It is out of range.
+    pub fn with_target(mut self, below: Duration) -> Result<Self, ConfigError> {
+        for backend in &mut self.backends {
+            backend::set_target(backend, below)
+                .map_err(|mistake| ConfigError::Option { option: "--target", mistake })?;
+        }
+        Ok(self)
+    }
+}

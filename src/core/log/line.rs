@@ -1,0 +1,194 @@
+//! A request as a line tells of it: every field, still borrowed from the line.
+//!
+//! [`LogLine`] is the same for all formats; what a format does not have is `None`. Captures and
+//! request line are read when asked for, because most callers never do.
+
+use super::date::Date;
+pub use super::ending::Counters;
+use super::field::{Field, Value};
+use super::sample::Timers;
+pub use super::tail::{Request, Tail, TlsDetails};
+use super::timers::Kind;
+use crate::core::settings::Timer;
+
+/// One request (httplog) or session (tcplog).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogLine<'a> {
+    /// Address of the client; IPv6 without brackets, `unix` for a Unix socket.
+    pub client_ip: Option<&'a [u8]>,
+    /// Port of the client; for a Unix socket the number of the listener.
+    pub client_port: Option<u16>,
+    /// When the request began (httplog) or the connection was accepted (tcplog).
+    pub date: Option<Date<'a>>,
+    /// The frontend, without its `~`.
+    pub frontend: Option<&'a [u8]>,
+    /// The frontend had its `~`: the client spoke TLS.
+    pub ssl: bool,
+    /// The backend; the frontend's name if none was chosen.
+    pub backend: &'a [u8],
+    /// The server, or one of HAProxy's own such as `<NOSRV>`.
+    pub server: &'a [u8],
+    /// TR, Tw, Tc, Tr and the last one, which is Ta or Tt.
+    pub timers: Timers,
+    /// `option logasap` wrote the line before the end: the last timer is the time so far.
+    pub partial: bool,
+    /// The status; `None` if no response was sent.
+    pub status: Option<u16>,
+    /// Bytes to the client, headers included (from HAProxy 3.3 on: bytes from the server).
+    pub bytes: Option<u64>,
+    /// The client's captured cookie, raw; `-` if there was none.
+    pub request_cookie: Option<&'a [u8]>,
+    /// The server's captured cookie, raw; `-` if there was none.
+    pub response_cookie: Option<&'a [u8]>,
+    /// How it ended, two or four letters; `None` if the line was cut before it.
+    pub termination_state: Option<&'a [u8]>,
+    /// How much was going on when the line was written.
+    pub counters: Counters,
+    /// What follows the counters, by format.
+    pub(super) rest: Rest<'a>,
+}
+
+/// What follows the counters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rest<'a> {
+    /// Of an httplog or httpslog line, not read yet.
+    Http(&'a [u8]),
+    /// Of a tcplog line, not read yet.
+    Tcp(&'a [u8]),
+    /// What a configured regex has found, and whether its last timer was Ta or Tt.
+    Custom { request: Request<'a>, captures: [Option<&'a [u8]>; 2], last_timer: Field },
+}
+
+/// Which format a line was found to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `option httplog`.
+    Httplog,
+    /// `option httpslog`.
+    Httpslog,
+    /// `option tcplog`.
+    Tcplog,
+    /// A configured regex.
+    Custom,
+}
+
+impl Format {
+    /// Its name, as in HAProxy's configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Httplog => "httplog",
+            Self::Httpslog => "httpslog",
+            Self::Tcplog => "tcplog",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl<'a> LogLine<'a> {
+    /// The format of the line.
+    pub fn format(&self) -> Format {
+        match self.rest {
+            Rest::Http(text) if Tail::read(text).tls_details().is_some() => Format::Httpslog,
+            Rest::Http(_) => Format::Httplog,
+            Rest::Tcp(_) => Format::Tcplog,
+            Rest::Custom { .. } => Format::Custom,
+        }
+    }
+
+    /// Captures, request line and what httpslog adds; costs one look at each of their bytes.
+    pub fn tail(&self) -> Tail<'a> {
+        match self.rest {
+            Rest::Http(text) => Tail::read(text),
+            Rest::Tcp(text) => {
+                let tail = Tail::read(text);
+                Tail { is_complete: tail.is_complete || tail.request == Request::default(), ..tail }
+            }
+            Rest::Custom { request, captures: [request_captures, response_captures], .. } => {
+                Tail { request_captures, response_captures, request, is_complete: true, extra: b"" }
+            }
+        }
+    }
+
+    /// The line was cut, by HAProxy's `len` or by the log's receiver. The fields that are there are good.
+    pub fn is_truncated(&self) -> bool {
+        !self.is_custom() && (self.termination_state.is_none() || !self.tail().is_complete)
+    }
+
+    /// It is a tcplog line.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.rest, Rest::Tcp(_))
+    }
+
+    /// It was read by a configured regex, so anything but the names may be missing.
+    pub fn is_custom(&self) -> bool {
+        matches!(self.rest, Rest::Custom { .. })
+    }
+
+    /// A field by name; `None` if the line does not have it. Timers that did not happen are `None`.
+    pub fn value(&self, field: Field) -> Option<Value<'a>> {
+        let text = |text: Option<&'a [u8]>| text.map(Value::Text);
+        let count = |count: Option<u32>| count.map(|count| Value::Number(count.into()));
+        match field {
+            Field::ClientIp => text(self.client_ip),
+            Field::ClientPort => count(self.client_port.map(u32::from)),
+            Field::AcceptDate => text(self.date.map(|date| date.text)),
+            Field::Frontend => text(self.frontend),
+            Field::Ssl => self.frontend.map(|_| Value::Flag(self.ssl)),
+            Field::Backend => text(Some(self.backend)),
+            Field::Server => text(Some(self.server)),
+            Field::TR => count(self.timers.get(Timer::TR)),
+            Field::Tw => count(self.timers.get(Timer::Tw)),
+            Field::Tc => count(self.timers.get(Timer::Tc)),
+            Field::Tr => count(self.timers.get(Timer::Tr)),
+            Field::Ta | Field::Tt => count(self.timers.get(Timer::Tt).filter(|_| self.last_timer() == field)),
+            Field::Status => count(self.status.map(u32::from)),
+            Field::Bytes => self.bytes.and_then(|bytes| i64::try_from(bytes).ok()).map(Value::Number),
+            Field::RequestCookie => text(self.request_cookie),
+            Field::ResponseCookie => text(self.response_cookie),
+            Field::TerminationState => text(self.termination_state),
+            Field::Actconn => count(self.counters.actconn),
+            Field::Feconn => count(self.counters.feconn),
+            Field::Beconn => count(self.counters.beconn),
+            Field::SrvConn => count(self.counters.srv_conn),
+            Field::Retries => count(self.counters.retries),
+            Field::Redispatched => self.counters.retries.map(|_| Value::Flag(self.counters.redispatched)),
+            Field::SrvQueue => count(self.counters.srv_queue),
+            Field::BackendQueue => count(self.counters.backend_queue),
+            Field::RequestCaptures => text(self.tail().request_captures),
+            Field::ResponseCaptures => text(self.tail().response_captures),
+            Field::Method => text(self.tail().request.method),
+            Field::Path => text(self.tail().request.path),
+            Field::HttpVersion => text(self.tail().request.http_version),
+            Field::FcErr => self.tls_code(0),
+            Field::SslFcErr => self.tls_code(1),
+            Field::SslCErr => self.tls_code(2),
+            Field::SslCCaErr => self.tls_code(3),
+            Field::SslFcIsResumed => self.tls_code(4),
+            Field::Sni => text(self.tail().tls_details().map(|tls| tls.sni)),
+            Field::SslVersion => text(self.tail().tls_details().map(|tls| tls.version)),
+            Field::SslCipher => text(self.tail().tls_details().map(|tls| tls.cipher)),
+        }
+    }
+
+    fn tls_code(&self, at: usize) -> Option<Value<'a>> {
+        self.tail().tls_details().and_then(|tls| tls.codes.get(at).copied()).map(Value::Text)
+    }
+
+    fn last_timer(&self) -> Field {
+        match self.rest {
+            Rest::Http(_) => Field::Ta,
+            Rest::Tcp(_) => Field::Tt,
+            Rest::Custom { last_timer, .. } => last_timer,
+        }
+    }
+}
+
+impl Rest<'_> {
+    /// Nothing follows, or nothing that has been reached.
+    pub(super) fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::Http => Self::Http(b""),
+            Kind::Tcp => Self::Tcp(b""),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Bytes of one source to [`Sample`]s: all stages of reading put together.
+//!
+//! In: chunks as they were read, and when they arrived. Out: a [`Batch`]: samples, how many lines
+//! were what, and the first line that was not understood. Names are shared with whoever else
+//! uses the table; each reader remembers the ids of its own, so that the table is locked for
+//! new names only. Nothing is allocated for a line, the batch's own vector aside.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::AddAssign;
+use std::time::Instant;
+
+use super::clock::Clock;
+use super::error::{ErrorKind, LineError};
+use super::format::{Line, LineFormat};
+use super::framing::{Frame, Framing, SHOWN_BYTES};
+use super::line::LogLine;
+use super::sample::{Owner, Sample};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::settings::Timer;
+
+/// What became of some bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Of the requests that are somebody's, in the order of their lines.
+    pub samples: Vec<Sample>,
+    /// How many lines were what.
+    pub counts: LineCounts,
+    /// The first line that was not understood.
+    pub first_unparsed: Option<UnparsedLine>,
+}
+
+impl Batch {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.samples.clear();
+        self.counts = LineCounts::default();
+        self.first_unparsed = None;
+    }
+}
+
+/// How many lines were what. `lines` = `requests` + `messages` + `unparsed`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    /// All of them.
+    pub lines: u64,
+    /// Requests and TCP sessions, those that are nobody's included.
+    pub requests: u64,
+    /// HAProxy's own messages.
+    pub messages: u64,
+    /// Lines that were not understood.
+    pub unparsed: u64,
+    /// Of the requests, those whose sample was lost because the table of names is full.
+    pub dropped: u64,
+}
+
+impl AddAssign for LineCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.requests += other.requests;
+        self.messages += other.messages;
+        self.unparsed += other.unparsed;
+        self.dropped += other.dropped;
+    }
+}
+
+/// A line that was not understood, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnparsedLine {
+    /// Its first 200 bytes; what is not UTF-8 is replaced.
+    pub text: String,
+    /// What was wrong.
+    pub error: LineError,
+}
+
+/// Reads the log of one source.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    framing: Framing,
+    lines: LineReader,
+}
+
+impl Reader {
+    /// Reads lines in `format`; new names get their ids from `names`.
+    pub fn new(names: Names, format: LineFormat) -> Self {
+        let cache = NameCache { names, ids: HashMap::default(), key: Vec::new() };
+        Self { framing: Framing::default(), lines: LineReader { format, clock: Clock::default(), cache } }
+    }
+
+    /// Reads `bytes`, which arrived at `arrived`, and adds what they say to `batch`. A half line
+    /// at their end is kept until the rest of it comes.
+    pub fn read(&mut self, bytes: &[u8], arrived: Instant, batch: &mut Batch) {
+        let Self { framing, lines } = self;
+        let limit = framing.most_line_bytes();
+        framing.push(bytes, |frame| lines.take(frame, limit, arrived, batch));
+    }
+
+    /// Ends the half line that was kept: nothing more will come, so it counts as a line.
+    pub fn finish(&mut self, arrived: Instant, batch: &mut Batch) {
+        let Self { framing, lines } = self;
+        let limit = framing.most_line_bytes();
+        framing.finish(|frame| lines.take(frame, limit, arrived, batch));
+    }
+
+    /// Forgets the half line that was kept: what comes next does not continue it.
+    pub fn discard_half_line(&mut self) {
+        self.framing.discard_half_line();
+    }
+
+    /// Learns how the dates of this source relate to `Instant`s from `tail`, the last bytes of a file
+    /// that was last written at `written`. Reads no samples and changes nothing else.
+    pub fn learn_clock(&mut self, tail: &[u8], written: Instant) {
+        // What follows the last newline may be half a line.
+        let ends =
+            tail.rsplit(|&byte| byte == b'\n').skip(1).find_map(|line| match self.lines.format.read(line) {
+                Line::Request(request) => end_millis(&request),
+                Line::Message | Line::Unparsed(_) => None,
+            });
+        if let Some(end) = ends {
+            self.lines.clock.seed(end, written);
+        }
+    }
+}
+
+/// All that is done with a whole line.
+#[derive(Clone, Debug)]
+struct LineReader {
+    format: LineFormat,
+    clock: Clock,
+    cache: NameCache,
+}
+
+impl LineReader {
+    fn take(&mut self, frame: Frame<'_>, limit: usize, arrived: Instant, batch: &mut Batch) {
+        let (text, line) = match frame {
+            Frame::Line(text) => (text, self.format.read(text)),
+            Frame::Overlong(head) => (head, Line::Unparsed(LineError::of_line(ErrorKind::TooLong(limit), 0))),
+        };
+        batch.counts.lines += 1;
+        match line {
+            Line::Request(request) => {
+                batch.counts.requests += 1;
+                self.keep_sample(&request, arrived, batch);
+            }
+            Line::Message => batch.counts.messages += 1,
+            Line::Unparsed(error) => {
+                batch.counts.unparsed += 1;
+                batch.first_unparsed.get_or_insert_with(|| UnparsedLine {
+                    text: String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]).into_owned(),
+                    error,
+                });
+            }
+        }
+    }
+
+    fn keep_sample(&mut self, line: &LogLine<'_>, arrived: Instant, batch: &mut Batch) {
+        // Requests that are nobody's tell the time as well.
+        let end = end_millis(line).map_or(arrived, |end| self.clock.place(end, arrived));
+        match self.cache.ids(Owner::of(line)) {
+            Ids::Known(backend, server) => batch.samples.push(Sample::new(line, backend, server, end)),
+            Ids::Full => batch.counts.dropped += 1,
+            Ids::None => {}
+        }
+    }
+}
+
+/// When the request ended by the clock of the HAProxy host, in civil milliseconds.
+fn end_millis(line: &LogLine<'_>) -> Option<i64> {
+    let took = line.timers.get(Timer::Tt).unwrap_or(0);
+    line.date.map(|date| date.millis + i64::from(took))
+}
+
+/// Backends and servers that one reader remembers. HAProxy configurations of 1,000 backends with
+/// 30 servers fit; beyond that names are forgotten and asked for again.
+const MOST_CACHED: usize = 1 << 15;
+
+/// The ids of names seen before.
+#[derive(Clone, Debug)]
+struct NameCache {
+    names: Names,
+    /// By `backend/server`, or `backend/` alone.
+    ids: HashMap<Box<[u8]>, Ids, BuildHasherDefault<NameHasher>>,
+    /// Where the key is put together, so that a lookup allocates nothing.
+    key: Vec<u8>,
+}
+
+/// What the table of names says.
+#[derive(Clone, Copy, Debug)]
+enum Ids {
+    Known(BackendId, Option<ServerId>),
+    /// It has no room; it never will have again.
+    Full,
+    /// Nobody's.
+    None,
+}
+
+impl NameCache {
+    fn ids(&mut self, owner: Owner<'_>) -> Ids {
+        let (backend, server) = match owner {
+            Owner::Server { backend, server } => (backend, server),
+            Owner::Backend(backend) => (backend, &b""[..]),
+            Owner::BackendIfKnown(backend) => {
+                // Not remembered: it may become known.
+                let known = std::str::from_utf8(backend).ok().and_then(|name| self.names.known_backend(name));
+                return known.map_or(Ids::None, |backend| Ids::Known(backend, None));
+            }
+            Owner::Nobody => return Ids::None,
+        };
+        self.key.clear();
+        self.key.extend_from_slice(backend);
+        self.key.push(b'/');
+        self.key.extend_from_slice(server);
+        if let Some(&ids) = self.ids.get(self.key.as_slice()) {
+            return ids;
+        }
+        if self.ids.len() >= MOST_CACHED {
+            self.ids.clear();
+        }
+        let ids = self.intern(backend, server);
+        self.ids.insert(self.key.as_slice().into(), ids);
+        ids
+    }
+
+    /// Asks the table. Names have been checked to be ASCII when the line was read.
+    fn intern(&self, backend: &[u8], server: &[u8]) -> Ids {
+        let (Ok(backend), Ok(server)) = (std::str::from_utf8(backend), std::str::from_utf8(server)) else {
+            return Ids::None;
+        };
+        let Some(backend) = self.names.backend(backend) else {
+            return Ids::Full;
+        };
+        if server.is_empty() {
+            return Ids::Known(backend, None);
+        }
+        self.names.server(backend, server).map_or(Ids::Full, |server| Ids::Known(backend, Some(server)))
+    }
+}
+
+/// FNV-1a. Names come from HAProxy's configuration, not from its clients, so nobody can make
+/// them collide, and the standard hasher would cost more than reading the timers.
+#[derive(Clone, Copy)]
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Of the length, which the names' own bytes make needless.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,196 @@
+//! Decisions and reasons as sentences, for an operator at night: what is, what it is held
+//! against, and for how long. Journal, log, status and replay print these.
+
+use std::fmt::{Display, Formatter, Result};
+use std::time::Duration;
+
+use super::decision::{Decision, LoadUnit, Reason};
+use crate::core::settings::Statistic;
+
+/// A duration as people say it: `412 ms`, `1.2 s`, `10 s`, `4 min 20 s`, `1 h 5 min`, `3 d 2 h`.
+/// What is left away is cut off, never rounded up: 10 s are over when it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let (ms, s) = (self.0.as_millis(), self.0.as_secs());
+        let mut two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
+            0 => write!(f, "{large} {unit}"),
+            _ => write!(f, "{large} {unit} {small} {smaller}"),
+        };
+        match s {
+            0 if self.0.is_zero() => f.write_str("0 s"),
+            0 if ms == 0 => f.write_str("under 1 ms"),
+            0 => write!(f, "{ms} ms"),
+            1..10 if ms % 1000 >= 100 => write!(f, "{s}.{} s", ms % 1000 / 100),
+            1..60 => write!(f, "{s} s"),
+            60..3600 => two(s / 60, "min", s % 60, "s"),
+            3600..86_400 => two(s / 3600, "h", s % 3600 / 60, "min"),
+            _ => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
+        }
+    }
+}
+
+impl Display for Statistic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Percentile(percentile) => percentile.fmt(f),
+            Self::Mean => f.write_str("mean"),
+            Self::MeanOfLast(n) => write!(f, "mean of the last {n}"),
+        }
+    }
+}
+
+impl Display for Decision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Hold(reason) => write!(f, "hold: {reason}"),
+            Self::ScaleUp { by, reason } => write!(f, "scale up by {by}: {reason}"),
+            Self::ScaleDown { by, reason } => write!(f, "scale down by {by}: {reason}"),
+        }
+    }
+}
+
+/// A table: one sentence an arm.
+impl Display for Reason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::TooFewSamples { samples, min_samples } => {
+                write!(f, "{} in the window, {min_samples} are needed", Count(*samples, "request"))
+            }
+            Self::JustStarted { left } => {
+                write!(f, "just started, {} to go until the window is whole", Span(*left))
+            }
+            Self::NoInventory => f.write_str("HAProxy has not said yet what servers it has"),
+            Self::Blind { requests } => {
+                write!(
+                    f,
+                    "no log line comes, though HAProxy counts {} since the last",
+                    Count(*requests, "request")
+                )
+            }
+            Self::InBand { statistic, latency, lower, upper } => {
+                let (latency, lower, upper) = (Span(*latency), Span(*lower), Span(*upper));
+                write!(f, "{statistic} {latency} is between {lower} and {upper}")
+            }
+            Self::PendingUp { wish, needed, breaches: 0, .. } => {
+                write!(f, "{wish}; {} are needed", Span(*needed))
+            }
+            Self::PendingUp { wish, needed, breaches, .. } => {
+                write!(f, "{wish}; {} or {breaches} evaluations are needed", Span(*needed))
+            }
+            Self::PendingDown { wish, needed, .. } => write!(f, "{wish}; {} are needed", Span(*needed)),
+            Self::Acting => f.write_str("a move is being carried out"),
+            Self::CoolingDown { left } => write!(f, "cooling down for {}", Span(*left)),
+            Self::AtMax { serving } => {
+                write!(f, "too much load, but {serving} servers serve, the most allowed")
+            }
+            Self::NoSpare => f.write_str("more servers are needed, but none is left to add"),
+            Self::AtMin { serving: 1 } => f.write_str("fast enough with 1 server, the fewest allowed"),
+            Self::AtMin { serving } => write!(f, "fast enough with {serving} servers, the fewest allowed"),
+            Self::NothingToRemove => {
+                f.write_str("fewer servers would do, but none of them may be taken away")
+            }
+            Self::RestTooFew { left, each, limit, unit } => rest_too_few(f, *left, *each, *limit, *unit),
+            Self::ServerFailures { failed, of } => {
+                write!(f, "fast enough, but {failed} of {} failed on their servers", Count(*of, "request"))
+            }
+            Self::Breach { statistic, latency, upper, since } => {
+                let (latency, upper, since) = (Span(*latency), Span(*upper), Span(*since));
+                write!(f, "{statistic} {latency} has been above {upper} for {since}")
+            }
+            Self::Relaxed { statistic, latency, lower, since } => {
+                let (latency, lower, since) = (Span(*latency), Span(*lower), Span(*since));
+                write!(f, "{statistic} {latency} has been below {lower} for {since}")
+            }
+            Self::Saturation { failed, of, since } => {
+                write!(f, "{failed} of {} found no room, for {}", Count(*of, "request"), Span(*since))
+            }
+            Self::Burst { statistic, latency, upper } => {
+                let (latency, upper) = (Span(*latency), Span(*upper));
+                write!(f, "burst after a scale-down: {statistic} {latency} is over twice {upper}")
+            }
+            Self::SaturationBurst { failed, of } => {
+                write!(f, "burst after a scale-down: {failed} of {} found no room", Count(*of, "request"))
+            }
+            Self::BlindQueue { queued, since } => {
+                write!(
+                    f,
+                    "no log line comes, and HAProxy has had a queue for {}, now {queued} long",
+                    Span(*since)
+                )
+            }
+            Self::BelowMin { serving, min } => {
+                write!(f, "{} serving, {min} is the fewest allowed", Count(u64::from(*serving), "server"))
+            }
+            Self::AboveMax { serving, max } => {
+                write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
+            }
+            Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+        }
+    }
+}
+
+fn rest_too_few(f: &mut Formatter<'_>, left: u32, each: f64, limit: f64, unit: LoadUnit) -> Result {
+    let (left, each, limit) = (Count(u64::from(left), "server"), Figure(each), Figure(limit));
+    match unit {
+        LoadUnit::RequestsPerSecond => {
+            write!(f, "would leave {left} with {each} requests/s each; they were too slow at {limit}")
+        }
+        LoadUnit::Connections => {
+            write!(f, "would leave {left} with {each} connections each, of the {limit} that maxconn allows")
+        }
+    }
+}
+
+/// `no request`, `1 request`, `2 requests`.
+struct Count(u64, &'static str);
+
+impl Display for Count {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0 {
+            0 => write!(f, "no {}", self.1),
+            1 => write!(f, "1 {}", self.1),
+            n => write!(f, "{n} {}s", self.1),
+        }
+    }
+}
+
+/// Whole, or with one digit after the point below 10.
+struct Figure(f64);
+
+impl Display for Figure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        if self.0 < 10.0 { write!(f, "{:.1}", self.0) } else { write!(f, "{:.0}", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        #[track_caller]
+        fn check(ms: u64, expected: &str) {
+            assert_eq!(Span(Duration::from_millis(ms)).to_string(), expected);
+        }
+        check(0, "0 s");
+        check(1, "1 ms");
+        check(412, "412 ms");
+        check(999, "999 ms");
+        check(1_000, "1 s");
+        check(1_050, "1 s");
+        check(1_290, "1.2 s");
+        check(9_999, "9.9 s");
+        check(10_900, "10 s");
+        check(60_000, "1 min");
+        check(260_000, "4 min 20 s");
+        check(3_600_000, "1 h");
+        check(3_900_000, "1 h 5 min");
+        check(86_400_000, "1 d");
+        check(266_400_000, "3 d 2 h");
+        assert_eq!(Span(Duration::from_micros(7)).to_string(), "under 1 ms");
+    }
+}

@@ -1,0 +1,333 @@
+//! Commands as values, and as the bytes that HAProxy reads.
+//!
+//! In: names and what is to be done. Out: one line for each command. Names are checked when a
+//! [`Name`] is made, so that no command can carry another one inside.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::plan::inventory::AdminState;
+use crate::core::units::Weight;
+
+/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
+/// 16384 unless set; half of it leaves room for a smaller one.
+const MOST_LINE_BYTES: usize = 8 * 1024;
+
+/// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
+const MOST_NAME_BYTES: usize = 2048;
+
+/// The name of a backend or of a server: at least one of `A-Z a-z 0-9 _ : . -` and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// If HAProxy could not have a backend or server of that name.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > MOST_NAME_BYTES {
+            return Err(NameError::TooLong { bytes: name.len() });
+        }
+        match name.chars().find(|&c| !is_name_character(c)) {
+            Some(found) => Err(NameError::Forbidden { name: name.to_owned(), found }),
+            None => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name as HAProxy writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What HAProxy allows in names (configuration manual 2.2; `invalid_char` in its source).
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | '-')
+}
+
+/// Why something cannot be the name of a backend or server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// There is nothing.
+    #[error("a backend or server name is empty")]
+    Empty,
+    /// Longer than a line of HAProxy's configuration.
+    #[error(
+        "a backend or server name of {bytes} bytes is longer than the {MOST_NAME_BYTES} that HAProxy can have"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A character that HAProxy allows in no name.
+    #[error("`{}` in the name `{}`; HAProxy allows letters, digits and `_:.-`", found.escape_default(), name.escape_default())]
+    Forbidden {
+        /// The whole name.
+        name: String,
+        /// The first such character.
+        found: char,
+    },
+}
+
+/// A server of a backend, written `web/web1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerName {
+    /// The backend.
+    pub backend: Name,
+    /// The server in it.
+    pub server: Name,
+}
+
+impl ServerName {
+    /// Checks both names.
+    ///
+    /// # Errors
+    /// If HAProxy could not have such a backend or server.
+    pub fn new(backend: &str, server: &str) -> Result<Self, NameError> {
+        Ok(Self { backend: Name::new(backend)?, server: Name::new(server)? })
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.backend, self.server)
+    }
+}
+
+/// One line to HAProxy. All of them mean the same from HAProxy 2.2 on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `show info`: which process answers.
+    ShowInfo,
+    /// `show info`, `show stat` and `show servers state` in one line, for
+    /// [`reading::inventory`](super::reading::inventory).
+    ShowInventory(Scope),
+    /// `show cli level`: what this socket may do.
+    ShowLevel,
+    /// `set server ... state`. Needs level admin.
+    SetState {
+        /// Which server.
+        server: ServerName,
+        /// To what.
+        state: AdminState,
+    },
+    /// `set server ... state drain` and `... health stopping`: the way out of MAINT for a server
+    /// with a health check. Needs level admin.
+    ///
+    /// A server that leaves MAINT is up before any check was made. `health stopping` takes that
+    /// back: the operational state is
+    /// [`Stopping`](crate::core::plan::inventory::OperationalState::Stopping) until the next
+    /// check says otherwise (seen on HAProxy 2.6.12). For servers without a check that would
+    /// be never: use [`Command::SetState`] for those.
+    DrainUntilChecked {
+        /// Which server.
+        server: ServerName,
+    },
+    /// Weights of several servers. Made by [`Command::set_weights`] only, which keeps the
+    /// line short enough. Needs level admin.
+    SetWeights(WeightLine),
+}
+
+/// How much of HAProxy a reading is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every backend.
+    All,
+    /// One backend. Cheap where there are many, but where a frontend has the same name HAProxy
+    /// shows that one's figures instead (seen on HAProxy 2.6.12), which the reader refuses with
+    /// [`AnswerError::NoStat`](super::error::AnswerError::NoStat).
+    Backend(Name),
+}
+
+/// Weights that fit into one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightLine(Vec<(ServerName, Weight)>);
+
+impl WeightLine {
+    /// The weights, at least one.
+    pub fn weights(&self) -> &[(ServerName, Weight)] {
+        &self.0
+    }
+}
+
+impl Command {
+    /// The weights in as few lines as possible, in the order given. HAProxy carries out the
+    /// parts of a line one after the other and does not stop at one it refuses.
+    pub fn set_weights(weights: impl IntoIterator<Item = (ServerName, Weight)>) -> Vec<Self> {
+        let mut commands = Vec::new();
+        let (mut line, mut line_bytes) = (Vec::new(), 0);
+        for (server, weight) in weights {
+            let bytes = weight_part(&server, weight).len() + "; ".len();
+            if line_bytes + bytes > MOST_LINE_BYTES && !line.is_empty() {
+                commands.push(Self::SetWeights(WeightLine(std::mem::take(&mut line))));
+                line_bytes = 0;
+            }
+            line.push((server, weight));
+            line_bytes += bytes;
+        }
+        if !line.is_empty() {
+            commands.push(Self::SetWeights(WeightLine(line)));
+        }
+        commands
+    }
+
+    /// What HAProxy carries out, one after the other.
+    pub fn parts(&self) -> Vec<String> {
+        match self {
+            Self::ShowInfo => vec!["show info".to_owned()],
+            Self::ShowLevel => vec!["show cli level".to_owned()],
+            // Types 2 and 4: backends and servers, no frontends and listeners.
+            Self::ShowInventory(Scope::All) => {
+                ["show info", "show stat -1 6 -1", "show servers state"].map(str::to_owned).to_vec()
+            }
+            Self::ShowInventory(Scope::Backend(backend)) => {
+                let stat = format!("show stat {backend} 6 -1");
+                vec!["show info".to_owned(), stat, format!("show servers state {backend}")]
+            }
+            Self::SetState { server, state } => vec![state_part(server, *state)],
+            Self::DrainUntilChecked { server } => {
+                vec![state_part(server, AdminState::Drain), format!("set server {server} health stopping")]
+            }
+            Self::SetWeights(line) => {
+                line.0.iter().map(|(server, weight)| weight_part(server, *weight)).collect()
+            }
+        }
+    }
+
+    /// The line to send, with the newline that makes HAProxy carry it out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // No `;` at the end: HAProxy up to 2.6 answers that with the whole help.
+        let mut line = self.parts().join("; ").into_bytes();
+        line.push(b'\n');
+        line
+    }
+
+    /// It changes something, and any text in the answer is a refusal.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::SetWeights(_))
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parts().join("; "))
+    }
+}
+
+fn state_part(server: &ServerName, state: AdminState) -> String {
+    let state = match state {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maint => "maint",
+    };
+    format!("set server {server} state {state}")
+}
+
+fn weight_part(server: &ServerName, weight: Weight) -> String {
+    format!("set server {server} weight {weight}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn web1() -> ServerName {
+        ServerName::new("web", "web1").unwrap()
+    }
+
+    #[track_caller]
+    fn check(command: &Command, line: &str) {
+        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{line}\n"));
+    }
+
+    #[test]
+    fn commands_are_lines_that_haproxy_knows() {
+        let set = |state| Command::SetState { server: web1(), state };
+        check(&set(AdminState::Ready), "set server web/web1 state ready");
+        check(&set(AdminState::Drain), "set server web/web1 state drain");
+        check(&set(AdminState::Maint), "set server web/web1 state maint");
+        check(
+            &Command::DrainUntilChecked { server: web1() },
+            "set server web/web1 state drain; set server web/web1 health stopping",
+        );
+        check(&Command::ShowInfo, "show info");
+        check(&Command::ShowLevel, "show cli level");
+        check(&Command::ShowInventory(Scope::All), "show info; show stat -1 6 -1; show servers state");
+        check(
+            &Command::ShowInventory(Scope::Backend(Name::new("web").unwrap())),
+            "show info; show stat web 6 -1; show servers state web",
+        );
+    }
+
+    #[test]
+    fn weights_share_a_line() {
+        let weight = |n| Weight::new(n).unwrap();
+        let commands = Command::set_weights([(web1(), weight(0)), (web1(), weight(256))]);
+        assert_eq!(commands.len(), 1);
+        check(&commands[0], "set server web/web1 weight 0; set server web/web1 weight 256");
+        assert_eq!(Command::set_weights([]), []);
+    }
+
+    #[test]
+    fn names_that_haproxy_cannot_have_are_refused() {
+        for name in ["web", "a", "Web_1:2.3-4", "-"] {
+            assert_eq!(Name::new(name).unwrap().as_str(), name);
+        }
+        assert_eq!(Name::new(""), Err(NameError::Empty));
+        assert_eq!(Name::new(&"x".repeat(2049)), Err(NameError::TooLong { bytes: 2049 }));
+        for found in [';', '\\', ' ', '\n', '\r', '\t', '/', '#', '<', '\0', 'ä'] {
+            let name = format!("web{found}1");
+            assert_eq!(Name::new(&name), Err(NameError::Forbidden { name, found }));
+        }
+    }
+
+    #[test]
+    fn a_refused_name_is_told_without_its_control_characters() {
+        let error = Name::new("a\n;b").unwrap_err().to_string();
+        assert_eq!(error, r"`\n` in the name `a\n;b`; HAProxy allows letters, digits and `_:.-`");
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_smuggles_in_a_second_command(backend in ".{0,8}", server in "\\PC{0,8}|[;\\\\ \n\ra-z]{0,8}") {
+            if let Ok(server) = ServerName::new(&backend, &server) {
+                let bytes = Command::SetState { server, state: AdminState::Ready }.to_bytes();
+                let line = String::from_utf8(bytes).unwrap();
+                prop_assert!(!line.contains([';', '\\']));
+                prop_assert_eq!(line.matches(['\n', '\r']).count(), 1);
+                prop_assert_eq!(line.split_whitespace().count(), 5);
+            }
+        }
+
+        #[test]
+        fn every_weight_is_sent_once_and_in_order_in_lines_that_fit(lengths in prop::collection::vec(1..400_usize, 0..200)) {
+            let weights: Vec<_> = lengths
+                .iter()
+                .enumerate()
+                .map(|(n, &length)| {
+                    (ServerName::new("web", &"s".repeat(length)).unwrap(), Weight::new(n as u16 % 257).unwrap())
+                })
+                .collect();
+            let commands = Command::set_weights(weights.clone());
+            let mut sent = Vec::new();
+            for command in &commands {
+                prop_assert!(command.to_bytes().len() <= MOST_LINE_BYTES + 1);
+                let Command::SetWeights(line) = command else { panic!("{command}") };
+                sent.extend_from_slice(line.weights());
+            }
+            prop_assert_eq!(sent, weights);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The answer to [`Command::ShowInventory`](super::command::Command::ShowInventory) to
+//! [`Inventory`].
+//!
+//! In: `show info`, `show stat` and `show servers state`, one after the other from the same
+//! connection and so from the same process. Out: the inventory. The sections are told apart by
+//! their headings, not by counting empty lines, as a quoted field may hold one.
+
+use std::collections::HashMap;
+
+use super::command::{Command, Scope};
+use super::error::AnswerError;
+use super::info;
+use super::response::Refusal;
+use super::servers_state::{self, StateRow};
+use super::stat::{self, StatRow};
+use crate::core::names::{BackendId, Names};
+use crate::core::plan::inventory::{BackendState, Inventory, OperationalState, ServerState};
+
+/// What HAProxy's name for a backend's own row is.
+const BACKEND: &str = "BACKEND";
+
+/// Reads `text`, the answer to `Command::ShowInventory(scope)`. Names that are new get an id.
+///
+/// A server or backend that came between two of the sections is left out; the next reading has it.
+///
+/// # Errors
+/// If HAProxy refused a part, or a section is not what it should be.
+pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, AnswerError> {
+    let (info, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    refused(info, scope, 0)?;
+    let process = info::process(info)?;
+    let rest = rest.trim_start();
+    refused(rest, scope, 1)?;
+    let (stat, rest) = stat::rows(rest)?;
+    let rest = rest.trim_start();
+    refused(rest, scope, 2)?;
+    let states = servers_state::rows(rest)?;
+    let stat: HashMap<_, _> = stat.into_iter().map(|row| ((row.backend, row.server), row)).collect();
+    if let Scope::Backend(name) = scope
+        && !stat.contains_key(&(name.as_str(), BACKEND))
+    {
+        return Err(AnswerError::NoStat { backend: name.to_string() });
+    }
+    Ok(Inventory { process, backends: backends(&states, &stat, names)? })
+}
+
+/// Where a refusal stands in the place of a section: the answer to the line's part of that number.
+fn refused(section: &str, scope: &Scope, part: usize) -> Result<(), AnswerError> {
+    let Some(refusal) = Refusal::known(section) else { return Ok(()) };
+    let command = Command::ShowInventory(scope.clone()).parts().swap_remove(part);
+    Err(AnswerError::Refused { command, refusal })
+}
+
+type Stat<'a> = HashMap<(&'a str, &'a str), StatRow<'a>>;
+
+/// HAProxy shows the servers of a backend one after the other.
+fn backends(
+    states: &[StateRow<'_>],
+    stat: &Stat<'_>,
+    names: &Names,
+) -> Result<Vec<BackendState>, AnswerError> {
+    let mut backends = Vec::new();
+    for servers in states.chunk_by(|a, b| a.backend == b.backend) {
+        let name = servers[0].backend;
+        let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
+        let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
+        let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
+        backends.push(BackendState {
+            id,
+            algorithm: figures.algorithm.to_owned(),
+            queued: figures.queued,
+            sessions: figures.sessions,
+            total_sessions: figures.total_sessions,
+            servers: servers
+                .map(|(state, figures)| server(state, figures, id, names))
+                .collect::<Result<_, _>>()?,
+        });
+    }
+    Ok(backends)
+}
+
+fn server(
+    state: &StateRow<'_>,
+    figures: &StatRow<'_>,
+    backend: BackendId,
+    names: &Names,
+) -> Result<ServerState, AnswerError> {
+    Ok(ServerState {
+        id: names.server(backend, state.server).ok_or(AnswerError::TooManyNames)?,
+        address: state.address,
+        port: state.port,
+        admin: state.admin,
+        operational: state.operational,
+        weight: state.weight,
+        initial_weight: state.initial_weight,
+        checked: state.checked,
+        check_passed: check_passed(state, figures),
+        backup: figures.backup,
+        tracking: figures.tracking,
+        tls: state.tls,
+        sessions: figures.sessions,
+        queued: figures.queued,
+        maxconn: figures.limit,
+    })
+}
+
+/// The last check that finished since checks began again passed.
+///
+/// HAProxy 2.6.12 keeps the status and the result of the last check through MAINT; what tells
+/// is the health. Leaving MAINT sets it to `rise` (the status reads `DRAIN 1/3` or `UP 1/3`), the
+/// first passed check to `rise + fall - 1`, and a failed one takes 1 away. With `fall 1` the two
+/// are equal, and only the operational state tells: [`Command::DrainUntilChecked`] makes it
+/// `Stopping` until a check has passed. A server that was never checked has the status `INI`.
+fn check_passed(state: &StateRow<'_>, figures: &StatRow<'_>) -> bool {
+    let up = matches!(state.operational, OperationalState::Starting | OperationalState::Running);
+    let full = figures.full_health.is_some_and(|full| state.health >= full);
+    state.checked && !state.paused && up && full && figures.last_check_ok
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::wire::command::Name;
+
+    const INFO: &str = "Version: 2.6.12\nPid: 4711\nUptime_sec: 60\nStopping: 0\n\n";
+    const STAT: &str = "# pxname,svname,qcur,scur,slim,stot,status,bck,tracked,type,check_status,check_rise,check_fall,algo,\n";
+    const STATE: &str = "1\n# be_id be_name srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
+                         srv_check_health srv_check_state srv_port srv_use_ssl\n";
+
+    /// An answer with these rows.
+    fn answer(stat: &[&str], state: &[&str]) -> String {
+        let lines = |rows: &[&str]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+        format!("{INFO}{STAT}{}\n{STATE}{}\n", lines(stat), lines(state))
+    }
+
+    fn read(text: &str) -> Result<Inventory, AnswerError> {
+        inventory(text, &Scope::All, &Names::default())
+    }
+
+    /// Whether the check of the only server has passed.
+    #[track_caller]
+    fn check(want: bool, stat: &str, state: &str) {
+        let text =
+            answer(&[&format!("web,s1,0,0,,0,?,0,,2,{stat},"), "web,BACKEND,0,0,,0,UP,0,,1,,,,,"], &[state]);
+        assert_eq!(read(&text).unwrap().backends[0].servers[0].check_passed, want, "{stat}; {state}");
+    }
+
+    #[test]
+    fn a_check_has_passed_if_the_health_is_full_since_maint() {
+        // `rise 2 fall 3`; health, check state.
+        let server = |op, health, check| format!("3 web s1 ::1 {op} 8 1 1 {health} {check} 80 0");
+        check(true, "L7OK,2,3,", &server(2, 4, 6));
+        check(true, "L7OK,2,3,", &server(1, 4, 6));
+        check(true, "* L7OK,2,3,", &server(2, 4, 7));
+        // Just left MAINT: the status is from before.
+        check(false, "L7OK,2,3,", &server(2, 2, 6));
+        check(false, "* L7OK,2,3,", &server(2, 2, 7));
+        // Failed once, or down.
+        check(false, "L4CON,2,3,", &server(2, 3, 6));
+        check(false, "L4CON,2,3,", &server(0, 0, 6));
+        // `health stopping` was set, no check since.
+        check(false, "L7OK,2,3,", &server(3, 4, 6));
+        // In MAINT; without a check; with one that is disabled.
+        check(false, ",,,", &server(0, 0, 14));
+        check(false, ",,,", &server(2, 2, 0));
+        check(false, ",,,", &server(2, 4, 2));
+    }
+
+    #[test]
+    fn with_fall_1_the_operational_state_tells() {
+        let server = |op| format!("3 web s1 ::1 {op} 8 1 1 1 6 80 0");
+        check(false, "INI,1,1,", &server(2));
+        check(false, "L7OK,1,1,", &server(3));
+        check(true, "L7OK,1,1,", &server(2));
+        check(false, "* L4CON,1,1,", &server(2));
+    }
+
+    #[test]
+    fn rows_that_the_other_table_lacks_are_left_out() {
+        let web = "web,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,";
+        let s1 = "3 web s1 ::1 2 0 1 1 2 0 80 0";
+        let both = answer(&["web,s1,0,0,,0,UP,0,,2,,,,,", "web,s2,0,0,,0,UP,0,,2,,,,,", web], &[s1]);
+        assert_eq!(read(&both).unwrap().backends[0].servers.len(), 1);
+        let only_state = answer(&[web], &[s1, "4 api s1 ::1 2 0 1 1 2 0 80 0"]);
+        let inventory = read(&only_state).unwrap();
+        assert_eq!(inventory.backends.len(), 1);
+        assert_eq!(inventory.backends[0].servers, []);
+    }
+
+    #[test]
+    fn a_refused_part_is_told() {
+        let scope = Scope::Backend(Name::new("web").unwrap());
+        let part = |text: &str| match inventory(text, &scope, &Names::default()) {
+            Err(AnswerError::Refused { command, refusal }) => (command, refusal),
+            other => panic!("{other:?}"),
+        };
+        let no_proxy = format!("{INFO}No such proxy.\n\nCan't find backend.\n\n");
+        assert_eq!(part(&no_proxy), ("show stat web 6 -1".to_owned(), Refusal::NoSuchBackend));
+        let no_backend = format!("{INFO}{STAT}\nCan't find backend.\n\n");
+        assert_eq!(part(&no_backend), ("show servers state web".to_owned(), Refusal::NoSuchBackend));
+        assert_eq!(part("Permission denied\n\n"), ("show info".to_owned(), Refusal::PermissionDenied));
+    }
+
+    #[test]
+    fn a_frontend_shown_in_the_place_of_its_backend_is_noticed() {
+        let scope = Scope::Backend(Name::new("web").unwrap());
+        let text = answer(&[], &["3 web s1 ::1 2 0 1 1 2 0 80 0"]);
+        let want = AnswerError::NoStat { backend: "web".to_owned() };
+        assert_eq!(inventory(&text, &scope, &Names::default()), Err(want));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer(text in "(\\PC|[#,\"\n 0-9]){0,300}") {
+            let _ = read(&text);
+            let _ = read(&format!("{INFO}{text}"));
+            let _ = read(&format!("{INFO}{STAT}{text}"));
+            let _ = read(&format!("{INFO}{STAT}\n{STATE}{text}"));
+        }
+    }
+}

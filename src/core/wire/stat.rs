@@ -1,0 +1,274 @@
+//! `show stat` to rows of backends and servers.
+//!
+//! In: CSV whose heading starts with `# ` (management manual 9.1). Out: the few figures that
+//! `show servers state` lacks. Columns are found by name: their places differ by version.
+
+use super::error::{AnswerError, excerpt};
+use super::table::{Column, Heading, Row};
+
+const TABLE: &str = "show stat";
+
+/// A backend's or a server's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatRow<'a> {
+    /// The backend (`pxname`).
+    pub backend: &'a str,
+    /// The server (`svname`), `BACKEND` for the backend itself.
+    pub server: &'a str,
+    /// Requests waiting (`qcur`); for a backend, in its own queue.
+    pub queued: u32,
+    /// Sessions now (`scur`).
+    pub sessions: u32,
+    /// All sessions since the process started (`stot`).
+    pub total_sessions: u64,
+    /// A server's `maxconn` (`slim`).
+    pub limit: Option<u32>,
+    /// A `backup` server (`bck`; a backend's row counts them there).
+    pub backup: bool,
+    /// Tracks another server (`tracked`).
+    pub tracking: bool,
+    /// The last finished check, if there was one, passed (`check_status` ends in `OK` or `OKC`). After a
+    /// time in MAINT, where checks pause, it may have been made before.
+    pub last_check_ok: bool,
+    /// The health of a server whose last check passed: `check_rise + check_fall - 1`. `None`
+    /// without a check, and in MAINT.
+    pub full_health: Option<u32>,
+    /// A backend's algorithm (`algo`); empty for a server, and where HAProxy does not say.
+    pub algorithm: &'a str,
+}
+
+/// Reads the rows of backends and servers up to the empty line that ends them, and returns
+/// what comes after it. Rows of frontends and listeners are passed over.
+///
+/// Without the columns of checks (HAProxy before 1.7), no check has passed; without `algo`, no
+/// algorithm is known.
+///
+/// # Errors
+/// If a heading, a needed column or a number is missing.
+pub fn rows(text: &str) -> Result<(Vec<StatRow<'_>>, &str), AnswerError> {
+    const HEADING: &str = "# pxname,";
+    let Some(mut rest) = text.strip_prefix(HEADING).and(text.strip_prefix("# ")) else {
+        let expected = "the heading `# pxname,...` of `show stat`";
+        return Err(AnswerError::NoSection { expected, found: excerpt(text) });
+    };
+    let mut fields = Vec::new();
+    rest = split_row(rest, &mut fields);
+    let columns = Columns::find(&fields)?;
+    let mut rows = Vec::new();
+    for row in 1.. {
+        rest = split_row(rest, &mut fields);
+        if fields.is_empty() {
+            break;
+        }
+        rows.extend(columns.read(row, &fields)?);
+    }
+    Ok((rows, rest))
+}
+
+/// Splits off one row. No fields: an empty line, or the end of the text.
+fn split_row<'a>(text: &'a str, fields: &mut Vec<&'a str>) -> &'a str {
+    fields.clear();
+    let mut rest = match text.strip_prefix('\n') {
+        Some(after) => return after,
+        None if text.is_empty() => return text,
+        None => text,
+    };
+    loop {
+        let (field, after) = split_field(rest);
+        fields.push(field);
+        rest = match after.split_at_checked(1) {
+            Some((",", next)) => next,
+            Some((_, next)) => return next,
+            None => return after,
+        };
+    }
+}
+
+/// Splits off one field; what follows begins with `,` or a newline, or is empty. A quoted field may
+/// hold both; its doubled quotes stay doubled, as nothing here reads such a field.
+fn split_field(text: &str) -> (&str, &str) {
+    let bytes = text.as_bytes();
+    if bytes.first() != Some(&b'"') {
+        return text.split_at(memchr::memchr2(b',', b'\n', bytes).unwrap_or(bytes.len()));
+    }
+    let mut end = 1;
+    loop {
+        match memchr::memchr(b'"', &bytes[end..]) {
+            None => return (&text[1..], ""),
+            Some(at) if bytes.get(end + at + 1) == Some(&b'"') => end += at + 2,
+            Some(at) => {
+                let (field, after) = (&text[1..end + at], &text[end + at + 1..]);
+                // Nothing belongs between the closing quote and the comma; pass over it.
+                return (field, split_field_end(after));
+            }
+        }
+    }
+}
+
+fn split_field_end(text: &str) -> &str {
+    &text[memchr::memchr2(b',', b'\n', text.as_bytes()).unwrap_or(text.len())..]
+}
+
+/// Where the columns are.
+struct Columns {
+    pxname: Column,
+    svname: Column,
+    qcur: Column,
+    scur: Column,
+    slim: Column,
+    stot: Column,
+    bck: Column,
+    tracked: Column,
+    kind: Column,
+    check_status: Option<Column>,
+    check_rise: Option<Column>,
+    check_fall: Option<Column>,
+    algo: Option<Column>,
+}
+
+impl Columns {
+    fn find(names: &[&str]) -> Result<Self, AnswerError> {
+        let heading = Heading { table: TABLE, names };
+        Ok(Self {
+            pxname: heading.need("pxname")?,
+            svname: heading.need("svname")?,
+            qcur: heading.need("qcur")?,
+            scur: heading.need("scur")?,
+            slim: heading.need("slim")?,
+            stot: heading.need("stot")?,
+            bck: heading.need("bck")?,
+            tracked: heading.need("tracked")?,
+            kind: heading.need("type")?,
+            check_status: heading.find("check_status"),
+            check_rise: heading.find("check_rise"),
+            check_fall: heading.find("check_fall"),
+            algo: heading.find("algo"),
+        })
+    }
+
+    /// `None` for rows of frontends and listeners.
+    fn read<'a>(&self, row: usize, fields: &[&'a str]) -> Result<Option<StatRow<'a>>, AnswerError> {
+        let row = Row { table: TABLE, row, fields };
+        let is_server = match row.text(self.kind)? {
+            "1" => false,
+            "2" => true,
+            "0" | "3" => return Ok(None),
+            _ => return Err(row.bad(self.kind, "0, 1, 2 or 3")),
+        };
+        let or_empty = |column: Option<Column>| column.map_or(Ok(""), |column| row.text(column));
+        let status = or_empty(self.check_status)?;
+        Ok(Some(StatRow {
+            backend: row.text(self.pxname)?,
+            server: row.text(self.svname)?,
+            queued: row.optional(self.qcur)?.unwrap_or(0),
+            sessions: row.optional(self.scur)?.unwrap_or(0),
+            total_sessions: row.optional(self.stot)?.unwrap_or(0),
+            limit: row.optional(self.slim)?,
+            backup: is_server && row.optional(self.bck)?.unwrap_or(0_u32) > 0,
+            tracking: !row.text(self.tracked)?.is_empty(),
+            // `* ` before it: a check is under way, and this is the status of the one before.
+            last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
+            full_health: self.full_health(&row)?,
+            algorithm: or_empty(self.algo)?,
+        }))
+    }
+
+    fn full_health(&self, row: &Row<'_, '_>) -> Result<Option<u32>, AnswerError> {
+        let (Some(rise), Some(fall)) = (self.check_rise, self.check_fall) else { return Ok(None) };
+        let (rise, fall): (Option<u32>, Option<u32>) = (row.optional(rise)?, row.optional(fall)?);
+        Ok(rise.zip(fall).and_then(|(rise, fall)| rise.checked_add(fall)?.checked_sub(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADING: &str = "# pxname,svname,qcur,scur,slim,stot,status,bck,tracked,type,last_chk,check_status,\
+                           check_rise,check_fall,algo,\n";
+
+    fn bad(column: &'static str, expected: &'static str, found: &str) -> AnswerError {
+        AnswerError::BadField { table: TABLE, row: 1, column, expected, found: found.to_owned() }
+    }
+
+    #[track_caller]
+    fn one(row: &str) -> StatRow<'_> {
+        let text = format!("{HEADING}{row}\n\nrest").leak();
+        let (rows, rest) = rows(text).unwrap();
+        assert_eq!(rest, "rest");
+        let [row] = rows[..] else { panic!("{rows:?}") };
+        row
+    }
+
+    #[track_caller]
+    fn fails(text: &str, want: AnswerError) {
+        assert_eq!(rows(text), Err(want));
+    }
+
+    #[test]
+    fn a_server_has_its_figures() {
+        let want = StatRow {
+            backend: "web",
+            server: "s1",
+            queued: 3,
+            sessions: 20,
+            total_sessions: 5_000_000_000,
+            limit: Some(20),
+            backup: false,
+            tracking: false,
+            last_check_ok: true,
+            full_health: Some(4),
+            algorithm: "",
+        };
+        assert_eq!(one("web,s1,3,20,20,5000000000,UP,0,,2,,L7OK,2,3,,"), want);
+    }
+
+    #[test]
+    fn a_backend_has_its_algorithm() {
+        let row = one("web,BACKEND,0,0,200,9,UP,1,,1,,,,,leastconn,");
+        assert_eq!((row.algorithm, row.backup, row.full_health), ("leastconn", false, None));
+    }
+
+    #[test]
+    fn backup_and_tracking_servers_are_told() {
+        assert!(one("web,b1,0,0,,0,no check,1,,2,,,,,,").backup);
+        assert!(one("web,t1,0,0,,0,UP,0,web/s1,2,,,,,,").tracking);
+    }
+
+    #[test]
+    fn the_last_finished_check_is_read_from_its_status() {
+        let ok = |status| one(format!("web,s1,0,0,,0,UP,0,,2,,{status},2,3,,").leak()).last_check_ok;
+        for status in ["L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK", "* L7OK"] {
+            assert!(ok(status), "{status}");
+        }
+        for status in ["", "INI", "UNK", "L4CON", "* L4TOUT", "L7STS", "HANA"] {
+            assert!(!ok(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn quoted_fields_hide_commas_quotes_and_newlines() {
+        let row = one("web,s1,0,7,,0,DOWN,0,,2,\"a \"\"b\"\", c\n\nd\",L7OK,2,3,,");
+        assert_eq!((row.sessions, row.last_check_ok), (7, true));
+    }
+
+    #[test]
+    fn frontends_and_listeners_are_passed_over() {
+        let text = format!("{HEADING}web,FRONTEND,,0,,0,OPEN,,,0,,,,,,\nweb,sock-1,,0,,0,OPEN,,,3,,,,,,\n\n");
+        assert_eq!(rows(&text), Ok((vec![], "")));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let expected = "the heading `# pxname,...` of `show stat`";
+        fails("", AnswerError::NoSection { expected, found: String::new() });
+        fails("No such proxy.\n\n", AnswerError::NoSection { expected, found: "No such proxy.".to_owned() });
+        fails(
+            "# pxname,svname,qcur,scur,slim,stot,status,bck,type,\n\n",
+            AnswerError::NoColumn { table: TABLE, column: "tracked" },
+        );
+        fails(&format!("{HEADING}web,s1,x,0,,0,UP,0,,2,,,,,,\n\n"), bad("qcur", "a whole number", "x"));
+        fails(&format!("{HEADING}web,s1,0,0,,0,UP,0,,7,,,,,,\n\n"), bad("type", "0, 1, 2 or 3", "7"));
+        fails(&format!("{HEADING}web,s1,0\n\n"), bad("type", "there", ""));
+    }
+}

@@ -1,0 +1,295 @@
+//! Clients that do not wait for each other: requests start when they start, however slow the
+//! answers are, as the users of a site do. What they feel is measured from their side.
+//!
+//! Arrivals are a Poisson process whose rate is a function of time. A latency counts from the
+//! moment the request was due, so a client that is late itself does not flatter the server.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::random::Random;
+use super::request::request;
+
+/// Longest step in which the rate is taken as constant; arrivals have no memory, so cutting a
+/// wait short and drawing again changes nothing but the rate.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A load still to be played.
+pub struct Load {
+    target: SocketAddr,
+    rate: Box<dyn Fn(Duration) -> f64 + Send>,
+    patience: Duration,
+    most_in_flight: usize,
+}
+
+impl Load {
+    /// Requests to `target`, `rate(t)` a second at the time `t` after the start.
+    pub fn new(target: SocketAddr, rate: impl Fn(Duration) -> f64 + Send + 'static) -> Self {
+        Self { target, rate: Box::new(rate), patience: Duration::from_secs(10), most_in_flight: 1000 }
+    }
+
+    /// How long a client waits for its answer before it gives up; 10 s unless said.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// So many requests at a time, then newcomers find no connection and count as failed;
+    /// 1000 unless said. It keeps the process within its file descriptors.
+    #[must_use]
+    pub fn most_in_flight(self, most_in_flight: usize) -> Self {
+        Self { most_in_flight, ..self }
+    }
+
+    /// Plays it for `duration`, in a thread of its own; then the last answers are waited for,
+    /// as long as a client has patience.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be had.
+    pub fn start(self, duration: Duration) -> io::Result<Running> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let measured = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = oneshot::channel();
+        let clients = Clients { load: self, start: Instant::now(), measured: Arc::clone(&measured) };
+        let thread = thread::Builder::new().name("load".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = clients.play(duration) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Running { measured, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Plays it for `duration` and returns all requests in the order of their ends; blocks.
+    ///
+    /// # Errors
+    /// As [`Load::start`].
+    pub fn run(self, duration: Duration) -> io::Result<Vec<Measured>> {
+        Ok(self.start(duration)?.finish())
+    }
+}
+
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load")
+            .field("target", &self.target)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A load being played; dropping it hangs up on all answers still to come.
+#[derive(Debug)]
+pub struct Running {
+    measured: Arc<Mutex<Vec<Measured>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The requests that have ended so far, without the first `skip`, in the order of their ends.
+    pub fn measured(&self, skip: usize) -> Vec<Measured> {
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.get(skip..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether every request has ended and no other will start.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// All requests in the order of their ends; blocks until it is over.
+    pub fn finish(mut self) -> Vec<Measured> {
+        self.join();
+        self.measured(0)
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.join();
+    }
+}
+
+/// One request as its client saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// When it was due, after the start of the load.
+    pub start: Duration,
+    /// How long its client waited, to the last byte or until it gave up.
+    pub latency: Duration,
+    /// How it ended.
+    pub answer: Answer,
+}
+
+impl Measured {
+    /// When it ended, after the start of the load.
+    pub fn end(&self) -> Duration {
+        self.start + self.latency
+    }
+
+    /// Anything but a whole answer with a status below 400.
+    pub fn is_failed(&self) -> bool {
+        !matches!(self.answer, Answer::Status(status) if status < 400)
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A whole answer came.
+    Status(u16),
+    /// No connection, a broken one, or half an answer.
+    Broken(io::ErrorKind),
+    /// The client lost its patience.
+    GaveUp,
+    /// Too many were waiting already; it was never sent.
+    TurnedAway,
+}
+
+/// What some requests felt like, taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Felt {
+    /// All of them.
+    pub requests: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those that took longer than the target, or failed.
+    pub over: usize,
+    /// Half of them waited at most so long; zero without requests.
+    pub p50: Duration,
+    /// 95 % of them waited at most so long; zero without requests.
+    pub p95: Duration,
+    /// The longest wait; zero without requests.
+    pub longest: Duration,
+}
+
+impl Felt {
+    /// Of `requests`, which were promised to take at most `target`.
+    pub fn of(requests: &[Measured], target: Duration) -> Self {
+        let mut latencies: Vec<Duration> = requests.iter().map(|request| request.latency).collect();
+        latencies.sort_unstable();
+        let percentile = |percent: usize| {
+            let rank = (latencies.len() * percent).div_ceil(100);
+            latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        };
+        Self {
+            requests: requests.len(),
+            failed: requests.iter().filter(|request| request.is_failed()).count(),
+            over: requests.iter().filter(|request| request.is_failed() || request.latency > target).count(),
+            p50: percentile(50),
+            p95: percentile(95),
+            longest: percentile(100),
+        }
+    }
+}
+
+struct Clients {
+    load: Load,
+    start: Instant,
+    measured: Arc<Mutex<Vec<Measured>>>,
+}
+
+impl Clients {
+    async fn play(&self, duration: Duration) {
+        let Load { target, patience, most_in_flight, .. } = self.load;
+        let mut random = Random::new(u64::from(target.port()));
+        let mut in_flight = JoinSet::new();
+        let mut due = Duration::ZERO;
+        loop {
+            let wait = random.until_next((self.load.rate)(due));
+            due += wait.min(STEP);
+            if due >= duration {
+                break;
+            }
+            tokio::time::sleep_until((self.start + due).into()).await;
+            if wait > STEP {
+                continue; // nobody came within the step
+            }
+            while in_flight.try_join_next().is_some() {}
+            if in_flight.len() < most_in_flight {
+                in_flight.spawn(client(target, patience, self.start, due, Arc::clone(&self.measured)));
+            } else {
+                note(
+                    &self.measured,
+                    Measured { start: due, latency: Duration::ZERO, answer: Answer::TurnedAway },
+                );
+            }
+        }
+        in_flight.join_all().await;
+    }
+}
+
+async fn client(
+    target: SocketAddr,
+    patience: Duration,
+    start: Instant,
+    due: Duration,
+    measured: Arc<Mutex<Vec<Measured>>>,
+) {
+    let answer = match tokio::time::timeout(patience, request(target)).await {
+        Ok(Ok(status)) => Answer::Status(status),
+        Ok(Err(error)) => Answer::Broken(error.kind()),
+        Err(_) => Answer::GaveUp,
+    };
+    note(&measured, Measured { start: due, latency: start.elapsed().saturating_sub(due), answer });
+}
+
+fn note(measured: &Mutex<Vec<Measured>>, request: Measured) {
+    measured.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(latency_ms: u64, answer: Answer) -> Measured {
+        Measured { start: Duration::ZERO, latency: Duration::from_millis(latency_ms), answer }
+    }
+
+    #[test]
+    fn nobody_felt_nothing() {
+        assert_eq!(Felt::of(&[], Duration::ZERO), Felt::default());
+    }
+
+    #[test]
+    fn what_failed_is_over_target_however_fast() {
+        let target = Duration::from_millis(100);
+        let requests = [
+            measured(100, Answer::Status(200)),
+            measured(101, Answer::Status(200)),
+            measured(1, Answer::Status(503)),
+            measured(2, Answer::Broken(io::ErrorKind::ConnectionRefused)),
+            measured(3000, Answer::GaveUp),
+        ];
+        let felt = Felt::of(&requests, target);
+        assert_eq!((felt.requests, felt.failed, felt.over), (5, 3, 4));
+        assert_eq!(
+            (felt.p50, felt.p95, felt.longest),
+            (target, Duration::from_secs(3), Duration::from_secs(3))
+        );
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_latencies() {
+        let requests: Vec<Measured> = (1..=100).map(|ms| measured(ms, Answer::Status(200))).collect();
+        let felt = Felt::of(&requests, Duration::ZERO);
+        assert_eq!((felt.p50, felt.p95), (Duration::from_millis(50), Duration::from_millis(95)));
+    }
+}

@@ -1,0 +1,474 @@
+//! The Runtime API's client against a real HAProxy, and against one that misbehaves.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use haproxy_autoscale::core::names::Names;
+use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, OperationalState, ServerState};
+use haproxy_autoscale::core::units::Weight;
+use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
+use haproxy_autoscale::core::wire::response::{Level, Refusal, Reply};
+use haproxy_autoscale::haproxy::address::Address;
+use haproxy_autoscale::haproxy::client::Client;
+use haproxy_autoscale::haproxy::error::{Phase, RuntimeError};
+use nix::sys::socket;
+use support::{FakeHaproxy, Fault, Haproxy, Origin, ask, eventually, free_port, wait_until};
+
+/// More than a busy machine needs for one answer, or for one health check.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn client(socket: &Path) -> Client {
+    Client::new(Address::Unix(socket.to_owned()), PATIENCE)
+}
+
+/// A client that gives up soon, for what never answers.
+fn impatient(socket: &Path) -> Client {
+    Client::new(Address::Unix(socket.to_owned()), Duration::from_millis(200))
+}
+
+fn server_name(server: &str) -> ServerName {
+    let (backend, server) = server.split_once('/').expect("tests write backend/server");
+    ServerName::new(backend, server).expect("tests use names that HAProxy can have")
+}
+
+fn set(server: &str, state: AdminState) -> Command {
+    Command::SetState { server: server_name(server), state }
+}
+
+fn weights(weights: &[(&str, u16)]) -> Command {
+    let weights = weights.iter().map(|(server, weight)| (server_name(server), Weight::new(*weight).unwrap()));
+    Command::set_weights(weights).remove(0)
+}
+
+#[track_caller]
+fn find<'a>(inventory: &'a Inventory, names: &Names, server: &str) -> &'a ServerState {
+    let (backend, server) = server.split_once('/').expect("tests write backend/server");
+    let backend = names.backend(backend).unwrap();
+    let found = inventory.backend(backend).and_then(|found| found.server(names.server(backend, server)?));
+    found.unwrap_or_else(|| panic!("no {server} in {inventory:?}"))
+}
+
+/// The server as HAProxy says it is now.
+async fn look(client: &Client, server: &str) -> ServerState {
+    let names = Names::default();
+    let inventory = client.inventory(&names).await.unwrap_or_else(|error| panic!("{error:?}"));
+    find(&inventory, &names, server).clone()
+}
+
+/// Carries out `command`, which HAProxy must not refuse.
+async fn run(client: &Client, command: &Command) {
+    assert_eq!(client.run(command).await.unwrap_or_else(|error| panic!("{command}: {error:?}")), Reply::Done);
+}
+
+#[track_caller]
+fn refused(result: Result<Reply, RuntimeError>, want: &Refusal) {
+    let error = result.expect_err("HAProxy should have refused");
+    assert_eq!(error.refusal(), Some(want), "{error:?}");
+}
+
+// --- The harness itself.
+
+#[test]
+fn the_harness_starts_reloads_and_kills_a_real_haproxy() {
+    let Some(mut haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1") else { return };
+    let old = haproxy.pid();
+    haproxy.reload();
+    assert_ne!(haproxy.pid(), old);
+    assert!(haproxy.ask("show info").contains(&format!("Pid: {}\n", haproxy.pid())));
+    haproxy.kill();
+    assert!(ask(&haproxy.socket(), "show info").is_err());
+    haproxy.start_again();
+    assert_eq!(haproxy.ask("get weight web/s1"), "1 (initial 1)\n\n");
+}
+
+#[test]
+fn the_fake_keeps_state_and_fails_on_demand() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    assert_eq!(ask(&fake.socket(), "set server web/s1 state maint").unwrap(), "\n");
+    assert_eq!(fake.server("web/s1").admin, 1);
+    fake.fail_next(1, Fault::CloseSilently);
+    assert_eq!(ask(&fake.socket(), "set server web/s1 state ready").unwrap(), "");
+    assert_eq!(fake.server("web/s1").admin, 0);
+    assert_eq!(ask(&fake.socket(), "set server web/s9 state ready").unwrap(), "No such server.\n\n");
+    assert_eq!(fake.commands()[0], "set server web/s1 state maint");
+}
+
+#[tokio::test]
+async fn the_fake_looks_to_the_client_like_haproxy() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"]), ("api", &["s1"])]);
+    fake.change("web/s1", |server| (server.checked, server.sessions) = (true, 3));
+    let client = client(&fake.socket());
+    run(&client, &set("web/s1", AdminState::Maint)).await;
+    assert_eq!(look(&client, "web/s1").await.state(), AdminState::Maint);
+    run(&client, &Command::DrainUntilChecked { server: server_name("web/s1") }).await;
+    assert!(!look(&client, "web/s1").await.check_passed);
+    let server = look(&client, "web/s1").await;
+    assert!(server.check_passed && server.is_up());
+    assert_eq!((server.state(), server.sessions), (AdminState::Drain, 3));
+    run(&client, &weights(&[("web/s1", 0), ("web/s2", 256)])).await;
+    assert_eq!(look(&client, "web/s2").await.weight, Weight::MAX);
+    assert_eq!(client.process().await.unwrap().pid, 4711);
+}
+
+// --- A real HAProxy.
+
+#[tokio::test]
+async fn states_that_were_set_are_read_back() {
+    let Some(haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1")
+    else {
+        return;
+    };
+    let client = client(&haproxy.socket());
+    for state in
+        [AdminState::Drain, AdminState::Maint, AdminState::Drain, AdminState::Ready, AdminState::Maint]
+    {
+        for _ in 0..2 {
+            run(&client, &set("web/s1", state)).await;
+            assert_eq!(look(&client, "web/s1").await.state(), state);
+        }
+    }
+    assert!(look(&client, "web/s2").await.is_serving());
+}
+
+#[tokio::test]
+async fn the_process_is_told_and_another_one_after_a_reload() {
+    let Some(mut haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1") else { return };
+    let client = client(&haproxy.socket());
+    let inventory = client.inventory(&Names::default()).await.unwrap();
+    assert_eq!(inventory.process.pid, haproxy.pid());
+    assert!(!inventory.process.stopping);
+    assert!(inventory.process.version.starts_with(|c: char| c.is_ascii_digit()), "{:?}", inventory.process);
+    haproxy.reload();
+    assert_eq!(client.process().await.unwrap().pid, haproxy.pid());
+}
+
+#[tokio::test]
+async fn weights_of_many_servers_change_in_one_line() {
+    let servers: String = (0..150).map(|n| format!("    server s{n} 127.0.0.1:1 weight 10\n")).collect();
+    let Some(haproxy) = Haproxy::start(&format!("backend web\n{servers}")) else { return };
+    let client = client(&haproxy.socket());
+    let wanted: Vec<_> =
+        (0..150).map(|n| (server_name(&format!("web/s{n}")), Weight::new(n).unwrap())).collect();
+    let commands = Command::set_weights(wanted);
+    assert_eq!(commands.len(), 1);
+    run(&client, &commands[0]).await;
+    let names = Names::default();
+    let inventory = client.inventory(&names).await.unwrap();
+    for n in 0..150 {
+        let server = find(&inventory, &names, &format!("web/s{n}"));
+        assert_eq!((server.weight.value(), server.initial_weight.value()), (n, 10));
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let config = "global\n    stats socket {dir}/operator.sock level operator\n\
+                  backend web\n    server s1 127.0.0.1:1\n\
+                  backend fixed\n    balance source\n    server s1 127.0.0.1:1 weight 10\n    server s2 127.0.0.1:1";
+    let Some(haproxy) = Haproxy::start(config) else { return };
+    let client = client(&haproxy.socket());
+    refused(client.run(&set("web/s9", AdminState::Drain)).await, &Refusal::NoSuchServer);
+    refused(client.run(&set("nope/s1", AdminState::Drain)).await, &Refusal::NoSuchBackend);
+    refused(client.run(&weights(&[("fixed/s1", 5)])).await, &Refusal::StaticAlgorithm);
+    let operator = self::client(&haproxy.dir().join("operator.sock"));
+    refused(operator.run(&set("web/s1", AdminState::Drain)).await, &Refusal::PermissionDenied);
+    assert!(operator.inventory(&Names::default()).await.is_ok(), "reading needs no level");
+    let (level, less) = (client.socket_level().await.unwrap(), operator.socket_level().await.unwrap());
+    assert_eq!((level, less), (Level::Admin, Level::Operator));
+    assert!(look(&client, "web/s1").await.is_serving(), "what was refused was not done");
+}
+
+#[tokio::test]
+async fn the_refused_part_of_a_line_is_named_and_the_others_are_done() {
+    let config = "backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1";
+    let Some(haproxy) = Haproxy::start(config) else { return };
+    let client = client(&haproxy.socket());
+    let error = client.run(&weights(&[("web/s1", 7), ("web/s9", 8), ("web/s2", 9)])).await.unwrap_err();
+    let address = haproxy.socket();
+    let want = format!("HAProxy at `{}` refused `set server web/s9 weight 8`", address.display());
+    assert_eq!(error.to_string(), want);
+    assert_eq!(look(&client, "web/s1").await.weight.value(), 7);
+    assert_eq!(look(&client, "web/s2").await.weight.value(), 9);
+}
+
+#[tokio::test]
+async fn every_kind_of_server_is_seen_for_what_it_is() {
+    let origin = Origin::start();
+    let config = format!(
+        "backend web\n    balance leastconn\n    \
+         server plain 127.0.0.1:{port} weight 3\n    \
+         server full 127.0.0.1:{port} check inter 50ms maxconn 20 ssl verify none\n    \
+         server spare 127.0.0.1:{port} check disabled\n    \
+         server reserve 127.0.0.1:{port} backup\n    \
+         server shadow 127.0.0.1:{port} track web/spare\n    \
+         server six ::1:{port}\n    \
+         server path {{dir}}/none.sock\n    \
+         server lost lost.invalid:80 init-addr none\n",
+        port = origin.port()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let client = client(&haproxy.socket());
+    let names = Names::default();
+    let inventory = client.inventory(&names).await.unwrap();
+    let server = |name: &str| find(&inventory, &names, &format!("web/{name}"));
+
+    let plain = server("plain");
+    assert!(plain.is_serving() && !plain.checked && !plain.check_passed && !plain.backup && !plain.tracking);
+    assert_eq!((plain.weight.value(), plain.maxconn, plain.port), (3, None, origin.port()));
+    assert_eq!(plain.address, Some([127, 0, 0, 1].into()));
+
+    let full = server("full");
+    assert!(full.checked);
+    assert_eq!(full.maxconn, Some(20));
+    // HAProxy tells about `ssl` since 2.4.
+    assert_ne!(full.tls, Some(false));
+    assert_ne!(plain.tls, Some(true));
+
+    let spare = server("spare");
+    assert_eq!(spare.state(), AdminState::Maint);
+    assert!(spare.admin.is_declared_disabled() && !spare.admin.is_foreign_maint());
+    assert!(spare.checked && !spare.check_passed);
+
+    assert!(server("reserve").backup && !server("reserve").is_serving());
+    let shadow = server("shadow");
+    assert!(shadow.tracking && shadow.admin.is_foreign_maint());
+    assert_eq!(server("six").address, Some("::1".parse().unwrap()));
+    assert_eq!(server("path").address, None);
+    assert_eq!((server("lost").address, server("lost").state()), (None, AdminState::Maint));
+    assert_eq!(inventory.backends[0].algorithm, "leastconn");
+}
+
+/// A server leaves MAINT by way of DRAIN; its check passed long ago, or never.
+async fn leaves_maint_unchecked(check: &str) {
+    let origin = Origin::start();
+    let config = format!(
+        "backend web\n    server s1 127.0.0.1:{port}\n    server s2 127.0.0.1:{port} check inter 300ms {check}",
+        port = origin.port()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let client = client(&haproxy.socket());
+    let passed = async || look(&client, "web/s2").await.check_passed;
+    eventually("the first check has passed", PATIENCE, passed).await;
+    run(&client, &set("web/s2", AdminState::Maint)).await;
+    assert!(!look(&client, "web/s2").await.check_passed, "in MAINT");
+
+    let port = origin.port();
+    drop(origin);
+    run(&client, &Command::DrainUntilChecked { server: server_name("web/s2") }).await;
+    let down = async || {
+        let server = look(&client, "web/s2").await;
+        assert_eq!(server.state(), AdminState::Drain);
+        assert!(!server.check_passed, "nobody listens: {server:?}");
+        server.operational == OperationalState::Stopped
+    };
+    eventually("the check has failed", PATIENCE, down).await;
+
+    let _origin = Origin::start_on(port);
+    eventually("the check has passed again", PATIENCE, passed).await;
+    assert!(look(&client, "web/s2").await.is_up());
+}
+
+#[tokio::test]
+async fn a_server_out_of_maint_is_not_taken_for_checked() {
+    leaves_maint_unchecked("rise 2 fall 3").await;
+}
+
+#[tokio::test]
+async fn not_even_where_one_failed_check_is_enough() {
+    leaves_maint_unchecked("rise 1 fall 1").await;
+}
+
+#[tokio::test]
+async fn sessions_and_queues_are_counted() {
+    let origin = Origin::start();
+    origin.set_delay(Duration::from_secs(2));
+    let port = free_port();
+    let config = format!(
+        "frontend in\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    server s1 127.0.0.1:{} maxconn 2",
+        origin.port()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let client = client(&haproxy.socket());
+    let mut requests: Vec<TcpStream> =
+        (0..5).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for request in &mut requests {
+        request.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    let names = Names::default();
+    let web = Name::new("web").unwrap();
+    let counted = async || {
+        let inventory = client.backend_inventory(&web, &names).await.unwrap();
+        let (backend, server) = (&inventory.backends[0], find(&inventory, &names, "web/s1"));
+        server.sessions == 2 && backend.sessions == 5 && backend.queued + server.queued == 3
+    };
+    eventually("2 sessions are on the server and 3 wait", PATIENCE, counted).await;
+    assert_eq!(client.inventory(&names).await.unwrap().backends[0].total_sessions, 5);
+}
+
+#[tokio::test]
+async fn a_tcp_socket_is_as_good_as_a_unix_socket() {
+    let port = free_port();
+    let config = format!(
+        "global\n    stats socket ipv4@127.0.0.1:{port} level admin\nbackend web\n    server s1 127.0.0.1:1"
+    );
+    let Some(_haproxy) = Haproxy::start(&config) else { return };
+    for address in [format!("localhost:{port}"), format!("ipv4@127.0.0.1:{port}")] {
+        let client = Client::new(address.parse().unwrap(), PATIENCE);
+        run(&client, &set("web/s1", AdminState::Drain)).await;
+        assert_eq!(look(&client, "web/s1").await.state(), AdminState::Drain);
+    }
+}
+
+#[tokio::test]
+async fn one_backend_is_read_even_if_a_frontend_has_its_name() {
+    let port = free_port();
+    let config = format!(
+        "frontend web\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1\n\
+         backend api\n    server s1 127.0.0.1:1"
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let (client, names) = (client(&haproxy.socket()), Names::default());
+    for (backend, servers) in [("web", 2), ("api", 1)] {
+        let inventory = client.backend_inventory(&Name::new(backend).unwrap(), &names).await.unwrap();
+        assert_eq!(inventory.backends.len(), 1);
+        assert_eq!(inventory.backends[0].id, names.backend(backend).unwrap());
+        assert_eq!(inventory.backends[0].servers.len(), servers);
+    }
+    let error = client.backend_inventory(&Name::new("nope").unwrap(), &names).await.unwrap_err();
+    assert_eq!(error.refusal(), Some(&Refusal::NoSuchBackend), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_socket_with_severity_output_is_understood() {
+    let config = "global\n    stats socket {dir}/loud.sock level operator severity-output number\n\
+                  backend web\n    server s1 127.0.0.1:1";
+    let Some(haproxy) = Haproxy::start(config) else { return };
+    let client = client(&haproxy.dir().join("loud.sock"));
+    assert_eq!(client.socket_level().await.unwrap(), Level::Operator);
+    refused(client.run(&set("web/s1", AdminState::Drain)).await, &Refusal::PermissionDenied);
+    assert!(look(&client, "web/s1").await.is_serving());
+}
+
+#[tokio::test]
+async fn more_questions_than_connections_are_all_answered() {
+    let Some(haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1") else { return };
+    let client = client(&haproxy.socket());
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let client = client.clone();
+        asked.spawn(async move { client.process().await });
+    }
+    while let Some(answer) = asked.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().pid, haproxy.pid());
+    }
+}
+
+#[tokio::test]
+async fn a_haproxy_that_is_gone_is_told_with_what_to_do() {
+    let Some(mut haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1") else { return };
+    let socket = haproxy.socket();
+    haproxy.kill();
+    let error = client(&socket).process().await.unwrap_err();
+    let refused = format!("cannot connect to `{}`; is HAProxy running?", socket.display());
+    assert_eq!(error.to_string(), refused);
+    std::fs::remove_file(&socket).unwrap();
+    let error = client(&socket).process().await.unwrap_err();
+    assert!(error.to_string().contains("is there a `stats socket` line with this path"), "{error}");
+    haproxy.start_again();
+    assert_eq!(client(&socket).process().await.unwrap().pid, haproxy.pid());
+}
+
+// --- One that misbehaves.
+
+/// What becomes of a change and of a reading that get `fault`.
+async fn misbehaves(fault: Fault, check: impl Fn(&RuntimeError) -> bool) {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    fake.always(fault.clone());
+    let client = impatient(&fake.socket());
+    let start = Instant::now();
+    for error in [
+        client.run(&weights(&[("web/s1", 5), ("web/s2", 6)])).await.unwrap_err(),
+        client.inventory(&Names::default()).await.unwrap_err(),
+        client.socket_level().await.unwrap_err(),
+    ] {
+        assert!(check(&error), "{fault:?}: {error:?}");
+    }
+    assert!(start.elapsed() < PATIENCE, "{fault:?}: {:?}", start.elapsed());
+    fake.fail_next(0, fault);
+    assert!(client.inventory(&Names::default()).await.is_ok(), "it is well again");
+}
+
+#[tokio::test]
+async fn one_that_hangs_runs_into_the_deadline() {
+    let timed_out =
+        |error: &RuntimeError| matches!(error, RuntimeError::TimedOut { during: Phase::Reading, .. });
+    misbehaves(Fault::Hang, timed_out).await;
+    misbehaves(Fault::HangMidway, timed_out).await;
+}
+
+#[tokio::test]
+async fn one_that_closes_before_the_end_is_not_taken_for_done() {
+    let closed = |error: &RuntimeError| matches!(error, RuntimeError::ClosedMidway { .. });
+    misbehaves(Fault::CloseSilently, closed).await;
+    misbehaves(Fault::CloseMidway, closed).await;
+}
+
+#[tokio::test]
+async fn garbage_is_not_taken_for_an_answer() {
+    let garbage = b"HTTP/1.0 400 Bad request\r\n\xff\xfe\x00\n\n".to_vec();
+    misbehaves(Fault::Answer(garbage), |error| {
+        matches!(
+            error,
+            RuntimeError::Garbage { .. } | RuntimeError::Refused { refusal: Refusal::Other(_), .. }
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    let fake = FakeHaproxy::start(&[("web", &["s1"])]);
+    fake.always(Fault::Endless);
+    let error = client(&fake.socket()).inventory(&Names::default()).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::TooLong { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_full_backlog_runs_into_the_deadline_and_is_waited_for_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("full.sock");
+    let family = socket::AddressFamily::Unix;
+    let listener = socket::socket(family, socket::SockType::Stream, socket::SockFlag::empty(), None).unwrap();
+    socket::bind(listener.as_raw_fd(), &socket::UnixAddr::new(&path).unwrap()).unwrap();
+    socket::listen(&listener, socket::Backlog::new(0).unwrap()).unwrap();
+    let _first_in_the_backlog = std::os::unix::net::UnixStream::connect(&path).unwrap();
+
+    let error = impatient(&path).process().await.unwrap_err();
+    assert!(matches!(error, RuntimeError::TimedOut { during: Phase::Connecting, .. }), "{error:?}");
+}
+
+#[test]
+fn the_harness_notices_what_never_happens() {
+    let waited = std::panic::catch_unwind(|| wait_until("pigs fly", Duration::from_millis(20), || false));
+    let message = waited.unwrap_err();
+    assert_eq!(message.downcast_ref::<String>().unwrap(), "waited 20ms in vain until pigs fly");
+}
+
+#[test]
+fn the_harness_has_an_origin_that_answers() {
+    let origin = Origin::start();
+    origin.set_status(503);
+    let mut stream = TcpStream::connect(("127.0.0.1", origin.port())).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(origin.requests(), 1);
+}

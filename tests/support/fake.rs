@@ -1,0 +1,345 @@
+//! A stand-in for HAProxy's Runtime API, for faults that the real one will not make on demand.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tempfile::TempDir;
+
+/// What goes wrong with a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The command is read, and nothing ever comes.
+    Hang,
+    /// The command is carried out, but half the answer is sent and the rest never comes.
+    HangMidway,
+    /// The command is carried out, but the connection ends before the answer.
+    CloseSilently,
+    /// The command is carried out, but the connection ends in the middle of the answer.
+    CloseMidway,
+    /// The command is not carried out; this is answered.
+    Answer(Vec<u8>),
+    /// The command is not carried out; the answer never ends.
+    Endless,
+}
+
+/// A unix socket that answers like HAProxy 2.6 and keeps servers' states and weights.
+pub struct FakeHaproxy {
+    dir: TempDir,
+    shared: Arc<Mutex<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What it keeps.
+#[derive(Debug, Default)]
+struct State {
+    stop: bool,
+    pid: u32,
+    fault: Option<(Fault, usize)>,
+    commands: Vec<String>,
+    backends: Vec<(String, Vec<FakeServer>)>,
+}
+
+/// One server. Fields are what HAProxy would show, `checks_left` aside.
+#[derive(Clone, Debug)]
+pub struct FakeServer {
+    pub name: String,
+    /// `srv_admin_state`.
+    pub admin: u32,
+    /// `srv_op_state`.
+    pub operational: u32,
+    pub weight: u16,
+    pub initial_weight: u16,
+    pub port: u16,
+    /// A health check is configured; rise 2, fall 3.
+    pub checked: bool,
+    /// Readings of the inventory until the check is seen to have passed. Leaving MAINT sets it to 1.
+    pub checks_left: u32,
+    pub backup: bool,
+    /// The server it tracks, or nothing.
+    pub tracks: String,
+    pub sessions: u32,
+    pub queued: u32,
+    pub maxconn: Option<u32>,
+}
+
+impl FakeHaproxy {
+    /// Listens in a folder of its own, with backends and servers such as
+    /// `&[("web", &["s1", "s2"])]`, all READY, without checks, weight 1.
+    pub fn start(backends: &[(&str, &[&str])]) -> Self {
+        let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
+        let listener = UnixListener::bind(dir.path().join("admin.sock")).expect("the folder is ours");
+        let backends = backends
+            .iter()
+            .map(|(name, servers)| ((*name).to_owned(), servers.iter().map(|s| FakeServer::new(s)).collect()))
+            .collect();
+        let shared = Arc::new(Mutex::new(State { pid: 4711, backends, ..State::default() }));
+        let theirs = shared.clone();
+        let thread = thread::spawn(move || serve(&listener, &theirs));
+        Self { dir, shared, thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    /// The folder of the socket.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Every connection from now on gets `fault`.
+    pub fn always(&self, fault: Fault) {
+        self.fail_next(usize::MAX, fault);
+    }
+
+    /// The next `times` connections get `fault`, those after it are well; 0 heals.
+    pub fn fail_next(&self, times: usize, fault: Fault) {
+        self.lock().fault = (times > 0).then_some((fault, times));
+    }
+
+    /// Another process id: a restart, as seen from outside.
+    pub fn set_pid(&self, pid: u32) {
+        self.lock().pid = pid;
+    }
+
+    /// Every command line received so far.
+    pub fn commands(&self) -> Vec<String> {
+        self.lock().commands.clone()
+    }
+
+    /// The server `backend/server` as it is now.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn server(&self, name: &str) -> FakeServer {
+        self.lock().find(name).unwrap_or_else(|refusal| panic!("{name}: {refusal}")).clone()
+    }
+
+    /// Changes the server `backend/server` behind everybody's back.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut FakeServer)) {
+        change(self.lock().find(name).unwrap_or_else(|refusal| panic!("{name}: {refusal}")));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
+    }
+}
+
+impl Drop for FakeHaproxy {
+    fn drop(&mut self) {
+        self.lock().stop = true;
+        // Wakes the accepting thread; if it cannot be reached, it has ended.
+        let _ = UnixStream::connect(self.socket());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl FakeServer {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            admin: 0,
+            operational: 2,
+            weight: 1,
+            initial_weight: 1,
+            port: 8080,
+            checked: false,
+            checks_left: 0,
+            backup: false,
+            tracks: String::new(),
+            sessions: 0,
+            queued: 0,
+            maxconn: None,
+        }
+    }
+
+    fn is_maint(&self) -> bool {
+        self.admin & 0x23 != 0
+    }
+
+    /// As `set server ... state` does; 0x04 (declared disabled) stays.
+    fn set_state(&mut self, state: &str) -> Result<(), &'static str> {
+        let was_maint = self.is_maint();
+        let flags = match state {
+            "ready" => 0,
+            "drain" => 0x08,
+            "maint" => 0x01,
+            _ => return Err("'set server <srv> state' expects 'ready', 'drain' and 'maint'."),
+        };
+        self.admin = self.admin & !0x09 | flags;
+        if self.is_maint() {
+            self.operational = 0;
+        } else if was_maint {
+            self.operational = 2;
+            self.checks_left = 1;
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> (u32, u32) {
+        // Rise 2 and fall 3: at most 4, and 2 until a check has passed.
+        match (self.checked, self.is_maint()) {
+            (_, true) => (0, 14),
+            (false, false) => (2, 0),
+            (true, false) => (if self.checks_left == 0 { 4 } else { 2 }, 6),
+        }
+    }
+}
+
+impl State {
+    fn find(&mut self, name: &str) -> Result<&mut FakeServer, &'static str> {
+        let (backend, server) = name.split_once('/').ok_or("Require 'backend/server'.")?;
+        let servers = self.backends.iter_mut().find(|(name, _)| name == backend);
+        let (_, servers) = servers.ok_or("No such backend.")?;
+        servers.iter_mut().find(|each| each.name == server).ok_or("No such server.")
+    }
+
+    /// The answer to one command, without the empty line that ends it.
+    fn obey(&mut self, command: &str) -> String {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let done = match words[..] {
+            ["show", "info"] => return self.info(),
+            ["show", "stat", ..] => return self.stat(),
+            ["show", "servers", "state", ..] => return self.servers_state(),
+            ["show", "cli", "level"] => return "admin\n".to_owned(),
+            ["set", "server", name, "state", state] => self.find(name).and_then(|s| s.set_state(state)),
+            ["set", "server", name, "health", "stopping"] => {
+                self.find(name).map(|server| server.operational = 3)
+            }
+            ["set", "server", name, "weight", weight] => self.find(name).and_then(|server| {
+                let weight = weight.parse().ok().filter(|weight| *weight <= 256);
+                server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;
+                Ok(())
+            }),
+            _ => Err("Unknown command. Please enter one of the following commands only :"),
+        };
+        done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
+    }
+
+    fn info(&self) -> String {
+        format!("Name: HAProxy\nVersion: 2.6.12-fake\nPid: {}\nUptime_sec: 60\nStopping: 0\n", self.pid)
+    }
+
+    fn stat(&self) -> String {
+        let mut text = "# pxname,svname,qcur,scur,slim,stot,status,bck,tracked,type,check_status,\
+                        check_rise,check_fall,check_health,algo,\n"
+            .to_owned();
+        for (backend, servers) in &self.backends {
+            for server in servers {
+                let status = if server.is_maint() { "MAINT" } else { "UP" };
+                let check = if server.checked { ["L7OK", "2", "3"] } else { ["", "", ""] };
+                let limit = server.maxconn.map(|n| n.to_string()).unwrap_or_default();
+                let health = if server.checked { server.health().0.to_string() } else { String::new() };
+                let FakeServer { name, queued, sessions, tracks, .. } = server;
+                let backup = u8::from(server.backup);
+                let check = check.join(",");
+                let row = format!(
+                    "{backend},{name},{queued},{sessions},{limit},0,{status},{backup},{tracks},2,{check},{health},,"
+                );
+                text.push_str(&row);
+                text.push('\n');
+            }
+            let sessions: u32 = servers.iter().map(|server| server.sessions).sum();
+            writeln!(text, "{backend},BACKEND,0,{sessions},200,0,UP,0,,1,,,,,roundrobin,").expect("a String");
+        }
+        text
+    }
+
+    fn servers_state(&mut self) -> String {
+        let mut text = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
+                        srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health \
+                        srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord \
+                        srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
+            .to_owned();
+        for (be_id, (backend, servers)) in (3..).zip(&mut self.backends) {
+            for (srv_id, server) in (1..).zip(servers) {
+                let (health, check_state) = server.health();
+                let FakeServer { name, operational, admin, weight, initial_weight, port, .. } = server;
+                writeln!(
+                    text,
+                    "{be_id} {backend} {srv_id} {name} 127.0.0.1 {operational} {admin} {weight} {initial_weight} 9 15 \
+                     3 {health} {check_state} 0 0 0 - {port} - 0 0 - - 0"
+                )
+                .expect("a String");
+                if server.checked && server.checks_left > 0 && !server.is_maint() {
+                    server.checks_left -= 1;
+                    server.operational = if server.checks_left == 0 { 2 } else { server.operational };
+                }
+            }
+        }
+        text
+    }
+
+    /// The fault for the connection that has just come.
+    fn take_fault(&mut self) -> Option<Fault> {
+        let (fault, times) = self.fault.take()?;
+        if times > 1 {
+            self.fault = Some((fault.clone(), times - 1));
+        }
+        Some(fault)
+    }
+}
+
+fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(listener: &UnixListener, shared: &Arc<Mutex<State>>) {
+    for stream in listener.incoming() {
+        if lock(shared).stop {
+            return;
+        }
+        let shared = shared.clone();
+        if let Ok(stream) = stream {
+            thread::spawn(move || converse(stream, &shared));
+        }
+    }
+}
+
+/// One connection: one line, its answer, the end. Whatever goes wrong is the peer's doing.
+fn converse(mut stream: UnixStream, shared: &Mutex<State>) {
+    let Ok(reading) = stream.try_clone() else { return };
+    let mut reading = BufReader::new(reading);
+    let mut line = String::new();
+    if !matches!(reading.read_line(&mut line), Ok(1..)) {
+        return;
+    }
+    let (fault, answer) = {
+        let mut state = lock(shared);
+        state.commands.push(line.trim_end().to_owned());
+        let fault = state.take_fault();
+        let idle = matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
+        let commands = if idle { "" } else { line.as_str() };
+        let answers = commands.split(';').filter(|part| !part.trim().is_empty());
+        let answer: String = answers.map(|part| state.obey(part) + "\n").collect();
+        (fault, answer.into_bytes())
+    };
+    let half = &answer[..answer.len() / 2];
+    let _ = match fault {
+        None => stream.write_all(&answer),
+        Some(Fault::CloseMidway) => stream.write_all(half),
+        Some(Fault::CloseSilently) => Ok(()),
+        Some(Fault::Answer(text)) => stream.write_all(&text),
+        Some(Fault::Endless) => {
+            while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+            Ok(())
+        }
+        Some(Fault::Hang) => wait_for_end(&mut reading),
+        Some(Fault::HangMidway) => stream.write_all(half).and_then(|()| wait_for_end(&mut reading)),
+    };
+}
+
+/// Until the peer gives up.
+fn wait_for_end(reading: &mut BufReader<UnixStream>) -> std::io::Result<()> {
+    reading.read_to_end(&mut Vec::new()).map(drop)
+}

@@ -1,0 +1,157 @@
+//! A real HAProxy in a folder of its own.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{ask, wait_until};
+
+/// More than a busy machine needs to start or stop a HAProxy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every configuration begins with. Sections that follow may add to `global` and replace
+/// `defaults`.
+const PREAMBLE: &str = "\
+global
+    stats socket {dir}/admin.sock mode 600 level admin expose-fd listeners
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 10s
+    timeout server 10s
+    timeout queue 5s
+";
+
+/// A running HAProxy; stopped when dropped. If the test fails, its output is printed.
+pub struct Haproxy {
+    dir: TempDir,
+    binary: OsString,
+    processes: Vec<Child>,
+}
+
+impl Haproxy {
+    /// Starts HAProxy with `config`, in which `{dir}` stands for the folder, and waits until
+    /// its socket answers. The configuration need not have a `global` or `defaults` section:
+    /// an admin socket, `mode http` and short timeouts are given.
+    ///
+    /// `None` if there is no HAProxy to run, which is told; the test should return then. The
+    /// binary is the one on the PATH, or the one that the variable `HAPROXY` names.
+    ///
+    /// # Panics
+    /// If HAProxy does not start, or if there is none though the variable `CI` is set.
+    pub fn start(config: &str) -> Option<Self> {
+        let binary = find_binary()?;
+        let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
+        let mut haproxy = Self { dir, binary, processes: Vec::new() };
+        haproxy.write_config(config);
+        haproxy.launch();
+        Some(haproxy)
+    }
+
+    /// The folder that `{dir}` in the configuration stands for.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The Runtime API's unix socket, at level admin.
+    pub fn socket(&self) -> PathBuf {
+        self.dir().join("admin.sock")
+    }
+
+    /// The process id of the newest process.
+    pub fn pid(&self) -> u32 {
+        self.processes.last().expect("launched by start, and never emptied but in stop").id()
+    }
+
+    /// The answer to a Runtime API command.
+    ///
+    /// # Panics
+    /// If HAProxy cannot be asked.
+    pub fn ask(&self, command: &str) -> String {
+        ask(&self.socket(), command).unwrap_or_else(|error| panic!("`{command}`: {error}"))
+    }
+
+    /// Starts a new process that takes over the sockets; the old one ends when its sessions do.
+    pub fn reload(&mut self) {
+        self.launch();
+    }
+
+    /// [`Self::reload`] with another configuration.
+    pub fn reload_with(&mut self, config: &str) {
+        self.write_config(config);
+        self.reload();
+    }
+
+    /// Kills every process, as a crash would. The socket's file stays behind and refuses.
+    pub fn kill(&mut self) {
+        for mut process in self.processes.drain(..) {
+            // It may have ended by itself; then there is nothing to kill.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts again after [`Self::kill`].
+    pub fn start_again(&mut self) {
+        self.launch();
+    }
+
+    /// What HAProxy has printed so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.dir().join("output")).unwrap_or_default()
+    }
+
+    fn write_config(&self, config: &str) {
+        let text = format!("{PREAMBLE}{config}\n").replace("{dir}", &self.dir().to_string_lossy());
+        fs::write(self.dir().join("haproxy.cfg"), text).expect("the folder is ours");
+    }
+
+    fn launch(&mut self) {
+        let output = File::options().create(true).append(true).open(self.dir().join("output"));
+        let output = output.expect("the folder is ours");
+        let mut command = Command::new(&self.binary);
+        command.arg("-db").arg("-f").arg(self.dir().join("haproxy.cfg"));
+        if !self.processes.is_empty() {
+            command.arg("-x").arg(self.socket()).arg("-sf");
+            command.args(self.processes.iter().map(|process| process.id().to_string()));
+        }
+        let stderr = output.try_clone().expect("a file can be cloned");
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(stderr).spawn();
+        self.processes.push(child.expect("the binary ran when it was looked for"));
+        let pid = format!("\nPid: {}\n", self.pid());
+        wait_until("HAProxy answers on its socket", PATIENCE, || {
+            let newest = self.processes.last_mut().expect("pushed above");
+            if let Ok(Some(status)) = newest.try_wait() {
+                panic!("HAProxy did not start ({status}):\n{}", self.output());
+            }
+            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid))
+        });
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- HAProxy's output:\n{}---", self.output());
+        }
+    }
+}
+
+/// The HAProxy to run; tells if there is none.
+fn find_binary() -> Option<OsString> {
+    let binary = env::var_os("HAPROXY").unwrap_or_else(|| "haproxy".into());
+    let runs = Command::new(&binary).arg("-v").stdout(Stdio::null()).status();
+    if runs.is_ok_and(|status| status.success()) {
+        return Some(binary);
+    }
+    assert!(env::var_os("CI").is_none(), "CI is set, but there is no haproxy to test with");
+    eprintln!("skipped: no haproxy on the PATH");
+    None
+}

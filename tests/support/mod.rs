@@ -1,0 +1,78 @@
+//! What tests outside the crate share: a real HAProxy, a fake one, a small origin server, and
+//! waiting for a condition instead of sleeping.
+//!
+//! Each test binary takes this module in by `mod support;` and uses its own part of it.
+
+#![allow(dead_code, unreachable_pub, reason = "no test binary uses all of it")]
+#![allow(clippy::print_stderr, reason = "a test that skips or fails says so where the test runner looks")]
+
+pub mod fake;
+pub mod haproxy;
+pub mod origin;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use fake::{FakeHaproxy, Fault};
+pub use haproxy::Haproxy;
+pub use origin::Origin;
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// After `within`, naming `what` it was waiting for.
+#[track_caller]
+pub fn wait_until(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < within, "waited {within:?} in vain until {what}");
+        thread::sleep(POLL);
+    }
+}
+
+/// [`wait_until`] for conditions that are asked for in async code.
+///
+/// # Panics
+/// After `within`, naming `what` it was waiting for.
+pub async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < within, "waited {within:?} in vain until {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// A loopback TCP port nobody listens on. It lies below the ports that the kernel gives to
+/// outgoing connections, and no two calls of one process get the same.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let given = given.get_or_insert_default();
+    for _ in 0..10_000 {
+        let port = 10_000 + (RandomState::new().hash_one(given.len()) % 22_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
+            return port;
+        }
+    }
+    panic!("no free loopback port below 32000");
+}
+
+/// What the Runtime API at `socket` answers to `command`, to the end; `Err` if it cannot be asked.
+pub fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("{command}\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
