@@ -23,4 +23,8 @@ pub mod config;
 
 pub mod haproxy;
 
+pub mod warm_up;
+
+pub mod report;
+
 pub mod demo;
