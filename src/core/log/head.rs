@@ -97,7 +97,7 @@ const NAME_BYTES: [bool; 256] = {
 };
 
 /// IPv6 addresses have no brackets, so the last colon splits; a Unix socket is `unix:1`.
-fn split_client(client: &[u8]) -> Option<(&[u8], Option<u16>)> {
+pub(super) fn split_client(client: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let colon = memrchr(b':', client)?;
     let (address, port) = (&client[..colon], &client[colon + 1..]);
     if port == b"-" {

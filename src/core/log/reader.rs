@@ -114,7 +114,7 @@ impl Reader {
         let ends =
             tail.rsplit(|&byte| byte == b'\n').skip(1).find_map(|line| match self.lines.format.read(line) {
                 Line::Request(request) => end_millis(&request),
-                Line::Message | Line::Unparsed(_) => None,
+                Line::Message(_) | Line::Unparsed(_) => None,
             });
         if let Some(end) = ends {
             self.lines.clock.seed(end, written);
@@ -142,7 +142,7 @@ impl LineReader {
                 batch.counts.requests += 1;
                 self.keep_sample(&request, arrived, batch);
             }
-            Line::Message => batch.counts.messages += 1,
+            Line::Message(_) => batch.counts.messages += 1,
             Line::Unparsed(error) => {
                 batch.counts.unparsed += 1;
                 batch.first_unparsed.get_or_insert_with(|| UnparsedLine {
