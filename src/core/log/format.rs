@@ -100,8 +100,8 @@ fn read_traffic<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Result<
     }
     let (frontend, ssl) = head.frontend();
     let mut request = LogLine {
-        client_ip: Some(head.client_ip),
-        client_port: head.client_port,
+        client_ip: Some(head.client.ip),
+        client_port: head.client.port,
         date: Some(head.date),
         frontend: Some(frontend),
         ssl,

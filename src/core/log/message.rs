@@ -8,15 +8,16 @@ use memchr::memchr;
 
 use super::date::Date;
 use super::field::{Field, Value};
-use super::head::{Head, split_client};
+pub use super::head::Client;
+use super::head::Head;
 
 /// A line of HAProxy's that is no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// What HAProxy wrote, without the syslog header.
     pub text: &'a [u8],
-    /// Whom it is about, if it is about a client: address and port.
-    pub client: Option<(&'a [u8], Option<u16>)>,
+    /// Whom it is about, if it is about a client.
+    pub client: Option<Client<'a>>,
     /// When the connection was accepted, if it died before there was a request.
     pub date: Option<Date<'a>>,
     /// Where the client came in.
@@ -38,16 +39,15 @@ impl<'a> Message<'a> {
     pub(super) fn of_connection(head: &Head<'a>, body: &'a [u8]) -> Self {
         let frontend = head.frontend().0;
         let name = memchr(b'/', frontend).map_or(frontend, |slash| &frontend[..slash]);
-        let client = Some((head.client_ip, head.client_port));
-        Self { text: body, client, date: Some(head.date), frontend: Some(name) }
+        Self { text: body, client: Some(head.client), date: Some(head.date), frontend: Some(name) }
     }
 
     /// A field by name; `None` if the message does not have it, as most do not.
     pub fn value(&self, field: Field) -> Option<Value<'a>> {
         match field {
-            Field::ClientIp => self.client.map(|(address, _)| Value::Text(address)),
+            Field::ClientIp => self.client.map(|client| Value::Text(client.ip)),
             Field::ClientPort => {
-                self.client.and_then(|(_, port)| port).map(|port| Value::Number(port.into()))
+                self.client.and_then(|client| client.port).map(|port| Value::Number(port.into()))
             }
             Field::AcceptDate => self.date.map(|date| Value::Text(date.text)),
             Field::Frontend => self.frontend.map(Value::Text),
@@ -58,8 +58,8 @@ impl<'a> Message<'a> {
 
 /// Client and frontend of `127.0.0.1:44294 to 127.0.0.1:21005 (fe_def/HTTP)`, which is written
 /// where no log format is configured.
-fn read_connect(text: &[u8]) -> Option<((&[u8], Option<u16>), &[u8])> {
-    let client = split_client(&text[..memchr(b' ', text)?])?;
+fn read_connect(text: &[u8]) -> Option<(Client<'_>, &[u8])> {
+    let client = Client::read(&text[..memchr(b' ', text)?])?;
     let frontend = &text[memchr(b'(', text)? + 1..];
     Some((client, &frontend[..memchr(b'/', frontend)?]))
 }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_default_line_tells_who_connected_where() {
         let text = b"Connect from ::1:44294 to ::1:21005 (fe/HTTP)";
-        let client = Some((&b"::1"[..], Some(44294)));
+        let client = Some(Client { ip: b"::1", port: Some(44294) });
         let expected = Message { text, client, date: None, frontend: Some(b"fe") };
         assert_eq!(Message::read(text), Some(expected));
     }
