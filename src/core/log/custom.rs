@@ -307,3 +307,78 @@ impl std::error::Error for CustomFormatError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::log::format::{Line, LineFormat};
+    use crate::core::settings::Timer;
+
+    #[track_caller]
+    fn check_refused(pattern: &str, expected: &str) {
+        let error = CustomFormat::new(pattern).expect_err(pattern);
+        assert_eq!(error.to_string(), expected, "{pattern}");
+    }
+
+    #[test]
+    fn a_regex_without_what_is_needed_is_refused() {
+        check_refused("(?P<server>x)(?P<Ta>y)", "the regex has no group named `backend`");
+        check_refused("(?P<backend>x)(?P<Ta>y)", "the regex has no group named `server`");
+        check_refused(
+            "(?P<backend>x)(?P<server>y)",
+            "the regex has no group named after a timer: `TR`, `Tw`, `Tc`, `Tr`, `Ta` or `Tt`",
+        );
+        check_refused(
+            "(?P<backend>x)(?P<server>y)(?P<timr>z)",
+            "no field of a log line is named like the group `timr`",
+        );
+        check_refused(
+            "(?P<backend>x)(?P<server>y)(?P<date>z)(?P<accept_date>z)(?P<Ta>z)",
+            "the regex has two groups for the field `accept_date`",
+        );
+        check_refused("(?P<backend>", "cannot read the regex");
+    }
+
+    /// The format of these tests: `backend server Ta status state`, the last two optional.
+    fn format() -> LineFormat {
+        let pattern = r"^(?P<backend>\S+) (?P<server>\S*) (?P<Ta>\S+)(?: (?P<status>\S+))?(?: (?P<termination_state>\S+))?$";
+        LineFormat::Custom(Box::new(CustomFormat::new(pattern).unwrap()))
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        match format().read(text.as_bytes()) {
+            Line::Unparsed(error) => assert_eq!(error.to_string(), expected, "{text}"),
+            other => panic!("{other:?}: {text}"),
+        }
+    }
+
+    #[test]
+    fn an_optional_group_may_be_missing() {
+        for (text, status) in [("app a1 +12 200 ----", Some(200)), ("app a1 +12", None)] {
+            for header in ["", "Nov 21 09:55:39 vm haproxy[20463]: "] {
+                let text = format!("{header}{text}");
+                let Line::Request(line) = format().read(text.as_bytes()) else { panic!("{text}") };
+                assert_eq!((line.backend, line.server, line.status), (&b"app"[..], &b"a1"[..], status));
+                assert_eq!((line.timers.get(Timer::Tt), line.partial), (Some(12), true));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_group_cannot_hold_is_named() {
+        check_error("app a1 12ms", "field Ta at byte 7 is not a whole number of milliseconds");
+        check_error("app a1 +", "field Ta at byte 7 is not a whole number of milliseconds");
+        check_error("app a1 12 99", "field status at byte 10 is out of range");
+        check_error("app a1 12 200 ---", "field termination_state at byte 14 is not a termination state");
+        check_error("app  12", "field server at byte 0 is not a name");
+        check_error("a\"pp a1 12", "field backend at byte 0 is not a name");
+        check_error("app a1", "line from byte 0 does not match the configured regex");
+    }
+
+    #[test]
+    fn a_message_is_still_a_message() {
+        let line = b"Nov 21 09:55:39 vm haproxy[20463]: Server be/s1 is DOWN, changed from CLI.";
+        assert!(matches!(format().read(line), Line::Message(_)));
+    }
+}

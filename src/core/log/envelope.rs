@@ -111,17 +111,17 @@ enum Host {
 
 /// `vm haproxy[20463]: `, `haproxy[20463]: `, `haproxy: ` or nothing.
 fn tag_length(text: &[u8], host: Host) -> usize {
-    let Some(first) = memchr(b' ', text) else {
-        // The whole line is one word: a tag with nothing behind it, or something else.
-        return if is_tag(text, host) { text.len() } else { 0 };
-    };
-    if is_tag(&text[..first], host) {
-        return first + 1;
-    }
-    let second = &text[first + 1..];
-    let length = memchr(b' ', second).unwrap_or(second.len());
-    if host == Host::Possible && is_tag(&second[..length], host) {
-        return (first + 1 + length + 1).min(text.len());
+    // With `log-send-hostname` on a Unix socket rsyslog writes the host twice.
+    let most_hosts = if host == Host::Possible { 2 } else { 0 };
+    let mut at = 0;
+    for _ in 0..=most_hosts {
+        let rest = &text[at..];
+        let length = memchr(b' ', rest).unwrap_or(rest.len());
+        let after = (at + length + 1).min(text.len());
+        if is_tag(&rest[..length], host) {
+            return after;
+        }
+        at = after;
     }
     0
 }
@@ -165,6 +165,7 @@ mod tests {
         check("Nov 21 09:55:39 vm haproxy[20463]: ");
         check("Nov  1 09:55:39 vm haproxy[20463]: ");
         check("Nov 1 09:55:39 vm haproxy[20463]: ");
+        check("Nov 21 09:55:39 vm vm haproxy[20463]: ");
         check("Nov 21 09:55:39.522078 vm haproxy[20463]: ");
         check("Nov 21 09:55:39 vm haproxy: ");
         check("Nov 21 09:55:39 10.1.2.3 my-app[1]: ");

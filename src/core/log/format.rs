@@ -7,7 +7,7 @@ use super::error::{ErrorKind, LineError};
 use super::field::Field;
 use super::head::{self, Head};
 use super::line::{Counters, LogLine, Rest};
-use super::message::is_message;
+use super::message::Message;
 use super::timers::{self, Kind};
 use super::{http, tcp};
 
@@ -37,7 +37,7 @@ pub enum Line<'a> {
     /// A request, or a TCP session.
     Request(LogLine<'a>),
     /// HAProxy wrote it, but not about a request: server DOWN, TLS handshake failed, and so on.
-    Message,
+    Message(Message<'a>),
     /// None of these, and why.
     Unparsed(LineError),
 }
@@ -57,8 +57,11 @@ impl LineFormat {
         read_traffic(line, body, self).unwrap_or_else(|error| {
             // The client comes first in a request, so where there is none the header was not understood.
             let is_no_client = error.field == Some(Field::ClientIp) || error.field == Some(Field::AcceptDate);
-            if !is_no_client || is_message(&line[body..]) {
-                return message_or(error, line, body);
+            if !is_no_client {
+                return Line::Unparsed(error);
+            }
+            if let Some(message) = Message::read(&line[body..]) {
+                return Line::Message(message);
             }
             let Some(client) = envelope::find_client(line).filter(|&client| client != body) else {
                 return Line::Unparsed(LineError::of_line(ErrorKind::NotRecognised, body));
@@ -77,7 +80,7 @@ impl LineFormat {
 }
 
 fn message_or<'a>(error: LineError, line: &'a [u8], body: usize) -> Line<'a> {
-    if is_message(&line[body..]) { Line::Message } else { Line::Unparsed(error) }
+    Message::read(&line[body..]).map_or(Line::Unparsed(error), Line::Message)
 }
 
 /// A request, or the error line of a connection that never had one.
@@ -85,7 +88,7 @@ fn read_traffic<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Result<
     let mut cursor = Cursor::new(line, body);
     let head = Head::read(&mut cursor)?;
     if head.is_of_connection_error() {
-        return Ok(Line::Message);
+        return Ok(Line::Message(Message::of_connection(&head, &line[body..])));
     }
     let (backend, server) = head::read_server(&mut cursor)?;
     let begin = cursor.offset();
@@ -97,8 +100,8 @@ fn read_traffic<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Result<
     }
     let (frontend, ssl) = head.frontend();
     let mut request = LogLine {
-        client_ip: Some(head.client_ip),
-        client_port: head.client_port,
+        client_ip: Some(head.client.ip),
+        client_port: head.client.port,
         date: Some(head.date),
         frontend: Some(frontend),
         ssl,
@@ -312,7 +315,8 @@ mod tests {
         ] {
             for header in ["", HEADER, "<134>", "2026-11-21T09:36:03.020178+00:00 "] {
                 let line = format!("{header}{text}");
-                assert_eq!(LineFormat::Auto.read(line.as_bytes()), Line::Message, "{line}");
+                let found = LineFormat::Auto.read(line.as_bytes());
+                assert!(matches!(found, Line::Message(message) if message.text == text.as_bytes()), "{line}");
             }
         }
     }

@@ -10,12 +10,20 @@ use super::date::Date;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
 
+/// Who connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client<'a> {
+    /// Its address; IPv6 without brackets, `unix` for a Unix socket.
+    pub ip: &'a [u8],
+    /// Its port, for a Unix socket the number of the listener. `None` for `-:-`, as HAProxy's
+    /// own OCSP requests have.
+    pub port: Option<u16>,
+}
+
 /// `client_ip:client_port [date] frontend~ `.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head<'a> {
-    pub(super) client_ip: &'a [u8],
-    /// `None` for `-:-`, as HAProxy's own OCSP requests have.
-    pub(super) client_port: Option<u16>,
+    pub(super) client: Client<'a>,
     pub(super) date: Date<'a>,
     /// With its `~`; or `frontend/bind:`, see [`Head::is_of_connection_error`].
     frontend: &'a [u8],
@@ -26,8 +34,8 @@ impl<'a> Head<'a> {
     pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, LineError> {
         let begin = cursor.offset();
         let client = cursor.until(b' ', Field::ClientIp)?;
-        let (client_ip, client_port) =
-            split_client(client).ok_or(LineError::of_field(ErrorKind::NotAClient, Field::ClientIp, begin))?;
+        let client =
+            Client::read(client).ok_or(LineError::of_field(ErrorKind::NotAClient, Field::ClientIp, begin))?;
         let begin = cursor.offset();
         let not_a_date = LineError::of_field(ErrorKind::NotADate, Field::AcceptDate, begin);
         if !cursor.take(b'[') {
@@ -36,7 +44,7 @@ impl<'a> Head<'a> {
         let date = cursor.until(b']', Field::AcceptDate)?;
         let date = Date::from_haproxy(date).filter(|_| cursor.take(b' ')).ok_or(not_a_date)?;
         let frontend = cursor.until(b' ', Field::Frontend)?;
-        Ok(Self { client_ip, client_port, date, frontend })
+        Ok(Self { client, date, frontend })
     }
 
     /// The connection died before there was a request (configuration manual 8.2.5): the line is
@@ -96,18 +104,20 @@ const NAME_BYTES: [bool; 256] = {
     allowed
 };
 
-/// IPv6 addresses have no brackets, so the last colon splits; a Unix socket is `unix:1`.
-fn split_client(client: &[u8]) -> Option<(&[u8], Option<u16>)> {
-    let colon = memrchr(b':', client)?;
-    let (address, port) = (&client[..colon], &client[colon + 1..]);
-    if port == b"-" {
-        return Some((address, None));
+impl<'a> Client<'a> {
+    /// IPv6 addresses have no brackets, so the last colon splits.
+    pub(super) fn read(text: &'a [u8]) -> Option<Self> {
+        let colon = memrchr(b':', text)?;
+        let (ip, port) = (&text[..colon], &text[colon + 1..]);
+        if port == b"-" {
+            return Some(Self { ip, port: None });
+        }
+        if port.is_empty() || port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let port = port.iter().fold(0, |sum: u32, &digit| sum * 10 + u32::from(digit - b'0'));
+        Some(Self { ip, port: Some(u16::try_from(port).ok()?) })
     }
-    if port.is_empty() || port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let port = port.iter().fold(0, |sum: u32, &digit| sum * 10 + u32::from(digit - b'0'));
-    Some((address, Some(u16::try_from(port).ok()?)))
 }
 
 #[cfg(test)]
@@ -116,8 +126,8 @@ mod tests {
 
     #[track_caller]
     fn check_client(text: &str, expected: Option<(&str, Option<u16>)>) {
-        let expected = expected.map(|(address, port)| (address.as_bytes(), port));
-        assert_eq!(split_client(text.as_bytes()), expected, "{text}");
+        let expected = expected.map(|(ip, port)| Client { ip: ip.as_bytes(), port });
+        assert_eq!(Client::read(text.as_bytes()), expected, "{text}");
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod cursor;
 mod ending;
 mod head;
 mod http;
-mod message;
 mod tail;
 mod tcp;
 mod timers;
@@ -19,6 +18,7 @@ pub mod custom;
 pub mod date;
 pub mod format;
 pub mod line;
+pub mod message;
 
 pub mod clock;
 pub mod sample;

@@ -114,7 +114,7 @@ impl Reader {
         let ends =
             tail.rsplit(|&byte| byte == b'\n').skip(1).find_map(|line| match self.lines.format.read(line) {
                 Line::Request(request) => end_millis(&request),
-                Line::Message | Line::Unparsed(_) => None,
+                Line::Message(_) | Line::Unparsed(_) => None,
             });
         if let Some(end) = ends {
             self.lines.clock.seed(end, written);
@@ -142,7 +142,7 @@ impl LineReader {
                 batch.counts.requests += 1;
                 self.keep_sample(&request, arrived, batch);
             }
-            Line::Message => batch.counts.messages += 1,
+            Line::Message(_) => batch.counts.messages += 1,
             Line::Unparsed(error) => {
                 batch.counts.unparsed += 1;
                 batch.first_unparsed.get_or_insert_with(|| UnparsedLine {
@@ -259,5 +259,153 @@ impl Hasher for NameHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test is the caller that brings `now`")]
+mod tests {
+    use super::*;
+    use crate::core::log::sample::Class;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    /// A line of `names`, accepted `at` ms after some moment, with `end` behind the timers.
+    fn line(names: &str, at: u32, timers: &str, end: &str) -> String {
+        let (second, ms) = (at / 1000, at % 1000);
+        format!(
+            "1.2.3.4:5 [21/Nov/2026:09:00:{second:02}.{ms:03}] fe {names} {timers} {end} 1/1/0/0/0 0/0 \"GET /\"\n"
+        )
+    }
+
+    const OK: &str = "200 76 - - ----";
+
+    fn read(reader: &mut Reader, text: &str, arrived: Instant) -> Batch {
+        let mut batch = Batch::default();
+        reader.read(text.as_bytes(), arrived, &mut batch);
+        batch
+    }
+
+    #[test]
+    fn every_line_is_counted_as_one_thing() {
+        let mut reader = Reader::new(Names::default(), LineFormat::Auto);
+        let text = line("be/s", 0, "0/0/0/1/1", OK)
+            + &line("be/<STATS>", 0, "0/0/0/0/0", "200 76 - - LR--")
+            + "Server be/s is DOWN.\n\nwhat is this\n"
+            + &"x".repeat(70_000)
+            + "\nProxy be stopped";
+        let mut batch = read(&mut reader, &text, Instant::now());
+        let counts = LineCounts { lines: 6, requests: 2, messages: 1, unparsed: 3, dropped: 0 };
+        assert_eq!((batch.counts, batch.samples.len()), (counts, 1));
+        let first = batch.first_unparsed.clone().unwrap();
+        assert_eq!((first.text.as_str(), first.error.kind), ("", ErrorKind::Empty));
+        reader.finish(Instant::now(), &mut batch);
+        assert_eq!(batch.counts, LineCounts { lines: 7, messages: 2, ..counts }, "the half line counts too");
+    }
+
+    #[test]
+    fn an_unparsed_line_is_shown_from_its_start() {
+        let mut reader = Reader::new(Names::default(), LineFormat::Auto);
+        let text = format!("\u{e9}{}\n", "x".repeat(300));
+        let first = read(&mut reader, &text, Instant::now()).first_unparsed.unwrap();
+        assert_eq!(first.text, text.chars().take(199).collect::<String>());
+    }
+
+    #[test]
+    fn readers_of_one_table_agree_on_ids() {
+        let names = Names::default();
+        let mut ids = [0, 1].map(|_| {
+            let mut reader = Reader::new(names.clone(), LineFormat::Auto);
+            let text = line("be/s1", 0, "0/0/0/1/1", OK)
+                + &line("be/s2", 0, "0/0/0/1/1", OK)
+                + &line("be/s1", 0, "0/0/0/1/1", OK);
+            read(&mut reader, &text, Instant::now())
+                .samples
+                .iter()
+                .map(|sample| sample.server.unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(ids[0], ids[1]);
+        assert_eq!(ids[0][0], ids[0][2]);
+        ids[0].dedup();
+        assert_eq!(ids[0].len(), 3);
+        assert_eq!(
+            (&*names.of_server(ids[0][1]), &*names.of_backend(names.backend_of(ids[0][1]))),
+            ("s2", "be")
+        );
+    }
+
+    #[test]
+    fn a_frontend_that_chose_no_backend_does_not_become_one() {
+        let names = Names::default();
+        let mut reader = Reader::new(names.clone(), LineFormat::Auto);
+        let none_up = line("fe/<NOSRV>", 0, "0/-1/-1/-1/0", "503 217 - - SC--");
+        assert_eq!(read(&mut reader, &none_up, Instant::now()).samples, []);
+        assert_eq!(names.known_backend("fe"), None);
+        // A `listen` is both, and known once one of its servers was.
+        let id = names.backend("fe").unwrap();
+        let samples = read(&mut reader, &none_up, Instant::now()).samples;
+        assert_eq!(
+            samples.iter().map(|s| (s.backend, s.server, s.class)).collect::<Vec<_>>(),
+            [(id, None, Class::Saturation)]
+        );
+    }
+
+    #[test]
+    fn a_full_table_drops_samples_and_says_so() {
+        let names = Names::default();
+        let known = names.backend("be").and_then(|be| names.server(be, "s"));
+        let mut number = 0;
+        while names.backend(&format!("be{number}")).is_some() {
+            number += 1;
+        }
+        let mut reader = Reader::new(names, LineFormat::Auto);
+        let text = line("be/s", 0, "0/0/0/1/1", OK) + &line("new/s", 0, "0/0/0/1/1", OK).repeat(2);
+        let batch = read(&mut reader, &text, Instant::now());
+        assert_eq!(batch.samples.iter().map(|sample| sample.server).collect::<Vec<_>>(), [known]);
+        assert_eq!((batch.counts.requests, batch.counts.dropped), (3, 2));
+    }
+
+    #[test]
+    fn a_request_ends_when_its_line_says() {
+        let mut reader = Reader::new(Names::default(), LineFormat::Auto);
+        let written = Instant::now();
+        let tail =
+            format!("alf a line\n{}Server be/s is UP.\nhalf a li", line("be/s", 1_000, "0/0/0/9/500", OK));
+        reader.learn_clock(tail.as_bytes(), written);
+        let arrived = written + Duration::from_secs(20);
+        let text = line("be/s", 0, "0/0/0/9/1400", OK) + &line("be/s", 3_000, "0/0/0/9/500", OK);
+        let samples = read(&mut reader, &text, arrived).samples;
+        let ends: Vec<_> = samples.iter().map(|sample| sample.end).collect();
+        assert_eq!(ends, [written - Duration::from_millis(100), written + Duration::from_secs(2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_chunks_are_all_counted(
+            pieces in proptest::collection::vec(prop_oneof![
+                Just(line("be/s", 0, "0/0/0/1/1", OK).into_bytes()),
+                Just(b"Server be/s is DOWN.\n".to_vec()),
+                Just(b"\n".to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..50),
+            ], 0..30),
+            chunk in 1usize..100,
+        ) {
+            let bytes = pieces.concat();
+            let now = Instant::now();
+            let mut reader = Reader::new(Names::default(), LineFormat::Auto);
+            let mut batch = Batch::default();
+            for chunk in bytes.chunks(chunk) {
+                reader.read(chunk, now, &mut batch);
+            }
+            reader.finish(now, &mut batch);
+            let newlines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+            let half = usize::from(bytes.last().is_some_and(|&byte| byte != b'\n'));
+            let counts = batch.counts;
+            prop_assert_eq!(counts.lines, (newlines + half) as u64);
+            prop_assert_eq!(counts.lines, counts.requests + counts.messages + counts.unparsed);
+            prop_assert_eq!(batch.first_unparsed.is_some(), counts.unparsed > 0);
+            prop_assert!(batch.samples.len() as u64 <= counts.requests);
+        }
     }
 }

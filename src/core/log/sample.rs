@@ -195,3 +195,87 @@ impl Sample {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::log::format::{Line, LineFormat};
+
+    const TIMED_OUT: bool = true;
+    const IN_TIME: bool = false;
+
+    /// A request or session as `names timers and the rest`, whose it is and how it ended.
+    #[track_caller]
+    fn check(text: &str, whose: &str, class: Class, timed_out: bool) {
+        let text = format!("127.0.0.1:5 [21/Nov/2026:09:31:50.191] fe {text}");
+        let Line::Request(line) = LineFormat::Auto.read(text.as_bytes()) else {
+            panic!("no request: {text}")
+        };
+        let name = |bytes| std::str::from_utf8(bytes).unwrap();
+        let owner = match Owner::of(&line) {
+            Owner::Server { backend, server } => format!("{}/{}", name(backend), name(server)),
+            Owner::Backend(backend) => name(backend).to_owned(),
+            Owner::BackendIfKnown(backend) => format!("{}?", name(backend)),
+            Owner::Nobody => "nobody".to_owned(),
+        };
+        assert_eq!((owner.as_str(), Class::of(&line)), (whose, class), "{text}");
+        assert_eq!(sample(&line).timed_out, timed_out, "{text}");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test is the caller that brings `now`")]
+    fn sample(line: &LogLine<'_>) -> Sample {
+        let backend = crate::core::names::Names::default().backend("be").unwrap();
+        Sample::new(line, backend, None, Instant::now())
+    }
+
+    /// Lines seen on HAProxy 2.6.12 are in `fixtures/lines`; these are those of other versions.
+    #[test]
+    fn how_a_request_ended_is_told_by_state_and_status() {
+        check("be/s 0/0/0/-1/306 500 0 - - KC-- 1/1/0/0/0 0/0", "be/s", Class::Proxy, IN_TIME);
+        check("be/s 0/0/0/-1/312 500 0 - - DC-- 1/1/0/0/0 0/0", "be/s", Class::Server, IN_TIME);
+        check("be/s 0/0/0/7/8 502 0 - - PH-- 1/1/0/0/0 0/0", "be/s", Class::Proxy, IN_TIME);
+        check("be/s 0/0/0/7/8 403 0 - - PH-- 1/1/0/0/0 0/0", "be/s", Class::Proxy, IN_TIME);
+        check("be/s 0/0/0/-1/8 500 0 - - IH-- 1/1/0/0/0 0/0", "be/s", Class::Proxy, IN_TIME);
+        check("be/<NOSRV> 0/9/-1/-1/9 -1 0 - - CQ-- 2/2/1/0/0 0/1", "be", Class::Saturation, IN_TIME);
+        check("be/<NOSRV> 0/9/-1/-1/9 503 0 - - sQ-- 2/2/1/0/0 0/1", "be", Class::Saturation, TIMED_OUT);
+        check("be/<NOSRV> 0/-1/-1/-1/9 503 0 - - PC-- 2/2/1/0/0 0/1", "nobody", Class::Proxy, IN_TIME);
+        check("fe/<NOSRV> 0/-1/-1/-1/9 503 0 - - SC-- 2/2/1/0/0 0/1", "fe?", Class::Saturation, IN_TIME);
+        check("be/s 0/0/0/7/9000 101 0 - - sD-- 1/1/0/0/0 0/0", "be/s", Class::Success, IN_TIME);
+        check("be/s 0/0/0/7/9000 200 0 - - sD-- 1/1/0/0/0 0/0", "be/s", Class::Server, TIMED_OUT);
+        check("be/s 0/0/9000 0 sD 1/1/0/0/0 0/0", "be/s", Class::Success, IN_TIME);
+        check("be/s 9/-1/9 0 sC 1/1/0/0/0 0/0", "be/s", Class::Server, TIMED_OUT);
+    }
+
+    #[test]
+    fn a_line_cut_before_it_tells_how_it_ended_is_nobodys() {
+        check("be/s 0/0/0/-1/306 5", "nobody", Class::Success, IN_TIME);
+        check("be/s 0/0/0/-1/306 504 ", "be/s", Class::Server, IN_TIME);
+        check("be/s 0/0/0/300/306 2", "be/s", Class::Success, IN_TIME);
+        check("be/s 0/-1/306 5", "nobody", Class::Success, IN_TIME);
+        check("be/s 0/0/306 5", "be/s", Class::Success, IN_TIME);
+    }
+
+    #[track_caller]
+    fn sample_of(text: &str) -> Sample {
+        let Line::Request(line) = LineFormat::Auto.read(text.as_bytes()) else {
+            panic!("no request: {text}")
+        };
+        sample(&line)
+    }
+
+    #[test]
+    fn a_partial_line_does_not_count_itself() {
+        let sample = sample_of(
+            "1.2.3.4:5 [21/Nov/2026:09:31:50.191] fe be/s 0/0/0/9/+9 200 +7 - - ---- 4/4/3/1/0 0/0",
+        );
+        assert_eq!((sample.beconn, sample.srv_conn), (2, 0));
+    }
+
+    #[test]
+    fn the_length_of_a_websocket_is_no_latency() {
+        let sample = sample_of(
+            "1.2.3.4:5 [21/Nov/2026:09:31:50.191] fe be/s 1/2/-1/9/90000 101 7 - - ---- 1/1/0/0/0 0/0",
+        );
+        assert_eq!(sample.timers.get(Timer::Tt), Some(12));
+    }
+}
