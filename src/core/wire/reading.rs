@@ -1,4 +1,4 @@
-//! The answer to [`Command::ShowInventory`](super::command::Command::ShowInventory) to
+//! The answer to [`Command::ShowInventory`] to
 //! [`Inventory`].
 //!
 //! In: `show info`, `show stat` and `show servers state`, one after the other from the same
