@@ -1,5 +1,4 @@
-//! The answer to [`Command::ShowInventory`] to
-//! [`Inventory`].
+//! The answer to [`Command::ShowInventory`] to an [`Inventory`].
 //!
 //! In: `show info`, `show stat` and `show servers state`, one after the other from the same
 //! connection and so from the same process. Out: the inventory. The sections are told apart by
