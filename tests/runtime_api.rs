@@ -113,6 +113,15 @@ async fn the_fake_looks_to_the_client_like_haproxy() {
     run(&client, &weights(&[("web/s1", 0), ("web/s2", 256)])).await;
     assert_eq!(look(&client, "web/s2").await.weight, Weight::MAX);
     assert_eq!(client.process().await.unwrap().pid, 4711);
+    let api = client.backend_inventory(&Name::new("api").unwrap(), &Names::default()).await.unwrap();
+    assert_eq!(api.backends.len(), 1);
+    let nope = client.backend_inventory(&Name::new("nope").unwrap(), &Names::default()).await;
+    assert_eq!(nope.unwrap_err().refusal(), Some(&Refusal::NoSuchBackend));
+    fake.reply_to("set server web/s1 state", "Permission denied");
+    refused(client.run(&set("web/s1", AdminState::Ready)).await, &Refusal::PermissionDenied);
+    fake.reply_to("set server web/s2 state", "");
+    run(&client, &set("web/s2", AdminState::Maint)).await;
+    assert!(look(&client, "web/s2").await.is_serving(), "it only said so");
 }
 
 // --- A real HAProxy.
@@ -441,7 +450,7 @@ async fn an_answer_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_full_backlog_runs_into_the_deadline_and_is_waited_for_until_then() {
+async fn a_full_backlog_runs_into_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("full.sock");
     let family = socket::AddressFamily::Unix;

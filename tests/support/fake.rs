@@ -40,10 +40,11 @@ struct State {
     pid: u32,
     fault: Option<(Fault, usize)>,
     commands: Vec<String>,
+    replies: Vec<(String, String)>,
     backends: Vec<(String, Vec<FakeServer>)>,
 }
 
-/// One server. Fields are what HAProxy would show, `checks_left` aside.
+/// One server. Fields are what HAProxy would show, but for `checks_needed` and `checks_left`.
 #[derive(Clone, Debug)]
 pub struct FakeServer {
     pub name: String,
@@ -56,7 +57,9 @@ pub struct FakeServer {
     pub port: u16,
     /// A health check is configured; rise 2, fall 3.
     pub checked: bool,
-    /// Readings of the inventory until the check is seen to have passed. Leaving MAINT sets it to 1.
+    /// Readings after MAINT until the check is seen to have passed; `u32::MAX` for never.
+    pub checks_needed: u32,
+    /// How many of them are left.
     pub checks_left: u32,
     pub backup: bool,
     /// The server it tracks, or nothing.
@@ -107,6 +110,12 @@ impl FakeHaproxy {
         self.lock().pid = pid;
     }
 
+    /// Every command that begins with `prefix` is answered `reply` from now on and not carried out: a
+    /// refusal, or, if it is empty, a success that changed nothing.
+    pub fn reply_to(&self, prefix: &str, reply: &str) {
+        self.lock().replies.push((prefix.to_owned(), reply.to_owned()));
+    }
+
     /// Every command line received so far.
     pub fn commands(&self) -> Vec<String> {
         self.lock().commands.clone()
@@ -154,6 +163,7 @@ impl FakeServer {
             initial_weight: 1,
             port: 8080,
             checked: false,
+            checks_needed: 1,
             checks_left: 0,
             backup: false,
             tracks: String::new(),
@@ -181,7 +191,7 @@ impl FakeServer {
             self.operational = 0;
         } else if was_maint {
             self.operational = 2;
-            self.checks_left = 1;
+            self.checks_left = self.checks_needed;
         }
         Ok(())
     }
@@ -206,11 +216,21 @@ impl State {
 
     /// The answer to one command, without the empty line that ends it.
     fn obey(&mut self, command: &str) -> String {
+        let known = self.replies.iter().find(|(prefix, _)| command.trim().starts_with(prefix.as_str()));
+        match known {
+            Some((_, reply)) if reply.is_empty() => return String::new(),
+            Some((_, reply)) => return format!("{reply}\n"),
+            None => {}
+        }
         let words: Vec<&str> = command.split_whitespace().collect();
         let done = match words[..] {
             ["show", "info"] => return self.info(),
-            ["show", "stat", ..] => return self.stat(),
-            ["show", "servers", "state", ..] => return self.servers_state(),
+            ["show", "stat", backend, _, _] if backend != "-1" && !self.has(backend) => Err("No such proxy."),
+            ["show", "servers", "state", backend] if !self.has(backend) => Err("Can't find backend."),
+            ["show", "stat", backend, _, _] => return self.stat(backend),
+            ["show", "servers", "state", ref backend @ ..] => {
+                return self.servers_state(backend.first().copied().unwrap_or("-1"));
+            }
             ["show", "cli", "level"] => return "admin\n".to_owned(),
             ["set", "server", name, "state", state] => self.find(name).and_then(|s| s.set_state(state)),
             ["set", "server", name, "health", "stopping"] => {
@@ -230,11 +250,16 @@ impl State {
         format!("Name: HAProxy\nVersion: 2.6.12-fake\nPid: {}\nUptime_sec: 60\nStopping: 0\n", self.pid)
     }
 
-    fn stat(&self) -> String {
+    fn has(&self, backend: &str) -> bool {
+        self.backends.iter().any(|(name, _)| name == backend)
+    }
+
+    /// Of the backend `only`, or of all for `-1`.
+    fn stat(&self, only: &str) -> String {
         let mut text = "# pxname,svname,qcur,scur,slim,stot,status,bck,tracked,type,check_status,\
                         check_rise,check_fall,check_health,algo,\n"
             .to_owned();
-        for (backend, servers) in &self.backends {
+        for (backend, servers) in self.backends.iter().filter(|(name, _)| only == "-1" || only == name) {
             for server in servers {
                 let status = if server.is_maint() { "MAINT" } else { "UP" };
                 let check = if server.checked { ["L7OK", "2", "3"] } else { ["", "", ""] };
@@ -255,13 +280,15 @@ impl State {
         text
     }
 
-    fn servers_state(&mut self) -> String {
+    /// Of the backend `only`, or of all for `-1`.
+    fn servers_state(&mut self, only: &str) -> String {
         let mut text = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
                         srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health \
                         srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord \
                         srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
             .to_owned();
-        for (be_id, (backend, servers)) in (3..).zip(&mut self.backends) {
+        let backends = (3..).zip(&mut self.backends).filter(|(_, (name, _))| only == "-1" || only == name);
+        for (be_id, (backend, servers)) in backends {
             for (srv_id, server) in (1..).zip(servers) {
                 let (health, check_state) = server.health();
                 let FakeServer { name, operational, admin, weight, initial_weight, port, .. } = server;

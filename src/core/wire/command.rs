@@ -127,7 +127,7 @@ pub enum Command {
     /// A server that leaves MAINT is up before any check was made. `health stopping` takes that
     /// back: the operational state is
     /// [`Stopping`](crate::core::plan::inventory::OperationalState::Stopping) until the next
-    /// check says otherwise (seen on HAProxy 2.6.12). For servers without a check that would
+    /// check says otherwise (seen on HAProxy 2.2 to 3.2). For servers without a check that would
     /// be never: use [`Command::SetState`] for those.
     DrainUntilChecked {
         /// Which server.
@@ -144,7 +144,7 @@ pub enum Scope {
     /// Every backend.
     All,
     /// One backend. Cheap where there are many, but where a frontend has the same name HAProxy
-    /// shows that one's figures instead (seen on HAProxy 2.6.12), which the reader refuses with
+    /// shows that one's figures instead (seen on HAProxy 2.2 to 3.2), which the reader refuses with
     /// [`AnswerError::NoStat`](super::error::AnswerError::NoStat).
     Backend(Name),
 }

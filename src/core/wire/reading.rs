@@ -1,5 +1,4 @@
-//! The answer to [`Command::ShowInventory`](super::command::Command::ShowInventory) to
-//! [`Inventory`].
+//! The answer to [`Command::ShowInventory`] to an [`Inventory`].
 //!
 //! In: `show info`, `show stat` and `show servers state`, one after the other from the same
 //! connection and so from the same process. Out: the inventory. The sections are told apart by
@@ -106,7 +105,7 @@ fn server(
 
 /// The last check that finished since checks began again passed.
 ///
-/// HAProxy 2.6.12 keeps the status and the result of the last check through MAINT; what tells
+/// HAProxy (seen on 2.2 to 3.2) keeps the status and the result of the last check through MAINT; what tells
 /// is the health. Leaving MAINT sets it to `rise` (the status reads `DRAIN 1/3` or `UP 1/3`), the
 /// first passed check to `rise + fall - 1`, and a failed one takes 1 away. With `fall 1` the two
 /// are equal, and only the operational state tells: [`Command::DrainUntilChecked`] makes it

@@ -44,7 +44,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What `line` means as the answer to a change; texts seen on HAProxy 2.2 to 3.5.
+    /// What `line` means as the answer to a change; texts seen on HAProxy 2.2 to 3.2.
     pub fn of_change(line: &str) -> Self {
         Self::known(line).unwrap_or_else(|| Self::Other(excerpt(without_severity(line))))
     }
