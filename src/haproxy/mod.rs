@@ -1,8 +1,15 @@
 //! The Runtime API, with a socket.
 //!
 //! In: [`Command`](crate::core::wire::command::Command)s. Out: what HAProxy answered, or why
-//! it did not. What commands and answers look like is left to [`core::wire`](crate::core::wire).
+//! it did not. Plans are walked by the [`executor`]. What commands and answers look like is left to [`core::wire`](crate::core::wire).
 
 pub mod address;
 pub mod client;
 pub mod error;
+
+pub mod executor;
+
+mod dry_run;
+mod hands;
+mod lane;
+mod work;

@@ -145,6 +145,20 @@ impl AdminFlags {
         }
     }
 
+    /// The flags after `set server ... state`: forced MAINT and DRAIN exclude each other, the
+    /// others stay (seen on HAProxy 2.6.12).
+    #[must_use]
+    pub fn with(self, state: AdminState) -> Self {
+        const FORCED_MAINT: u32 = 0x01;
+        const FORCED_DRAIN: u32 = 0x08;
+        let forced = match state {
+            AdminState::Ready => 0,
+            AdminState::Drain => FORCED_DRAIN,
+            AdminState::Maint => FORCED_MAINT,
+        };
+        Self(self.0 & !(FORCED_MAINT | FORCED_DRAIN) | forced)
+    }
+
     /// HAProxy's configuration declares the server `disabled`.
     pub fn is_declared_disabled(self) -> bool {
         self.0 & Self::DISABLED != 0

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! add a spare        DRAIN, healthy, warm-up, [small weight], READY, [ramp]     undo: MAINT
-//! bring one back     READY                                                      undo: MAINT
+//! bring one back     READY                                                      undo: DRAIN
 //! take one away      DRAIN, drained or too late, MAINT                          undo: READY
 //! finish a drain     drained or too late, MAINT
 //! ```
@@ -162,7 +162,7 @@ impl Planner<'_> {
                 (from, steps)
             }
         };
-        Lane { server, from, steps, undo: vec![set(AdminState::Maint)] }
+        Lane { server, from, steps, undo: vec![set(from)] }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
@@ -367,7 +367,7 @@ mod tests {
         testing::declared_disabled(site.server("s2"));
         testing::drain(site.server("s3"));
         site.ours.insert(site.id("s3"));
-        check(&site, &up(1), "s3: set web/s3 READY\n s3 undo: set web/s3 MAINT");
+        check(&site, &up(1), "s3: set web/s3 READY\n s3 undo: set web/s3 DRAIN");
         check_chosen(&site, &up(2), &["s3", "s2"]);
         site.server("s3").operational = OperationalState::Stopped;
         check_chosen(&site, &up(2), &["s2"]);

@@ -105,13 +105,8 @@ fn apply(step: &Step, backend: &mut BackendState) {
     };
     match step {
         Step::Set { server, state } => change(*server, &|server| {
-            let flag = match state {
-                AdminState::Ready => 0,
-                AdminState::Drain => 0x08,
-                AdminState::Maint => 0x01,
-            };
             let was_maint = server.state() == AdminState::Maint;
-            server.admin = AdminFlags(server.admin.0 & !0x09 | flag);
+            server.admin = server.admin.with(*state);
             match server.state() {
                 AdminState::Maint => server.operational = OperationalState::Stopped,
                 _ if was_maint => server.operational = OperationalState::Running,

@@ -18,8 +18,8 @@ pub struct Plan {
     /// No step is done that would leave fewer than so many serving, even if servers have gone
     /// down since the plan was made.
     pub least_serving: u32,
-    /// Done first. If one of these fails, nothing else is done; but a server is added without a
-    /// ramp where the algorithm turns out to take no weights.
+    /// Done first. If one of these fails, nothing else is done; but where weights turn out not to
+    /// be settable (a static algorithm), servers are added all the same, without a ramp.
     pub before: Vec<Step>,
     /// One for each server that is to move.
     pub lanes: Vec<Lane>,

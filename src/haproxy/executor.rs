@@ -1,0 +1,168 @@
+//! Walks a plan: one command, one reading that confirms it, one [`Outcome`] a step.
+//!
+//! In: a [`Plan`], and a way to call it off. Out: outcomes, the last of which is
+//! [`Outcome::Finished`]. Lanes go side by side and do not depend on each other; each state change
+//! is checked against a fresh reading, so that never fewer serve than the plan allows. What becomes
+//! of a lane is in `lane.rs`, of a HAProxy that does not answer in `work.rs`.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tracing::error;
+
+use super::client::Client;
+use super::dry_run::DryRun;
+use super::error::RuntimeError;
+use super::hands::Hands;
+use super::lane;
+pub use super::work::Patience;
+use super::work::{StepError, Work};
+use crate::core::names::Names;
+use crate::core::plan::inventory::Inventory;
+use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::step::{Plan, Step};
+use crate::core::plan::weights::WeightList;
+use crate::report::chain;
+
+/// Carries out plans on one HAProxy, or pretends to.
+#[derive(Debug)]
+pub struct Executor {
+    hands: Arc<Hands>,
+    names: Names,
+    patience: Patience,
+}
+
+impl Executor {
+    /// Carries plans out through `client`. In a dry run nothing is sent that changes anything, and
+    /// nothing to servers; steps take no time, and [`Executor::inventory`] shows what would be.
+    pub fn new(client: Client, names: Names, dry_run: bool) -> Self {
+        let hands = match dry_run {
+            true => Hands::Pretending(DryRun::new(client)),
+            false => Hands::Real(client),
+        };
+        Self { hands: Arc::new(hands), names, patience: Patience::default() }
+    }
+
+    /// With another patience than the default.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// What HAProxy has; in a dry run, what it would have.
+    ///
+    /// # Errors
+    /// As [`Client::inventory`].
+    pub async fn inventory(&self) -> Result<Inventory, RuntimeError> {
+        self.hands.inventory(&self.names).await
+    }
+
+    /// Carries out `plan` until its end, or until it is called off. Reports to `outcomes`, which
+    /// has to be read meanwhile. One plan a backend at a time.
+    ///
+    /// Called off with [`CallOff::Stop`] it ends within 2 s, even if HAProxy does not answer.
+    pub async fn run(
+        &self,
+        plan: Plan,
+        call_off: watch::Receiver<Option<CallOff>>,
+        outcomes: mpsc::Sender<Outcome>,
+    ) {
+        let (hands, names) = (self.hands.clone(), self.names.clone());
+        match Work::new(hands, names, plan, self.patience, call_off, outcomes) {
+            Ok(work) => Arc::new(work).run().await,
+            // The plan was made from a reading, and HAProxy has no such names.
+            Err(error) => error!(error = chain(&error), "plan not carried out"),
+        }
+    }
+}
+
+impl Work {
+    async fn run(self: Arc<Self>) {
+        if self.prepare().await {
+            let mut lanes = JoinSet::new();
+            for lane in self.plan.lanes.clone() {
+                lanes.spawn(lane::walk(self.clone(), lane));
+            }
+            while let Some(ended) = lanes.join_next().await {
+                if let Err(error) = ended {
+                    error!(error = chain(&error), "a lane has broken down");
+                }
+            }
+        }
+        let called_off = self.is_called_off();
+        self.clean_up().await;
+        let (backend, purpose) = (self.plan.backend, self.plan.purpose);
+        self.tell(Outcome::Finished { backend, purpose, called_off }).await;
+    }
+
+    /// Does what comes before the lanes. True if they can be walked.
+    async fn prepare(&self) -> bool {
+        for (step, weights) in weight_steps(&self.plan.before) {
+            let start = Instant::now();
+            let set = tokio::select! {
+                biased;
+                _ = self.called_off() => return false,
+                set = self.set_weights(weights, self.patience) => set,
+            };
+            match set {
+                Ok(()) => self.tell_done(step, start).await,
+                Err(error) if error.is_answer() && self.weights_are_for_ramps() => {
+                    self.give_ramps_up(&error).await;
+                    // Some of them may have been set.
+                    self.clean_up().await;
+                    return true;
+                }
+                Err(error) => {
+                    self.tell_failed(step, &error).await;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Does what comes after the lanes: patiently, until the agent stops, and then in a hurry.
+    pub(super) async fn clean_up(&self) {
+        for (step, weights) in weight_steps(&self.plan.after) {
+            let start = Instant::now();
+            let patiently = self.put_weights_right(weights, self.patience);
+            let put_right = tokio::select! {
+                biased;
+                () = self.stopped() => self.put_weights_right_in_a_hurry(weights).await,
+                put_right = patiently => put_right,
+            };
+            match put_right {
+                Ok(true) => self.tell_done(step, start).await,
+                Ok(false) => {}
+                Err(error) => self.tell_failed(step, &error).await,
+            }
+        }
+    }
+
+    async fn put_weights_right_in_a_hurry(&self, weights: &WeightList) -> Result<bool, StepError> {
+        let limit = Patience::HURRY.retry_for;
+        let put_right = self.put_weights_right(weights, Patience::HURRY);
+        timeout(limit, put_right).await.unwrap_or(Err(StepError::TooSlow(limit)))
+    }
+
+    async fn tell_done(&self, step: &Step, start: Instant) {
+        let (backend, step, took) = (self.plan.backend, step.clone(), start.elapsed());
+        self.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    async fn tell_failed(&self, step: &Step, error: &StepError) {
+        let (backend, step, error) = (self.plan.backend, step.clone(), chain(error));
+        self.tell(Outcome::Failed { backend, server: None, step, error }).await;
+    }
+}
+
+/// Around the lanes nothing but weights is set; states belong to lanes.
+fn weight_steps(steps: &[Step]) -> impl Iterator<Item = (&Step, &WeightList)> {
+    steps.iter().filter_map(|step| match step {
+        Step::SetWeights(weights) => Some((step, weights)),
+        _ => None,
+    })
+}

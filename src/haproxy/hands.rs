@@ -1,0 +1,88 @@
+//! What the executor does to the world: for real, or only as if.
+//!
+//! Both do the same walk, so that a dry run is the same code. What differs is below: whether a
+//! command or a request is sent, and whether a ramp takes time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::client::Client;
+use super::dry_run::DryRun;
+use super::error::RuntimeError;
+use crate::core::names::Names;
+use crate::core::plan::inventory::Inventory;
+use crate::core::settings::WarmUp;
+use crate::core::wire::command::{Command, Name};
+use crate::warm_up::probe::{self, WarmUpError, Warmth};
+
+/// A server that does not take a connection within this time would not do for users either.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Real or pretending ones.
+#[derive(Debug)]
+pub(super) enum Hands {
+    Real(Client),
+    Pretending(DryRun),
+}
+
+impl Hands {
+    /// What HAProxy has, with what is pretended laid over it.
+    pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
+        match self {
+            Self::Real(client) => client.inventory(names).await,
+            Self::Pretending(dry_run) => dry_run.inventory(names).await,
+        }
+    }
+
+    /// [`Self::inventory`] of one backend.
+    pub(super) async fn backend(&self, backend: &Name, names: &Names) -> Result<Inventory, RuntimeError> {
+        match self {
+            Self::Real(client) => client.backend_inventory(backend, names).await,
+            Self::Pretending(dry_run) => dry_run.backend(backend, names).await,
+        }
+    }
+
+    /// Changes states or weights.
+    pub(super) async fn change(&self, command: &Command, names: &Names) -> Result<(), RuntimeError> {
+        match self {
+            Self::Real(client) => client.run(command).await.map(drop),
+            Self::Pretending(dry_run) => {
+                dry_run.pretend(command, names);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the server takes a connection.
+    pub(super) async fn reach(&self, address: SocketAddr) -> io::Result<()> {
+        match self {
+            Self::Real(_) => timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?.map(drop),
+            Self::Pretending(_) => Ok(()),
+        }
+    }
+
+    /// Sends warm-up requests.
+    pub(super) async fn warm_up(
+        &self,
+        address: SocketAddr,
+        tls: Option<bool>,
+        requests: &WarmUp,
+    ) -> Result<Warmth, WarmUpError> {
+        match self {
+            Self::Real(_) => probe::warm_up(address, tls, requests).await,
+            Self::Pretending(_) => Ok(Warmth::default()),
+        }
+    }
+
+    /// Waits between two weights of a ramp.
+    pub(super) async fn pause(&self, pause: Duration) {
+        match self {
+            Self::Real(_) => sleep(pause).await,
+            Self::Pretending(_) => {}
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The way of one server through its lane of a plan.
+//!
+//! ```text
+//!             steps up to the last Set            steps after it (the ramp)
+//!  done       go on                               moved
+//!  fails      undo, failed                        ramp given up, moved
+//!  take back  undo                                moved
+//!  stop       left as it is                       moved
+//!  the state was changed by somebody else: failed, and nothing is undone, anywhere in the lane
+//! ```
+//! After a restart of HAProxy the lane's state is set again, and the lane goes on from there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::work::{Reading, Retry, StepError, Work};
+use crate::core::names::ServerId;
+use crate::core::plan::inventory::{AdminState, ServerState};
+use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::step::{Lane, Purpose, Step};
+use crate::core::plan::weights::WeightList;
+use crate::core::settings::WarmUp;
+use crate::core::wire::command::Command;
+use crate::report::chain;
+use crate::warm_up::probe::WarmUpError;
+
+/// Walks `lane` to its end, whatever that is, and reports it.
+pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
+    let mut walker = Walker::new(&work, &lane);
+    let end = tokio::select! {
+        biased;
+        how = work.called_off() => End::CalledOff(how),
+        end = walker.go() => end,
+    };
+    let (backend, server) = (work.plan.backend, lane.server);
+    match end {
+        End::Arrived => {}
+        End::CalledOff(_) if walker.moved => {}
+        End::CalledOff(CallOff::Stop) => return,
+        End::CalledOff(CallOff::TakeBack) => {
+            if let Err((step, error)) = walker.undo().await {
+                let (step, error) = (step.clone(), chain(&error));
+                work.tell(Outcome::Failed { backend, server: Some(server), step, error }).await;
+            }
+            return;
+        }
+        End::Failed(step, error) => {
+            let mut text = chain(&error);
+            if !error.is_foreign()
+                && let Err((step, error)) = walker.undo().await
+            {
+                text = format!("{text}; and `{}` failed too: {}", step.words(&work.names), chain(&error));
+            }
+            let step = step.clone();
+            work.tell(Outcome::Failed { backend, server: Some(server), step, error: text }).await;
+            return;
+        }
+    }
+    work.tell(Outcome::Moved { backend, server, purpose: work.plan.purpose }).await;
+}
+
+/// How a lane ends.
+enum End<'a> {
+    Arrived,
+    Failed(&'a Step, StepError),
+    CalledOff(CallOff),
+}
+
+/// Whether there was anything to do.
+enum Taken {
+    Done,
+    Skipped,
+}
+
+struct Walker<'a> {
+    work: &'a Work,
+    lane: &'a Lane,
+    server: ServerId,
+    /// The state HAProxy has confirmed last.
+    state: AdminState,
+    /// A state that was asked for and not confirmed yet.
+    asked: Option<AdminState>,
+    /// This lane has asked for a state.
+    acted: bool,
+    /// HAProxy was restarted since it confirmed `state`.
+    reset: bool,
+    pid: Option<u32>,
+    /// The last `Set` is done.
+    moved: bool,
+}
+
+impl<'a> Walker<'a> {
+    fn new(work: &'a Work, lane: &'a Lane) -> Self {
+        Self {
+            work,
+            lane,
+            server: lane.server,
+            state: lane.from,
+            asked: None,
+            acted: false,
+            reset: false,
+            pid: None,
+            moved: false,
+        }
+    }
+
+    async fn go(&mut self) -> End<'a> {
+        let last_set = self.lane.steps.iter().rposition(|step| matches!(step, Step::Set { .. }));
+        for (place, step) in self.lane.steps.iter().enumerate() {
+            let start = Instant::now();
+            match self.take(step).await {
+                Ok(taken) => {
+                    self.moved |= Some(place) == last_set;
+                    if let Taken::Done = taken {
+                        self.tell_done(step, start.elapsed()).await;
+                    }
+                }
+                Err(error) if self.moved && !error.is_foreign() => {
+                    self.tell_ramp_given_up(&error).await;
+                    return End::Arrived;
+                }
+                Err(error) => return End::Failed(step, error),
+            }
+        }
+        End::Arrived
+    }
+
+    /// Goes back to where the lane began, unless nothing was done yet. Ends at once if the agent
+    /// stops.
+    async fn undo(&mut self) -> Result<(), (&'a Step, StepError)> {
+        if !self.acted {
+            return Ok(());
+        }
+        for step in &self.lane.undo {
+            let start = Instant::now();
+            tokio::select! {
+                biased;
+                () = self.work.stopped() => return Ok(()),
+                taken = self.take(step) => taken.map_err(|error| (step, error))?,
+            };
+            self.tell_done(step, start.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, step: &Step) -> Result<Taken, StepError> {
+        match step {
+            Step::Set { state, .. } => self.set(*state).await?,
+            Step::AwaitHealthy { within, .. } => self.await_healthy(*within).await?,
+            Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
+            Step::AwaitDrained { within, .. } => self.await_drained(*within).await?,
+            Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
+                return Ok(Taken::Skipped);
+            }
+            Step::SetWeights(weights) => return self.set_weights(weights).await,
+            Step::Pause(pause) => self.work.hands.pause(*pause).await,
+        }
+        Ok(Taken::Done)
+    }
+
+    /// Sets the server's state, once it is sure that nobody else has and that enough go on serving.
+    async fn set(&mut self, state: AdminState) -> Result<(), StepError> {
+        let (work, patience) = (self.work, self.work.patience);
+        let _gate = work.gate.lock().await;
+        let mut retry = Retry::new(patience);
+        loop {
+            let reading = work.read(patience).await?;
+            let server = self.recognise(&reading)?;
+            if server.state() == state {
+                break;
+            }
+            self.check(&reading, server, state)?;
+            let name = work.server_name(self.server)?;
+            let command = match state {
+                AdminState::Drain if server.state() == AdminState::Maint && server.checked => {
+                    Command::DrainUntilChecked { server: name }
+                }
+                _ => Command::SetState { server: name, state },
+            };
+            (self.asked, self.acted) = (Some(state), true);
+            if let Err(error) = work.change(&command, patience).await {
+                retry.after(error).await?;
+                continue;
+            }
+            let confirmed = work.read(patience).await?;
+            let found = confirmed.backend.server(self.server).ok_or(StepError::Gone)?.state();
+            if found == state {
+                self.pid = Some(confirmed.pid);
+                break;
+            }
+            let restarted = confirmed.pid != reading.pid;
+            retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
+        }
+        (self.state, self.asked, self.reset) = (state, None, false);
+        Ok(())
+    }
+
+    /// Whether the server may be put into `state` now, whatever held when the plan was made.
+    fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
+        let least = self.work.plan.least_serving;
+        let rest = reading.backend.serving().filter(|serving| serving.id != self.server).count();
+        if state != AdminState::Ready && server.is_serving() && rest < least as usize {
+            return Err(StepError::TooFewLeft { rest, least });
+        }
+        // A server that is taken back into service is left to its check; a new one must be healthy.
+        let is_new = state == AdminState::Ready && self.work.plan.purpose == Purpose::Add;
+        if is_new && server.state() == AdminState::Drain && server.checked && !server.is_up() {
+            return Err(StepError::Down);
+        }
+        Ok(())
+    }
+
+    /// The server in `reading`, if nobody else has changed its state.
+    fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
+        let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
+        self.reset |= self.pid.replace(reading.pid).is_some_and(|before| before != reading.pid);
+        let (found, expected) = (server.state(), self.state);
+        let is_reset = self.reset && self.acted;
+        if found == expected || self.asked == Some(found) || is_reset {
+            return Ok(server);
+        }
+        Err(StepError::ChangedByOther { found, expected })
+    }
+
+    /// The server as it is now, in the state it should be in: set again if HAProxy was restarted.
+    async fn look(&mut self) -> Result<ServerState, StepError> {
+        loop {
+            let reading = self.work.read(self.work.patience).await?;
+            let server = self.recognise(&reading)?;
+            if !self.reset || server.state() == self.state {
+                self.reset = false;
+                return Ok(server.clone());
+            }
+            self.set(self.state).await?;
+        }
+    }
+
+    async fn await_healthy(&mut self, within: Duration) -> Result<(), StepError> {
+        let start = Instant::now();
+        loop {
+            let server = self.look().await?;
+            let error = match (server.checked, address(&server)) {
+                (true, _) if server.check_passed => return Ok(()),
+                (true, _) => StepError::NotHealthy(within),
+                (false, Some(address)) => match self.work.hands.reach(address).await {
+                    Ok(()) => return Ok(()),
+                    Err(source) => StepError::NotReached { within, source },
+                },
+                // On a unix socket, or on the port its clients used: there is nothing to try.
+                (false, None) => return Ok(()),
+            };
+            if start.elapsed() >= within {
+                return Err(error);
+            }
+            sleep(self.work.patience.poll).await;
+        }
+    }
+
+    async fn warm_up(&mut self, requests: &WarmUp) -> Result<(), StepError> {
+        let server = self.look().await?;
+        if requests.path.is_none() {
+            return Ok(());
+        }
+        let address = address(&server).ok_or(WarmUpError::NoAddress)?;
+        self.work.hands.warm_up(address, server.tls, requests).await?;
+        Ok(())
+    }
+
+    async fn await_drained(&mut self, within: Duration) -> Result<(), StepError> {
+        let start = Instant::now();
+        loop {
+            let server = self.look().await?;
+            if (server.sessions, server.queued) == (0, 0) || start.elapsed() >= within {
+                return Ok(());
+            }
+            sleep(self.work.patience.poll.min(within)).await;
+        }
+    }
+
+    async fn set_weights(&mut self, weights: &WeightList) -> Result<Taken, StepError> {
+        let server = self.look().await?;
+        if self.work.has_given_ramps_up() {
+            return Ok(Taken::Skipped);
+        }
+        if let Some(expected) = self.work.last_weight(self.server)
+            && server.weight != expected
+        {
+            return Err(StepError::ReweighedByOther { found: server.weight, expected });
+        }
+        match self.work.set_weights(weights, self.work.patience).await {
+            Ok(()) => {
+                if self.work.has_given_ramps_up() {
+                    // HAProxy was restarted at this very moment, and has lost the other weights.
+                    self.work.clean_up().await;
+                }
+                Ok(Taken::Done)
+            }
+            Err(error) if error.is_answer() && self.work.weights_are_for_ramps() => {
+                self.work.give_ramps_up(&error).await;
+                Ok(Taken::Skipped)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn tell_done(&self, step: &Step, took: Duration) {
+        let (backend, step) = (self.work.plan.backend, step.clone());
+        self.work.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    async fn tell_ramp_given_up(&self, error: &StepError) {
+        let (backend, server, error) = (self.work.plan.backend, Some(self.server), chain(error));
+        self.work.tell(Outcome::RampGivenUp { backend, server, error }).await;
+    }
+}
+
+/// Where connections to the server go.
+fn address(server: &ServerState) -> Option<SocketAddr> {
+    let ip = server.address.filter(|_| server.port != 0)?;
+    Some(SocketAddr::new(ip, server.port))
+}

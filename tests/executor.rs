@@ -1,0 +1,855 @@
+//! Plans carried out on a real HAProxy, and on one that misbehaves.
+
+mod support;
+
+use std::collections::HashSet;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use haproxy_autoscale::config::Config;
+use haproxy_autoscale::core::names::{Names, ServerId};
+use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
+use haproxy_autoscale::core::plan::outcome::{CallOff, Outcome};
+use haproxy_autoscale::core::plan::planner;
+use haproxy_autoscale::core::plan::step::{Plan, Step};
+use haproxy_autoscale::core::plan::weights;
+use haproxy_autoscale::core::policy::decision::{Decision, Reason};
+use haproxy_autoscale::core::settings::BackendSettings;
+use haproxy_autoscale::haproxy::address::Address;
+use haproxy_autoscale::haproxy::client::Client;
+use haproxy_autoscale::haproxy::executor::{Executor, Patience};
+use support::{FakeHaproxy, Fault, Haproxy, Origin, ask, eventually, free_port, wait_until};
+use tokio::sync::{mpsc, watch};
+
+/// More than a busy machine needs for anything that these tests wait for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The agent promises to have stopped within this time.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+// --- What the tests are played on.
+
+/// An executor on the backend `web` of some HAProxy, and what a controller would know.
+struct Stage {
+    names: Names,
+    executor: Arc<Executor>,
+    settings: BackendSettings,
+    ours: HashSet<ServerId>,
+}
+
+/// A plan that is being carried out.
+struct Play {
+    names: Names,
+    outcomes: mpsc::Receiver<Outcome>,
+    call_off: watch::Sender<Option<CallOff>>,
+    seen: Vec<Outcome>,
+    told: Vec<String>,
+}
+
+impl Stage {
+    /// On the HAProxy behind `socket`. `keys` are those of `web` in the config file.
+    fn new(socket: &Path, keys: &str) -> Self {
+        Self::with(socket, keys, false)
+    }
+
+    fn dry_run(socket: &Path, keys: &str) -> Self {
+        Self::with(socket, keys, true)
+    }
+
+    fn with(socket: &Path, keys: &str, dry_run: bool) -> Self {
+        let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+        let text = format!("backends:\n  - name: web\n    target: {{ below: 1s }}\n{keys}");
+        let config = Config::parse(&text, Path::new("test.yaml")).unwrap_or_else(|error| panic!("{error}"));
+        let names = Names::default();
+        let client = Client::new(Address::Unix(socket.to_owned()), Duration::from_secs(5));
+        let patience = Patience { poll: Duration::from_millis(20), ..Patience::default() };
+        let executor = Executor::new(client, names.clone(), dry_run).with_patience(patience);
+        Self {
+            names,
+            executor: Arc::new(executor),
+            settings: config.backends.into_iter().next().expect("one is configured"),
+            ours: HashSet::new(),
+        }
+    }
+
+    async fn inventory(&self) -> Inventory {
+        self.executor.inventory().await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    async fn server(&self, name: &str) -> ServerState {
+        let id = self.names.backend("web").expect("there is room");
+        let inventory = self.inventory().await;
+        let server = inventory.backend(id).and_then(|web| web.server(self.names.server(id, name)?));
+        server.unwrap_or_else(|| panic!("no web/{name} in {inventory:?}")).clone()
+    }
+
+    /// The weights of all servers, in HAProxy's order.
+    async fn weights(&self) -> Vec<u16> {
+        let inventory = self.inventory().await;
+        inventory.backends[0].servers.iter().map(|server| server.weight.value()).collect()
+    }
+
+    async fn plan(&self, decision: &Decision) -> Plan {
+        let inventory = self.inventory().await;
+        let web = inventory.backend(self.names.backend("web").expect("there is room")).expect("it is there");
+        planner::plan(decision, web, &self.settings, &self.ours, &HashSet::new(), &self.names)
+            .unwrap_or_else(|reason| panic!("{reason:?} with {inventory:?}"))
+    }
+
+    fn start(&self, plan: Plan) -> Play {
+        let (call_off, called_off) = watch::channel(None);
+        let (outcomes_in, outcomes) = mpsc::channel(256);
+        let executor = self.executor.clone();
+        tokio::spawn(async move { executor.run(plan, called_off, outcomes_in).await });
+        Play { names: self.names.clone(), outcomes, call_off, seen: Vec::new(), told: Vec::new() }
+    }
+
+    /// Carries out what `decision` asks for, to the end.
+    async fn play(&self, decision: &Decision) -> Play {
+        let plan = self.plan(decision).await;
+        self.play_plan(plan).await
+    }
+
+    async fn play_plan(&self, plan: Plan) -> Play {
+        let mut play = self.start(plan);
+        play.end(PATIENCE).await;
+        play
+    }
+}
+
+impl Play {
+    /// Waits for the next outcome. `None` after the last one.
+    async fn next(&mut self, within: Duration) -> Option<&Outcome> {
+        let next = tokio::time::timeout(within, self.outcomes.recv()).await;
+        let outcome =
+            next.unwrap_or_else(|_| panic!("nothing more for {within:?} after {:#?}", self.told))?;
+        self.told.push(self.tell(&outcome));
+        self.seen.push(outcome);
+        self.seen.last()
+    }
+
+    /// Waits until an outcome reads `text`.
+    async fn until(&mut self, text: &str) {
+        while self.next(PATIENCE).await.is_some() {
+            if self.told.last().is_some_and(|told| told == text) {
+                return;
+            }
+        }
+        panic!("no `{text}` in {:#?}", self.told);
+    }
+
+    /// Waits for the end of the plan.
+    async fn end(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.next(deadline.saturating_duration_since(Instant::now())).await.is_some() {}
+        assert!(matches!(self.seen.last(), Some(Outcome::Finished { .. })), "{:#?}", self.told);
+    }
+
+    /// An outcome in words, without times.
+    fn tell(&self, outcome: &Outcome) -> String {
+        let name = |id: &ServerId| self.names.of_server(*id).to_string();
+        match outcome {
+            Outcome::StepDone { step, .. } => step.words(&self.names),
+            Outcome::Moved { server, .. } => format!("{} moved", name(server)),
+            Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
+            Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
+            Outcome::Finished { called_off, .. } => {
+                (if *called_off { "called off" } else { "finished" }).to_owned()
+            }
+        }
+    }
+
+    /// The whole story; `*` at the end of a line stands for anything.
+    #[track_caller]
+    fn check(&self, expected: &str) {
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let is_like = |told: &String, expected: &str| match expected.strip_suffix('*') {
+            Some(beginning) => told.starts_with(beginning),
+            None => told == expected,
+        };
+        let same = self.told.len() == expected.len()
+            && self.told.iter().zip(&expected).all(|(told, expected)| is_like(told, expected));
+        assert!(same, "expected {expected:#?}\nfound {:#?}", self.told);
+    }
+
+    /// How long the step took that is told as `text`.
+    fn took(&self, text: &str) -> Duration {
+        let at = self.told.iter().position(|told| told == text);
+        match at.map(|at| &self.seen[at]) {
+            Some(Outcome::StepDone { took, .. }) => *took,
+            _ => panic!("no `{text}` in {:#?}", self.told),
+        }
+    }
+}
+
+fn up(by: u32) -> Decision {
+    Decision::ScaleUp { by, reason: Reason::BelowMin { serving: 0, min: 1 } }
+}
+
+fn down(by: u32) -> Decision {
+    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+}
+
+/// A HAProxy with a frontend on `port`, and `servers` in the backend `web`.
+fn haproxy(port: u16, balance: &str, servers: &str) -> Option<Haproxy> {
+    let servers = servers.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+    Haproxy::start(&format!(
+        "frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    balance {balance}\n    use-server s2 if {{ path /s2 }}\n{servers}"
+    ))
+}
+
+/// One request of a user; the status of its answer.
+fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: users\r\nUser-Agent: user\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_whitespace().nth(1).unwrap_or("none").to_owned())
+}
+
+/// A request that takes its time, running while the test goes on.
+fn get_meanwhile(port: u16, path: &'static str) -> JoinHandle<String> {
+    thread::spawn(move || get(port, path).unwrap_or_else(|error| error.to_string()))
+}
+
+/// Users who send one request after the other until this is dropped.
+struct Users {
+    stop: Arc<AtomicBool>,
+    failed: Arc<Mutex<Vec<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Users {
+    fn of(port: u16) -> Self {
+        let (stop, failed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (stopped, failures) = (stop.clone(), failed.clone());
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let answer = get(port, "/").unwrap_or_else(|error| error.to_string());
+                if answer != "200" {
+                    failures.lock().expect("nobody panics").push(answer);
+                }
+            }
+        });
+        Self { stop, failed, thread: Some(thread) }
+    }
+
+    /// Stops them. Not one request must have failed.
+    fn stop(mut self) {
+        self.halt();
+        assert_eq!(*self.failed.lock().expect("nobody panics"), Vec::<String>::new());
+    }
+
+    fn halt(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// A server that remembers who has sent it requests, in order.
+struct Witness {
+    port: u16,
+    agents: Arc<Mutex<Vec<String>>>,
+}
+
+impl Witness {
+    /// Listens until the test process ends.
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let agents = Arc::<Mutex<Vec<String>>>::default();
+        let seen = agents.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let seen = seen.clone();
+                thread::spawn(move || serve(stream, &seen));
+            }
+        });
+        Self { port, agents }
+    }
+
+    fn agents(&self) -> Vec<String> {
+        self.agents.lock().expect("nobody panics").clone()
+    }
+}
+
+fn serve(stream: TcpStream, agents: &Mutex<Vec<String>>) {
+    let Ok(mut answers) = stream.try_clone() else { return };
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        if let Some((_, agent)) = line.to_lowercase().split_once("user-agent: ") {
+            agents.lock().expect("nobody panics").push(agent.to_owned());
+        }
+        if line.is_empty() && answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
+            return;
+        }
+    }
+}
+
+// --- Scaling up.
+
+#[tokio::test]
+async fn a_spare_is_checked_and_warmed_up_before_its_first_user() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Witness::start());
+    let servers = format!(
+        "server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 100ms disabled",
+        s1.port(),
+        s2.port
+    );
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /warm, requests: 12, concurrency: 2 }");
+    let users = Users::of(port);
+    let play = stage.play(&up(1)).await;
+    play.check(
+        "set web/s2 DRAIN
+         wait up to 60s until web/s2 is healthy
+         warm up web/s2
+         set web/s2 READY
+         s2 moved
+         finished",
+    );
+    wait_until("users come to s2", PATIENCE, || s2.agents().last().is_some_and(|agent| agent == "user"));
+    users.stop();
+    let agents = s2.agents();
+    let warm_up = agents.iter().take_while(|agent| agent.ends_with("(warm-up)")).count();
+    assert!(warm_up >= 12, "{agents:?}");
+    assert!(agents[warm_up..].iter().all(|agent| agent == "user"), "{agents:?}");
+    assert!(stage.server("s2").await.check_passed);
+}
+
+/// A key and a certificate that nobody has signed, as HAProxy's `crt` takes them; `None`, which is
+/// told, if there is no `openssl` to make them.
+#[allow(clippy::print_stderr, reason = "a test that skips says so where the test runner looks")]
+fn self_signed(dir: &Path) -> Option<PathBuf> {
+    let (key, certificate) = (dir.join("key"), dir.join("certificate"));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=somebody.else",
+    ]);
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).stdin(Stdio::null()).stderr(Stdio::null());
+    match openssl.status() {
+        Ok(status) => assert!(status.success(), "openssl: {status}"),
+        Err(error) => {
+            assert!(env::var_os("CI").is_none(), "CI is set, but there is no openssl to test with: {error}");
+            eprintln!("skipped: no openssl on the PATH");
+            return None;
+        }
+    }
+    let read = |path| fs::read_to_string(path).expect("openssl has written it");
+    let both = dir.join("both.pem");
+    fs::write(&both, read(certificate) + &read(key)).expect("the folder is ours");
+    Some(both)
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_warmed_up_over_tls_by_its_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let Some(pem) = self_signed(dir.path()) else { return };
+    // One HAProxy is both: `web` has its own frontend `tls` as a server.
+    let tls = free_port();
+    let config = format!(
+        "frontend tls\n    bind 127.0.0.1:{tls} ssl crt {}\n    \
+         http-request return status 421 unless {{ ssl_fc_sni shop.example }}\n    \
+         http-request return status 400 unless {{ hdr(host) shop.example }}\n    \
+         http-request return status 200\n\
+         backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:{tls} ssl verify none disabled",
+        pem.display()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /, host: shop.example }");
+    let play = stage.play(&up(1)).await;
+    assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
+
+    haproxy.ask("set server web/s2 state maint");
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /, host: shop.example, sni: other.example }");
+    let play = stage.play(&up(1)).await;
+    assert!(play.told.iter().any(|told| told.contains("status was 421")), "{:#?}", play.told);
+}
+
+#[tokio::test]
+async fn a_spare_without_a_check_has_to_take_a_connection() {
+    let (port, s1, s2_port) = (free_port(), Origin::start(), free_port());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{s2_port} disabled", s1.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    let late = Origin::start_on(s2_port);
+    play.end(PATIENCE).await;
+    assert!(stage.server("s2").await.is_serving());
+    assert_eq!(late.requests(), 0, "no path, no request");
+}
+
+#[tokio::test]
+async fn a_server_whose_warm_up_fails_is_not_enabled_and_the_other_one_is() {
+    let (port, s1, s2, s3) = (free_port(), Origin::start(), Origin::start(), Origin::start());
+    s2.set_status(500);
+    let servers = format!(
+        "server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled\nserver s3 127.0.0.1:{} disabled",
+        s1.port(),
+        s2.port(),
+        s3.port()
+    );
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /warm, requests: 4 }");
+    let play = stage.play(&up(2)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    assert!(stage.server("s3").await.is_serving());
+    let failed: Vec<_> = play.told.iter().filter(|told| told.starts_with("failed")).collect();
+    assert!(
+        failed.len() == 1 && failed[0].contains("warm up web/s2") && failed[0].contains("status was 500"),
+        "{failed:?}"
+    );
+    assert!(play.told.contains(&"s3 moved".to_owned()) && !play.told.contains(&"s2 moved".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_whose_check_fails_goes_back_to_maint() {
+    let (port, s1) = (free_port(), Origin::start());
+    let servers = format!(
+        "server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 50ms disabled",
+        s1.port(),
+        free_port()
+    );
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "");
+    let mut plan = stage.plan(&up(1)).await;
+    for step in &mut plan.lanes[0].steps {
+        if let Step::AwaitHealthy { within, .. } = step {
+            *within = Duration::from_millis(300);
+        }
+    }
+    let play = stage.play_plan(plan).await;
+    play.check(
+        "set web/s2 DRAIN
+         set web/s2 MAINT
+         failed: wait up to 300ms until web/s2 is healthy: its health check has not passed within 300ms
+         finished",
+    );
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+}
+
+// --- Ramps and weights.
+
+#[tokio::test]
+async fn a_ramp_goes_up_among_multiplied_weights_which_are_put_right_at_the_end() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!(
+        "server s1 127.0.0.1:{0} weight 2\nserver s2 127.0.0.1:{1} disabled\nserver s3 127.0.0.1:{0} backup",
+        s1.port(),
+        s2.port()
+    );
+    let Some(haproxy) = haproxy(port, "leastconn", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 1s }");
+    let users = Users::of(port);
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set weights: web/s1 200, web/s2 100").await;
+    assert_eq!(stage.weights().await[0], 200, "the ratio to all others stays");
+    play.end(PATIENCE).await;
+    let ramp: Vec<String> = (1..=10).map(|tenth| format!("set weights: web/s2 {}", tenth * 10)).collect();
+    let seen: Vec<_> =
+        play.told.iter().filter(|told| told.starts_with("set weights: web/s2")).cloned().collect();
+    assert_eq!(seen, ramp);
+    let (ready, first) = (play.told.iter().position(|told| told == "set web/s2 READY"), &ramp[0]);
+    assert!(play.told.iter().position(|told| told == first) < ready, "{:#?}", play.told);
+    assert_eq!(play.told[play.told.len() - 3..], ["s2 moved", "set weights: web/s1 2, web/s2 1", "finished"]);
+    assert_eq!(stage.weights().await, [2, 1, 1]);
+    users.stop();
+}
+
+#[tokio::test]
+async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "source", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 60s }");
+    let play = stage.play(&up(1)).await;
+    play.check(
+        "ramp given up: HAProxy at *
+         set web/s2 DRAIN
+         wait up to 60s until web/s2 is healthy
+         warm up web/s2
+         set web/s2 READY
+         s2 moved
+         finished",
+    );
+    assert!(play.told[0].contains("static algorithm"), "{}", play.told[0]);
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
+async fn stopping_in_mid_ramp_puts_weights_right_and_leaves_the_server_ready() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 10m }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    assert_eq!(stage.weights().await, [100, 10]);
+    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.end(STOP_WITHIN).await;
+    assert_eq!(
+        play.told[play.told.len() - 3..],
+        ["s2 moved", "set weights: web/s1 1, web/s2 1", "called off"]
+    );
+    assert_eq!(stage.weights().await, [1, 1]);
+    assert!(stage.server("s2").await.is_serving());
+}
+
+#[tokio::test]
+async fn a_weight_that_somebody_else_has_set_is_left_alone() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 2s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    haproxy.ask("set server web/s2 weight 77");
+    play.end(PATIENCE).await;
+    assert!(
+        play.told.iter().any(|told| told.starts_with("ramp given up: changed by somebody else")),
+        "{:#?}",
+        play.told
+    );
+    assert!(play.told.contains(&"s2 moved".to_owned()), "it serves all the same");
+    assert_eq!(stage.weights().await, [1, 77]);
+}
+
+#[tokio::test]
+async fn weights_follow_capacities() {
+    let (port, s1) = (free_port(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{0}\nserver s2 127.0.0.1:{0}", s1.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "weights: by_capacity\nservers: { s1: { capacity: 3 } }");
+    let inventory = stage.inventory().await;
+    let plan = weights::reweigh(&inventory.backends[0], &stage.settings, &stage.names).expect("a plan");
+    stage.play_plan(plan).await.check("set weights: web/s1 255, web/s2 85\n finished");
+    let inventory = stage.inventory().await;
+    assert_eq!(weights::reweigh(&inventory.backends[0], &stage.settings, &stage.names), None);
+}
+
+// --- Scaling down.
+
+/// Two servers; a request to `/s2` takes `slow`.
+fn two_servers(slow: Duration) -> Option<(Haproxy, u16, [Origin; 2])> {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    s2.set_delay(slow);
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{}", s1.port(), s2.port());
+    Some((haproxy(port, "roundrobin", &servers)?, port, [s1, s2]))
+}
+
+/// `s1` is always up, so that it is `s2` that goes.
+const S2_GOES: &str = "servers: { s1: { always_up: true } }";
+
+fn wait_for_session(haproxy: &Haproxy) {
+    wait_until("s2 has a session", PATIENCE, || {
+        let stat = haproxy.ask("show stat web 4 -1");
+        stat.lines().any(|row| row.starts_with("web,s2,0,0,1,"))
+    });
+}
+
+#[tokio::test]
+async fn a_server_is_drained_of_its_last_session_before_maint() {
+    let slow = Duration::from_millis(700);
+    let Some((haproxy, port, _origins)) = two_servers(slow) else { return };
+    let stage = Stage::new(&haproxy.socket(), S2_GOES);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let users = Users::of(port);
+    let play = stage.play(&down(1)).await;
+    play.check(
+        "set web/s2 DRAIN
+         wait up to 60s until web/s2 has no sessions
+         set web/s2 MAINT
+         s2 moved
+         finished",
+    );
+    assert_eq!(request.join().expect("it does not panic"), "200", "it was not cut off");
+    assert!(play.took("wait up to 60s until web/s2 has no sessions") > slow / 4);
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    users.stop();
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline() {
+    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let stage = Stage::new(
+        &haproxy.socket(),
+        "servers: { s1: { always_up: true } }\nscale_down: { drain_timeout: 200ms }",
+    );
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let play = stage.play(&down(1)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    assert!(!request.is_finished(), "the deadline came first: {:#?}", play.told);
+    assert_eq!(request.join().expect("it does not panic"), "200", "MAINT cuts no session off");
+}
+
+#[tokio::test]
+async fn a_drain_that_is_taken_back_leaves_the_server_ready() {
+    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let stage = Stage::new(&haproxy.socket(), S2_GOES);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    play.call_off.send(Some(CallOff::TakeBack)).expect("it goes on");
+    play.end(Duration::from_secs(1)).await;
+    play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
+    assert!(stage.server("s2").await.is_serving());
+    assert_eq!(request.join().expect("it does not panic"), "200");
+}
+
+#[tokio::test]
+async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_ends_it() {
+    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(1)) else { return };
+    let mut stage = Stage::new(&haproxy.socket(), S2_GOES);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.end(STOP_WITHIN).await;
+    play.check("set web/s2 DRAIN\n called off");
+    let s2 = stage.server("s2").await;
+    assert_eq!(s2.state(), AdminState::Drain);
+
+    stage.ours.insert(s2.id);
+    let inventory = stage.inventory().await;
+    let plan = planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.ours).expect("a plan");
+    stage.play_plan(plan).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    assert_eq!(request.join().expect("it does not panic"), "200");
+}
+
+#[tokio::test]
+async fn a_server_that_somebody_else_moves_is_left_to_them() {
+    for theirs in ["ready", "maint"] {
+        let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+        let stage = Stage::new(&haproxy.socket(), S2_GOES);
+        let request = get_meanwhile(port, "/s2");
+        wait_for_session(&haproxy);
+        let mut play = stage.start(stage.plan(&down(1)).await);
+        play.until("set web/s2 DRAIN").await;
+        haproxy.ask(&format!("set server web/s2 state {theirs}"));
+        play.end(PATIENCE).await;
+        let state = theirs.to_uppercase();
+        play.check(&format!(
+            "set web/s2 DRAIN
+             failed: wait up to 60s until web/s2 has no sessions: changed by somebody else: it is in {state} *
+             finished"
+        ));
+        assert_eq!(stage.server("s2").await.state().name(), state);
+        assert_eq!(request.join().expect("it does not panic"), "200");
+    }
+}
+
+// --- A HAProxy that is restarted, or misbehaves.
+
+#[tokio::test]
+async fn a_drain_goes_on_over_a_reload() {
+    let Some((mut haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let stage = Stage::new(&haproxy.socket(), S2_GOES);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    haproxy.reload();
+    play.end(PATIENCE).await;
+    play.check(
+        "set web/s2 DRAIN
+         wait up to 60s until web/s2 has no sessions
+         set web/s2 MAINT
+         s2 moved
+         finished",
+    );
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    assert_eq!(request.join().expect("it does not panic"), "200");
+}
+
+#[tokio::test]
+async fn a_restart_in_mid_ramp_ends_the_ramp_and_keeps_the_server() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 3s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    haproxy.kill();
+    haproxy.start_again();
+    play.end(PATIENCE).await;
+    assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
+    assert_eq!(stage.weights().await, [1, 1], "no weight of the ramp is left");
+    assert!(stage.server("s2").await.is_serving());
+}
+
+#[tokio::test]
+async fn answers_that_get_lost_do_no_harm() {
+    for fault in [Fault::CloseSilently, Fault::CloseMidway, Fault::Answer(b"what?\n".to_vec())] {
+        let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+        let stage = Stage::new(&fake.socket(), S2_GOES);
+        let plan = stage.plan(&down(1)).await;
+        fake.fail_next(3, fault.clone());
+        stage.play_plan(plan).await.check(
+            "set web/s2 DRAIN
+             wait up to 60s until web/s2 has no sessions
+             set web/s2 MAINT
+             s2 moved
+             finished",
+        );
+        assert_eq!(fake.server("web/s2").admin, 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_final() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let plan = stage.plan(&down(1)).await;
+    fake.always(Fault::Answer(b"Permission denied\n\n".to_vec()));
+    let play = stage.play_plan(plan).await;
+    play.check("failed: set web/s2 DRAIN: *\n finished");
+    assert!(play.told[0].contains("permission denied"), "{:#?}", play.told);
+}
+
+#[tokio::test]
+async fn a_haproxy_that_is_gone_is_given_up_after_a_while() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let plan = stage.plan(&down(1)).await;
+    let client = Client::new(Address::Unix(fake.socket()), Duration::from_secs(5));
+    let patience = Patience { retry_for: Duration::from_millis(500), ..Patience::default() };
+    let executor = Executor::new(client, stage.names.clone(), false).with_patience(patience);
+    drop(fake);
+    let stage = Stage { executor: Arc::new(executor), ..stage };
+    stage.play_plan(plan).await.check("failed: set web/s2 DRAIN: cannot connect*\n finished");
+}
+
+#[tokio::test]
+async fn a_socket_that_hangs_does_not_keep_the_agent_from_stopping() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    fake.change("web/s2", |server| server.admin = 5);
+    let stage = Stage::new(&fake.socket(), "warm_up: { ramp: 10m }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set weights: web/s1 100, web/s2 100").await;
+    fake.always(Fault::Hang);
+    let asked = fake.commands().len();
+    eventually("HAProxy is asked in vain", PATIENCE, async || fake.commands().len() > asked).await;
+    let stopped = Instant::now();
+    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.end(STOP_WITHIN).await;
+    assert!(stopped.elapsed() < STOP_WITHIN);
+    let end = &play.told[play.told.len() - 2..];
+    assert!(
+        end[0].starts_with("failed: set weights: web/s1 1, web/s2 1") && end[1] == "called off",
+        "{end:#?}"
+    );
+}
+
+#[tokio::test]
+async fn weights_are_put_right_on_stopping_as_soon_as_the_socket_answers_again() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    fake.change("web/s2", |server| server.admin = 5);
+    let stage = Stage::new(&fake.socket(), "warm_up: { ramp: 10m }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set weights: web/s1 100, web/s2 100").await;
+    fake.fail_next(2, Fault::Hang);
+    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.end(STOP_WITHIN).await;
+    assert_eq!((fake.server("web/s1").weight, fake.server("web/s2").weight), (1, 1));
+}
+
+#[tokio::test]
+async fn a_plan_that_nobody_listens_to_stops_too() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    fake.change("web/s2", |server| server.sessions = 1);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let plan = stage.plan(&down(1)).await;
+    let (call_off, called_off) = watch::channel(None);
+    let (outcomes_in, _outcomes) = mpsc::channel(1);
+    let executor = stage.executor.clone();
+    let run = tokio::spawn(async move { executor.run(plan, called_off, outcomes_in).await });
+    eventually("the drain has begun", PATIENCE, async || fake.server("web/s2").admin == 8).await;
+    call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    tokio::time::timeout(STOP_WITHIN, run).await.expect("it stops in time").expect("it does not panic");
+}
+
+#[tokio::test]
+async fn no_server_goes_if_another_has_gone_down_since() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let plan = stage.plan(&down(1)).await;
+    fake.change("web/s1", |server| server.operational = 0);
+    stage
+        .play_plan(plan)
+        .await
+        .check("failed: set web/s2 DRAIN: it would leave 0 serving, and 1 have to\n finished");
+    assert_eq!(fake.server("web/s2").admin, 0);
+}
+
+#[tokio::test]
+async fn a_server_moved_since_the_plan_was_made_is_left_alone() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let plan = stage.plan(&down(1)).await;
+    fake.change("web/s2", |server| server.admin = 8);
+    stage.play_plan(plan).await.check("failed: set web/s2 DRAIN: changed by somebody else: *\n finished");
+    assert_eq!(fake.server("web/s2").admin, 8);
+}
+
+// --- The dry run.
+
+#[tokio::test]
+async fn a_dry_run_sends_nothing_and_shows_what_would_be() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2", "s3"])]);
+    fake.change("web/s3", |server| (server.admin, server.operational, server.checked) = (5, 0, true));
+    fake.change("web/s2", |server| server.sessions = 7);
+    let keys = "servers: { s1: { always_up: true } }\nwarm_up: { path: /, ramp: 1h }";
+    let mut stage = Stage::dry_run(&fake.socket(), keys);
+    let play = stage.play(&up(1)).await;
+    assert_eq!(play.told[play.told.len() - 3], "s3 moved", "{:#?}", play.told);
+    assert!(stage.server("s3").await.is_serving(), "as it would be");
+    assert_eq!(stage.weights().await, [1, 1, 1]);
+
+    // It goes on from there: s3 has the least to lose, then s2.
+    stage.play(&down(1)).await;
+    assert_eq!(stage.server("s3").await.state(), AdminState::Maint);
+    stage.ours.insert(stage.server("s3").await.id);
+    stage.play(&down(1)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+
+    let sent = fake.commands();
+    assert!(sent.iter().all(|command| command.starts_with("show ")), "{sent:#?}");
+
+    // What somebody does for real is no pretence any more.
+    ask(&fake.socket(), "set server web/s2 state drain").expect("it answers");
+    assert_eq!(stage.server("s2").await.state(), AdminState::Drain);
+    fake.set_pid(4712);
+    fake.change("web/s2", |server| server.admin = 0);
+    assert_eq!(stage.server("s2").await.state(), AdminState::Ready);
+}
