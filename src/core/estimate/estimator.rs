@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn requests_without_an_answer_kept_somebody_busy_all_the_same() {
+        let t0 = start();
+        let mut estimator = estimator(p95(), t0);
+        let timers = Timers::new([2000, 0, 1, -1, 12_000]);
+        let hung = Sample { class: Class::Server, timed_out: true, timers, ..answered(t0 + s(1), 0) };
+        estimator.record(&hung, t0 + s(1));
+        assert_eq!(estimator.snapshot(t0 + s(10)).concurrency, 1.0);
+    }
+
+    #[test]
     fn rates_just_after_the_start_are_of_the_time_watched() {
         let t0 = start();
         let mut estimator = estimator(p95(), t0);
