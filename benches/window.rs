@@ -25,9 +25,11 @@ fn main() {
 }
 
 fn estimator(started: Instant) -> Estimator {
-    let p95 = Percentile::new(95.0).expect("95 is a percentile");
-    let target =
-        Target { timer: Timer::Tt, statistic: Statistic::Percentile(p95), below: Duration::from_millis(250) };
+    let target = Target {
+        timer: Timer::Tt,
+        statistic: Statistic::Percentile(Percentile::P95),
+        below: Duration::from_millis(250),
+    };
     Estimator::new(target, WindowSettings { length: LENGTH, min_samples: 50 }, started)
 }
 
