@@ -244,6 +244,15 @@ fn a_queue_under_a_silent_log_adds_servers() {
 }
 
 #[test]
+fn the_rate_of_a_silent_log_is_not_remembered_as_too_much() {
+    check(impatient_down, "
+           0s  newest 6s, unseen 90, queued 4, rate 6  hold: no log line comes, and HAProxy has had a queue for 0 s, now 4 long; 10 s are needed
+          10s  -                                       scale up by 1: no log line comes, and HAProxy has had a queue for 10 s, now 4 long
+          11s  p95 60ms, unseen 0, queued 0, rate 100  scale down by 1: p95 60 ms has been below 100 ms for 0 s
+    ");
+}
+
+#[test]
 fn requests_that_find_no_room_are_a_breach_however_fast_the_others_are() {
     check(
         as_they_are,
@@ -276,6 +285,34 @@ fn more_than_the_most_allowed_are_taken_away_but_not_in_a_cooldown() {
           31s  removable 0                                    hold: fewer servers would do, but none of them may be taken away
           32s  removable 1, applied down, serving 3           hold: cooling down for 2 min
          152s  p95 900ms                                      scale down by 1: 3 servers serving, 2 is the most allowed
+    ");
+}
+
+#[test]
+fn a_breach_that_nobody_looked_at_has_not_lasted() {
+    check(
+        |settings| settings.ready.min = 2,
+        "
+           0s  p95 400ms             hold: p95 400 ms has been above 250 ms for 0 s; 10 s are needed
+           1s  serving 1, spares 0   hold: more servers are needed, but none is left to add
+          60s  serving 2, spares 2   hold: p95 400 ms has been above 250 ms for 0 s; 10 s are needed
+    ",
+    );
+    check(
+        |settings| settings.ready.max = Some(4),
+        "
+           0s  p95 400ms             hold: p95 400 ms has been above 250 ms for 0 s; 10 s are needed
+           1s  serving 5             scale down by 1: 5 servers serving, 4 is the most allowed
+          60s  serving 3             hold: p95 400 ms has been above 250 ms for 0 s; 10 s are needed
+    ",
+    );
+}
+
+#[test]
+fn the_last_server_stays_even_if_no_fewest_is_asked_for() {
+    check(|settings| settings.ready.min = 0, "
+           0s  none, newest 600s, sessions 0, serving 1, removable 1  hold: fast enough with 1 server, the fewest allowed
+           1s  serving 0                                              scale up by 1: no server serving, 1 is the fewest allowed
     ");
 }
 

@@ -11,7 +11,7 @@ use haproxy_autoscale::core::settings::*;
 use haproxy_autoscale::core::units::Percentile;
 
 /// The defaults of the reference configuration, for a target of 250 ms.
-pub fn defaults() -> BackendSettings {
+pub(crate) fn defaults() -> BackendSettings {
     let (ms, s) = (Duration::from_millis, Duration::from_secs);
     let p95 = Statistic::Percentile(Percentile::new(95.0).unwrap());
     BackendSettings {
@@ -46,16 +46,16 @@ pub fn defaults() -> BackendSettings {
 }
 
 /// What is not changed stays as it was.
-pub struct Stage {
-    pub settings: BackendSettings,
-    pub state: State,
-    pub seen: Snapshot,
-    pub fleet: Fleet,
+pub(crate) struct Stage {
+    pub(crate) settings: BackendSettings,
+    pub(crate) state: State,
+    pub(crate) seen: Snapshot,
+    pub(crate) fleet: Fleet,
 }
 
 impl Stage {
     /// 3 servers of which 2 may go, 2 spares, 100 requests a second, watched for an hour.
-    pub fn new(settings: BackendSettings) -> Self {
+    pub(crate) fn new(settings: BackendSettings) -> Self {
         let seen = Snapshot {
             samples: 3000,
             rate: 100.0,
@@ -70,14 +70,14 @@ impl Stage {
     }
 
     /// One evaluation.
-    pub fn step(&mut self, now: Instant) -> Decision {
+    pub(crate) fn step(&mut self, now: Instant) -> Decision {
         let (state, decision) = step(self.state.clone(), now, &self.seen, &self.fleet, &self.settings);
         self.state = state;
         decision
     }
 
     /// One change, such as `p95 400ms`, `serving 2`, `saturation 20/400` or `applied up`.
-    pub fn apply(&mut self, now: Instant, change: &str) {
+    pub(crate) fn apply(&mut self, now: Instant, change: &str) {
         let (what, value) = change.split_once(' ').unwrap_or((change, ""));
         let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("no number in {change:?}"));
         let direction = if value == "up" { Direction::Up } else { Direction::Down };
@@ -137,7 +137,7 @@ fn share(text: &str) -> (u64, u64) {
 }
 
 /// `400ms`, `30s`, `5m`.
-pub fn duration(text: &str) -> Duration {
+pub(crate) fn duration(text: &str) -> Duration {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().unwrap_or_else(|_| panic!("{text:?} is no duration"));
     match &text[digits.len()..] {

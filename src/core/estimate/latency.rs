@@ -47,28 +47,17 @@ fn is_complete(sample: &Sample, timer: Timer) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
+    use super::super::testing::{answered, start};
     use super::*;
     use crate::core::log::sample::Timers;
-    use crate::core::names::Names;
     use crate::core::settings::Statistic;
 
     /// TR/Tw/Tc/Tr/Tt as in a log line; the promise is 250 ms.
     #[track_caller]
     fn check(timer: Timer, class: Class, timed_out: bool, millis: [i32; 5], expected: Option<(u32, &str)>) {
-        let names = Names::default();
-        let backend = names.backend("web").unwrap();
-        let sample = Sample {
-            backend,
-            server: names.server(backend, "s1"),
-            end: Instant::now(),
-            timers: Timers::new(millis),
-            class,
-            timed_out,
-            beconn: 0,
-            srv_conn: 0,
-        };
+        let sample = Sample { timers: Timers::new(millis), class, timed_out, ..answered(start(), 0) };
         let target = Target { timer, statistic: Statistic::Mean, below: Duration::from_millis(250) };
         let latency = latency_of(&sample, &target);
         let charged = latency.map(|it| (it.ms, if it.server { "server" } else { "backend" }));

@@ -9,4 +9,6 @@ mod latencies;
 mod latency;
 pub mod snapshot;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod window;

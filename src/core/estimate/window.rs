@@ -5,6 +5,7 @@
 //! out as `now` moves on; the running total is kept by adding samples and subtracting slots, and
 //! never by merging. A slot has memory only while it has samples.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::latencies::Latencies;
@@ -31,6 +32,8 @@ pub(super) struct Window {
     slot_nanos: u64,
     /// The number of the newest slot.
     newest: i64,
+    /// When the newest slot begins and ends: most times are in it, and need no division.
+    newest_span: Range<Instant>,
     /// Slot k is at k modulo their number.
     slots: Box<[Slot]>,
     total: Slot,
@@ -46,21 +49,28 @@ impl Window {
     /// An empty window over `length`, in `slots` (at least 1) slots.
     pub(super) fn new(length: Duration, slots: usize, epoch: Instant) -> Self {
         let slots = slots.max(1);
-        Self {
+        let mut window = Self {
             epoch,
             slot_nanos: (nanos(length) / slots as u64).max(1),
             newest: 0,
+            newest_span: epoch..epoch,
             slots: vec![Slot::default(); slots].into_boxed_slice(),
             total: Slot::default(),
-        }
+        };
+        window.newest_span = window.span_of(0);
+        window
     }
 
     /// Lets the slots fall out that are over at `now`. Going back in time does nothing.
     pub(super) fn advance(&mut self, now: Instant) {
         let newest = self.slot_number(now);
-        let passed = newest.saturating_sub(self.newest).min(self.slots.len() as i64);
-        self.newest = self.newest.max(newest);
-        for number in self.newest - passed.max(0) + 1..=self.newest {
+        if newest <= self.newest {
+            return;
+        }
+        let passed = (newest - self.newest).min(self.slots.len() as i64);
+        self.newest = newest;
+        self.newest_span = self.span_of(newest);
+        for number in newest - passed + 1..=newest {
             let index = self.index(number);
             let slot = std::mem::take(&mut self.slots[index]);
             self.total.sums.subtract(&slot.sums);
@@ -118,7 +128,22 @@ impl Window {
         number.rem_euclid(self.slots.len() as i64) as usize
     }
 
+    /// Empty if `number` is negative or in the far future.
+    fn span_of(&self, number: i64) -> Range<Instant> {
+        let after_epoch = |number: i64| {
+            let nanos = u64::try_from(number).ok()?.checked_mul(self.slot_nanos)?;
+            self.epoch.checked_add(Duration::from_nanos(nanos))
+        };
+        match (after_epoch(number), after_epoch(number + 1)) {
+            (Some(begin), Some(end)) => begin..end,
+            _ => self.epoch..self.epoch,
+        }
+    }
+
     fn slot_number(&self, at: Instant) -> i64 {
+        if self.newest_span.contains(&at) {
+            return self.newest;
+        }
         // 2^63 ns are 292 years; slots are longer than 1 ns by far, so nothing overflows later on.
         let number = |nanos: u64| i64::try_from(nanos).unwrap_or(i64::MAX / 2);
         match at.checked_duration_since(self.epoch) {

@@ -10,9 +10,10 @@
 //!    '--------------------------------------------------------------------------'
 //!                                its time is over
 //! ```
-//! Absent on purpose: nothing leads from Pending or Acting to Cooldown but HAProxy's yes, so a
-//! move that failed may be tried again once the breach has lasted anew. From Cooldown nothing
-//! leads to Pending: figures of before the move are no evidence after it.
+//! Absent on purpose: only HAProxy's yes begins a cooldown, so a move that failed may be tried
+//! again once the breach has lasted anew. From Cooldown nothing leads to Pending: figures of
+//! before the move are no evidence after it. Two moves may begin within a cooldown (a burst after
+//! a scale-down, and servers below the fewest); when one of these fails, the cooldown goes on.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,8 @@ pub enum Phase {
 /// What the policy remembers. [`State::default`] is the state after a start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    pub(super) motion: Motion,
+    acting: Option<Direction>,
+    cooldown: Option<Cooldown>,
     /// Too slow, or no room.
     pub(super) breach: Stabilizer,
     /// Faster than needed.
@@ -74,16 +76,11 @@ pub struct State {
     overload: Option<Overload>,
 }
 
-/// What is going on, or went on a moment ago.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Motion {
-    #[default]
-    None,
-    Acting(Direction),
-    Cooldown {
-        until: Instant,
-        after: Direction,
-    },
+/// Begun by a move after which it is quiet `until` then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cooldown {
+    until: Instant,
+    after: Direction,
 }
 
 /// The load at which the servers were last too slow.
@@ -96,7 +93,7 @@ struct Overload {
 impl State {
     /// A plan for `direction` has begun.
     pub fn acting(self, direction: Direction) -> Self {
-        Self { motion: Motion::Acting(direction), ..self }.without_pending()
+        Self { acting: Some(direction), ..self }.without_pending()
     }
 
     /// HAProxy has said yes: the cooldown begins at `now`. Also for a state restored from a file,
@@ -106,13 +103,13 @@ impl State {
             Direction::Up => settings.scale_up.cooldown,
             Direction::Down => settings.scale_down.cooldown,
         };
-        let motion = Motion::Cooldown { until: now + cooldown.min(LONGEST_COOLDOWN), after: direction };
-        Self { motion, ..self }.without_pending()
+        let until = now + cooldown.min(LONGEST_COOLDOWN);
+        Self { acting: None, cooldown: Some(Cooldown { until, after: direction }), ..self }.without_pending()
     }
 
-    /// Nothing came of the plan, or there was nothing to plan: no cooldown.
+    /// Nothing came of the plan, or there was nothing to plan: no cooldown begins.
     pub fn failed(self) -> Self {
-        Self { motion: Motion::None, ..self }.without_pending()
+        Self { acting: None, ..self }.without_pending()
     }
 
     /// Where the machine stands at `now`.
@@ -121,10 +118,10 @@ impl State {
             let evaluations = wish.evaluations();
             wish.since().map(|since| Phase::Pending { direction, since, evaluations })
         };
-        match self.motion {
-            Motion::Acting(direction) => Phase::Acting { direction },
-            Motion::Cooldown { until, after } if now < until => Phase::Cooldown { until, after },
-            Motion::None | Motion::Cooldown { .. } => pending(Direction::Up, &self.breach)
+        match (self.acting, self.cooldown) {
+            (Some(direction), _) => Phase::Acting { direction },
+            (None, Some(Cooldown { until, after })) if now < until => Phase::Cooldown { until, after },
+            (None, _) => pending(Direction::Up, &self.breach)
                 .or_else(|| pending(Direction::Down, &self.calm))
                 .unwrap_or(Phase::Steady),
         }

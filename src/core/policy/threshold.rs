@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::decision::{Decision, Reason};
 use super::fleet::Fleet;
 use super::reading::{Evaluation, Overload, Reading};
-use super::state::{Direction, Motion, State};
+use super::state::{Direction, Phase, State};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::settings::BackendSettings;
 
 /// Decides at `now`. Pure: the same arguments give the same decision.
 ///
-/// A decision to move changes nothing in the state. The caller says what becomes of it:
+/// A decision to move is only a wish, and comes again until the caller says what becomes of it:
 /// [`State::acting`] when a plan begins, then [`State::applied`] or [`State::failed`]. While
 /// servers are being taken away, [`Decision::ScaleUp`] means that this is to be called off.
 pub fn step(
@@ -35,16 +35,18 @@ impl Evaluation<'_> {
             state.reset_pending();
             return Decision::Hold(Reason::JustStarted { left });
         }
-        if state.motion == Motion::Acting(Direction::Up) {
+        let phase = state.phase(self.now);
+        if phase == (Phase::Acting { direction: Direction::Up }) {
             return Decision::Hold(Reason::Acting);
         }
         if let Some(decision) = self.below_min() {
+            state.reset_pending();
             return decision;
         }
-        match state.motion {
-            Motion::Acting(_) => self.turn_round(state),
-            Motion::Cooldown { until, after } if self.now < until => self.cool_down(state, until, after),
-            Motion::None | Motion::Cooldown { .. } => self.act_freely(state),
+        match phase {
+            Phase::Acting { .. } => self.turn_round(state),
+            Phase::Cooldown { until, after } => self.cool_down(state, until, after),
+            Phase::Steady | Phase::Pending { .. } => self.act_freely(state),
         }
     }
 
@@ -90,6 +92,7 @@ impl Evaluation<'_> {
 
     fn act_freely(&self, state: &mut State) -> Decision {
         if let Some(decision) = self.above_max() {
+            state.reset_pending();
             return decision;
         }
         let reading = self.reading();
