@@ -53,17 +53,10 @@ pub(super) fn unfit<T: FromText, E: Error>(text: &str) -> E {
     E::custom(format_args!("`{}` is not {}", shown(text), T::EXPECTED))
 }
 
-/// `text`, shortened and without what would break a line.
+/// `text`, shortened.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
-    let mut shown = String::new();
-    for character in text.chars().take(MOST) {
-        if character.is_control() {
-            shown.extend(character.escape_debug());
-        } else {
-            shown.push(character);
-        }
-    }
+    let mut shown: String = text.chars().take(MOST).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push_str("...");
     }
