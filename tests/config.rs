@@ -362,6 +362,22 @@ fn a_wrong_option_is_named() {
 }
 
 #[test]
+fn a_file_that_is_no_config_is_not_read_to_its_end() {
+    let error = Config::load(Path::new("/dev/zero")).unwrap_err();
+    assert_eq!(error.to_string(), "/dev/zero: larger than 1048576 bytes");
+}
+
+#[test]
+fn a_thousand_backends_with_ten_servers_each_are_no_problem() {
+    let servers: String = (0..10).map(|n| format!("      server-{n}: {{ capacity: 2 }}\n")).collect();
+    let backend =
+        |n| format!("  - name: backend-{n}\n    target: {{ below: 250ms }}\n    servers:\n{servers}");
+    let config = parsed(&format!("backends:\n{}", (0..1_000).map(backend).collect::<String>()));
+    assert_eq!(config.backends.len(), 1_000);
+    assert!(config.backends.iter().all(|backend| backend.servers.len() == 10));
+}
+
+#[test]
 fn aliases_cannot_make_much_out_of_little() {
     let lists = (1..10).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
     let bomb = format!("a0: &a0 [x]\n{}", lists.collect::<String>());

@@ -8,16 +8,14 @@ use super::check::{Checker, Shown, out_of_range, set};
 use super::defaults;
 use super::error::{Mistake, Order};
 use super::file::{
-    Backend, Band, Ready, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Server, Target as TargetFile,
-    WarmUp as WarmUpFile, Window,
+    Backend, Band, Ready, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
 };
 use super::path::KeyPath;
-use super::value::{
-    BandEnd, FromText, HostName, Name, OrAll, OrNone, PlainStatistic, Policy, RequestPath, Statuses, Value,
-};
+use super::value::{BandEnd, FromText, Name, OrAll, Value};
+use super::words::{PlainStatistic, Policy};
 use crate::core::settings::{
     BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
-    WarmUp, WarmUpTls, WindowSettings,
+    WindowSettings,
 };
 use crate::core::units::Percentile;
 
@@ -37,23 +35,13 @@ const MIN_SAMPLES: RangeInclusive<u64> = 1..=1_000_000;
 const BREACHES: RangeInclusive<u32> = 0..=10_000;
 
 /// Stabilization windows, cooldowns, drain timeouts, ramps.
-const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
+pub(super) const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
 /// `scale_down.idle_after`; a backend without requests for less than a second is not idle.
 const IDLE_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Servers of a backend, where at least one is meant.
 const SERVERS: RangeInclusive<u32> = 1..=10_000;
-
-/// Requests of a warm-up, altogether and at a time.
-const REQUESTS: RangeInclusive<u32> = 1..=10_000;
-const CONCURRENCY: RangeInclusive<u32> = 1..=256;
-
-/// For one request of a warm-up.
-const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
-
-/// A larger spread than HAProxy's weights (1 to 256) have could not be kept.
-const CAPACITY: RangeInclusive<f64> = 0.01..=256.0;
 
 /// `name`, if HAProxy could have a backend of that name.
 pub(super) fn name(name: &str) -> Result<String, Mistake> {
@@ -252,52 +240,6 @@ impl Checker<'_> {
         self.set_within(&mut down.step, at.key("step"), file.step, SERVERS);
         self.set_within(&mut down.drain_timeout, at.key("drain_timeout"), file.drain_timeout, UP_TO_A_DAY);
         down
-    }
-
-    /// `file` over `base`.
-    fn warm_up(&mut self, file: WarmUpFile, base: WarmUp, at: &KeyPath) -> WarmUp {
-        let mut warm_up = base;
-        if let Some(Value(OrNone(path))) = file.path {
-            warm_up.path = path.map(|RequestPath(path)| path);
-        }
-        if let Some(Value(OrNone(host))) = file.host {
-            warm_up.host = host.map(|HostName(host)| host);
-        }
-        let says_sni = file.sni.is_some();
-        if let Some(Value(OrNone(sni))) = file.sni {
-            warm_up.sni = sni.map(|HostName(sni)| sni);
-        }
-        if let Some(Value(Statuses(first, last))) = file.statuses {
-            warm_up.statuses = (first, last);
-        }
-        let says_tls = file.tls.is_some();
-        set(&mut warm_up.method, file.method);
-        set(&mut warm_up.tls, file.tls);
-        self.set_within(&mut warm_up.requests, at.key("requests"), file.requests, REQUESTS);
-        self.set_within(&mut warm_up.concurrency, at.key("concurrency"), file.concurrency, CONCURRENCY);
-        self.set_within(&mut warm_up.timeout, at.key("timeout"), file.timeout, REQUEST_TIMEOUT);
-        self.set_within(&mut warm_up.ramp, at.key("ramp"), file.ramp, UP_TO_A_DAY);
-        if warm_up.sni.is_some() && warm_up.tls == WarmUpTls::Off && (says_sni || says_tls) {
-            let (first, second) = ("tls: off".to_owned(), "sni".to_owned());
-            let remedy = "a name is sent in TLS only: leave one of them out, or say `sni: none`";
-            self.report(
-                &at.key(if says_sni { "sni" } else { "tls" }),
-                at,
-                Mistake::Exclusive { first, second, remedy },
-            );
-        }
-        warm_up
-    }
-
-    fn server(&mut self, file: Server, of_backend: &WarmUp, at: &KeyPath) -> ServerSettings {
-        let mut server = ServerSettings {
-            always_up: false,
-            capacity: defaults::CAPACITY,
-            warm_up: self.warm_up(file.warm_up.unwrap_or_default(), of_backend.clone(), &at.key("warm_up")),
-        };
-        set(&mut server.always_up, file.always_up);
-        self.set_within(&mut server.capacity, at.key("capacity"), file.capacity, CAPACITY);
-        server
     }
 
     /// Servers that are always up cannot be more than may serve.

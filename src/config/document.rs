@@ -17,11 +17,16 @@ use super::error::{ConfigError, Mistake, Position, Problem};
 use super::path::{KeyPath, Step};
 use super::translate::ALIAS_BOMB;
 
-/// A thousand backends with a hundred servers each, spelled out, are less.
-const MOST_BYTES: usize = 8 << 20;
+/// A thousand backends with ten servers each, spelled out, are less; and what the YAML library makes of the
+/// worst of this size (nothing but `[`) takes it seconds and some hundred MiB, no more.
+const MOST_BYTES: usize = 1 << 20;
 
 /// What a value costs beside the bytes of its text: about what serde makes of it.
 const BYTES_A_VALUE: usize = 32;
+
+/// What all values may cost. `{a,b,c...}`, two bytes for a key and its value, is the most that can be
+/// had without aliases; it stays below.
+const MOST_COST: usize = MOST_BYTES * (2 * BYTES_A_VALUE + 2) / 2;
 
 /// The text of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
@@ -51,7 +56,7 @@ fn decode(bytes: Vec<u8>) -> Result<String, Problem> {
 
 /// Goes through all of `text`, aliases followed.
 pub(super) fn walk(text: &str) -> Result<(), Problem> {
-    let left = Cell::new(MOST_BYTES.saturating_mul(4));
+    let left = Cell::new(MOST_COST);
     let yaml = serde_yaml::Deserializer::from_str(text);
     match (Walk { left: &left }).deserialize(yaml) {
         Ok(Found::Something) => Ok(()),

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::LogFormat;
-use super::value::{
-    BandEnd, HostName, Name, OrAll, OrNone, Pattern, PlainStatistic, Policy, RequestPath, Statuses, Value,
-};
+use super::log_format::{LogFormat, Pattern};
+use super::value::{BandEnd, Name, OrAll, OrNone, Value};
+use super::warm_up::{HostName, RequestPath, Statuses};
+use super::words::{PlainStatistic, Policy};
 use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.

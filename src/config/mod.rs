@@ -15,11 +15,14 @@ mod document;
 mod duration;
 mod error;
 mod file;
+mod log_format;
 mod nearest;
 mod path;
 mod percent;
 mod translate;
 mod value;
+mod warm_up;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
+pub use log_format::LogFormat;
 
 use crate::core::settings::BackendSettings;
 
@@ -60,21 +64,6 @@ pub struct Config {
     pub max_line_bytes: usize,
     /// The backends that may be scaled, no name twice; empty: observe only.
     pub backends: Vec<BackendSettings>,
-}
-
-/// How a line of the log reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Each line tells.
-    Auto,
-    /// `option httplog`.
-    HttpLog,
-    /// `option httpslog`.
-    HttpsLog,
-    /// `option tcplog`.
-    TcpLog,
-    /// A regular expression with named groups; it compiles.
-    Regex(String),
 }
 
 impl Default for Config {

@@ -18,7 +18,7 @@ impl Problem {
     /// What `error` says about `text`.
     pub(super) fn from_yaml(error: &serde_yaml::Error, text: &str) -> Self {
         let at = position(error);
-        let mut message = error.to_string();
+        let mut message = without_control_characters(&error.to_string());
         if let Some(at) = at {
             message = message.replacen(&format!(" at line {} column {}", at.line, at.column), "", 1);
         }
@@ -80,6 +80,19 @@ fn mistake(message: &str) -> Mistake {
     } else {
         Mistake::Value(message.to_owned())
     }
+}
+
+/// Keys are quoted as they stand in the file, which may be anything; a message is one line.
+fn without_control_characters(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            clean.extend(character.escape_debug());
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
 }
 
 /// What stands between backticks.

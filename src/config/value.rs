@@ -9,13 +9,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use super::LogFormat;
 use super::duration::parse_duration;
-use super::file::CustomFormat;
 use super::percent::Percent;
-use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// A value that is one YAML scalar.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,77 +49,19 @@ impl<T: FromText> Visitor<'_> for TextVisitor<T> {
 }
 
 /// The error for `text` that is not what `T` expects.
-fn unfit<T: FromText, E: Error>(text: &str) -> E {
+pub(super) fn unfit<T: FromText, E: Error>(text: &str) -> E {
     E::custom(format_args!("`{}` is not {}", shown(text), T::EXPECTED))
 }
 
-/// `text`, shortened and without what would break a line.
-fn shown(text: &str) -> String {
+/// `text`, shortened.
+pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
-    let mut shown = String::new();
-    for character in text.chars().take(MOST) {
-        if character.is_control() {
-            shown.extend(character.escape_debug());
-        } else {
-            shown.push(character);
-        }
-    }
+    let mut shown: String = text.chars().take(MOST).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push_str("...");
     }
     shown
 }
-
-/// One of a fixed set of words.
-fn word<T: Copy, E: Error>(text: &str, words: &[(&str, T)], known: &'static [&'static str]) -> Result<T, E> {
-    let found = words.iter().find(|(word, _)| *word == text);
-    found.map(|&(_, meaning)| meaning).ok_or_else(|| E::unknown_variant(&shown(text), known))
-}
-
-/// Implements [`FromText`] for a type that has a word for each of its values.
-macro_rules! words {
-    ($type:ty, $expected:literal, { $($word:literal => $value:expr),+ $(,)? }) => {
-        impl FromText for $type {
-            const EXPECTED: &'static str = $expected;
-
-            fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-                word(text, &[$(($word, $value)),+], &[$($word),+])
-            }
-        }
-    };
-}
-
-words!(bool, "true or false", { "true" => true, "false" => false });
-words!(Timer, "a timer, such as Tt", {
-    "TR" => Self::TR, "Tw" => Self::Tw, "Tc" => Self::Tc, "Tr" => Self::Tr, "Tt" => Self::Tt,
-    // What HAProxy calls it itself since 1.7.
-    "Ta" => Self::Tt,
-});
-words!(WarmUpMethod, "GET or HEAD", { "GET" => Self::Get, "HEAD" => Self::Head });
-words!(WarmUpTls, "auto, on or off", { "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off });
-words!(Weights, "keep or by_capacity", { "keep" => Self::Keep, "by_capacity" => Self::ByCapacity });
-words!(tracing::Level, "a level, such as info", {
-    "error" => Self::ERROR, "warn" => Self::WARN, "info" => Self::INFO,
-    "debug" => Self::DEBUG, "trace" => Self::TRACE,
-});
-
-/// `policy:`, how decisions are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
-    /// By a hysteresis band around the target.
-    Threshold,
-}
-
-words!(Policy, "a policy", { "threshold" => Self::Threshold });
-
-/// `statistic:`, where it is no percentile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlainStatistic {
-    /// The mean over the window.
-    Mean,
-}
-
-words!(PlainStatistic, "a statistic", { "mean" => Self::Mean });
 
 impl FromText for String {
     const EXPECTED: &'static str = "a text";
@@ -211,51 +150,6 @@ impl FromText for SocketAddr {
     }
 }
 
-/// What a warm-up asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RequestPath(pub(super) String);
-
-impl FromText for RequestPath {
-    const EXPECTED: &'static str = "a path such as /health, or none";
-
-    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        let is_path =
-            text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        if is_path { Ok(Self(text.to_owned())) } else { Err(unfit::<Self, E>(text)) }
-    }
-}
-
-/// A name of a host, perhaps with a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HostName(pub(super) String);
-
-impl FromText for HostName {
-    const EXPECTED: &'static str = "a host name, or none";
-
-    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
-        let is_host = !text.is_empty() && text.bytes().all(allowed);
-        if is_host { Ok(Self(text.to_owned())) } else { Err(unfit::<Self, E>(text)) }
-    }
-}
-
-/// Statuses from the first to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Statuses(pub(super) u16, pub(super) u16);
-
-impl FromText for Statuses {
-    const EXPECTED: &'static str = "a range of statuses such as 200-399";
-
-    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        let status = |text: &str| text.parse().ok().filter(|status| (100..=599).contains(status));
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (status(first), status(last)) {
-            (Some(first), Some(last)) if first <= last => Ok(Self(first, last)),
-            _ => Err(unfit::<Self, E>(text)),
-        }
-    }
-}
-
 /// A number, or the word `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OrAll(pub(super) Option<u32>);
@@ -298,62 +192,5 @@ impl FromText for BandEnd {
             return Percent::parse(text).map(Self::Share).ok_or_else(|| unfit::<Self, E>(text));
         }
         Duration::from_text(text).map(Self::Of)
-    }
-}
-
-/// A regular expression that compiles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(pub(super) String);
-
-impl FromText for Pattern {
-    const EXPECTED: &'static str = "a regular expression";
-
-    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        match regex::bytes::Regex::new(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            // The crate draws a picture of several lines; its last one says what is wrong.
-            Err(error) => {
-                let picture = error.to_string();
-                let reason = picture.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                Err(E::custom(format_args!("`{}` is no regular expression: {reason}", shown(text))))
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for LogFormat {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FormatVisitor)
-    }
-}
-
-/// Takes a word, or a mapping with the one key `regex`.
-struct FormatVisitor;
-
-impl<'de> Visitor<'de> for FormatVisitor {
-    type Value = LogFormat;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("auto, httplog, httpslog, tcplog or {regex: ...}")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<LogFormat, E> {
-        Ok(match text {
-            "auto" => LogFormat::Auto,
-            "httplog" => LogFormat::HttpLog,
-            "httpslog" => LogFormat::HttpsLog,
-            "tcplog" => LogFormat::TcpLog,
-            _ => {
-                return Err(E::unknown_variant(
-                    &shown(text),
-                    &["auto", "httplog", "httpslog", "tcplog", "regex"],
-                ));
-            }
-        })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<LogFormat, A::Error> {
-        let custom = CustomFormat::deserialize(MapAccessDeserializer::new(mapping))?;
-        Ok(LogFormat::Regex(custom.regex.0.0))
     }
 }
