@@ -12,70 +12,84 @@ use super::field::Field;
 /// A place in a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
-    line: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    line_length: usize,
 }
 
 impl<'a> Cursor<'a> {
     /// At byte `at` of `line`; at its end if it is shorter.
     pub(super) fn new(line: &'a [u8], at: usize) -> Self {
-        Self { line, at: at.min(line.len()) }
+        Self { rest: line.get(at..).unwrap_or_default(), line_length: line.len() }
     }
 
     /// Bytes from the start of the line.
     pub(super) fn offset(self) -> usize {
-        self.at
+        self.line_length - self.rest.len()
     }
 
     /// What has not been read.
     pub(super) fn rest(self) -> &'a [u8] {
-        self.line.get(self.at..).unwrap_or_default()
+        self.rest
     }
 
     /// The next byte, not taken.
     pub(super) fn peek(self) -> Option<u8> {
-        self.line.get(self.at).copied()
+        self.rest.first().copied()
     }
 
     /// Takes the next byte if it is `byte`.
+    #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == Some(byte);
-        self.at += usize::from(is_next);
-        is_next
+        match self.rest {
+            [first, after @ ..] if *first == byte => {
+                self.rest = after;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes the next `text.len()` bytes if they are `text`.
     pub(super) fn take_text(&mut self, text: &[u8]) -> bool {
-        let is_next = self.rest().starts_with(text);
-        self.at += if is_next { text.len() } else { 0 };
-        is_next
+        let after = self.rest.strip_prefix(text);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
     }
 
     /// Goes on by `count` bytes, at most to the end of the line.
     pub(super) fn skip(&mut self, count: usize) {
-        self.at = (self.at + count).min(self.line.len());
+        self.rest = self.rest.get(count..).unwrap_or_default();
     }
 
     /// All up to `end`, which is taken too.
     pub(super) fn until(&mut self, end: u8, field: Field) -> Result<&'a [u8], LineError> {
-        let rest = self.rest();
+        let rest = self.rest;
         let length = memchr(end, rest).ok_or_else(|| self.truncated(field))?;
-        self.at += length + 1;
+        self.rest = &rest[length + 1..];
         Ok(&rest[..length])
+    }
+
+    /// All up to `end`, which is taken too, if it comes after exactly `length` bytes.
+    pub(super) fn until_at(&mut self, length: usize, end: u8) -> Option<&'a [u8]> {
+        let (text, after) = self.rest.split_at_checked(length)?;
+        self.rest = after.strip_prefix(&[end])?;
+        Some(text)
     }
 
     /// A whole number, perhaps with a minus sign. Some byte has to follow it, or it may be cut.
     ///
     /// # Errors
     /// `wrong` if it is no number; out of range beyond eighteen digits.
+    #[inline]
     pub(super) fn number(&mut self, field: Field, wrong: ErrorKind) -> Result<i64, LineError> {
         let number = self.last_number(field, wrong)?;
-        if self.at == self.line.len() { Err(self.truncated(field)) } else { Ok(number) }
+        if self.rest.is_empty() { Err(self.truncated(field)) } else { Ok(number) }
     }
 
     /// A whole number and `end` behind it, which is taken too.
+    #[inline]
     pub(super) fn number_then(&mut self, end: u8, field: Field) -> Result<i64, LineError> {
-        let begin = self.at;
+        let begin = self.offset();
         let number = self.number(field, ErrorKind::NotANumber)?;
         if self.take(end) {
             Ok(number)
@@ -85,38 +99,39 @@ impl<'a> Cursor<'a> {
     }
 
     /// A count and `end` behind it, which is taken too. HAProxy's counters are 32 bits wide.
+    #[inline]
     pub(super) fn count_then(&mut self, end: u8, field: Field) -> Result<u32, LineError> {
-        let begin = self.at;
+        let begin = self.offset();
         let number = self.number_then(end, field)?;
         u32::try_from(number).map_err(|_| LineError::of_field(ErrorKind::OutOfRange, field, begin))
     }
 
     /// A whole number that may be the last thing in the line.
+    #[inline]
     pub(super) fn last_number(&mut self, field: Field, wrong: ErrorKind) -> Result<i64, LineError> {
-        let begin = self.at;
+        let begin = *self;
         let is_negative = self.take(b'-');
-        let first_digit = self.at;
+        let digits = self.rest;
         let mut value: i64 = 0;
-        while let Some(digit) = self.peek().map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
-            // Eighteen digits always fit in 64 bits, so nothing can overflow.
-            if self.at - first_digit == 18 {
-                return Err(LineError::of_field(ErrorKind::OutOfRange, field, begin));
-            }
-            value = value * 10 + i64::from(digit);
-            self.at += 1;
+        while let [byte, after @ ..] = self.rest
+            && byte.is_ascii_digit()
+        {
+            // Wraps beyond eighteen digits, which is refused below.
+            value = value.wrapping_mul(10).wrapping_add(i64::from(byte - b'0'));
+            self.rest = after;
         }
-        if self.at > first_digit {
-            return Ok(if is_negative { -value } else { value });
+        match digits.len() - self.rest.len() {
+            1..=18 => Ok(if is_negative { -value } else { value }),
+            0 if self.rest.is_empty() => Err(self.truncated(field)),
+            0 => Err(LineError::of_field(wrong, field, begin.offset())),
+            _ => Err(LineError::of_field(ErrorKind::OutOfRange, field, begin.offset())),
         }
-        if self.at == self.line.len() {
-            return Err(self.truncated(field));
-        }
-        Err(LineError::of_field(wrong, field, begin))
     }
 
     /// The line ends here although `field` is not complete.
+    #[cold]
     pub(super) fn truncated(self, field: Field) -> LineError {
-        LineError::of_field(ErrorKind::Truncated, field, self.line.len())
+        LineError::of_field(ErrorKind::Truncated, field, self.line_length)
     }
 }
 

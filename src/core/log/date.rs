@@ -17,6 +17,9 @@ pub struct Date<'a> {
 const MS_A_DAY: i64 = 86_400_000;
 
 impl<'a> Date<'a> {
+    /// Bytes of `21/Nov/2026:09:31:50.191`.
+    pub(super) const HAPROXY_LENGTH: usize = 24;
+
     /// Reads `21/Nov/2026:09:31:50.191`, HAProxy's `%t` and `%tr`. The milliseconds may be
     /// missing (HAProxy 1.2, CLF), and whatever follows a blank (a zone) is ignored.
     pub fn from_haproxy(text: &'a [u8]) -> Option<Self> {

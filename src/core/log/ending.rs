@@ -1,5 +1,7 @@
 //! What httplog and tcplog lines have after the bytes: termination state, counters, queues.
 
+use memchr::memchr;
+
 use super::cursor::Cursor;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
@@ -30,10 +32,12 @@ pub struct Counters {
 /// `letters` is how long the state is: 4 in httplog, 2 in tcplog.
 pub(super) fn read<'a>(cursor: &mut Cursor<'a>, letters: usize) -> Result<(&'a [u8], Counters), LineError> {
     let begin = cursor.offset();
-    let state = cursor.until(b' ', Field::TerminationState)?;
-    if !is_state(state, letters) {
-        return Err(LineError::of_field(ErrorKind::NotAState, Field::TerminationState, begin));
-    }
+    let rest = cursor.rest();
+    let Some(state) = cursor.until_at(letters, b' ').filter(|state| is_state(state, letters)) else {
+        let is_cut = rest.len() <= letters && memchr(b' ', rest).is_none();
+        let not_a_state = LineError::of_field(ErrorKind::NotAState, Field::TerminationState, begin);
+        return Err(if is_cut { cursor.truncated(Field::TerminationState) } else { not_a_state });
+    };
     let actconn = cursor.count_then(b'/', Field::Actconn)?;
     let feconn = cursor.count_then(b'/', Field::Feconn)?;
     let beconn = cursor.count_then(b'/', Field::Beconn)?;

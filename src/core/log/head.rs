@@ -41,7 +41,11 @@ impl<'a> Head<'a> {
         if !cursor.take(b'[') {
             return Err(not_a_date);
         }
-        let date = cursor.until(b']', Field::AcceptDate)?;
+        let date = match cursor.until_at(Date::HAPROXY_LENGTH, b']') {
+            Some(date) => date,
+            // Without milliseconds, or cut.
+            None => cursor.until(b']', Field::AcceptDate)?,
+        };
         let date = Date::from_haproxy(date).filter(|_| cursor.take(b' ')).ok_or(not_a_date)?;
         let frontend = cursor.until(b' ', Field::Frontend)?;
         Ok(Self { client, date, frontend })

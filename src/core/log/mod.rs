@@ -1,4 +1,9 @@
 //! Bytes to [`Sample`](sample::Sample)s: framing, envelope, fields, meaning.
+//!
+//! [`Reader`](reader::Reader) puts the stages together for a source; [`LineFormat`](format::LineFormat)
+//! reads a single line, for whoever wants its fields. Every line, whatever its bytes, is a
+//! request, a message of HAProxy's own, or unparsed with the reason; nothing here can panic on
+//! input, and nothing is allocated for a line. What a client can forge is told in `http`.
 
 pub mod envelope;
 pub mod framing;
@@ -22,5 +27,7 @@ pub mod message;
 
 pub mod clock;
 pub mod sample;
+
+mod name_cache;
 
 pub mod reader;

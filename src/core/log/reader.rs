@@ -5,8 +5,6 @@
 //! uses the table; each reader remembers the ids of its own, so that the table is locked for
 //! new names only. Nothing is allocated for a line, the batch's own vector aside.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::AddAssign;
 use std::time::Instant;
 
@@ -15,8 +13,9 @@ use super::error::{ErrorKind, LineError};
 use super::format::{Line, LineFormat};
 use super::framing::{Frame, Framing, SHOWN_BYTES};
 use super::line::LogLine;
+use super::name_cache::{Ids, NameCache};
 use super::sample::{Owner, Sample};
-use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::names::Names;
 use crate::core::settings::Timer;
 
 /// What became of some bytes.
@@ -83,8 +82,8 @@ pub struct Reader {
 impl Reader {
     /// Reads lines in `format`; new names get their ids from `names`.
     pub fn new(names: Names, format: LineFormat) -> Self {
-        let cache = NameCache { names, ids: HashMap::default(), key: Vec::new() };
-        Self { framing: Framing::default(), lines: LineReader { format, clock: Clock::default(), cache } }
+        let lines = LineReader { format, clock: Clock::default(), cache: NameCache::new(names) };
+        Self { framing: Framing::default(), lines }
     }
 
     /// Reads `bytes`, which arrived at `arrived`, and adds what they say to `batch`. A half line
@@ -132,23 +131,18 @@ struct LineReader {
 
 impl LineReader {
     fn take(&mut self, frame: Frame<'_>, limit: usize, arrived: Instant, batch: &mut Batch) {
-        let (text, line) = match frame {
-            Frame::Line(text) => (text, self.format.read(text)),
-            Frame::Overlong(head) => (head, Line::Unparsed(LineError::of_line(ErrorKind::TooLong(limit), 0))),
-        };
         batch.counts.lines += 1;
-        match line {
-            Line::Request(request) => {
-                batch.counts.requests += 1;
-                self.keep_sample(&request, arrived, batch);
-            }
-            Line::Message(_) => batch.counts.messages += 1,
-            Line::Unparsed(error) => {
-                batch.counts.unparsed += 1;
-                batch.first_unparsed.get_or_insert_with(|| UnparsedLine {
-                    text: String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]).into_owned(),
-                    error,
-                });
+        match frame {
+            Frame::Line(text) => match self.format.read(text) {
+                Line::Request(ref request) => {
+                    batch.counts.requests += 1;
+                    self.keep_sample(request, arrived, batch);
+                }
+                Line::Message(_) => batch.counts.messages += 1,
+                Line::Unparsed(error) => count_unparsed(text, error, batch),
+            },
+            Frame::Overlong(head) => {
+                count_unparsed(head, LineError::of_line(ErrorKind::TooLong(limit), 0), batch);
             }
         }
     }
@@ -164,102 +158,18 @@ impl LineReader {
     }
 }
 
+fn count_unparsed(text: &[u8], error: LineError, batch: &mut Batch) {
+    batch.counts.unparsed += 1;
+    batch.first_unparsed.get_or_insert_with(|| UnparsedLine {
+        text: String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]).into_owned(),
+        error,
+    });
+}
+
 /// When the request ended by the clock of the HAProxy host, in civil milliseconds.
 fn end_millis(line: &LogLine<'_>) -> Option<i64> {
     let took = line.timers.get(Timer::Tt).unwrap_or(0);
     line.date.map(|date| date.millis + i64::from(took))
-}
-
-/// Backends and servers that one reader remembers. HAProxy configurations of 1,000 backends with
-/// 30 servers fit; beyond that names are forgotten and asked for again.
-const MOST_CACHED: usize = 1 << 15;
-
-/// The ids of names seen before.
-#[derive(Clone, Debug)]
-struct NameCache {
-    names: Names,
-    /// By `backend/server`, or `backend/` alone.
-    ids: HashMap<Box<[u8]>, Ids, BuildHasherDefault<NameHasher>>,
-    /// Where the key is put together, so that a lookup allocates nothing.
-    key: Vec<u8>,
-}
-
-/// What the table of names says.
-#[derive(Clone, Copy, Debug)]
-enum Ids {
-    Known(BackendId, Option<ServerId>),
-    /// It has no room; it never will have again.
-    Full,
-    /// Nobody's.
-    None,
-}
-
-impl NameCache {
-    fn ids(&mut self, owner: Owner<'_>) -> Ids {
-        let (backend, server) = match owner {
-            Owner::Server { backend, server } => (backend, server),
-            Owner::Backend(backend) => (backend, &b""[..]),
-            Owner::BackendIfKnown(backend) => {
-                // Not remembered: it may become known.
-                let known = std::str::from_utf8(backend).ok().and_then(|name| self.names.known_backend(name));
-                return known.map_or(Ids::None, |backend| Ids::Known(backend, None));
-            }
-            Owner::Nobody => return Ids::None,
-        };
-        self.key.clear();
-        self.key.extend_from_slice(backend);
-        self.key.push(b'/');
-        self.key.extend_from_slice(server);
-        if let Some(&ids) = self.ids.get(self.key.as_slice()) {
-            return ids;
-        }
-        if self.ids.len() >= MOST_CACHED {
-            self.ids.clear();
-        }
-        let ids = self.intern(backend, server);
-        self.ids.insert(self.key.as_slice().into(), ids);
-        ids
-    }
-
-    /// Asks the table. Names have been checked to be ASCII when the line was read.
-    fn intern(&self, backend: &[u8], server: &[u8]) -> Ids {
-        let (Ok(backend), Ok(server)) = (std::str::from_utf8(backend), std::str::from_utf8(server)) else {
-            return Ids::None;
-        };
-        let Some(backend) = self.names.backend(backend) else {
-            return Ids::Full;
-        };
-        if server.is_empty() {
-            return Ids::Known(backend, None);
-        }
-        self.names.server(backend, server).map_or(Ids::Full, |server| Ids::Known(backend, Some(server)))
-    }
-}
-
-/// FNV-1a. Names come from HAProxy's configuration, not from its clients, so nobody can make
-/// them collide, and the standard hasher would cost more than reading the timers.
-#[derive(Clone, Copy)]
-struct NameHasher(u64);
-
-impl Default for NameHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for NameHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    /// Of the length, which the names' own bytes make needless.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]
