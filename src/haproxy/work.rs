@@ -33,7 +33,7 @@ pub struct Patience {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// Each try is cut off after this time.
+    /// Each try is cut off after this time, or by the client's own timeout before that.
     pub each_try: Duration,
     /// How often HAProxy is looked at while waiting for a server.
     pub poll: Duration,
@@ -46,7 +46,7 @@ impl Default for Patience {
             retry_for: Duration::from_secs(30),
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(5),
-            each_try: Duration::from_secs(10),
+            each_try: Duration::from_secs(30),
             poll: Duration::from_millis(200),
         }
     }
