@@ -661,7 +661,7 @@ async fn a_server_that_somebody_else_moves_is_left_to_them() {
         let state = theirs.to_uppercase();
         play.check(&format!(
             "set web/s2 DRAIN
-             failed: wait up to 60s until web/s2 has no sessions: changed by somebody else: it is in {state} *
+             failed: wait up to 60s until web/s2 has no sessions: changed by somebody else: it is in {state} where DRAIN was expected
              finished"
         ));
         assert_eq!(stage.server("s2").await.state().name(), state);
@@ -704,6 +704,8 @@ async fn a_restart_in_mid_ramp_ends_the_ramp_and_keeps_the_server() {
     haproxy.start_again();
     play.end(PATIENCE).await;
     assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
+    let given_up: Vec<_> = play.told.iter().filter(|told| told.starts_with("ramp given up")).collect();
+    assert_eq!(given_up, ["ramp given up: HAProxy was restarted in the middle of it"]);
     assert_eq!(stage.weights().await, [1, 1], "no weight of the ramp is left");
     assert!(stage.server("s2").await.is_serving());
 }
@@ -843,13 +845,16 @@ async fn a_dry_run_sends_nothing_and_shows_what_would_be() {
     stage.play(&down(1)).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
 
+    // A restart ends all pretence.
+    fake.set_pid(4712);
+    assert!(stage.server("s2").await.is_serving());
+    assert_eq!(stage.server("s3").await.state(), AdminState::Maint, "as it really is");
+
+    // So does what somebody does for real, for that server.
+    stage.play(&down(1)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     let sent = fake.commands();
     assert!(sent.iter().all(|command| command.starts_with("show ")), "{sent:#?}");
-
-    // What somebody does for real is no pretence any more.
     ask(&fake.socket(), "set server web/s2 state drain").expect("it answers");
     assert_eq!(stage.server("s2").await.state(), AdminState::Drain);
-    fake.set_pid(4712);
-    fake.change("web/s2", |server| server.admin = 0);
-    assert_eq!(stage.server("s2").await.state(), AdminState::Ready);
 }

@@ -3,7 +3,7 @@
 //! In: a [`Plan`], and a way to call it off. Out: outcomes, the last of which is
 //! [`Outcome::Finished`]. Lanes go side by side and do not depend on each other; each state change
 //! is checked against a fresh reading, so that never fewer serve than the plan allows. What becomes
-//! of a lane is in `lane.rs`, of a HAProxy that does not answer in `work.rs`.
+//! of a lane is in `lane.rs`, of a HAProxy that does not answer in `attempt.rs`.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::error;
 
+pub use super::attempt::Patience;
+use super::attempt::StepError;
 use super::client::Client;
 use super::dry_run::DryRun;
 use super::error::RuntimeError;
 use super::hands::Hands;
 use super::lane;
-pub use super::work::Patience;
-use super::work::{StepError, Work};
+use super::work::Work;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::outcome::{CallOff, Outcome};

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::work::{Reading, Retry, StepError, Work};
+use super::attempt::{Retry, StepError};
+use super::work::{Reading, Work};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, ServerState};
 use crate::core::plan::outcome::{CallOff, Outcome};

@@ -9,6 +9,7 @@ pub mod error;
 
 pub mod executor;
 
+mod attempt;
 mod dry_run;
 mod hands;
 mod lane;

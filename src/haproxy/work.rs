@@ -1,144 +1,25 @@
-//! What the lanes of one plan share: HAProxy and how long to try it, weights, the way to call off.
+//! What the lanes of one plan share: HAProxy, the weights set so far, the way to call off.
 //!
 //! Every change is followed by a reading: HAProxy's "yes" does not say that anything has changed
 //! (seen on HAProxy 2.6.12, `set server ... state` on a tracking server).
 
 use std::collections::HashMap;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
 
-use super::error::RuntimeError;
+use super::attempt::{Patience, Retry, StepError, within};
 use super::hands::Hands;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState};
+use crate::core::plan::inventory::BackendState;
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::{Plan, Purpose};
 use crate::core::plan::weights::WeightList;
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, NameError, ServerName};
 use crate::report::chain;
-use crate::warm_up::probe::WarmUpError;
-
-/// How long HAProxy is tried, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For so long one thing is tried before it has failed.
-    pub retry_for: Duration,
-    /// After the first failure; doubled after each.
-    pub first_pause: Duration,
-    /// The longest pause.
-    pub longest_pause: Duration,
-    /// Each try is cut off after this time.
-    pub each_try: Duration,
-    /// How often HAProxy is looked at while waiting for a server.
-    pub poll: Duration,
-}
-
-impl Default for Patience {
-    /// Half a minute of retries outlasts a reload, and a restart under systemd.
-    fn default() -> Self {
-        Self {
-            retry_for: Duration::from_secs(30),
-            first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(5),
-            each_try: Duration::from_secs(10),
-            poll: Duration::from_millis(200),
-        }
-    }
-}
-
-impl Patience {
-    /// While the agent stops: all of it within 1.5 s, so that the agent can keep its 2 s.
-    pub(super) const HURRY: Self = Self {
-        retry_for: Duration::from_millis(1500),
-        first_pause: Duration::from_millis(50),
-        longest_pause: Duration::from_millis(200),
-        each_try: Duration::from_millis(400),
-        poll: Duration::from_millis(50),
-    };
-}
-
-/// Why a step was not done.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    #[error("HAProxy did not answer within {0:?}")]
-    TooSlow(Duration),
-    #[error("the HAProxy that answers is an old one that is stopping")]
-    OldWorker,
-    #[error("HAProxy was restarted in the middle of it")]
-    Restarted,
-    #[error("HAProxy has no such server any more")]
-    Gone,
-    #[error("changed by somebody else: it is in {} where {} was expected", found.name(), expected.name())]
-    ChangedByOther { found: AdminState, expected: AdminState },
-    #[error("changed by somebody else: its weight is {found} where {expected} was expected")]
-    ReweighedByOther { found: Weight, expected: Weight },
-    #[error("HAProxy said yes, but nothing has changed")]
-    NoEffect,
-    #[error("it would leave {rest} serving, and {least} have to")]
-    TooFewLeft { rest: usize, least: u32 },
-    #[error("its health check fails")]
-    Down,
-    #[error("its health check has not passed within {0:?}")]
-    NotHealthy(Duration),
-    #[error("it has taken no connection within {within:?}")]
-    NotReached { within: Duration, source: std::io::Error },
-    #[error("it is not warm")]
-    NotWarm(#[from] WarmUpError),
-    #[error("it cannot be named to HAProxy")]
-    Name(#[from] NameError),
-}
-
-impl StepError {
-    /// It may go by itself.
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Runtime(error) => error.refusal().is_none(),
-            Self::TooSlow(_) | Self::OldWorker | Self::Restarted => true,
-            _ => false,
-        }
-    }
-
-    /// The server is somebody else's business now.
-    pub(super) fn is_foreign(&self) -> bool {
-        matches!(self, Self::ChangedByOther { .. } | Self::Gone)
-    }
-
-    /// HAProxy answers, but not as wanted: the other steps can be tried.
-    pub(super) fn is_answer(&self) -> bool {
-        !self.is_transient()
-    }
-}
-
-/// Tries again after failures that may go by themselves.
-pub(super) struct Retry {
-    patience: Patience,
-    deadline: Instant,
-    pause: Duration,
-}
-
-impl Retry {
-    pub(super) fn new(patience: Patience) -> Self {
-        Self { patience, deadline: Instant::now() + patience.retry_for, pause: patience.first_pause }
-    }
-
-    /// Waits before the next try, or gives `error` back if there is to be none.
-    pub(super) async fn after(&mut self, error: StepError) -> Result<(), StepError> {
-        if !error.is_transient() || Instant::now() + self.pause > self.deadline {
-            return Err(error);
-        }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(self.patience.longest_pause);
-        Ok(())
-    }
-}
 
 /// One reading of the plan's backend.
 pub(super) struct Reading {
@@ -203,8 +84,9 @@ impl Work {
             }
         };
         let pid = inventory.process.pid;
-        if !matches!(self.pid.swap(pid, Ordering::Relaxed), before if before == 0 || before == pid) {
-            self.ramps_given_up.store(true, Ordering::Relaxed);
+        let before = self.pid.swap(pid, Ordering::Relaxed);
+        if before != 0 && before != pid && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
+            self.give_ramps_up(&StepError::Restarted).await;
         }
         let backend = inventory.backends.into_iter().find(|backend| backend.id == self.plan.backend);
         Ok(Reading { pid, backend: backend.ok_or(StepError::Gone)? })
@@ -277,9 +159,11 @@ impl Work {
         self.ramps_given_up.load(Ordering::Relaxed)
     }
 
-    /// Adds servers without ramps from now on, and tells it.
+    /// Adds servers without ramps from now on, and tells it once.
     pub(super) async fn give_ramps_up(&self, error: &StepError) {
-        self.ramps_given_up.store(true, Ordering::Relaxed);
+        if self.ramps_given_up.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let (backend, error) = (self.plan.backend, chain(error));
         self.tell(Outcome::RampGivenUp { backend, server: None, error }).await;
     }
@@ -331,15 +215,5 @@ impl Work {
     /// A panic elsewhere cannot leave it half changed.
     fn tried(&self) -> MutexGuard<'_, HashMap<ServerId, Vec<Weight>>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn within<T>(
-    limit: Duration,
-    asked: impl Future<Output = Result<T, RuntimeError>>,
-) -> Result<T, StepError> {
-    match timeout(limit, asked).await {
-        Ok(answer) => answer.map_err(StepError::from),
-        Err(_) => Err(StepError::TooSlow(limit)),
     }
 }

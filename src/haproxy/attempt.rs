@@ -1,0 +1,142 @@
+//! One step, tried until it is done or has failed for good.
+//!
+//! A HAProxy that is reloaded, restarted or busy refuses connections for a moment, or lets them
+//! hang; that goes by itself. Its "no" does not, nor does somebody else's hand on the server.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::RuntimeError;
+use crate::core::plan::inventory::AdminState;
+use crate::core::units::Weight;
+use crate::core::wire::command::NameError;
+use crate::warm_up::probe::WarmUpError;
+
+/// How long HAProxy is tried, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For so long one thing is tried before it has failed.
+    pub retry_for: Duration,
+    /// After the first failure; doubled after each.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// Each try is cut off after this time, or by the client's own timeout before that.
+    pub each_try: Duration,
+    /// How often HAProxy is looked at while waiting for a server.
+    pub poll: Duration,
+}
+
+impl Default for Patience {
+    /// Half a minute of retries outlasts a reload, and a restart under systemd.
+    fn default() -> Self {
+        Self {
+            retry_for: Duration::from_secs(30),
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(5),
+            each_try: Duration::from_secs(30),
+            poll: Duration::from_millis(200),
+        }
+    }
+}
+
+impl Patience {
+    /// While the agent stops: all of it within 1.5 s, so that the agent can keep its 2 s.
+    pub(super) const HURRY: Self = Self {
+        retry_for: Duration::from_millis(1500),
+        first_pause: Duration::from_millis(50),
+        longest_pause: Duration::from_millis(200),
+        each_try: Duration::from_millis(400),
+        poll: Duration::from_millis(50),
+    };
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("HAProxy did not answer within {0:?}")]
+    TooSlow(Duration),
+    #[error("the HAProxy that answers is an old one that is stopping")]
+    OldWorker,
+    #[error("HAProxy was restarted in the middle of it")]
+    Restarted,
+    #[error("HAProxy has no such server any more")]
+    Gone,
+    #[error("changed by somebody else: it is in {} where {} was expected", found.name(), expected.name())]
+    ChangedByOther { found: AdminState, expected: AdminState },
+    #[error("changed by somebody else: its weight is {found} where {expected} was expected")]
+    ReweighedByOther { found: Weight, expected: Weight },
+    #[error("HAProxy said yes, but nothing has changed")]
+    NoEffect,
+    #[error("it would leave {rest} serving, and {least} have to")]
+    TooFewLeft { rest: usize, least: u32 },
+    #[error("its health check fails")]
+    Down,
+    #[error("its health check has not passed within {0:?}")]
+    NotHealthy(Duration),
+    #[error("it has taken no connection within {within:?}")]
+    NotReached { within: Duration, source: std::io::Error },
+    #[error("it is not warm")]
+    NotWarm(#[from] WarmUpError),
+    #[error("it cannot be named to HAProxy")]
+    Name(#[from] NameError),
+}
+
+impl StepError {
+    /// It may go by itself.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Runtime(error) => error.refusal().is_none(),
+            Self::TooSlow(_) | Self::OldWorker | Self::Restarted => true,
+            _ => false,
+        }
+    }
+
+    /// The server is somebody else's business now.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::ChangedByOther { .. } | Self::Gone)
+    }
+
+    /// HAProxy answers, but not as wanted: the other steps can be tried.
+    pub(super) fn is_answer(&self) -> bool {
+        !self.is_transient()
+    }
+}
+
+/// Tries again after failures that may go by themselves.
+pub(super) struct Retry {
+    patience: Patience,
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { patience, deadline: Instant::now() + patience.retry_for, pause: patience.first_pause }
+    }
+
+    /// Waits before the next try, or gives `error` back if there is to be none.
+    pub(super) async fn after(&mut self, error: StepError) -> Result<(), StepError> {
+        if !error.is_transient() || Instant::now() + self.pause > self.deadline {
+            return Err(error);
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(self.patience.longest_pause);
+        Ok(())
+    }
+}
+
+/// What was `asked`, or that it took too long.
+pub(super) async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, StepError> {
+    match timeout(limit, asked).await {
+        Ok(answer) => answer.map_err(StepError::from),
+        Err(_) => Err(StepError::TooSlow(limit)),
+    }
+}
