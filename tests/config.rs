@@ -192,7 +192,7 @@ fn a_directory_is_told_by_name_and_cause() {
 /// Every key, each with a value that is no other key's and not its default.
 const EVERY_KEY: &str = "
 sources: [/a.log, '-']
-log_format: { regex: '(?P<x>.)' }
+log_format: { regex: '(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)' }
 haproxy: { sockets: ['127.0.0.1:9999'], timeout: 7s }
 state_dir: /state
 runtime_dir: /run/dir
@@ -273,7 +273,7 @@ fn every_setting_reaches_its_place() {
     };
     let expected = Config {
         sources: vec!["/a.log".to_owned(), "-".to_owned()],
-        log_format: LogFormat::Regex("(?P<x>.)".to_owned()),
+        log_format: LogFormat::Regex("(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)".to_owned()),
         sockets: vec!["127.0.0.1:9999".to_owned()],
         socket_timeout: seconds(7),
         state_dir: "/state".into(),

@@ -49,13 +49,19 @@ pub(super) fn sockets_mistake(sockets: &[String]) -> Option<Mistake> {
     )))
 }
 
-/// An absolute path, or a host and a port.
+/// An absolute path, or a host and a port; with or without what HAProxy's own `stats socket` puts before them.
 fn is_socket(socket: &str) -> bool {
-    let is_host =
-        |host: &str| !host.is_empty() && !host.contains(['/', '@']) && !host.contains(char::is_whitespace);
-    let port_above_0 = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let without = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| socket.strip_prefix(prefix));
+    if let Some(path) = without(&["unix://", "unix:", "unix@"]) {
+        return path.starts_with('/');
+    }
+    let place = without(&["tcp://", "tcp:", "tcp@", "tcp4@", "tcp6@", "ipv4@", "ipv6@"]).unwrap_or(socket);
+    let is_host = |host: &str| {
+        !host.is_empty() && !host.contains(['/', '@', '*']) && !host.contains(char::is_whitespace)
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     socket.starts_with('/')
-        || socket.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port_above_0(port))
+        || place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
 /// Collects what is wrong on the way through a file.
@@ -201,3 +207,32 @@ macro_rules! shown_by_display {
 }
 
 shown_by_display!(u32, u64, usize, f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_a_path_or_a_host_and_a_port() {
+        for socket in
+            ["/a", "unix@/a", "unix:///a", "localhost:1", "[::1]:9", "ipv4@127.0.0.1:65535", "ipv6@::1:9"]
+        {
+            assert!(is_socket(socket), "{socket}");
+        }
+        for text in [
+            "",
+            "a",
+            "a/b",
+            "unix@a",
+            "localhost",
+            "localhost:",
+            "localhost:0",
+            "x:65536",
+            ":9",
+            "*:9",
+            "a b:9",
+        ] {
+            assert!(!is_socket(text), "{text}");
+        }
+    }
+}
