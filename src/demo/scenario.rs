@@ -1,19 +1,20 @@
 //! What the demo plays: four servers, a load that one of them cannot carry and three can, and
 //! an agent in a hurry.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::haproxy::{BACKEND, Haproxy};
+use super::haproxy::BACKEND;
 use super::server::{ColdStart, ServiceTime};
 
 /// Declared servers; one serves at the start.
 pub const SERVERS: usize = 4;
 
-/// Requests a server works on at a time; with [`SERVICE`] it carries 100 requests a second.
+/// Requests a server works on at a time; with [`SERVICE`] it carries 50 requests a second.
 pub const WORKERS: usize = 2;
 
 /// How long a request takes on a server with nothing else to do.
-pub const SERVICE: ServiceTime = ServiceTime { mean: Duration::from_millis(20), cv: 0.5 };
+pub const SERVICE: ServiceTime = ServiceTime { mean: Duration::from_millis(40), cv: 0.5 };
 
 /// A server just started is slow until it has seen some requests; warm-up sends them.
 pub const COLD: ColdStart = ColdStart { requests: 20, factor: 4.0 };
@@ -23,16 +24,20 @@ pub const COLD: ColdStart = ColdStart { requests: 20, factor: 4.0 };
 pub const MAXCONN: u32 = 4;
 
 /// The promise to clients.
-pub const TARGET: Duration = Duration::from_millis(150);
+pub const TARGET: Duration = Duration::from_millis(250);
 
 /// Then a client gives up.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Requests at a time on each side: as many as come at the peak while one has patience, and on
+/// both sides together within 1024 file descriptors, the usual limit of a process.
+pub const MOST_IN_FLIGHT: usize = 460;
 
 /// How long the load is played.
-pub const LENGTH: Duration = Duration::from_secs(54);
+pub const LENGTH: Duration = Duration::from_secs(56);
 
 /// The load: at these seconds so many requests a second, and straight lines between them.
-const LOAD: [(f64, f64); 5] = [(0.0, 40.0), (7.0, 40.0), (14.0, 230.0), (26.0, 230.0), (32.0, 30.0)];
+const LOAD: [(f64, f64); 5] = [(0.0, 20.0), (6.0, 20.0), (20.0, 115.0), (30.0, 115.0), (35.0, 15.0)];
 
 /// Requests a second at the time `t` after the start.
 pub fn rate(t: Duration) -> f64 {
@@ -48,13 +53,17 @@ pub fn rate(t: Duration) -> f64 {
     }
 }
 
-/// Short timings, for people who watch; in the words of the config.
+/// The timings of [`agent_config`], for people who watch.
 pub const TIMINGS: &str = "window 5s, scale-up after 1s, scale-down after 3s, cooldowns 3s and 2s";
 
-/// The agent's config: the reference's keys, all timings far shorter than the defaults.
-pub fn agent_config(haproxy: &Haproxy) -> String {
+/// The timings of an agent whose config says nothing about them.
+pub const DEFAULT_TIMINGS: &str =
+    "window 30s, scale-up after 10s, scale-down after 300s, cooldowns 30s and 120s";
+
+/// The config of an agent whose HAProxy, state and sockets are all in `folder`.
+pub fn agent_config(folder: &Path) -> String {
     // A JSON string is a YAML string, whatever the name of the folder.
-    let quoted = |name: &str| serde_json::json!(haproxy.folder().join(name).to_string_lossy()).to_string();
+    let quoted = |name: &str| serde_json::json!(folder.join(name).to_string_lossy()).to_string();
     format!(
         "# Made by `haproxy-autoscale demo`. The timings are short, so that it is over in a minute.
 sources: [{log}]
@@ -81,7 +90,11 @@ backends:
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::folder::TempFolder;
     use super::*;
+    use crate::config::Config;
 
     #[track_caller]
     fn check(second: f64, wanted: f64) {
@@ -92,7 +105,7 @@ mod tests {
     #[test]
     fn the_load_rises_and_falls_along_straight_lines() {
         for (second, wanted) in
-            [(0.0, 40.0), (7.0, 40.0), (10.5, 135.0), (20.0, 230.0), (29.0, 130.0), (3600.0, 30.0)]
+            [(0.0, 20.0), (6.0, 20.0), (13.0, 67.5), (20.0, 115.0), (32.5, 65.0), (3600.0, 15.0)]
         {
             check(second, wanted);
         }
@@ -102,6 +115,32 @@ mod tests {
     fn one_server_cannot_carry_the_peak_and_three_can() {
         let carries = |servers: usize| (servers * WORKERS) as f64 / SERVICE.mean.as_secs_f64();
         let peak = LOAD.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-        assert!(carries(1) < peak && peak < 0.8 * carries(3) && LENGTH.as_secs_f64() > LOAD[4].0);
+        assert!(2.0 * carries(1) < peak && peak < 0.8 * carries(3) && LENGTH.as_secs_f64() > LOAD[4].0);
+        assert!(peak * PATIENCE.as_secs_f64() <= MOST_IN_FLIGHT as f64);
+    }
+
+    /// The timings of the backend in `config`, in the words of [`TIMINGS`].
+    #[track_caller]
+    fn timings(config: &str) -> String {
+        let folder = TempFolder::create("scenario").unwrap();
+        let path = folder.path().join("agent.yaml");
+        fs::write(&path, config).unwrap();
+        let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let backend = &config.backends[0];
+        let (up, down) = (backend.scale_up, backend.scale_down);
+        format!(
+            "window {:?}, scale-up after {:?}, scale-down after {:?}, cooldowns {:?} and {:?}",
+            backend.window.length,
+            up.stabilization_window,
+            down.stabilization_window,
+            up.cooldown,
+            down.cooldown
+        )
+    }
+
+    #[test]
+    fn what_is_told_of_the_timings_is_true() {
+        assert_eq!(timings(&agent_config(Path::new("/a folder: \"with\" # signs"))), TIMINGS);
+        assert_eq!(timings("backends: [{name: app, target: {below: 250ms}}]"), DEFAULT_TIMINGS);
     }
 }

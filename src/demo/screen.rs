@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::haproxy::ServerSeen;
 use super::journal::News;
 use super::load::Felt;
-use super::scenario::{SERVERS, TARGET, TIMINGS, WORKERS};
+use super::scenario::{DEFAULT_TIMINGS, SERVERS, TARGET, TIMINGS};
 use super::verdict::Verdict;
 
 /// Columns of a bar, one for each half of the target, so the target itself is at two.
@@ -67,12 +67,13 @@ impl<W: Write> Screen<W> {
         let target = TARGET.as_millis();
         writeln!(
             self.out,
-            "A real HAProxy with {SERVERS} servers, of which one serves. Each carries 100 requests a second, {WORKERS} at a
-time; the load rises to more than twice that and falls again. The agent is to keep the p95 below
-{target} ms with as few servers as will do. Beside it, the same load on one server without an agent.
+            "A real HAProxy with {SERVERS} servers, of which one serves. Each carries 50 requests a second; the load
+rises to more than twice that, and falls again. The agent is to keep the p95 below {target} ms with
+as few servers as will do. Beside it the same load on one server, without an agent.
 
-Short timings, so that it is over in a minute: {TIMINGS}.
-The defaults are made for days, not for minutes: see the reference config.
+The agent's timings are short here, so that it is over in a minute:
+  here      {TIMINGS}
+  defaults  {DEFAULT_TIMINGS}
 "
         )?;
         let gap = self.bar_gap();
@@ -139,7 +140,7 @@ The defaults are made for days, not for minutes: see the reference config.
     }
 
     fn felt(&self, felt: &Felt) -> String {
-        let Felt { requests, over, p95, .. } = *felt;
+        let Felt { requests, failed, over, p95, .. } = *felt;
         if requests == 0 {
             return format!("{:>5}/s {:>8}{}{:>8}", 0, "-", self.bar_gap(), "-");
         }
@@ -150,7 +151,7 @@ The defaults are made for days, not for minutes: see the reference config.
             Look::Plain => String::new(),
         };
         let p95 = self.paint(colour, &format!("{:>5} ms", p95.as_millis()));
-        format!("{requests:>5}/s {p95}{bar} {share:>5} %")
+        format!("{:>5}/s {p95}{bar} {share:>5} %", requests - failed)
     }
 
     fn server(&self, server: &ServerSeen) -> String {
@@ -247,13 +248,13 @@ mod tests {
 
     #[test]
     fn what_is_over_target_is_red() {
-        assert!(second(Look::Terminal, felt(182)).contains("\x1b[31m  182 ms"));
-        assert!(second(Look::Terminal, felt(150)).contains("\x1b[32m  150 ms"));
+        assert!(second(Look::Terminal, felt(251)).contains("\x1b[31m  251 ms"));
+        assert!(second(Look::Terminal, felt(250)).contains("\x1b[32m  250 ms"));
     }
 
     #[test]
     fn a_bar_never_leaves_its_columns() {
-        for (ms, wanted) in [(0, ""), (75, "█"), (150, "██"), (160, "██▏"), (60_000, "████████")]
+        for (ms, wanted) in [(0, ""), (125, "█"), (250, "██"), (266, "██▏"), (60_000, "████████")]
         {
             assert_eq!(bar(Duration::from_millis(ms)), wanted, "{ms} ms");
         }

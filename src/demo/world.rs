@@ -37,7 +37,9 @@ impl World {
     /// # Errors
     /// Something of it does not start.
     pub fn start(servers: usize) -> Result<Self, WorldError> {
-        let server = |_| SmallServer::start(scenario::WORKERS, scenario::SERVICE, Some(scenario::COLD));
+        // The one that serves at the start has been running for long.
+        let cold = |n: usize| (n > 0).then_some(scenario::COLD);
+        let server = |n| SmallServer::start(scenario::WORKERS, scenario::SERVICE, cold(n));
         let servers = (0..servers).map(server).collect::<io::Result<Vec<_>>>().map_err(WorldError::Server)?;
         let addrs: Vec<SocketAddr> = servers.iter().map(SmallServer::addr).collect();
         let haproxy = Haproxy::start(&addrs, 1, scenario::MAXCONN)?;
@@ -50,7 +52,7 @@ impl World {
     /// It does not start, or ends at once.
     pub fn start_agent(&mut self) -> Result<(), WorldError> {
         let (config, log) = (self.file("agent.yaml"), self.file("agent.log"));
-        fs::write(&config, agent_config(&self.haproxy)).map_err(WorldError::Agent)?;
+        fs::write(&config, agent_config(self.haproxy.folder())).map_err(WorldError::Agent)?;
         let mut command = Command::new(std::env::current_exe().map_err(WorldError::Agent)?);
         command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(log).map_err(WorldError::Agent)?);
@@ -71,7 +73,8 @@ impl World {
     /// # Errors
     /// The thread of the clients does not start.
     pub fn play(&self) -> Result<Running, WorldError> {
-        let load = Load::new(self.haproxy.frontend(), scenario::rate).patience(scenario::PATIENCE);
+        let load = Load::new(self.haproxy.frontend(), scenario::rate);
+        let load = load.patience(scenario::PATIENCE).most_in_flight(scenario::MOST_IN_FLIGHT);
         load.start(scenario::LENGTH).map_err(WorldError::Load)
     }
 
