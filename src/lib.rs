@@ -21,10 +21,20 @@ pub mod core;
 
 pub mod config;
 
+pub mod input;
+
 pub mod haproxy;
 
 pub mod warm_up;
 
+pub mod state_file;
+
+pub mod telemetry;
+
+pub mod agent;
+
 pub mod report;
+
+pub mod cli;
 
 pub mod demo;

@@ -42,7 +42,8 @@ pub(super) fn run(_: DemoArguments) -> Result<(), Failure> {
 
 /// `None` if a signal ended it; by then all processes and files are gone.
 async fn show(screen: &mut Screen<Stdout>) -> Result<Option<Verdict>, Failure> {
-    let mut signals = Signals::new().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    let mut signals =
+        Signals::new().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
     screen.begin().map_err(unwritten)?;
     let mut stage = Stage::set_up().map_err(failed)?;
     let mut looks = interval(Duration::from_secs(1) / LOOKS_A_SECOND);
@@ -95,7 +96,9 @@ impl Stage {
     fn look(&mut self, screen: &mut Screen<Stdout>) -> Result<(), Failure> {
         self.with.world.check().map_err(failed)?;
         let haproxy = self.with.world.haproxy();
-        let servers = haproxy.servers().map_err(|error| Failure::Failed(format!("HAProxy does not answer: {error}")))?;
+        let servers = haproxy
+            .servers()
+            .map_err(|error| Failure::Failed(format!("HAProxy does not answer: {error}")))?;
         self.meter.add(Instant::now(), &servers);
         for news in self.journal.news() {
             screen.news(&news).map_err(unwritten)?;
@@ -107,7 +110,12 @@ impl Stage {
         Ok(())
     }
 
-    fn second(&mut self, screen: &mut Screen<Stdout>, elapsed: Duration, servers: &[ServerSeen]) -> Result<(), Failure> {
+    fn second(
+        &mut self,
+        screen: &mut Screen<Stdout>,
+        elapsed: Duration,
+        servers: &[ServerSeen],
+    ) -> Result<(), Failure> {
         self.seconds = elapsed.as_secs();
         let second = Second {
             number: self.seconds,

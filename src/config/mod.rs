@@ -16,7 +16,7 @@ mod duration;
 mod error;
 mod file;
 mod log_format;
-mod nearest;
+pub mod nearest;
 mod path;
 mod percent;
 mod translate;

@@ -4,7 +4,7 @@
 ///
 /// Near: at most a third of the letters are wrong, left out, too many, or swapped with the next;
 /// capitals count as small letters.
-pub(super) fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
     let near = |known: &'a String| {
         let edits = distance(&word.to_lowercase(), &known.to_lowercase());
         (edits <= known.chars().count() / 3).then_some((edits, known))

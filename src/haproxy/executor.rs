@@ -72,10 +72,15 @@ impl Executor {
         outcomes: mpsc::Sender<Outcome>,
     ) {
         let (hands, names) = (self.hands.clone(), self.names.clone());
-        match Work::new(hands, names, plan, self.patience, call_off, outcomes) {
+        let finished = Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false };
+        match Work::new(hands, names, plan, self.patience, call_off, outcomes.clone()) {
             Ok(work) => Arc::new(work).run().await,
             // The plan was made from a reading, and HAProxy has no such names.
-            Err(error) => error!(error = chain(&error), "plan not carried out"),
+            Err(error) => {
+                error!(error = chain(&error), "plan not carried out");
+                // Nobody listens: the agent has ended.
+                let _ = outcomes.send(finished).await;
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::weights::WeightList;
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::Command;
+use crate::core::wire::command::{Command, ServerName};
 use crate::report::chain;
 use crate::warm_up::probe::WarmUpError;
 
@@ -61,6 +61,20 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
         }
     }
     work.tell(Outcome::Moved { backend, server, purpose: work.plan.purpose }).await;
+}
+
+/// How `server`, which HAProxy calls `name`, gets to `state` from where it is.
+fn command(name: ServerName, server: &ServerState, state: AdminState) -> Command {
+    match (server.state(), state) {
+        (AdminState::Maint, AdminState::Drain) if server.checked => {
+            Command::DrainUntilChecked { server: name }
+        }
+        (AdminState::Drain, AdminState::Ready) => match server.maxconn {
+            Some(maxconn) => Command::ReadyFromDrain { server: name, maxconn },
+            None => Command::SetState { server: name, state },
+        },
+        _ => Command::SetState { server: name, state },
+    }
 }
 
 /// How a lane ends.
@@ -175,12 +189,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let name = work.server_name(self.server)?;
-            let command = match state {
-                AdminState::Drain if server.state() == AdminState::Maint && server.checked => {
-                    Command::DrainUntilChecked { server: name }
-                }
-                _ => Command::SetState { server: name, state },
-            };
+            let command = command(name, server, state);
             (self.asked, self.acted) = (Some(state), true);
             if let Err(error) = work.change(&command, patience).await {
                 retry.after(error).await?;

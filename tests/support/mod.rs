@@ -3,9 +3,10 @@
 //!
 //! Each test binary takes this module in by `mod support;` and uses its own part of it.
 
-#![allow(dead_code, unreachable_pub, reason = "no test binary uses all of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "no test binary uses all of it")]
 #![allow(clippy::print_stderr, reason = "a test that skips or fails says so where the test runner looks")]
 
+pub mod agent;
 pub mod fake;
 pub mod haproxy;
 pub mod origin;
@@ -20,6 +21,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use agent::Agent;
 pub use fake::{FakeHaproxy, Fault};
 pub use haproxy::Haproxy;
 pub use origin::Origin;

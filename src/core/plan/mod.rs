@@ -19,4 +19,4 @@ pub mod outcome;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod testing;
+pub(in crate::core) mod testing;

@@ -59,6 +59,19 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whose plan it is about.
+    pub const fn backend(&self) -> BackendId {
+        match *self {
+            Self::StepDone { backend, .. }
+            | Self::Moved { backend, .. }
+            | Self::Failed { backend, .. }
+            | Self::RampGivenUp { backend, .. }
+            | Self::Finished { backend, .. } => backend,
+        }
+    }
+}
+
 /// Why a plan is called off, and so what is done with what it has half done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOff {

@@ -39,6 +39,17 @@ pub enum Purpose {
     Reweigh,
 }
 
+impl Purpose {
+    /// `add`, `remove` or `reweigh`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Reweigh => "reweigh",
+        }
+    }
+}
+
 /// The way of one server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lane {

@@ -16,18 +16,18 @@ use crate::core::units::Weight;
 
 /// All that a plan is made from.
 #[derive(Clone, Debug)]
-pub(super) struct Site {
-    pub(super) names: Names,
-    pub(super) backend: BackendState,
-    pub(super) settings: BackendSettings,
-    pub(super) ours: HashSet<ServerId>,
-    pub(super) quarantined: HashSet<ServerId>,
+pub(in crate::core) struct Site {
+    pub(in crate::core) names: Names,
+    pub(in crate::core) backend: BackendState,
+    pub(in crate::core) settings: BackendSettings,
+    pub(in crate::core) ours: HashSet<ServerId>,
+    pub(in crate::core) quarantined: HashSet<ServerId>,
 }
 
 impl Site {
     /// A backend `web` with `servers` READY, healthy servers `s1`, `s2`, ... of weight 1; at least
     /// one has to serve, nothing is said about single servers.
-    pub(super) fn new(servers: usize) -> Self {
+    pub(in crate::core) fn new(servers: usize) -> Self {
         let names = Names::default();
         let id = names.backend("web").expect("the table is empty");
         let servers = (1..=servers).map(|n| {
@@ -45,58 +45,58 @@ impl Site {
         Self { names, backend, settings: settings(), ours: HashSet::new(), quarantined: HashSet::new() }
     }
 
-    pub(super) fn id(&self, name: &str) -> ServerId {
+    pub(in crate::core) fn id(&self, name: &str) -> ServerId {
         self.names.server(self.backend.id, name).expect("the table is as good as empty")
     }
 
-    pub(super) fn server(&mut self, name: &str) -> &mut ServerState {
+    pub(in crate::core) fn server(&mut self, name: &str) -> &mut ServerState {
         let id = self.id(name);
         self.backend.servers.iter_mut().find(|server| server.id == id).expect("made by `new`")
     }
 
     /// Names the server in the config.
-    pub(super) fn configure(&mut self, name: &str, change: impl FnOnce(&mut ServerSettings)) {
+    pub(in crate::core) fn configure(&mut self, name: &str, change: impl FnOnce(&mut ServerSettings)) {
         let warm_up = self.settings.warm_up.clone();
         let mut server = ServerSettings { always_up: false, capacity: 1.0, warm_up };
         change(&mut server);
         self.settings.servers.insert(name.to_owned(), server);
     }
 
-    pub(super) fn fleet(&self) -> Fleet {
+    pub(in crate::core) fn fleet(&self) -> Fleet {
         ownership::fleet(&self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
     }
 
-    pub(super) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
+    pub(in crate::core) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
         planner::plan(decision, &self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
     }
 }
 
-pub(super) fn up(by: u32) -> Decision {
+pub(in crate::core) fn up(by: u32) -> Decision {
     Decision::ScaleUp { by, reason: Reason::BelowMin { serving: 0, min: 1 } }
 }
 
-pub(super) fn down(by: u32) -> Decision {
+pub(in crate::core) fn down(by: u32) -> Decision {
     Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
-pub(super) fn ready(server: &mut ServerState) {
+pub(in crate::core) fn ready(server: &mut ServerState) {
     flags(server, 0);
 }
 
-pub(super) fn drain(server: &mut ServerState) {
+pub(in crate::core) fn drain(server: &mut ServerState) {
     flags(server, 0x08);
 }
 
-pub(super) fn maint(server: &mut ServerState) {
+pub(in crate::core) fn maint(server: &mut ServerState) {
     flags(server, 0x01);
 }
 
-pub(super) fn declared_disabled(server: &mut ServerState) {
+pub(in crate::core) fn declared_disabled(server: &mut ServerState) {
     flags(server, 0x05);
 }
 
 /// Sets `srv_admin_state`, and the operational state that HAProxy shows with it.
-pub(super) fn flags(server: &mut ServerState, flags: u32) {
+pub(in crate::core) fn flags(server: &mut ServerState, flags: u32) {
     server.admin = AdminFlags(flags);
     let maint = flags & 0x23 != 0;
     server.operational = if maint { OperationalState::Stopped } else { OperationalState::Running };

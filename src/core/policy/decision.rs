@@ -26,6 +26,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// `hold`, `scale_up` or `scale_down`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::ScaleUp { .. } => "scale_up",
+            Self::ScaleDown { .. } => "scale_down",
+        }
+    }
+
     /// Why.
     pub const fn reason(&self) -> &Reason {
         match self {
@@ -52,6 +61,8 @@ pub enum Reason {
     },
     /// HAProxy has not said yet what it has.
     NoInventory,
+    /// HAProxy answers, but has no such backend with servers.
+    UnknownBackend,
     /// No line arrives, but HAProxy's counters show load: scale-down is off.
     Blind {
         /// Requests HAProxy counted since the last line.
@@ -209,6 +220,7 @@ impl Reason {
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
+            Self::UnknownBackend => "unknown_backend",
             Self::Blind { .. } => "blind",
             Self::InBand { .. } => "in_band",
             Self::PendingUp { .. } => "pending_up",

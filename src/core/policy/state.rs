@@ -91,6 +91,11 @@ struct Overload {
 }
 
 impl State {
+    /// A cooldown after a move in `direction` that lasts `until`: what an agent before this one left.
+    pub fn cooling_down(after: Direction, until: Instant) -> Self {
+        Self { cooldown: Some(Cooldown { until, after }), ..Self::default() }
+    }
+
     /// A plan for `direction` has begun.
     pub fn acting(self, direction: Direction) -> Self {
         Self { acting: Some(direction), ..self }.without_pending()

@@ -133,6 +133,19 @@ pub enum Command {
         /// Which server.
         server: ServerName,
     },
+    /// `set server ... state ready` and `set maxconn server ...` to what it is: the way out of DRAIN for
+    /// a server with a `maxconn`. Needs level admin.
+    ///
+    /// While requests wait in the backend's queue HAProxy takes every server for full, and a server
+    /// that leaves DRAIN is not looked at again: it gets nothing until the queue is empty, which is
+    /// when it is not needed any more (seen on HAProxy 2.6 to 3.2; 2.2 is well, and so is a server that
+    /// leaves MAINT). Setting its `maxconn`, even to the same number, has it take from the queue.
+    ReadyFromDrain {
+        /// Which server.
+        server: ServerName,
+        /// Its `maxconn` as it is.
+        maxconn: u32,
+    },
     /// Weights of several servers. Made by [`Command::set_weights`] only, which keeps the
     /// line short enough. Needs level admin.
     SetWeights(WeightLine),
@@ -198,6 +211,9 @@ impl Command {
             Self::DrainUntilChecked { server } => {
                 vec![state_part(server, AdminState::Drain), format!("set server {server} health stopping")]
             }
+            Self::ReadyFromDrain { server, maxconn } => {
+                vec![state_part(server, AdminState::Ready), format!("set maxconn server {server} {maxconn}")]
+            }
             Self::SetWeights(line) => {
                 line.0.iter().map(|(server, weight)| weight_part(server, *weight)).collect()
             }
@@ -214,7 +230,11 @@ impl Command {
 
     /// It changes something, and any text in the answer is a refusal.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::SetWeights(_))
+        match self {
+            Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
+            Self::SetWeights(_) => true,
+            Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
+        }
     }
 }
 
@@ -261,6 +281,10 @@ mod tests {
         check(
             &Command::DrainUntilChecked { server: web1() },
             "set server web/web1 state drain; set server web/web1 health stopping",
+        );
+        check(
+            &Command::ReadyFromDrain { server: web1(), maxconn: 50 },
+            "set server web/web1 state ready; set maxconn server web/web1 50",
         );
         check(&Command::ShowInfo, "show info");
         check(&Command::ShowLevel, "show cli level");

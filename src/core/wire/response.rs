@@ -4,6 +4,8 @@
 //! that HAProxy carried out is answered by an empty line, so any text there is a [`Refusal`].
 //! What a table says is left to [`reading`](super::reading).
 
+use std::fmt;
+
 use super::command::Command;
 use super::error::{AnswerError, excerpt};
 
@@ -83,6 +85,17 @@ pub enum Level {
     Operator,
     /// Changing things.
     Admin,
+}
+
+impl fmt::Display for Level {
+    /// As HAProxy spells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
 }
 
 impl Level {

@@ -1,0 +1,126 @@
+//! `haproxy-autoscale check`: is this going to work?
+//!
+//! Looks at the config, the directories, HAProxy's socket, each configured backend, and the last
+//! lines of each log, and tells what will not work (`FAIL`), what will work less well than it
+//! could (`warn`), each with its remedy. Nothing is changed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::output::{is_terminal, print, print_json};
+use super::{ConfigArguments, Failure, Output, runtime, sources};
+use crate::config::Config;
+
+mod backends;
+mod logs;
+mod places;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grade {
+    /// As it should be.
+    Ok,
+    /// Works, but less well than it could.
+    Warn,
+    /// Does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    grade: Grade,
+    /// What was looked at: `config`, `socket`, `backend app`, `log /var/log/haproxy.log`.
+    about: String,
+    /// What was found.
+    found: String,
+    /// What to do about it; empty if nothing.
+    remedy: String,
+}
+
+impl Finding {
+    fn ok(about: &str, found: impl Into<String>) -> Self {
+        Self { grade: Grade::Ok, about: about.into(), found: found.into(), remedy: String::new() }
+    }
+
+    fn warn(about: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { grade: Grade::Warn, about: about.into(), found: found.into(), remedy: remedy.into() }
+    }
+
+    fn fail(about: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { grade: Grade::Fail, about: about.into(), found: found.into(), remedy: remedy.into() }
+    }
+}
+
+pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Failure> {
+    let config = arguments.load()?;
+    let sources = sources(&config.sources)?;
+    let mut findings = vec![about_config(&config)];
+    findings.extend(places::check(&config));
+    findings.extend(runtime()?.block_on(backends::check(&config)));
+    for source in &sources {
+        findings.extend(logs::check(source, &config));
+    }
+    match output {
+        Output::Json => print_json(&as_json(&findings))?,
+        Output::Text => print(&as_text(&findings, is_terminal()))?,
+    }
+    if findings.iter().any(|finding| finding.grade == Grade::Fail) { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn about_config(config: &Config) -> Finding {
+    let names: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
+    if names.is_empty() {
+        return Finding::warn(
+            "config",
+            "no backend is named: the agent will only observe",
+            "name one under `backends`, or with --backend",
+        );
+    }
+    Finding::ok("config", format!("scales {}", names.join(", ")))
+}
+
+fn as_text(findings: &[Finding], colour: bool) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (word, code) = match finding.grade {
+            Grade::Ok => ("ok  ", "32"),
+            Grade::Warn => ("warn", "33"),
+            Grade::Fail => ("FAIL", "31"),
+        };
+        let word = if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
+        text.push_str(&format!("{word}  {}: {}\n", finding.about, finding.found));
+        if !finding.remedy.is_empty() {
+            text.push_str(&format!("      {}\n", finding.remedy));
+        }
+    }
+    let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
+    text.push_str(&format!(
+        "{} ok, {} warnings, {} failures\n",
+        count(Grade::Ok),
+        count(Grade::Warn),
+        count(Grade::Fail)
+    ));
+    text
+}
+
+fn as_json(findings: &[Finding]) -> Value {
+    let one = |finding: &Finding| {
+        let grade = match finding.grade {
+            Grade::Ok => "ok",
+            Grade::Warn => "warn",
+            Grade::Fail => "fail",
+        };
+        json!({ "grade": grade, "about": finding.about, "found": finding.found, "remedy": finding.remedy })
+    };
+    Value::Array(findings.iter().map(one).collect())
+}
+
+/// A whole number of seconds, or of minutes where that is long.
+fn ago(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s ago"),
+        seconds => format!("{} min ago", seconds / 60),
+    }
+}

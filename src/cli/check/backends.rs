@@ -1,0 +1,183 @@
+//! HAProxy's socket, and each configured backend as HAProxy has it.
+
+use std::collections::HashSet;
+
+use super::Finding;
+use crate::config::Config;
+use crate::config::nearest::nearest;
+use crate::core::names::Names;
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
+use crate::core::plan::ownership;
+use crate::core::settings::{BackendSettings, Weights};
+use crate::core::wire::response::Level;
+use crate::haproxy::client::Client;
+use crate::report::chain;
+
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for socket in &config.sockets {
+        findings.extend(check_socket(socket, config).await);
+    }
+    findings
+}
+
+async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
+    let about = format!("socket {socket}");
+    let address = match socket.parse() {
+        Ok(address) => address,
+        Err(error) => return vec![Finding::fail(&about, format!("{error}"), "a path, or HOST:PORT")],
+    };
+    let client = Client::new(address, config.socket_timeout);
+    let names = Names::default();
+    let inventory = match client.inventory(&names).await {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            let remedy =
+                "is HAProxy running, and is this its `stats socket`? may this user connect (group haproxy)?";
+            return vec![Finding::fail(&about, chain(&error), remedy)];
+        }
+    };
+    let mut findings = vec![Finding::ok(&about, format!("HAProxy {} answers", inventory.process.version))];
+    findings.push(level(&about, &client).await);
+    for settings in &config.backends {
+        findings.extend(backend(settings, &inventory, &names));
+    }
+    findings
+}
+
+async fn level(about: &str, client: &Client) -> Finding {
+    match client.socket_level().await {
+        Ok(Level::Admin) => Finding::ok(about, "level admin"),
+        Ok(level) => Finding::fail(
+            about,
+            format!("level {level}: servers cannot be changed"),
+            "`stats socket ... level admin` in haproxy.cfg; the default is operator",
+        ),
+        Err(error) => Finding::warn(about, format!("its level cannot be told: {}", chain(&error)), ""),
+    }
+}
+
+fn backend(settings: &BackendSettings, inventory: &Inventory, names: &Names) -> Vec<Finding> {
+    let about = format!("backend {}", settings.name);
+    let known = names.backend(&settings.name).and_then(|id| inventory.backend(id));
+    let Some(state) = known else {
+        let all: Vec<String> =
+            inventory.backends.iter().map(|b| names.of_backend(b.id).to_string()).collect();
+        let hint = match nearest(&settings.name, &all) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("HAProxy has {}", all.join(", ")),
+        };
+        return vec![Finding::fail(&about, "HAProxy has no such backend with servers", hint)];
+    };
+    let mut findings = servers(&about, settings, state, names);
+    findings.extend(configured_servers(&about, settings, state, names));
+    findings.extend(signals(&about, state, names));
+    findings.extend(weights(&about, settings, state));
+    findings
+}
+
+/// Who serves, who could, and whose MAINT is somebody else's.
+fn servers(about: &str, settings: &BackendSettings, state: &BackendState, names: &Names) -> Vec<Finding> {
+    let none = HashSet::new();
+    let fleet = ownership::fleet(state, settings, &none, &none, names);
+    let found = format!(
+        "{} serving, {} spare, {} that may be taken away",
+        fleet.serving, fleet.startable, fleet.removable
+    );
+    let mut findings = vec![if fleet.startable + fleet.removable == 0 {
+        let remedy =
+            "declare spares as `disabled` in haproxy.cfg, or name them under `servers` in the config";
+        Finding::fail(about, format!("{found}: nothing to scale"), remedy)
+    } else {
+        Finding::ok(about, found)
+    }];
+    let reachable = fleet.serving + fleet.startable;
+    if reachable < settings.ready.min {
+        findings.push(Finding::fail(
+            about,
+            format!("`ready.min` is {}, but at most {reachable} servers can serve", settings.ready.min),
+            "lower it, or give the backend more servers",
+        ));
+    }
+    let foreign = state.servers.iter().filter(|server| {
+        server.state() == AdminState::Maint
+            && !server.admin.is_declared_disabled()
+            && !settings.servers.contains_key(&*names.of_server(server.id))
+    });
+    let foreign: Vec<String> = foreign.map(|server| names.of_server(server.id).to_string()).collect();
+    if !foreign.is_empty() {
+        findings.push(Finding::warn(
+            about,
+            format!("in MAINT by somebody else, and left alone: {}", foreign.join(", ")),
+            "to use one as a spare, name it under `servers` in the config",
+        ));
+    }
+    findings
+}
+
+/// Servers that the config names and HAProxy does not have.
+fn configured_servers(
+    about: &str,
+    settings: &BackendSettings,
+    state: &BackendState,
+    names: &Names,
+) -> Vec<Finding> {
+    let all: Vec<String> =
+        state.servers.iter().map(|server| names.of_server(server.id).to_string()).collect();
+    let unknown = settings.servers.keys().filter(|name| !all.contains(name));
+    let tell = |name: &String| {
+        let hint = nearest(name, &all).map(|name| format!("did you mean `{name}`?"));
+        let hint = hint.unwrap_or_else(|| format!("it has {}", all.join(", ")));
+        Finding::fail(about, format!("HAProxy has no server `{name}` in it"), hint)
+    };
+    unknown.map(tell).collect()
+}
+
+/// What the agent will not see, or not know in time.
+fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
+    let list = |without: &dyn Fn(&crate::core::plan::inventory::ServerState) -> bool| {
+        let servers = state.servers.iter().filter(|server| without(server));
+        servers.map(|server| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let mut findings = Vec::new();
+    let unlimited = list(&|server| server.maxconn.is_none());
+    if !unlimited.is_empty() {
+        findings.push(Finding::warn(
+            about,
+            format!("no `maxconn` on {unlimited}: HAProxy never queues, so overload shows only as latency"),
+            "give each server a `maxconn` of about twice what it handles at once",
+        ));
+    }
+    let unchecked = list(&|server| !server.checked && !server.tracking);
+    if !unchecked.is_empty() {
+        findings.push(Finding::warn(
+            about,
+            format!("no health check on {unchecked}: a start is proved by a TCP connect only"),
+            "add `check` to the server lines",
+        ));
+    }
+    findings
+}
+
+fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec<Finding> {
+    let wants_weights = settings.weights != Weights::Keep
+        || !settings.warm_up.ramp.is_zero()
+        || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());
+    // `source` and the other hashes take weights only with `hash-type consistent`, which HAProxy
+    // does not tell (seen on 2.6.12); static-rr never does.
+    let (grade_fail, found) = match state.algorithm.as_str() {
+        "static-rr" => (true, "`balance static-rr` takes no weights at run time"),
+        "source" | "uri" | "hdr" | "url_param" | "rdp-cookie" | "hash" => {
+            (false, "its hash algorithm takes weights only with `hash-type consistent`")
+        }
+        "first" => (false, "`balance first` ignores weights"),
+        _ => return Vec::new(),
+    };
+    let remedy =
+        "servers are still enabled and drained; for ramps and `weights` use roundrobin, leastconn or random";
+    match (wants_weights, grade_fail) {
+        (true, true) => vec![Finding::fail(about, found, remedy)],
+        (true, false) => vec![Finding::warn(about, found, remedy)],
+        (false, _) => vec![Finding::ok(about, format!("{found}; none are wanted"))],
+    }
+}

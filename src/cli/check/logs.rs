@@ -1,0 +1,133 @@
+//! The last lines of each log: can they be read, are they understood, are they of our backends?
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use super::{Finding, ago};
+use crate::agent::line_format;
+use crate::config::Config;
+use crate::core::log::reader::{Batch, Reader};
+use crate::core::names::Names;
+use crate::input::Source;
+use crate::report::chain;
+
+/// So much of a log's end is looked at: some 500 requests.
+const TAIL: u64 = 128 << 10;
+/// More than this share of lines not understood is a failure.
+const UNPARSED_LIMIT: f64 = 0.1;
+
+pub(super) fn check(source: &Source, config: &Config) -> Vec<Finding> {
+    let about = format!("log {source}");
+    let Source::File(path) = source else {
+        return vec![Finding::ok(&about, "is read as it comes; its lines cannot be looked at before")];
+    };
+    match tail(path) {
+        Ok(Tail::Bytes { bytes, age }) => lines(&about, &bytes, age, config),
+        Ok(Tail::Fifo) => vec![Finding::ok(&about, "is a FIFO: its lines cannot be looked at before")],
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![Finding::warn(
+            &about,
+            "does not exist (yet); the agent waits for it",
+            "does HAProxy log to it? see `log` in haproxy.cfg and the syslog daemon's rules",
+        )],
+        Err(error) => vec![Finding::fail(
+            &about,
+            format!("cannot be read: {error}"),
+            "let the agent's user read it; on Debian the log belongs to group adm",
+        )],
+    }
+}
+
+enum Tail {
+    Bytes { bytes: Vec<u8>, age: std::time::Duration },
+    Fifo,
+}
+
+fn tail(path: &Path) -> std::io::Result<Tail> {
+    let metadata = std::fs::metadata(path)?;
+    if std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()) {
+        return Ok(Tail::Fifo);
+    }
+    let mut file = File::open(path)?;
+    let start = metadata.len().saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    if start > 0 {
+        // The first line was cut by us.
+        let first = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..first);
+    }
+    let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+    Ok(Tail::Bytes { bytes, age: age.unwrap_or_default() })
+}
+
+fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -> Vec<Finding> {
+    let names = Names::default();
+    let format = match line_format(&config.log_format) {
+        Ok(format) => format,
+        Err(error) => {
+            return vec![Finding::fail(
+                "log_format",
+                chain(&error),
+                "see `log_format` in the reference config",
+            )];
+        }
+    };
+    let mut reader = Reader::new(names.clone(), format);
+    let mut batch = Batch::default();
+    let now = Instant::now();
+    reader.read(bytes, now, &mut batch);
+    reader.finish(now, &mut batch);
+    let counts = batch.counts;
+    if counts.lines == 0 {
+        let remedy = "send a request through HAProxy and look again";
+        return vec![Finding::warn(about, "is empty: its format cannot be told yet", remedy)];
+    }
+    let mut findings = vec![understood(about, &batch, age)];
+    if counts.requests > 0 {
+        let seen: HashSet<String> =
+            batch.samples.iter().map(|sample| names.of_backend(sample.backend).to_string()).collect();
+        let missing = config.backends.iter().filter(|backend| !seen.contains(&backend.name));
+        findings.extend(missing.map(|backend| {
+            Finding::warn(
+                about,
+                format!("none of its last {} requests was for backend {}", counts.requests, backend.name),
+                "is this the log of the frontend that uses it? fine if it had no traffic",
+            )
+        }));
+    }
+    findings
+}
+
+fn understood(about: &str, batch: &Batch, age: std::time::Duration) -> Finding {
+    let counts = batch.counts;
+    let found = format!(
+        "last {} lines: {} requests, {} messages, {} not understood; written {}",
+        counts.lines,
+        counts.requests,
+        counts.messages,
+        counts.unparsed,
+        ago(age)
+    );
+    let example = batch.first_unparsed.as_ref().map(|example| format!("{}: {}", example.error, example.text));
+    let remedy = format!("the first: {}", example.unwrap_or_default());
+    if counts.unparsed as f64 > UNPARSED_LIMIT * counts.lines as f64 {
+        let remedy = format!(
+            "{remedy}\n      use `option httplog`, `option httpslog` or `option tcplog`, or give `log_format`"
+        );
+        Finding::fail(about, found, remedy)
+    } else if counts.requests == 0 {
+        Finding::warn(
+            about,
+            found,
+            "no request among them: does the frontend have `option httplog` and a `log` line?",
+        )
+    } else if counts.unparsed > 0 {
+        Finding::warn(about, found, remedy)
+    } else {
+        Finding::ok(about, found)
+    }
+}

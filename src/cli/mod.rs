@@ -1,0 +1,238 @@
+//! The command line: arguments, help, exit codes. One file for each subcommand.
+//!
+//! Exit codes: 0 done, 1 failed while running, 2 wrong usage or config. Results go to standard
+//! output, all else to standard error.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use tracing::Level;
+
+use crate::config::nearest::nearest;
+use crate::config::{Config, DEFAULT_PATH, parse_duration};
+use crate::input::Source;
+use crate::report;
+
+mod check;
+mod demo;
+mod output;
+mod run;
+mod status;
+
+/// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
+///
+/// Reads the log that HAProxy writes already, and enables, drains and disables declared servers
+/// over HAProxy's Runtime API. Without a config file and without --backend it only observes: it
+/// never touches a backend that nobody named.
+#[derive(Debug, Parser)]
+#[command(name = "haproxy-autoscale", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// What every subcommand that needs the config takes.
+#[derive(Clone, Debug, Default, Args)]
+struct ConfigArguments {
+    /// The config file [default: /etc/haproxy-autoscale/config.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// HAProxy's stats socket: a path, or HOST:PORT [default: /run/haproxy/admin.sock]
+    #[arg(long, value_name = "ADDRESS")]
+    socket: Option<String>,
+    /// Scale this backend, with defaults for what the config does not say about it
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// The latency to stay below, for the backend of --backend, such as 250ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "backend")]
+    target: Option<Duration>,
+    /// Where log lines come from: a file, a FIFO, or - for standard input
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Decide, but send nothing to HAProxy or its servers
+    #[arg(long)]
+    dry_run: bool,
+    /// Read files from their start instead of their end
+    #[arg(long)]
+    from_start: bool,
+    /// How much to log [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
+    /// Log one JSON object a line
+    #[arg(long)]
+    log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell what will not work, before it is started
+    Check {
+        #[command(flatten)]
+        config: ConfigArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Show what the running agent knows and does
+    Status {
+        #[command(flatten)]
+        output: OutputArguments,
+        /// The config file of the agent [default: /etc/haproxy-autoscale/config.yaml, if it is there]
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
+    Demo(demo::DemoArguments),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct OutputArguments {
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+enum Failure {
+    /// Wrong usage or config: exit code 2.
+    Usage(String),
+    /// Failed while running: exit code 1.
+    Failed(String),
+    /// Told already; exit code 1.
+    Told,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse() {
+        Arguments { command: None, run } => run::run(run),
+        Arguments { command: Some(command), .. } => match command {
+            Command::Check { config, output } => check::run(&config, output.output),
+            Command::Status { config, output } => status::run(config.as_deref(), output.output),
+            Command::Demo(arguments) => demo::run(arguments),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Told) => ExitCode::from(1),
+        Err(Failure::Failed(error)) => {
+            report::print(&error);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(error)) => {
+            report::print(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A runtime of one thread: the agent needs no more, and HAProxy's machine has other work.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))
+}
+
+impl ConfigArguments {
+    /// The config file, with the command line's overrides in it.
+    fn load(&self) -> Result<Config, Failure> {
+        let config = load_file(self.config.as_deref())?;
+        let config = config.with_sockets(self.socket.iter().cloned().collect()).map_err(usage)?;
+        let config = config.with_sources(self.sources.clone());
+        match &self.backend {
+            Some(backend) => config.with_backend(backend, self.target).map_err(usage),
+            None => Ok(config),
+        }
+    }
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+/// `path`, or the default config if it is there, or the defaults.
+fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
+    let default = Path::new(DEFAULT_PATH);
+    match path {
+        Some(path) => Config::load(path).map_err(usage),
+        None if default.exists() => Config::load(default).map_err(usage),
+        None => Ok(Config::default()),
+    }
+}
+
+/// Sources as the agent reads them. A word that is no path and no file is a mistyped subcommand.
+fn sources(texts: &[String]) -> Result<Vec<Source>, Failure> {
+    texts.iter().map(|text| source(text)).collect()
+}
+
+fn source(text: &str) -> Result<Source, Failure> {
+    let source: Source = text.parse().map_err(|error| Failure::Usage(format!("SOURCE `{text}`: {error}")))?;
+    if let Source::File(path) = &source
+        && !text.contains('/')
+        && !path.exists()
+    {
+        return Err(Failure::Usage(no_such_word(text)));
+    }
+    Ok(source)
+}
+
+/// `haproxy-autoscale staus` must not go live.
+fn no_such_word(word: &str) -> String {
+    let command = Arguments::command();
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let hint = nearest(word, &names)
+        .map(|name| format!("\n  did you mean the subcommand `{name}`?"))
+        .unwrap_or_default();
+    format!(
+        "`{word}` is neither a subcommand nor a file that exists{hint}\n  a log file that is yet to come is given with its directory: `./{word}`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,34 @@
+//! `haproxy-autoscale [OPTIONS] [SOURCE]...`: the agent itself.
+
+use super::{Failure, RunArguments, runtime, sources};
+use crate::agent;
+use crate::report::chain;
+use crate::telemetry::logging;
+
+pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
+    let config = arguments.config.load()?;
+    let level = arguments.log_level.map_or(config.log_level, Into::into);
+    logging::init(level, arguments.log_json || config.log_json);
+    let sources = sources(&config.sources)?;
+    if sources.is_empty() {
+        return Err(Failure::Usage("no SOURCE: name a log file, or `sources` in the config".into()));
+    }
+    if config.backends.is_empty() {
+        tracing::warn!("observing only: name a backend in the config, or with --backend, to have it scaled");
+    }
+    let reload = arguments.config.clone();
+    let options = agent::Options {
+        config,
+        sources,
+        dry_run: arguments.dry_run,
+        from_start: arguments.from_start,
+        reload: Box::new(move || {
+            reload.load().map_err(|failure| match failure {
+                Failure::Usage(error) | Failure::Failed(error) => error,
+                Failure::Told => String::new(), // loading tells nothing by itself
+            })
+        }),
+    };
+    let ran = runtime()?.block_on(agent::run(options));
+    ran.map(drop).map_err(|error| Failure::Failed(chain(&error)))
+}

@@ -1,0 +1,206 @@
+//! All stages for all backends: one pure object, driven from outside.
+//!
+//! In: samples, inventories, outcomes and `now`. Out: [`Action`]s. The contract is one
+//! `handle_*`, then [`poll_action`](Controller::poll_action) until `None`. No callbacks, no
+//! channels, no tasks and no clock in here: what was to be logged comes out as a value too.
+//!
+//! ```text
+//!  handle_samples ──▶ Estimator ─┐
+//!  handle_inventory ─▶ Fleet ────┼─ handle_tick ─▶ policy::step ─▶ planner ─▶ Action::Execute
+//!  handle_outcome ◀── executor ◀─┴────────────────────────────────────────────────┘
+//! ```
+//! Absent on purpose: a second plan for a backend that has one (a scale-up calls a drain off
+//! first), and a cooldown that begins before HAProxy has said yes.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::estimate::snapshot::Snapshot;
+use super::log::sample::Sample;
+use super::names::{BackendId, Names, ServerId};
+use super::plan::inventory::{Inventory, Process};
+use super::plan::outcome::{CallOff, Outcome};
+use super::plan::step::Plan;
+use super::policy::decision::Decision;
+use super::settings::BackendSettings;
+
+mod backend;
+mod memory;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use backend::Backend;
+pub use backend::{Health, ServerView, View};
+pub use memory::{BackendMemory, Memory};
+pub use record::{Event, Record};
+
+/// An inventory older than this is no ground for a decision: two ticks and a slow answer.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// Something for the agent to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write [`Controller::memory`] down, before what follows is done.
+    Remember,
+    /// Carry a plan out, and report every [`Outcome`].
+    Execute(Plan),
+    /// Call the plan of this backend off.
+    CallOff(BackendId, CallOff),
+    /// Tell it: log, journal, metrics.
+    Record(Box<Record>),
+}
+
+/// Decides for every configured backend.
+#[derive(Debug)]
+pub struct Controller {
+    names: Names,
+    backends: BTreeMap<BackendId, Backend>,
+    inventory: Option<(Instant, Inventory)>,
+    actions: VecDeque<Action>,
+}
+
+impl Controller {
+    /// A controller for `settings` that has seen nothing yet.
+    pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
+        let mut controller =
+            Self { names, backends: BTreeMap::new(), inventory: None, actions: VecDeque::new() };
+        controller.reconfigure(settings, now);
+        for (id, backend) in &mut controller.backends {
+            backend.recall(memory, *id, &controller.names, now);
+        }
+        controller
+    }
+
+    /// Takes other settings. A backend that stays keeps its state; its estimates begin anew only
+    /// where target or window changed. A backend that goes is left as it is.
+    pub fn reconfigure(&mut self, settings: Vec<BackendSettings>, now: Instant) {
+        let mut old = std::mem::take(&mut self.backends);
+        for settings in settings {
+            let Some(id) = self.names.backend(&settings.name) else { continue };
+            let backend = match old.remove(&id) {
+                Some(mut backend) => {
+                    backend.reconfigure(settings, now);
+                    backend
+                }
+                None => Backend::new(settings, now),
+            };
+            self.backends.insert(id, backend);
+        }
+        for (id, backend) in old {
+            if backend.is_moving() {
+                self.actions.push_back(Action::CallOff(id, CallOff::Stop));
+            }
+        }
+    }
+
+    /// Counts requests. Those of backends that nobody configured are passed over.
+    pub fn handle_samples(&mut self, samples: &[Sample], now: Instant) -> Counted {
+        let mut counted = Counted::default();
+        for sample in samples {
+            match self.backends.get_mut(&sample.backend).map(|backend| backend.record(sample, now)) {
+                None => counted.elsewhere += 1,
+                Some(true) => counted.used += 1,
+                Some(false) => counted.late += 1,
+            }
+        }
+        counted
+    }
+
+    /// Takes what HAProxy says it has.
+    pub fn handle_inventory(&mut self, inventory: Inventory, now: Instant) {
+        let restarted = self.process().is_some_and(|process| process.pid != inventory.process.pid);
+        if restarted {
+            let process = inventory.process.clone();
+            for (&id, backend) in &mut self.backends {
+                self.actions.push_back(record(backend.record_restart(id, &process)));
+            }
+        }
+        let mut changed = false;
+        for (&id, backend) in &mut self.backends {
+            let Some(state) = inventory.backend(id) else { continue };
+            changed |= backend.take_stock(state, restarted);
+        }
+        if changed {
+            self.actions.push_back(Action::Remember);
+        }
+        self.inventory = Some((now, inventory));
+    }
+
+    /// Evaluates every backend.
+    pub fn handle_tick(&mut self, now: Instant) {
+        let inventory = self
+            .inventory
+            .as_ref()
+            .filter(|(read, _)| now.saturating_duration_since(*read) <= STALE_AFTER)
+            .map(|(_, inventory)| inventory);
+        for (&id, backend) in &mut self.backends {
+            let state = inventory.and_then(|inventory| inventory.backend(id));
+            backend.evaluate(id, inventory.is_some(), state, &self.names, now, &mut self.actions);
+        }
+    }
+
+    /// Takes what became of a step, a lane or a plan.
+    pub fn handle_outcome(&mut self, outcome: &Outcome, now: Instant) {
+        let id = outcome.backend();
+        let Some(backend) = self.backends.get_mut(&id) else { return };
+        let state = self.inventory.as_ref().and_then(|(_, inventory)| inventory.backend(id));
+        backend.handle_outcome(outcome, state, &self.names, now, &mut self.actions);
+    }
+
+    /// The next thing to do, oldest first.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What HAProxy cannot hold, to be written down.
+    pub fn memory(&self, now: Instant) -> Memory {
+        let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
+        Memory { backends: backends.collect() }
+    }
+
+    /// What is known of every backend, for status, metrics and health.
+    pub fn views(&mut self, now: Instant) -> Vec<View> {
+        let inventory = self.inventory.as_ref().map(|(_, inventory)| inventory);
+        let names = &self.names;
+        let views = self.backends.iter_mut().map(|(&id, backend)| {
+            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), names, now)
+        });
+        views.collect()
+    }
+
+    /// The HAProxy process that answered last.
+    pub fn process(&self) -> Option<&Process> {
+        self.inventory.as_ref().map(|(_, inventory)| &inventory.process)
+    }
+
+    /// Backends that a plan is being carried out for.
+    pub fn moving(&self) -> impl Iterator<Item = BackendId> {
+        self.backends.iter().filter(|(_, backend)| backend.is_moving()).map(|(&id, _)| id)
+    }
+
+    /// The settings of `backend`, if it is configured.
+    pub fn settings(&self, backend: BackendId) -> Option<&BackendSettings> {
+        self.backends.get(&backend).map(Backend::settings)
+    }
+}
+
+/// What became of a batch of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// In a window now.
+    pub used: u64,
+    /// Older than the window: counted, but they do not move the present.
+    pub late: u64,
+    /// Of backends that nobody configured.
+    pub elsewhere: u64,
+}
+
+fn record(record: Record) -> Action {
+    Action::Record(Box::new(record))
+}
+
+/// Servers of a plan's lanes.
+fn servers_of(plan: &Plan) -> HashSet<ServerId> {
+    plan.lanes.iter().map(|lane| lane.server).collect()
+}

@@ -1,0 +1,504 @@
+//! One backend: its estimates, the policy's state, the plan under way, whose servers are whose.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::core::estimate::estimator::{Estimator, Recorded};
+use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
+use crate::core::plan::step::{Purpose, Step};
+use crate::core::plan::{ownership, planner, weights};
+use crate::core::policy::decision::Reason;
+use crate::core::policy::fleet::Fleet;
+use crate::core::policy::state::{Direction, Phase, State};
+use crate::core::policy::threshold;
+use crate::core::units::Weight;
+
+/// How long a server whose start failed is passed over; doubled at each failure in a row.
+const QUARANTINE: Duration = Duration::from_secs(60);
+/// No server is passed over for longer.
+const QUARANTINE_MAX: Duration = Duration::from_secs(3600);
+/// How long weights that could not be set are left alone: a hash algorithm, perhaps, that takes none.
+const TIDY_AGAIN: Duration = Duration::from_secs(300);
+/// Sessions HAProxy may have counted between the last line and the next inventory without a
+/// line being missing: requests that are still running.
+const UNSEEN_MARGIN: u64 = 5;
+
+#[derive(Debug)]
+pub(super) struct Backend {
+    settings: Arc<BackendSettings>,
+    estimator: Estimator,
+    state: State,
+    /// In MAINT or DRAIN by this agent's doing, or about to be.
+    ours: HashSet<ServerId>,
+    quarantined: HashMap<ServerId, Quarantine>,
+    moving: Option<Moving>,
+    /// Weights a ramp has to put back.
+    borrowed: Vec<(ServerId, Weight)>,
+    /// Weights were refused: they are not tried again before this.
+    tidy_from: Option<Instant>,
+    /// HAProxy's own count of sessions when a line last arrived.
+    counted: Option<u64>,
+    lines_since_stock: bool,
+    told: Option<(&'static str, &'static str)>,
+    latest: Option<Latest>,
+}
+
+/// The plan under way.
+#[derive(Debug)]
+struct Moving {
+    plan: Plan,
+    /// What it was made for; `None`: it only tidies up.
+    decision: Option<Decision>,
+    /// Servers that did not get to the end of their lanes, and those that did.
+    failed: u32,
+    moved: u32,
+    /// Weights could not be set, or not be put right.
+    weights_failed: bool,
+    called_off: bool,
+}
+
+#[derive(Debug)]
+struct Quarantine {
+    until: Instant,
+    lasts: Duration,
+}
+
+/// The latest evaluation.
+#[derive(Clone, Debug)]
+struct Latest {
+    decision: Decision,
+    refused: Option<String>,
+    fleet: Fleet,
+}
+
+/// Whether a backend can be decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Good,
+    /// HAProxy did not answer lately.
+    HaproxyAbsent,
+    /// HAProxy answers, but has no such backend.
+    BackendAbsent,
+    /// HAProxy counts requests that no line tells of.
+    Blind,
+}
+
+/// What is known of one backend.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its id.
+    pub backend: BackendId,
+    /// The latest decision and what could not be done about it.
+    pub decision: Option<(Decision, Option<String>)>,
+    /// The estimate now.
+    pub snapshot: Snapshot,
+    /// What HAProxy has, as the policy sees it.
+    pub fleet: Option<Fleet>,
+    /// What is under way, if anything.
+    pub moving: Option<Purpose>,
+    /// What is left of the cooldown.
+    pub cooldown: Duration,
+    /// Whether it can be decided about.
+    pub health: Health,
+    /// Its servers as HAProxy has them, each with its own estimate.
+    pub servers: Vec<ServerView>,
+}
+
+/// What is known of one server.
+#[derive(Clone, Debug)]
+pub struct ServerView {
+    /// As HAProxy has it.
+    pub state: ServerState,
+    /// Its estimate; `None` if it had no request in the window.
+    pub snapshot: Option<Snapshot>,
+    /// A spare of ours, or draining by our doing.
+    pub ours: bool,
+    /// It failed to start, and is passed over for so long.
+    pub quarantine: Option<Duration>,
+}
+
+impl Backend {
+    pub(super) fn new(settings: BackendSettings, now: Instant) -> Self {
+        Self {
+            estimator: Estimator::new(settings.target, settings.window, now),
+            settings: Arc::new(settings),
+            state: State::default(),
+            ours: HashSet::new(),
+            quarantined: HashMap::new(),
+            moving: None,
+            borrowed: Vec::new(),
+            tidy_from: None,
+            counted: None,
+            lines_since_stock: false,
+            told: None,
+            latest: None,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &BackendSettings {
+        &self.settings
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    pub(super) fn reconfigure(&mut self, settings: BackendSettings, now: Instant) {
+        let same = (settings.target, settings.window, settings.band)
+            == (self.settings.target, self.settings.window, self.settings.band);
+        if !same {
+            self.estimator = Estimator::new(settings.target, settings.window, now);
+        }
+        self.settings = Arc::new(settings);
+        self.told = None;
+    }
+
+    /// Takes back what was known before the agent was restarted.
+    pub(super) fn recall(&mut self, memory: &Memory, id: BackendId, names: &Names, now: Instant) {
+        let Some(memory) = memory.backends.iter().find(|memory| memory.name == self.settings.name) else {
+            return;
+        };
+        let server = |name: &String| names.server(id, name);
+        self.ours = memory.ours.iter().filter_map(server).collect();
+        self.borrowed =
+            memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
+        if let Some((direction, left)) = memory.cooldown {
+            self.state = State::cooling_down(direction, now + left);
+        }
+    }
+
+    pub(super) fn memory(&self, names: &Names, now: Instant) -> BackendMemory {
+        let name = |id: &ServerId| names.of_server(*id).to_string();
+        BackendMemory {
+            name: self.settings.name.clone(),
+            ours: self.ours.iter().map(name).collect(),
+            weights: self.borrowed.iter().map(|(id, weight)| (name(id), *weight)).collect(),
+            cooldown: match self.state.phase(now) {
+                Phase::Cooldown { until, after } => Some((after, until - now)),
+                _ => None,
+            },
+        }
+    }
+
+    /// True if the sample is in the window now.
+    pub(super) fn record(&mut self, sample: &Sample, now: Instant) -> bool {
+        self.lines_since_stock = true;
+        self.estimator.record(sample, now) == Recorded::InWindow
+    }
+
+    /// Compares what HAProxy has with what we remember. True if the memory changed.
+    pub(super) fn take_stock(&mut self, state: &BackendState, restarted: bool) -> bool {
+        if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
+            self.counted = Some(state.total_sessions);
+        }
+        if self.is_moving() {
+            return false;
+        }
+        // READY, or gone: whoever puts it into MAINT after this did it without us.
+        let before = self.ours.len();
+        self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
+        self.ours.len() != before
+    }
+
+    pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
+        self.counted = None;
+        Record {
+            backend: id,
+            event: Event::Restarted(process.clone()),
+            snapshot: None,
+            serving: 0,
+            next_move: Duration::ZERO,
+        }
+    }
+
+    /// One evaluation: policy, plan, record.
+    pub(super) fn evaluate(
+        &mut self,
+        id: BackendId,
+        haproxy_answers: bool,
+        state: Option<&BackendState>,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.quarantined.retain(|_, quarantine| quarantine.until + quarantine.lasts > now);
+        let snapshot = self.estimator.snapshot(now);
+        let Some(state) = state else {
+            let reason = if haproxy_answers { Reason::UnknownBackend } else { Reason::NoInventory };
+            self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
+            return;
+        };
+        let may_tidy = self.tidy_from.is_none_or(|from| now >= from);
+        if may_tidy && self.put_weights_back(state, actions) {
+            return;
+        }
+        let fleet = self.fleet(state, names, now);
+        let (next, decision) = threshold::step(self.state.clone(), now, &snapshot, &fleet, &self.settings);
+        self.state = next;
+        let refused =
+            self.act(id, &decision, state, names, now, actions).err().map(|reason| reason.to_string());
+        if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
+            self.tidy(state, names, actions);
+        }
+        self.conclude(id, decision, refused, snapshot, fleet, now, actions);
+    }
+
+    fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
+        let passed_over = self.passed_over(now);
+        let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
+        let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
+        let running = u64::from(state.sessions);
+        fleet.unseen = unseen.saturating_sub(running + UNSEEN_MARGIN);
+        fleet
+    }
+
+    fn passed_over(&self, now: Instant) -> HashSet<ServerId> {
+        self.quarantined.iter().filter(|(_, q)| q.until > now).map(|(&id, _)| id).collect()
+    }
+
+    /// Turns a decision into a plan, or calls off the plan that stands against it.
+    fn act(
+        &mut self,
+        id: BackendId,
+        decision: &Decision,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> Result<(), Reason> {
+        if matches!(decision, Decision::Hold(_)) {
+            return Ok(());
+        }
+        if let Some(moving) = &mut self.moving {
+            if matches!(decision, Decision::ScaleUp { .. })
+                && moving.plan.purpose != Purpose::Add
+                && !moving.called_off
+            {
+                moving.called_off = true;
+                actions.push_back(Action::CallOff(id, CallOff::TakeBack));
+            }
+            return Ok(());
+        }
+        let planned =
+            planner::plan(decision, state, &self.settings, &self.ours, &self.passed_over(now), names);
+        match planned {
+            Ok(plan) => {
+                let direction = match decision {
+                    Decision::ScaleDown { .. } => Direction::Down,
+                    _ => Direction::Up,
+                };
+                self.state = std::mem::take(&mut self.state).acting(direction);
+                self.begin(plan, Some(decision.clone()), actions);
+                Ok(())
+            }
+            Err(reason) => {
+                self.state = std::mem::take(&mut self.state).failed();
+                Err(reason)
+            }
+        }
+    }
+
+    /// Remembers what the plan is about to do before it is done: a crash in between then finds
+    /// servers in MAINT that are known to be ours, and weights that have to be put back.
+    fn begin(&mut self, plan: Plan, decision: Option<Decision>, actions: &mut VecDeque<Action>) {
+        self.ours.extend(servers_of(&plan));
+        self.borrowed = plan.after.iter().flat_map(weights_of).collect();
+        self.moving = Some(Moving {
+            plan: plan.clone(),
+            decision,
+            failed: 0,
+            moved: 0,
+            weights_failed: false,
+            called_off: false,
+        });
+        actions.push_back(Action::Remember);
+        actions.push_back(Action::Execute(plan));
+    }
+
+    /// After a crash in mid-ramp: the weights of before, of the servers that are still there.
+    /// True if a plan for it has begun.
+    fn put_weights_back(&mut self, state: &BackendState, actions: &mut VecDeque<Action>) -> bool {
+        if self.is_moving() || self.borrowed.is_empty() {
+            return false;
+        }
+        let borrowed = std::mem::take(&mut self.borrowed).into_iter();
+        let borrowed: Vec<_> = borrowed.filter(|(server, _)| state.server(*server).is_some()).collect();
+        if borrowed.is_empty() {
+            return false;
+        }
+        let plan = Plan {
+            backend: state.id,
+            purpose: Purpose::Reweigh,
+            least_serving: 0, // weights that served before
+            before: vec![Step::SetWeights(borrowed.clone())],
+            lanes: vec![],
+            after: vec![],
+        };
+        self.begin(plan, None, actions);
+        self.borrowed = borrowed; // until they are back
+        true
+    }
+
+    /// What is done when nothing else is: drains that an agent before this one left half done,
+    /// and weights that are not in proportion to the capacities.
+    fn tidy(&mut self, state: &BackendState, names: &Names, actions: &mut VecDeque<Action>) {
+        let drains = planner::finish_drains(state, &self.settings, &self.ours);
+        if let Some(plan) = drains.or_else(|| weights::reweigh(state, &self.settings, names)) {
+            self.begin(plan, None, actions);
+        }
+    }
+
+    /// Keeps the evaluation, and tells it if it is a move or holds for another reason than before.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one record, used in one place")]
+    fn conclude(
+        &mut self,
+        id: BackendId,
+        decision: Decision,
+        refused: Option<String>,
+        snapshot: Snapshot,
+        fleet: Fleet,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let key = (decision.name(), decision.reason().key());
+        if self.told.replace(key) != Some(key) {
+            actions.push_back(record(Record {
+                backend: id,
+                event: Event::Decided { decision: decision.clone(), refused: refused.clone() },
+                snapshot: Some(snapshot),
+                serving: fleet.serving,
+                next_move: self.cooldown(now),
+            }));
+        }
+        self.latest = Some(Latest { decision, refused, fleet });
+    }
+
+    fn cooldown(&self, now: Instant) -> Duration {
+        self.state.cooldown_left(now).unwrap_or_default()
+    }
+
+    pub(super) fn handle_outcome(
+        &mut self,
+        outcome: &Outcome,
+        state: Option<&BackendState>,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(moving) = &mut self.moving else { return };
+        match outcome {
+            Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::Moved { server, .. } => {
+                moving.moved += 1;
+                if moving.plan.purpose == Purpose::Add {
+                    self.ours.remove(server);
+                    self.quarantined.remove(server);
+                }
+            }
+            Outcome::Failed { server: None, .. } => moving.weights_failed = true,
+            Outcome::Failed { server: Some(server), .. } => {
+                moving.failed += 1;
+                if moving.plan.purpose == Purpose::Add {
+                    self.pass_over(*server, now);
+                }
+            }
+            Outcome::Finished { called_off, .. } => {
+                self.finish(*called_off, state, names, now, actions);
+                actions.push_back(Action::Remember);
+            }
+        }
+        if !matches!(outcome, Outcome::StepDone { .. }) {
+            actions.push_back(record(Record {
+                backend: outcome.backend(),
+                event: Event::Outcome(outcome.clone()),
+                snapshot: None,
+                serving: self.latest.as_ref().map_or(0, |latest| latest.fleet.serving),
+                next_move: self.cooldown(now),
+            }));
+        }
+    }
+
+    fn pass_over(&mut self, server: ServerId, now: Instant) {
+        let lasts = self.quarantined.get(&server).map_or(QUARANTINE, |q| (q.lasts * 2).min(QUARANTINE_MAX));
+        self.quarantined.insert(server, Quarantine { until: now + lasts, lasts });
+    }
+
+    /// The plan is over. HAProxy's yes begins the cooldown; a start that failed is tried with
+    /// another server at once; a plan that was taken back leaves the way free for what turned it.
+    fn finish(
+        &mut self,
+        called_off: bool,
+        state: Option<&BackendState>,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(moving) = self.moving.take() else { return };
+        match moving.weights_failed {
+            true => self.tidy_from = Some(now + TIDY_AGAIN),
+            false => self.borrowed.clear(),
+        }
+        self.told = None;
+        let policy = std::mem::take(&mut self.state);
+        self.state = match (&moving.decision, moving.plan.purpose) {
+            (None, _) => policy,
+            (Some(_), _) if moving.moved == 0 => policy.failed(),
+            (Some(_), Purpose::Remove) => policy.applied(now, Direction::Down, &self.settings),
+            (Some(_), _) => policy.applied(now, Direction::Up, &self.settings),
+        };
+        let Some(Decision::ScaleUp { reason, .. }) = moving.decision else { return };
+        if moving.failed == 0 || called_off {
+            return;
+        }
+        let again = Decision::ScaleUp { by: moving.failed, reason };
+        if let Some(state) = state {
+            // Refused: no other spare. The policy says so at the next tick.
+            let _ = self.act(moving.plan.backend, &again, state, names, now, actions);
+        }
+    }
+
+    pub(super) fn view(
+        &mut self,
+        id: BackendId,
+        state: Option<&BackendState>,
+        _names: &Names,
+        now: Instant,
+    ) -> View {
+        let snapshot = self.estimator.snapshot(now);
+        let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
+            None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
+            Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
+            Some(_) => Health::Good,
+        };
+        let servers = state.map_or(&[][..], |state| &state.servers);
+        let servers = servers
+            .iter()
+            .map(|server| ServerView {
+                snapshot: self.estimator.server(server.id, now),
+                ours: self.ours.contains(&server.id),
+                quarantine: self.quarantined.get(&server.id).map(|q| q.until.saturating_duration_since(now)),
+                state: server.clone(),
+            })
+            .collect();
+        View {
+            backend: id,
+            decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
+            fleet: self.latest.as_ref().map(|latest| latest.fleet),
+            snapshot,
+            moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
+            cooldown: self.cooldown(now),
+            health,
+            servers,
+        }
+    }
+}
+
+fn weights_of(step: &Step) -> Vec<(ServerId, Weight)> {
+    match step {
+        Step::SetWeights(weights) => weights.clone(),
+        _ => Vec::new(),
+    }
+}

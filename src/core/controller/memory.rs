@@ -1,0 +1,29 @@
+//! What HAProxy cannot hold: whose MAINT it is, weights to put right, the cooldown.
+//!
+//! Losing it is safe: a server in MAINT that nobody named is then left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::policy::state::Direction;
+use crate::core::units::Weight;
+
+/// Everything worth keeping over a restart of the agent.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Memory {
+    /// One for each backend that has something to remember, in the order of the settings' names.
+    pub backends: Vec<BackendMemory>,
+}
+
+/// Of one backend.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct BackendMemory {
+    /// The backend's name.
+    pub name: String,
+    /// Servers in MAINT or DRAIN by this agent's doing.
+    pub ours: BTreeSet<String>,
+    /// Weights to put back: a ramp was under way.
+    pub weights: BTreeMap<String, Weight>,
+    /// What is left of the cooldown, and after which move.
+    pub cooldown: Option<(Direction, Duration)>,
+}

@@ -1,0 +1,34 @@
+//! What is told: to the log, the journal and the metrics, in the same words.
+
+use super::*;
+
+/// One thing worth telling about one backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Which backend.
+    pub backend: BackendId,
+    /// What.
+    pub event: Event,
+    /// The figures it was made from; `None` where no figures were looked at.
+    pub snapshot: Option<Snapshot>,
+    /// Servers serving when it was made.
+    pub serving: u32,
+    /// When the next move is possible; zero: now.
+    pub next_move: Duration,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An evaluation: every move, and a hold whenever its reason changed.
+    Decided {
+        /// What, and why.
+        decision: Decision,
+        /// What could not be done about it.
+        refused: Option<String>,
+    },
+    /// The executor reported something.
+    Outcome(Outcome),
+    /// HAProxy was restarted or reloaded: what was set at run time may be gone.
+    Restarted(Process),
+}

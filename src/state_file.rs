@@ -1,0 +1,234 @@
+//! What HAProxy cannot hold, kept in `state.json` of the state directory.
+//!
+//! In: the controller's [`Memory`]. Written atomically (a new file, renamed over the old), so a
+//! crash leaves the old or the new one. Losing it is safe. The directory is locked as long as
+//! the agent runs: two agents would undo each other's moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::core::controller::{BackendMemory, Memory};
+use crate::core::policy::state::Direction;
+use crate::core::units::Weight;
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It cannot be made.
+    #[error("cannot create the state directory `{0}`; create it, or name another as `state_dir`")]
+    Create(PathBuf, #[source] io::Error),
+    /// It cannot be locked.
+    #[error("cannot lock `{0}`")]
+    Lock(PathBuf, #[source] io::Error),
+    /// Another agent runs on it.
+    #[error("another agent is running on `{}`{}; stop it, or give this one a `state_dir` of its own", .0.display(), .1.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Taken(PathBuf, Option<u32>),
+    /// It cannot be written.
+    #[error("cannot write `{0}`")]
+    Write(PathBuf, #[source] io::Error),
+}
+
+/// The state directory, locked for this process until dropped.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl StateDir {
+    /// Makes the directory if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// If it cannot be made or locked, or another agent holds it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        fs::create_dir_all(path).map_err(|e| StateError::Create(path.to_owned(), e))?;
+        let lock_path = path.join("lock");
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
+        let file = file.map_err(|e| StateError::Lock(lock_path.clone(), e))?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                let holder = fs::read_to_string(&lock_path).ok().and_then(|pid| pid.trim().parse().ok());
+                return Err(StateError::Taken(path.to_owned(), holder));
+            }
+            Err((_, errno)) => return Err(StateError::Lock(lock_path, errno.into())),
+        };
+        let wrote = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        wrote.map_err(|e| StateError::Lock(lock_path, e))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// What was kept; nothing if there is no file or it makes no sense (told by the caller: the second value).
+    pub fn load(&self) -> (Memory, Option<String>) {
+        let path = self.path.join("state.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (Memory::default(), None),
+            Err(error) => {
+                return (Memory::default(), Some(format!("cannot read `{}`: {error}", path.display())));
+            }
+        };
+        match serde_json::from_slice::<FileMemory>(&text) {
+            Ok(memory) => (memory.into_memory(SystemTime::now()), None),
+            Err(error) => (Memory::default(), Some(format!("`{}` makes no sense: {error}", path.display()))),
+        }
+    }
+
+    /// Keeps `memory`: after this returns, a crash finds it.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the old one is then still there.
+    pub fn save(&self, memory: &Memory) -> Result<(), StateError> {
+        let path = self.path.join("state.json");
+        let new = self.path.join("state.json.new");
+        let text = serde_json::to_vec_pretty(&FileMemory::from_memory(memory, SystemTime::now()));
+        let text = text.unwrap_or_default();
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|e| StateError::Write(path.clone(), e))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The file's shape. Times are wall-clock seconds since 1970: an `Instant` does not survive a restart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct FileMemory {
+    backends: BTreeMap<String, FileBackend>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct FileBackend {
+    ours: BTreeSet<String>,
+    weights: BTreeMap<String, u16>,
+    cooldown: Option<FileCooldown>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FileCooldown {
+    after: FileDirection,
+    until: u64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FileDirection {
+    ScaleUp,
+    ScaleDown,
+}
+
+impl FileMemory {
+    fn from_memory(memory: &Memory, now: SystemTime) -> Self {
+        let now = seconds(now);
+        let backends = memory.backends.iter().map(|backend| {
+            let cooldown = backend.cooldown.map(|(direction, left)| FileCooldown {
+                after: match direction {
+                    Direction::Up => FileDirection::ScaleUp,
+                    Direction::Down => FileDirection::ScaleDown,
+                },
+                until: now.saturating_add(left.as_secs()),
+            });
+            let weights = backend.weights.iter().map(|(name, weight)| (name.clone(), weight.value()));
+            let file = FileBackend { ours: backend.ours.clone(), weights: weights.collect(), cooldown };
+            (backend.name.clone(), file)
+        });
+        Self { backends: backends.collect() }
+    }
+
+    fn into_memory(self, now: SystemTime) -> Memory {
+        let now = seconds(now);
+        let backends = self.backends.into_iter().map(|(name, file)| {
+            let weights =
+                file.weights.into_iter().filter_map(|(name, weight)| Some((name, Weight::new(weight)?)));
+            let cooldown = file.cooldown.and_then(|cooldown| {
+                let left = cooldown.until.saturating_sub(now).min(LONGEST_COOLDOWN.as_secs());
+                let direction = match cooldown.after {
+                    FileDirection::ScaleUp => Direction::Up,
+                    FileDirection::ScaleDown => Direction::Down,
+                };
+                (left > 0).then_some((direction, Duration::from_secs(left)))
+            });
+            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown }
+        });
+        Memory { backends: backends.collect() }
+    }
+}
+
+/// A clock that was set back must not leave a cooldown of years.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(3600);
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let backend = BackendMemory {
+            name: "app".into(),
+            ours: ["s2".to_owned()].into(),
+            weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
+            cooldown: Some((Direction::Down, Duration::from_secs(90))),
+        };
+        Memory { backends: vec![backend] }
+    }
+
+    #[test]
+    fn what_was_kept_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        state.save(&memory()).unwrap();
+        drop(state);
+        let (mut loaded, told) = StateDir::open(folder.path()).unwrap().load();
+        assert_eq!(told, None);
+        let left = loaded.backends[0].cooldown.take().unwrap().1;
+        assert!(left > Duration::from_secs(80) && left <= Duration::from_secs(90), "{left:?}");
+        let mut kept = memory();
+        kept.backends[0].cooldown = None;
+        assert_eq!(loaded, kept);
+    }
+
+    #[test]
+    fn a_second_agent_on_the_same_directory_is_refused_and_told_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = StateDir::open(folder.path()).unwrap();
+        let refused = StateDir::open(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_told_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        for text in ["", "[]", "{\"backends\": {\"app\": {\"weights\": {\"s1\": -4}}}}"] {
+            fs::write(folder.path().join("state.json"), text).unwrap();
+            let (memory, told) = state.load();
+            assert_eq!(memory, Memory::default());
+            assert!(told.unwrap().contains("state.json"));
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_make_a_cooldown_of_years() {
+        let text = r#"{"backends": {"app": {"cooldown": {"after": "scale_up", "until": 99999999999}}}}"#;
+        let file: FileMemory = serde_json::from_str(text).unwrap();
+        let memory = file.into_memory(SystemTime::now());
+        assert_eq!(memory.backends[0].cooldown, Some((Direction::Up, LONGEST_COOLDOWN)));
+    }
+}

@@ -1,0 +1,284 @@
+//! Every metric there is, in one place, with its name.
+//!
+//! Labels come from bounded sets only: configured backends, their servers, fixed words.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::core::controller::{Event, Record, View};
+use crate::core::log::reader::LineCounts;
+use crate::core::log::sample::{Class, Sample};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::AdminState;
+use crate::core::plan::outcome::Outcome;
+use crate::core::settings::Timer;
+
+/// Upper bounds of the latency histograms, in seconds: 5 ms to 30 s, at most a factor of 2.5 apart.
+const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Backend {
+    backend: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Server {
+    backend: String,
+    server: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerTimer {
+    backend: String,
+    server: String,
+    timer: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcomes {
+    backend: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Decisions {
+    backend: String,
+    decision: &'static str,
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServersIn {
+    backend: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+type Histograms = Family<ServerTimer, Histogram, fn() -> Histogram>;
+
+/// The metrics of one agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    lines: Family<Kind, Counter>,
+    requests: Family<Outcomes, Counter>,
+    latency: Histograms,
+    percentile: Family<ServerTimer, Seconds>,
+    servers: Family<ServersIn, Gauge>,
+    weight: Family<Server, Gauge>,
+    rate: Family<Backend, Seconds>,
+    cooldown: Family<Backend, Seconds>,
+    decisions: Family<Decisions, Counter>,
+    moves: Family<Backend, Counter>,
+    failures: Family<Backend, Counter>,
+    haproxy_up: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("haproxy_autoscale"),
+            lines: Family::default(),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(|| Histogram::new(BOUNDS)),
+            percentile: Family::default(),
+            servers: Family::default(),
+            weight: Family::default(),
+            rate: Family::default(),
+            cooldown: Family::default(),
+            decisions: Family::default(),
+            moves: Family::default(),
+            failures: Family::default(),
+            haproxy_up: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("log_lines", "Lines read, by what they were", self.lines.clone());
+        r.register("requests", "Requests of a backend, by how they ended", self.requests.clone());
+        r.register(
+            "latency_seconds",
+            "Latency of requests by server, of Tw, Tr and Tt",
+            self.latency.clone(),
+        );
+        r.register(
+            "p95_seconds",
+            "95th percentile of the target's timer over the window",
+            self.percentile.clone(),
+        );
+        r.register("servers", "Servers of a backend by state", self.servers.clone());
+        r.register("server_weight", "Weight of a server, 0 to 256", self.weight.clone());
+        r.register("request_rate", "Requests a second over the window", self.rate.clone());
+        r.register("cooldown_seconds", "What is left of the cooldown", self.cooldown.clone());
+        r.register("evaluations", "Evaluations that changed the decision, by rule", self.decisions.clone());
+        r.register("moves", "Servers moved, as HAProxy confirmed", self.moves.clone());
+        r.register("failed_steps", "Steps of plans that failed for good", self.failures.clone());
+        r.register("haproxy_up", "1 if HAProxy answered last time", self.haproxy_up.clone());
+    }
+
+    /// Counts what a reader saw.
+    pub fn count_lines(&self, counts: &LineCounts) {
+        let kinds = [
+            ("request", counts.requests),
+            ("message", counts.messages),
+            ("unparsed", counts.unparsed),
+            ("dropped", counts.dropped),
+        ];
+        for (kind, count) in kinds {
+            self.lines.get_or_create(&Kind { kind }).inc_by(count);
+        }
+    }
+
+    /// Counts a decision, a move, a failure.
+    pub fn count(&self, record: &Record, names: &Names) {
+        let backend = names.of_backend(record.backend).to_string();
+        match &record.event {
+            Event::Decided { decision, .. } => {
+                let labels = Decisions { backend, decision: decision.name(), rule: decision.reason().key() };
+                self.decisions.get_or_create(&labels).inc();
+            }
+            Event::Outcome(Outcome::Moved { .. }) => {
+                self.moves.get_or_create(&Backend { backend }).inc();
+            }
+            Event::Outcome(Outcome::Failed { .. }) => {
+                self.failures.get_or_create(&Backend { backend }).inc();
+            }
+            Event::Outcome(_) | Event::Restarted(_) => {}
+        }
+    }
+
+    /// Whether HAProxy answered.
+    pub fn set_haproxy_up(&self, up: bool) {
+        self.haproxy_up.set(i64::from(up));
+    }
+
+    /// Takes over the figures of now.
+    pub fn show(&self, view: &View, timer: Timer, names: &Names) {
+        let backend = names.of_backend(view.backend).to_string();
+        let timer = timer_name(timer);
+        let labels = Backend { backend: backend.clone() };
+        self.rate.get_or_create(&labels).set(view.snapshot.rate);
+        self.cooldown.get_or_create(&labels).set(view.cooldown.as_secs_f64());
+        if let Some(p95) = view.snapshot.p95 {
+            let labels = ServerTimer { backend: backend.clone(), server: "all".into(), timer };
+            self.percentile.get_or_create(&labels).set(p95.as_secs_f64());
+        }
+        let count = |state, count: usize| {
+            let labels = ServersIn { backend: backend.clone(), state };
+            self.servers.get_or_create(&labels).set(count as i64);
+        };
+        let in_state = |state| view.servers.iter().filter(|server| server.state.state() == state).count();
+        count("serving", view.servers.iter().filter(|server| server.state.is_serving()).count());
+        count("ready", in_state(AdminState::Ready));
+        count("drain", in_state(AdminState::Drain));
+        count("maint", in_state(AdminState::Maint));
+        for server in &view.servers {
+            let name = names.of_server(server.state.id).to_string();
+            let labels = Server { backend: backend.clone(), server: name.clone() };
+            self.weight.get_or_create(&labels).set(i64::from(server.state.weight.value()));
+            if let Some(p95) = server.snapshot.as_ref().and_then(|snapshot| snapshot.p95) {
+                let labels = ServerTimer { backend: backend.clone(), server: name, timer };
+                self.percentile.get_or_create(&labels).set(p95.as_secs_f64());
+            }
+        }
+    }
+
+    /// All of them in the OpenMetrics text format, which Prometheus reads.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// Counts requests; keeps each series at hand, so that a request costs no allocation.
+#[derive(Debug, Default)]
+pub struct Observer {
+    classes: HashMap<(BackendId, Class), Counter>,
+    servers: HashMap<ServerId, [Histogram; 3]>,
+}
+
+/// The timers that are exported as histograms.
+const EXPORTED: [Timer; 3] = [Timer::Tw, Timer::Tr, Timer::Tt];
+
+impl Observer {
+    /// Counts one request of a configured backend.
+    pub fn observe(&mut self, sample: &Sample, metrics: &Metrics, names: &Names) {
+        let count = self.classes.entry((sample.backend, sample.class)).or_insert_with(|| {
+            let backend = names.of_backend(sample.backend).to_string();
+            metrics.requests.get_or_create_owned(&Outcomes { backend, class: class_name(sample.class) })
+        });
+        count.inc();
+        let Some(server) = sample.server else { return };
+        let histograms = self.servers.entry(server).or_insert_with(|| {
+            EXPORTED.map(|timer| {
+                let backend = names.of_backend(sample.backend).to_string();
+                let server = names.of_server(server).to_string();
+                metrics.latency.get_or_create_owned(&ServerTimer {
+                    backend,
+                    server,
+                    timer: timer_name(timer),
+                })
+            })
+        });
+        for (timer, histogram) in EXPORTED.into_iter().zip(histograms) {
+            if let Some(ms) = sample.timers.get(timer) {
+                histogram.observe(f64::from(ms) / 1e3);
+            }
+        }
+    }
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Success => "success",
+        Class::Server => "server",
+        Class::Saturation => "saturation",
+        Class::Client => "client",
+        Class::Proxy => "proxy",
+    }
+}
+
+fn timer_name(timer: Timer) -> &'static str {
+    match timer {
+        Timer::TR => "TR",
+        Timer::Tw => "Tw",
+        Timer::Tc => "Tc",
+        Timer::Tr => "Tr",
+        Timer::Tt => "Tt",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_apart_in_the_text_prometheus_reads() {
+        let metrics = Metrics::default();
+        metrics.count_lines(&LineCounts { lines: 7, requests: 4, messages: 2, unparsed: 1, dropped: 0 });
+        let text = metrics.encode();
+        assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"request\"} 4\n"), "{text}");
+        assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"unparsed\"} 1\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}

@@ -1,0 +1,8 @@
+//! What the agent tells: log, journal, metrics, status. All of it from the same values.
+
+pub mod endpoint;
+pub mod journal;
+pub mod logging;
+pub mod metrics;
+pub mod status;
+pub mod words;

@@ -1,0 +1,117 @@
+//! What the running agent knows, as one JSON value, and the socket it is asked on.
+//!
+//! `status` and everything else that looks at a running agent reads this same value. The socket
+//! is `agent.sock` in the runtime directory: a client connects, and gets the value to its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use super::words::figures;
+use crate::core::controller::{Health, ServerView, View};
+use crate::core::names::Names;
+
+/// The socket's name in the runtime directory.
+const SOCKET: &str = "agent.sock";
+/// An agent that does not answer within this is hung.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// One backend as it is now.
+pub fn backend(view: &View, names: &Names) -> Value {
+    let (decision, refused) = match &view.decision {
+        Some((decision, refused)) => (Some(decision), refused.as_deref()),
+        None => (None, None),
+    };
+    json!({
+        "backend": &*names.of_backend(view.backend),
+        "health": health(view.health),
+        "decision": decision.map(|decision| decision.name()),
+        "reason": decision.map(|decision| decision.reason().to_string()),
+        "refused": refused,
+        "serving": view.fleet.map(|fleet| fleet.serving),
+        "spare": view.fleet.map(|fleet| fleet.startable),
+        "moving": view.moving.map(|purpose| purpose.name()),
+        "cooldown_s": view.cooldown.as_secs_f64().ceil(),
+        "figures": figures(&view.snapshot),
+        "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
+    })
+}
+
+fn server_value(server: &ServerView, names: &Names) -> Value {
+    let state = &server.state;
+    json!({
+        "server": &*names.of_server(state.id),
+        "state": state.state().name(),
+        "up": state.is_up(),
+        "serving": state.is_serving(),
+        "weight": state.weight.value(),
+        "sessions": state.sessions,
+        "queued": state.queued,
+        "ours": server.ours,
+        "quarantine_s": server.quarantine.map(|left| left.as_secs()),
+        "figures": server.snapshot.as_ref().map(figures),
+    })
+}
+
+/// One word for people and probes.
+pub fn health(health: Health) -> &'static str {
+    match health {
+        Health::Good => "good",
+        Health::HaproxyAbsent => "haproxy_absent",
+        Health::BackendAbsent => "backend_absent",
+        Health::Blind => "blind",
+    }
+}
+
+/// Opens the socket in `runtime_dir`, in place of one that a crash left behind.
+///
+/// # Errors
+/// What the file system says.
+pub fn listen(runtime_dir: &Path) -> io::Result<UnixListener> {
+    std::fs::create_dir_all(runtime_dir)?;
+    let path = socket(runtime_dir);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => UnixListener::bind(path),
+    }
+}
+
+/// Answers everyone who connects with the newest value, until the agent ends.
+pub async fn serve(listener: UnixListener, status: watch::Receiver<Arc<Value>>) {
+    loop {
+        // Out of descriptors, for instance: not worth ending the agent for.
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let text = status.borrow().to_string();
+        tokio::spawn(async move {
+            // A client that went away takes nothing with it.
+            let _ = tokio::time::timeout(ANSWER_WITHIN, stream.write_all(text.as_bytes())).await;
+        });
+    }
+}
+
+/// Asks the agent that runs on `runtime_dir`.
+///
+/// # Errors
+/// If none runs there, or it does not answer in time with a JSON value.
+pub async fn ask(runtime_dir: &Path) -> io::Result<Value> {
+    let mut text = Vec::new();
+    let read = async {
+        UnixStream::connect(socket(runtime_dir)).await?.read_to_end(&mut text).await?;
+        serde_json::from_slice(&text).map_err(io::Error::from)
+    };
+    tokio::time::timeout(ANSWER_WITHIN, read).await?
+}
+
+/// Where the agent of `runtime_dir` is asked.
+pub fn socket(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join(SOCKET)
+}

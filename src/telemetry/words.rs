@@ -1,0 +1,176 @@
+//! A [`Record`] in words: as a journal entry, and as a log event. The sentence is the same in both.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+
+use crate::core::controller::{Event, Record};
+use crate::core::estimate::snapshot::Snapshot;
+use crate::core::names::Names;
+use crate::core::plan::outcome::Outcome;
+use crate::core::plan::step::Purpose;
+use crate::core::policy::decision::{Decision, Reason};
+
+/// The journal entry: what, from how many servers to how many, why, from which figures.
+pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> Value {
+    let mut entry = Map::new();
+    entry.insert("time".into(), json!(time.to_string()));
+    entry.insert("backend".into(), json!(&*names.of_backend(record.backend)));
+    match &record.event {
+        Event::Decided { decision, refused } => {
+            let (from, to) = change(decision, record.serving);
+            entry.insert("decision".into(), json!(decision.name()));
+            entry.insert("from".into(), json!(from));
+            entry.insert("to".into(), json!(to));
+            entry.insert("reason".into(), json!(decision.reason().to_string()));
+            entry.insert("rule".into(), json!(decision.reason().key()));
+            if let Some(refused) = refused {
+                entry.insert("refused".into(), json!(refused));
+            }
+        }
+        Event::Outcome(outcome) => outcome_fields(outcome, names, &mut entry),
+        Event::Restarted(process) => {
+            entry.insert("event".into(), json!("haproxy_restarted"));
+            entry.insert("pid".into(), json!(process.pid));
+            entry.insert("version".into(), json!(process.version));
+        }
+    }
+    entry.insert("next_move_s".into(), json!(record.next_move.as_secs()));
+    if let Some(snapshot) = &record.snapshot {
+        entry.insert("figures".into(), figures(snapshot));
+    }
+    if dry_run {
+        entry.insert("dry_run".into(), json!(true));
+    }
+    Value::Object(entry)
+}
+
+/// The figures of a snapshot; milliseconds, requests, requests a second.
+pub fn figures(snapshot: &Snapshot) -> Value {
+    let ms = |latency: Option<std::time::Duration>| latency.map(|latency| round(latency.as_secs_f64() * 1e3));
+    json!({
+        "latency_ms": ms(snapshot.latency),
+        "p50_ms": ms(snapshot.p50),
+        "p95_ms": ms(snapshot.p95),
+        "p99_ms": ms(snapshot.p99),
+        "mean_ms": ms(snapshot.mean),
+        "queue_ms": ms(snapshot.queue_time),
+        "samples": snapshot.samples,
+        "rate": round(snapshot.rate),
+        "concurrency": round(snapshot.concurrency),
+        "failures": {
+            "server": snapshot.tally.server,
+            "saturation": snapshot.tally.saturation,
+            "client": snapshot.tally.client,
+            "proxy": snapshot.tally.proxy,
+        },
+    })
+}
+
+/// To a tenth: more digits would be noise.
+fn round(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
+}
+
+/// Servers before and after `decision`.
+fn change(decision: &Decision, serving: u32) -> (u32, u32) {
+    match decision {
+        Decision::Hold(_) => (serving, serving),
+        Decision::ScaleUp { by, .. } => (serving, serving + by),
+        Decision::ScaleDown { by, .. } => (serving, serving.saturating_sub(*by)),
+    }
+}
+
+fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Value>) {
+    let mut put = |key: &str, value: Value| {
+        entry.insert(key.into(), value);
+    };
+    match outcome {
+        Outcome::StepDone { step, took, .. } => {
+            put("event", json!("step"));
+            put("step", json!(step.words(names)));
+            put("took_ms", json!(took.as_millis()));
+        }
+        Outcome::Moved { server, purpose, .. } => {
+            put("event", json!(moved(*purpose)));
+            put("server", json!(&*names.of_server(*server)));
+        }
+        Outcome::Failed { server, step, error, .. } => {
+            put("event", json!("failed"));
+            put("server", json!(server.map(|server| names.of_server(server).to_string())));
+            put("step", json!(step.words(names)));
+            put("error", json!(error));
+        }
+        Outcome::RampGivenUp { server, error, .. } => {
+            put("event", json!("ramp_given_up"));
+            put("server", json!(server.map(|server| names.of_server(server).to_string())));
+            put("error", json!(error));
+        }
+        Outcome::Finished { purpose, called_off, .. } => {
+            put("event", json!(if *called_off { "called_off" } else { "finished" }));
+            put("purpose", json!(purpose.name()));
+        }
+    }
+}
+
+fn moved(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Add => "serving",
+        Purpose::Remove => "in_maint",
+        Purpose::Reweigh => "reweighed",
+    }
+}
+
+/// Tells the log. Moves and what became of them are `info`, what failed is `warn`; a hold is
+/// `info` where it keeps the backend from a move it needs, else `debug`.
+pub fn tell(record: &Record, names: &Names) {
+    let backend = &*names.of_backend(record.backend);
+    match &record.event {
+        Event::Decided { decision, refused } => tell_decision(backend, record, decision, refused.as_deref()),
+        Event::Outcome(Outcome::StepDone { .. }) => {}
+        Event::Outcome(Outcome::Moved { server, purpose: Purpose::Add, .. }) => {
+            info!(backend, server = &*names.of_server(*server), "server serves");
+        }
+        Event::Outcome(Outcome::Moved { server, .. }) => {
+            info!(backend, server = &*names.of_server(*server), "server is in MAINT");
+        }
+        Event::Outcome(Outcome::Failed { server, step, error, .. }) => {
+            let server = server.map(|server| names.of_server(server).to_string());
+            warn!(backend, server, step = step.words(names), error, "step failed");
+        }
+        Event::Outcome(Outcome::RampGivenUp { error, .. }) => {
+            warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");
+        }
+        Event::Outcome(Outcome::Finished { purpose, called_off: true, .. }) => {
+            info!(backend, purpose = purpose.name(), "plan called off");
+        }
+        Event::Outcome(Outcome::Finished { .. }) => {}
+        Event::Restarted(process) => {
+            info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");
+        }
+    }
+}
+
+fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: Option<&str>) {
+    let (from, to) = change(decision, record.serving);
+    let snapshot = record.snapshot.as_ref();
+    let p95_ms = snapshot.and_then(|snapshot| snapshot.p95).map(|p95| p95.as_millis() as u64);
+    let samples = snapshot.map(|snapshot| snapshot.samples);
+    let (decision_name, reason) = (decision.name(), decision.reason().to_string());
+    if let Some(refused) = refused {
+        warn!(
+            backend,
+            decision = decision_name,
+            reason,
+            p95_ms,
+            samples,
+            refused,
+            "no plan for a move that is needed"
+        );
+    } else if matches!(decision, Decision::Hold(reason) if !reason.limited() || matches!(reason, Reason::AtMin { .. }))
+    {
+        tracing::debug!(backend, decision = decision_name, reason, p95_ms, samples, "decided");
+    } else {
+        info!(backend, decision = decision_name, from, to, reason, p95_ms, samples, "decided");
+    }
+}

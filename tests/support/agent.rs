@@ -1,0 +1,147 @@
+//! The agent as a child process, as an operator runs it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::wait_until;
+
+/// More than a busy machine needs for a start or a stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running agent; killed when dropped. If the test fails, its log is printed.
+pub struct Agent {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Agent {
+    /// Starts the agent with `config`, in which `{dir}` stands for a folder of its own (state,
+    /// runtime), and `arguments`, and waits until it has started.
+    pub fn start(config: &str, arguments: &[&str]) -> Self {
+        Self::start_with(config, arguments, Stdio::null())
+    }
+
+    /// [`Agent::start`] with something on its standard input.
+    pub fn start_with(config: &str, arguments: &[&str], stdin: Stdio) -> Self {
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        Self::start_in(dir, config, arguments, stdin)
+    }
+
+    /// [`Agent::start_with`] in a folder that an agent before it has left.
+    pub fn start_in(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio) -> Self {
+        let agent = Self::spawn_in(dir, config, arguments, stdin);
+        wait_until("the agent has started", PATIENCE, || agent.event("started").is_some());
+        agent
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn_in(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio) -> Self {
+        let file = dir.path().join("config.yaml");
+        let own = format!("state_dir: {0}/state\nruntime_dir: {0}/run\n", dir.path().display());
+        fs::write(dir.path().join("status.yaml"), &own).expect("the folder is ours");
+        fs::write(&file, own + config).expect("the folder is ours");
+        let log = File::create(dir.path().join("agent.log")).expect("the folder is ours");
+        let child = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+            .args(["--config", file.to_str().expect("a temporary path is text"), "--log-json"])
+            .args(["--log-level", "debug"])
+            .args(arguments)
+            .stdin(stdin)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary was built for this test");
+        Self { child, dir }
+    }
+
+    /// Its folder: `config.yaml`, `state/`, `run/`, `agent.log`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its config file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config.yaml")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Every event it has logged so far.
+    pub fn events(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The newest event with this message.
+    pub fn event(&self, message: &str) -> Option<Value> {
+        self.events().into_iter().rev().find(|event| event["message"] == message)
+    }
+
+    /// The journal's entries so far.
+    pub fn journal(&self) -> Vec<Value> {
+        let journal = fs::read_to_string(self.dir.path().join("state/journal.jsonl")).unwrap_or_default();
+        journal.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// What `status --output json` prints.
+    pub fn status(&self) -> Option<Value> {
+        let asked = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+            .args(["status", "--output", "json", "--config"])
+            .arg(self.dir.path().join("status.yaml"))
+            .output()
+            .ok()?;
+        serde_json::from_slice(&asked.stdout).ok()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id is small");
+        kill(Pid::from_raw(pid), signal).expect("it is our child");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the agent has ended", PATIENCE, || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("waited for it")
+    }
+
+    /// SIGTERM; its exit status and the summary it told.
+    pub fn stop(&mut self) -> (ExitStatus, Value) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait();
+        (status, self.event("stopped").unwrap_or(Value::Null))
+    }
+
+    /// The folder, after the agent has ended.
+    pub fn into_dir(mut self) -> io::Result<TempDir> {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let empty = tempfile::Builder::new().prefix("ha").tempdir()?;
+        Ok(std::mem::replace(&mut self.dir, empty))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default();
+            eprintln!("--- the agent's log:\n{log}---");
+        }
+    }
+}
