@@ -14,7 +14,7 @@ use super::ending::is_state;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
 use super::head::is_name_byte;
-use super::line::{Counters, LogLine, Request, Rest};
+use super::line::{LogLine, Picked, Request, Rest};
 use super::sample::Timers;
 use super::timers::saturating;
 
@@ -147,24 +147,7 @@ struct GroupReader<'a> {
 
 impl<'a> GroupReader<'a> {
     fn new(text: &'a [u8]) -> Self {
-        let line = LogLine {
-            client_ip: None,
-            client_port: None,
-            date: None,
-            frontend: None,
-            ssl: false,
-            backend: b"",
-            server: b"",
-            timers: Timers::new([-1; 5]),
-            partial: false,
-            status: None,
-            bytes: None,
-            request_cookie: None,
-            response_cookie: None,
-            termination_state: None,
-            counters: Counters::default(),
-            rest: Rest::Http(b""),
-        };
+        let line = LogLine::empty();
         Self { text, line, timers: [-1; 6], request: Request::default(), captures: [None; 2] }
     }
 
@@ -272,7 +255,14 @@ impl<'a> GroupReader<'a> {
         let [request, queue, connect, response, active, total] = self.timers;
         let (last, last_timer) = if active >= 0 { (active, Field::Ta) } else { (total, Field::Tt) };
         self.line.timers = Timers::new([request, queue, connect, response, last]);
-        self.line.rest = Rest::Custom { request: self.request, captures: self.captures, last_timer };
+        self.line.rest = Rest::Custom(Picked {
+            request: self.request,
+            captures: self.captures,
+            first_timer: Field::TR,
+            last_timer,
+            is_tcp: false,
+            is_truncated: false,
+        });
         Ok(self.line)
     }
 }
