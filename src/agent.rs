@@ -50,7 +50,7 @@ pub use error::AgentError;
 pub(crate) use ingest::line_format;
 use repeats::Repeats;
 use signals::{Signal, Signals};
-use start::{open_state, paths, poll_haproxy, read};
+use start::{observe_tick, open_state, paths, poll_haproxy, read};
 pub use summary::Summary;
 
 /// Batches on their way to the controller; when full, the reading thread waits.
@@ -391,12 +391,5 @@ impl Agent {
                 self.record(&record);
             }
         }
-    }
-}
-
-async fn observe_tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
     }
 }

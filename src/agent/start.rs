@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 use tracing::warn;
 
 use super::AgentError;
@@ -65,5 +66,13 @@ pub(super) async fn poll_haproxy(
         if readings.send(executor.inventory().await).await.is_err() {
             return;
         }
+    }
+}
+
+/// The next tick of `interval`; never, if there is none.
+pub(super) async fn observe_tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }
