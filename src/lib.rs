@@ -17,4 +17,6 @@
 //!                    '--> agent.rs gives it back to core/controller.rs
 //! ```
 
+pub mod input;
+
 pub mod core;
