@@ -23,6 +23,7 @@ pub(super) fn line_format(text: &str) -> Result<LineFormat, Failure> {
         "httplog" => Ok(LineFormat::Http),
         "httpslog" => Ok(LineFormat::Https),
         "tcplog" => Ok(LineFormat::Tcp),
+        "clf" => Ok(LineFormat::Clf),
         _ => Err(Failure::Usage(format!("--format `{text}` is not one of: {FORMATS}"))),
     }
 }

@@ -74,10 +74,10 @@ impl<'a> Members<'a> {
             _ => return Err(End::Broken),
         }
         self.skip_blanks();
-        self.expect(b'"')?;
+        self.require(b'"')?;
         let key = self.string()?;
         self.skip_blanks();
-        self.expect(b':')?;
+        self.require(b':')?;
         self.skip_blanks();
         let begin = self.at;
         Ok(Some(match self.peek()? {
@@ -105,7 +105,7 @@ impl<'a> Members<'a> {
         self.text.get(self.at).copied().ok_or(End::Cut)
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), End> {
+    fn require(&mut self, byte: u8) -> Result<(), End> {
         if self.peek()? != byte {
             return Err(End::Broken);
         }

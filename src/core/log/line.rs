@@ -244,8 +244,8 @@ impl<'a> LogLine<'a> {
         self.tail().tls_details().and_then(|tls| tls.codes.get(at).copied()).map(Value::Text)
     }
 
-    /// TR, or what older versions had.
-    fn first_timer(&self) -> Field {
+    /// Under which name [`Timer::TR`] is logged: TR, or Tq as HAProxy had before 1.7.
+    pub fn first_timer(&self) -> Field {
         match self.rest {
             Rest::Old { .. } => Field::Tq,
             Rest::Custom(picked) => picked.first_timer,
@@ -253,7 +253,8 @@ impl<'a> LogLine<'a> {
         }
     }
 
-    fn last_timer(&self) -> Field {
+    /// Under which name [`Timer::Tt`] is logged: Ta, or Tt.
+    pub fn last_timer(&self) -> Field {
         match self.rest {
             Rest::Http(_) | Rest::Clf { is_tcp: false, .. } => Field::Ta,
             Rest::Tcp(_) | Rest::Clf { is_tcp: true, .. } | Rest::Old { .. } => Field::Tt,
