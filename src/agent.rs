@@ -47,7 +47,7 @@ mod start;
 mod summary;
 
 pub use error::AgentError;
-pub(crate) use ingest::line_format;
+use ingest::line_format;
 use repeats::Repeats;
 use signals::{Signal, Signals};
 use start::{observe_tick, open_state, paths, poll_haproxy, read};

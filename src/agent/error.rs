@@ -1,6 +1,6 @@
 //! Why the agent cannot run.
 
-use crate::core::log::custom::CustomFormatError;
+use crate::config::FormatError;
 use crate::state_file::StateError;
 
 /// Why the agent cannot run.
@@ -13,8 +13,8 @@ pub enum AgentError {
     #[error("`haproxy.sockets`: {0}")]
     Socket(String),
     /// The log format.
-    #[error("`log_format.regex`")]
-    Format(#[from] CustomFormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The metrics address.
     #[error("cannot listen on `metrics.listen` {0}")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),

@@ -5,8 +5,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::LogFormat;
-use crate::core::log::custom::{CustomFormat, CustomFormatError};
+use crate::config::{FormatError, LogFormat};
 use crate::core::log::format::LineFormat;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
@@ -82,16 +81,15 @@ impl Drop for Ingest {
     }
 }
 
-/// The configured format as the readers take it.
+/// The configured format as the readers take it. Formats of HAProxy's configuration that cannot be
+/// read are told, for their lines will not be understood.
 ///
 /// # Errors
-/// If it is a regex without the groups that are needed.
-pub(crate) fn line_format(format: &LogFormat) -> Result<LineFormat, CustomFormatError> {
-    Ok(match format {
-        LogFormat::Auto => LineFormat::Auto,
-        LogFormat::HttpLog => LineFormat::Http,
-        LogFormat::HttpsLog => LineFormat::Https,
-        LogFormat::TcpLog => LineFormat::Tcp,
-        LogFormat::Regex(regex) => LineFormat::Custom(Box::new(CustomFormat::new(regex)?)),
-    })
+/// If it cannot be used.
+pub(super) fn line_format(format: &LogFormat) -> Result<LineFormat, FormatError> {
+    let loaded = format.load()?;
+    for refused in loaded.refused {
+        warn!(reason = refused, "log format not read");
+    }
+    Ok(loaded.format)
 }

@@ -33,11 +33,12 @@ pub(super) struct File {
     pub(super) backends: Option<Vec<Backend>>,
 }
 
-/// `log_format: {regex: ...}`.
+/// `log_format: {regex: ...}` or `log_format: {haproxy_cfg: ...}`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a mapping with the key `regex`")]
+#[serde(deny_unknown_fields, expecting = "a mapping with the key `haproxy_cfg` or `regex`")]
 pub(super) struct CustomFormat {
-    pub(super) regex: Value<Pattern>,
+    pub(super) haproxy_cfg: Option<Value<PathBuf>>,
+    pub(super) regex: Option<Value<Pattern>>,
 }
 
 /// `haproxy:`.

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
-pub use log_format::LogFormat;
+pub use log_format::{FormatError, LoadedFormat, LogFormat};
 
 use crate::core::settings::BackendSettings;
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use super::{Finding, ago};
-use crate::agent::line_format;
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
@@ -66,8 +65,8 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
 
 fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let format = match line_format(&config.log_format) {
-        Ok(format) => format,
+    let loaded = match config.log_format.load() {
+        Ok(loaded) => loaded,
         Err(error) => {
             return vec![Finding::fail(
                 "log_format",
@@ -76,7 +75,7 @@ fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -
             )];
         }
     };
-    let mut reader = Reader::new(names.clone(), format);
+    let mut reader = Reader::new(names.clone(), loaded.format);
     let mut batch = Batch::default();
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
@@ -87,6 +86,13 @@ fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -
         return vec![Finding::warn(about, "is empty: its format cannot be told yet", remedy)];
     }
     let mut findings = vec![understood(about, &batch, age)];
+    findings.extend(loaded.refused.into_iter().map(|refused| {
+        Finding::warn(
+            "log_format",
+            refused,
+            "lines in this format are not understood; change it, or give a regex",
+        )
+    }));
     if counts.requests > 0 {
         let seen: HashSet<String> =
             batch.samples.iter().map(|sample| names.of_backend(sample.backend).to_string()).collect();

@@ -46,7 +46,7 @@ pub enum ErrorKind {
     NotQuoted,
     /// The line can be read in two ways that differ in the field.
     Ambiguous,
-    /// The field, or what stands before it, is not as the configured log-format says.
+    /// The field, or what stands behind it, is not as the configured log-format says.
     NotAsConfigured,
     /// The field is not two (tcplog) or four (httplog) letters and dashes.
     NotAState,
@@ -95,7 +95,7 @@ impl fmt::Display for ErrorKind {
             Self::OtherFormat => f.write_str("belongs to another log format than the configured one"),
             Self::NotQuoted => f.write_str("is not in quotes"),
             Self::Ambiguous => f.write_str("can be read in two ways"),
-            Self::NotAsConfigured => f.write_str("is not where the configured log-format has it"),
+            Self::NotAsConfigured => f.write_str("is not as the configured log-format says"),
             Self::NotAState => f.write_str("is not a termination state"),
         }
     }

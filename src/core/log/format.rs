@@ -7,8 +7,10 @@ use super::custom::CustomFormat;
 use super::envelope;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
+use super::format_set::FormatSet;
 use super::head::{self, Head};
 use super::line::{Counters, LogLine, Rest};
+use super::log_format::CompiledFormat;
 use super::message::Message;
 use super::timers::{self, Kind, LineTimers};
 use super::{clf, http, legacy, tcp};
@@ -30,6 +32,10 @@ pub enum LineFormat {
     Clf,
     /// A configured regex.
     Custom(Box<CustomFormat>),
+    /// A configured log-format.
+    Compiled(Box<CompiledFormat>),
+    /// Several formats, each of some frontends.
+    Set(Box<FormatSet>),
 }
 
 /// What a line is. Every line is one of these, whatever its bytes.
@@ -55,10 +61,24 @@ impl LineFormat {
         if line.trim_ascii().is_empty() {
             return Line::Unparsed(LineError::of_line(ErrorKind::Empty, 0));
         }
-        let body = envelope::body_offset(line);
-        if let Self::Custom(custom) = self {
-            return custom.read(line, body).map_or_else(|error| message_or(error, line, body), Line::Request);
-        }
+        self.read_body(line, envelope::body_offset(line))
+    }
+
+    /// The same, for a line whose syslog header is known to be `body` bytes long.
+    pub(super) fn read_body<'a>(&mut self, line: &'a [u8], body: usize) -> Line<'a> {
+        let read = match self {
+            Self::Custom(custom) => custom.read(line, body),
+            Self::Compiled(compiled) => compiled.read(line, body),
+            Self::Set(set) => return set.read(line, body),
+            Self::Auto | Self::Http | Self::Https | Self::Tcp | Self::Clf => {
+                return self.read_known(line, body);
+            }
+        };
+        read.map_or_else(|error| message_or(error, line, body), Line::Request)
+    }
+
+    /// A line in one of HAProxy's own formats.
+    fn read_known<'a>(&self, line: &'a [u8], body: usize) -> Line<'a> {
         let read = read_traffic(line, body, self);
         // The client and the date come first in a request: without them the header was not understood.
         if let Line::Unparsed(LineError { field: Some(Field::ClientIp | Field::AcceptDate), .. }) = read {
@@ -72,7 +92,7 @@ impl LineFormat {
             Self::Http | Self::Https => kind == Kind::Http,
             Self::Tcp => kind == Kind::Tcp,
             Self::Clf => false,
-            Self::Auto | Self::Custom(_) => true,
+            Self::Auto | Self::Custom(_) | Self::Compiled(_) | Self::Set(_) => true,
         }
     }
 
@@ -81,8 +101,15 @@ impl LineFormat {
     }
 }
 
+/// What is not of the configured format may be a message of HAProxy's own, or the error line of a
+/// connection, whose format is always the same.
 fn message_or<'a>(error: LineError, line: &'a [u8], body: usize) -> Line<'a> {
-    Message::read(&line[body..]).map_or(Line::Unparsed(error), Line::Message)
+    let text = &line[body..];
+    let of_connection = || {
+        let head = Head::read(&mut Cursor::new(line, body)).ok()?;
+        head.is_of_connection_error().then(|| Message::of_connection(&head, text))
+    };
+    Message::read(text).or_else(of_connection).map_or(Line::Unparsed(error), Line::Message)
 }
 
 /// A line in CLF, a message, or a request behind a header that is not known.

@@ -56,9 +56,13 @@ impl<'a> Members<'a> {
     }
 
     /// How the walk ended; all members have to be taken first.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wanted by log-formats in JSON"))]
     pub(super) fn end(&self) -> End {
         self.end
+    }
+
+    /// How far it has come.
+    pub(super) fn offset(&self) -> usize {
+        self.at
     }
 
     fn read(&mut self) -> Result<Option<Member<'a>>, End> {

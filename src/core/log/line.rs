@@ -7,6 +7,7 @@ use super::clf;
 use super::date::Date;
 pub use super::ending::Counters;
 use super::field::{Field, Value};
+use super::json::unescape;
 use super::sample::Timers;
 pub use super::tail::{Request, Tail, TlsDetails};
 use super::timers::Kind;
@@ -70,12 +71,78 @@ pub(super) enum Rest<'a> {
 pub(super) struct Picked<'a> {
     pub(super) request: Request<'a>,
     pub(super) captures: [Option<&'a [u8]>; 2],
+    /// Texts whose backslashes are to be decoded, one bit for each of [`Self::TEXTS`].
+    pub(super) escaped: u8,
     /// TR or Tq.
     pub(super) first_timer: Field,
     /// Ta or Tt.
     pub(super) last_timer: Field,
     pub(super) is_tcp: bool,
     pub(super) is_truncated: bool,
+}
+
+impl<'a> LogLine<'a> {
+    /// Decodes the texts that a configured log-format has written with backslashes, into `buffer`.
+    pub(super) fn decode(&mut self, buffer: &'a mut Vec<u8>) {
+        let Rest::Custom(picked) = &self.rest else { return };
+        if picked.escaped == 0 {
+            return;
+        }
+        buffer.clear();
+        let escaped = picked.escaped;
+        let mut ends = [0; Picked::TEXTS.len()];
+        for (at, end) in ends.iter_mut().enumerate() {
+            if escaped & (1 << at) != 0
+                && let Some(raw) = self.text_mut(Picked::TEXTS[at])
+            {
+                unescape(raw, buffer, usize::MAX);
+            }
+            *end = buffer.len();
+        }
+        let (mut begin, decoded) = (0, &buffer[..]);
+        for (at, end) in ends.into_iter().enumerate() {
+            if escaped & (1 << at) != 0
+                && let Some(text) = self.text_mut(Picked::TEXTS[at])
+            {
+                *text = &decoded[begin..end];
+            }
+            begin = end;
+        }
+    }
+
+    fn text_mut(&mut self, field: Field) -> Option<&mut &'a [u8]> {
+        let Rest::Custom(picked) = &mut self.rest else { return None };
+        match field {
+            Field::Method => picked.request.method.as_mut(),
+            Field::Path => picked.request.path.as_mut(),
+            Field::HttpVersion => picked.request.http_version.as_mut(),
+            Field::RequestCookie => self.request_cookie.as_mut(),
+            Field::ResponseCookie => self.response_cookie.as_mut(),
+            Field::RequestCaptures => picked.captures[0].as_mut(),
+            Field::ResponseCaptures => picked.captures[1].as_mut(),
+            _ => None,
+        }
+    }
+}
+
+impl Picked<'_> {
+    /// The texts that come from outside, and so may need a backslash.
+    const TEXTS: [Field; 7] = [
+        Field::Method,
+        Field::Path,
+        Field::HttpVersion,
+        Field::RequestCookie,
+        Field::ResponseCookie,
+        Field::RequestCaptures,
+        Field::ResponseCaptures,
+    ];
+
+    /// Notes that `field` has backslashes to be decoded.
+    pub(super) fn set_escaped(&mut self, field: Field) {
+        if let Some(at) = Self::TEXTS.into_iter().position(|text| text == field) {
+            self.escaped |= 1 << at;
+        }
+    }
 }
 
 /// Which format a line was found to be in.

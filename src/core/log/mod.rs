@@ -23,10 +23,15 @@ mod tcp;
 mod timers;
 mod wrapping;
 
+mod gathering;
+
 pub mod custom;
 pub mod date;
 pub mod format;
+pub mod format_set;
+pub mod haproxy_cfg;
 pub mod line;
+pub mod log_format;
 pub mod message;
 pub mod parser;
 

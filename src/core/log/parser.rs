@@ -13,28 +13,30 @@ pub struct LineParser {
     format: LineFormat,
     /// What was inside the wrapping of the last line that had one.
     inside: Vec<u8>,
+    /// Texts of the last line that had backslashes in them.
+    decoded: Vec<u8>,
 }
 
 impl LineParser {
     /// Reads lines in `format`.
     pub fn new(format: LineFormat) -> Self {
-        Self { format, inside: Vec::new() }
+        Self { format, inside: Vec::new(), decoded: Vec::new() }
     }
 
     /// Says what `line` (without its newline) is. Allocates nothing, once its buffer has grown.
     pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Line<'a> {
-        if !line.starts_with(b"{") {
-            return self.format.read(line);
-        }
-        let Some(inside) = wrapping::open(line, &mut self.inside) else {
-            return self.format.read(line);
-        };
-        match self.format.read(inside.text(line, &self.inside)) {
+        let inside = if line.starts_with(b"{") { wrapping::open(line, &mut self.inside) } else { None };
+        let text = inside.map_or(line, |inside| inside.text(line, &self.inside));
+        let mut read = self.format.read(text);
+        match &mut read {
+            Line::Request(request) => request.decode(&mut self.decoded),
             Line::Unparsed(error) => {
-                Line::Unparsed(LineError { offset: inside.offset_in(line, error.offset), ..error })
+                let offset = inside.map_or(error.offset, |inside| inside.offset_in(line, error.offset));
+                *error = LineError { offset, ..*error };
             }
-            read => read,
+            Line::Message(_) => {}
         }
+        read
     }
 }
 
