@@ -18,6 +18,15 @@ pub fn body_offset(line: &[u8]) -> usize {
     header_length(line)
 }
 
+/// Where HAProxy's text may begin instead, should it itself look like a part of the header: behind the
+/// date, behind the priority, at the start of the line.
+pub(super) fn other_offsets(line: &[u8]) -> [usize; 3] {
+    let after_priority = skip_priority(line);
+    let text = &line[after_priority..];
+    let date = rfc3164_date_length(text).or_else(|| iso_date_length(text)).unwrap_or(0);
+    [after_priority + date, after_priority, 0]
+}
+
 /// `2026-11-21T09:36:03.020178123Z stdout F `, as the container runtimes of Kubernetes write before each
 /// line; `P` for a line that they have split.
 fn cri_length(text: &[u8]) -> Option<usize> {

@@ -61,7 +61,22 @@ impl LineFormat {
         if line.trim_ascii().is_empty() {
             return Line::Unparsed(LineError::of_line(ErrorKind::Empty, 0));
         }
-        self.read_body(line, envelope::body_offset(line))
+        let body = envelope::body_offset(line);
+        match self.read_body(line, body) {
+            Line::Unparsed(error) if matches!(self, Self::Compiled(_) | Self::Set(_)) => {
+                self.read_elsewhere(line, body).unwrap_or(Line::Unparsed(error))
+            }
+            read => read,
+        }
+    }
+
+    /// A request in a format of somebody's own that itself begins like a syslog header.
+    #[cold]
+    fn read_elsewhere<'a>(&mut self, line: &'a [u8], body: usize) -> Option<Line<'a>> {
+        let mut others = envelope::other_offsets(line).into_iter().filter(|&other| other != body);
+        others.find_map(|other| {
+            Some(self.read_body(line, other)).filter(|read| matches!(read, Line::Request(_)))
+        })
     }
 
     /// The same, for a line whose syslog header is known to be `body` bytes long.

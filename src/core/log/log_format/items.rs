@@ -19,6 +19,8 @@ pub(super) enum Target {
     AcceptSeconds,
     /// The whole request line.
     RequestLine,
+    /// The request's target up to its `?`.
+    BarePath,
     /// What follows the `?` of the path, with it.
     Query,
     /// Nothing that a line of ours has.
@@ -80,7 +82,7 @@ pub(super) fn meaning(name: &str, flags: Flags) -> Option<Meaning> {
         "r" => foreign(Target::RequestLine, Shape::encoded(), flags),
         "HM" => foreign(Target::Field(Field::Method), Shape::word(), flags),
         "HU" => foreign(Target::Field(Field::Path), Shape::word(), flags),
-        "HP" => foreign(Target::Field(Field::Path), Shape::word_but(b'?'), flags),
+        "HP" => foreign(Target::BarePath, Shape::word_but(b'?'), flags),
         "HQ" => foreign(Target::Query, Shape::Query, flags),
         "HPO" => foreign(Target::Nothing, Shape::word(), flags),
         "HV" => foreign(Target::Field(Field::HttpVersion), Shape::word(), flags),

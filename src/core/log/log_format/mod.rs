@@ -229,7 +229,7 @@ fn field_of(value: &ValueOf) -> Option<Field> {
         Target::Field(field) => Some(field),
         Target::AcceptDate | Target::AcceptSeconds => Some(Field::AcceptDate),
         Target::RequestLine => Some(Field::Method),
-        Target::Query => Some(Field::Path),
+        Target::BarePath | Target::Query => Some(Field::Path),
         Target::Nothing => None,
     }
 }
@@ -251,20 +251,30 @@ fn take<'a>(
                 gathering.set_escaped(Field::Path);
             }
         }
+        Target::BarePath => take_field(gathering, Field::Path, text, begin, has_escapes)?,
         Target::AcceptDate | Target::AcceptSeconds if is_none(text) => {}
         Target::AcceptDate | Target::AcceptSeconds => {
             gathering.take(Field::AcceptDate, text, begin)?;
             gathering.set_accept_date();
         }
         Target::Field(Field::ClientPort) if writing.is_hex => {}
-        Target::Field(field) => {
-            if let Some(text) = meant(field, text) {
-                gathering.take(field, text, begin)?;
-            }
-            if has_escapes {
-                gathering.set_escaped(field);
-            }
-        }
+        Target::Field(field) => take_field(gathering, field, text, begin, has_escapes)?,
+    }
+    Ok(())
+}
+
+fn take_field<'a>(
+    gathering: &mut Gathering<'a>,
+    field: Field,
+    text: &'a [u8],
+    begin: usize,
+    has_escapes: bool,
+) -> Result<(), LineError> {
+    if let Some(text) = meant(field, text) {
+        gathering.take(field, text, begin)?;
+    }
+    if has_escapes {
+        gathering.set_escaped(field);
     }
     Ok(())
 }
@@ -285,7 +295,6 @@ fn meant(field: Field, text: &[u8]) -> Option<&[u8]> {
         // No server was chosen, where `%[srv_name]` writes nothing and `%s` has a word for it.
         Field::Server if is_none(text) => Some(b"<NOSRV>"),
         Field::Backend if is_none(text) => Some(b"-"),
-        Field::Path if !text.is_empty() => Some(text),
         _ if is_none(text) => None,
         _ => Some(text),
     }

@@ -91,9 +91,7 @@ fn example(value: &ValueOf, pick: usize) -> &'static str {
         (Target::Field(Field::Method), Shape::Run(bytes, _)) if !bytes.has(b'<') => &["GET", "-", "POST"],
         (Target::Field(Field::Method), _) => &["GET", "<BADREQ>", "POST"],
         (Target::Field(Field::HttpVersion), _) => &["HTTP/1.1", "HTTP/2.0"],
-        (Target::Field(Field::Path), Shape::Run(bytes, _)) if !bytes.has(b'?') => {
-            &["/x", "/a/b.c", "<BADREQ>"]
-        }
+        (Target::BarePath, _) => &["/x", "/a/b.c", "<BADREQ>"],
         (Target::Field(Field::Path), _) => &["/x", "/a/b?c=d", "<BADREQ>"],
         (Target::Query, _) | (_, Shape::Query) => &["", "?a=1&b=2"],
         (Target::RequestLine, _) => &["GET /x?a=1 HTTP/1.1", "<BADREQ>", "POST /a/b HTTP/2.0"],

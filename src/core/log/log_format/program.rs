@@ -152,6 +152,7 @@ fn drop_second_ones(values: &mut [ValueOf]) {
     for at in 0..values.len() {
         let target = values[at].meaning.target;
         let is_better = |other: Target| match target {
+            Target::BarePath => matches!(other, Target::Field(Field::Path) | Target::RequestLine),
             Target::AcceptDate => other == Target::Field(Field::AcceptDate),
             Target::AcceptSeconds => {
                 matches!(other, Target::AcceptDate | Target::Field(Field::AcceptDate))
@@ -240,10 +241,11 @@ impl Building {
     fn joins_path(&mut self, value: &ValueOf) -> bool {
         let Some(Step::Value(path)) = self.steps.last() else { return false };
         let path = &mut self.values[*path].meaning;
-        let is_path = path.target == Target::Field(Field::Path) && path.writing == value.meaning.writing;
+        let is_path = path.target == Target::BarePath && path.writing == value.meaning.writing;
         if !is_path || value.meaning.target != Target::Query {
             return false;
         }
+        path.target = Target::Field(Field::Path);
         if path.shape != Shape::Escaped {
             path.shape = Shape::word();
         }
