@@ -4,11 +4,11 @@
 //! A sibling is taken for one if its name is the log's with a number or a date to it, if it was not
 //! there when last looked, was written no earlier than the generation before it, and is no copy of that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -64,6 +64,7 @@ impl Siblings {
             let there: HashSet<FileId> = siblings.iter().map(|sibling| sibling.id).collect();
             // What has gone need not be known any more.
             self.known.retain(|id| there.contains(id));
+            search.order = siblings.iter().map(|sibling| (sibling.id, sibling.order)).collect();
             let mut changed = false;
             for sibling in siblings.into_iter().filter(|sibling| !is_ours(sibling.id)) {
                 changed |= search.sibling(sibling, &mut self.known);
@@ -82,8 +83,10 @@ struct Search<'a> {
     old: Option<&'a LogFile>,
     old_written: SystemTime,
     newest: Option<Opened>,
-    missed: Vec<(File, Metadata, i128)>,
+    missed: Vec<Opened>,
     unread: Vec<PathBuf>,
+    /// What the names said in the last look.
+    order: HashMap<FileId, i128>,
     seen: HashSet<FileId>,
 }
 
@@ -93,7 +96,7 @@ impl<'a> Search<'a> {
             old.and_then(|old| old.file.metadata().ok()).and_then(|metadata| metadata.modified().ok());
         let seen = newest.iter().map(|(_, metadata)| FileId::of(metadata)).collect();
         let old_written = written.unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { old, old_written, newest, missed: Vec::new(), unread: Vec::new(), seen }
+        Self { old, old_written, newest, missed: Vec::new(), unread: Vec::new(), order: HashMap::new(), seen }
     }
 
     /// Takes a sibling in if it was missed, and makes it `known`. False if that changes nothing, this time
@@ -117,7 +120,7 @@ impl<'a> Search<'a> {
         match open(&sibling.path) {
             Ok((file, metadata)) if FileId::of(&metadata) == sibling.id => {
                 if !self.old.is_some_and(|old| is_copy(&file, old)) {
-                    self.missed.push((file, metadata, sibling.order));
+                    self.missed.push((file, metadata));
                 }
             }
             // Another one by now, or none: renamed since the directory was read.
@@ -134,28 +137,28 @@ impl<'a> Search<'a> {
         if !newest.1.is_file() || !unknown(id) || !self.seen.insert(id) {
             return false;
         }
-        if let Some((file, metadata)) = self.newest.replace(newest) {
-            self.missed.push((file, metadata, i128::MAX));
-        }
+        self.missed.extend(self.newest.replace(newest));
         true
     }
 
+    /// In the order in which they were born, which a late writer does not change; where times are too
+    /// coarse to tell, by name.
     fn done(mut self) -> Between {
-        self.missed.sort_by_cached_key(|(file, metadata, order)| {
-            let metadata = file.metadata().unwrap_or_else(|_| metadata.clone());
-            let written = (metadata.mtime(), metadata.mtime_nsec());
-            (written, (metadata.ctime(), metadata.ctime_nsec()), *order)
+        self.missed.sort_by_cached_key(|(_, metadata)| {
+            let born = metadata.created().or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            (born, self.order.get(&FileId::of(metadata)).copied().unwrap_or(i128::MAX))
         });
-        let missed = self.missed.into_iter().map(|(file, metadata, _)| (file, metadata)).collect();
-        Between { missed, newest: self.newest, unread: self.unread }
+        Between { missed: self.missed, newest: self.newest, unread: self.unread }
     }
 }
 
-/// `file` begins as `old` does, or did: somebody's copy, such as logrotate's copytruncate makes.
+/// `file` begins as `old` does, or did: somebody's copy, such as logrotate's copytruncate makes. Two half
+/// lines may well begin alike, two lines do not.
 fn is_copy(file: &File, old: &LogFile) -> bool {
     let mut head = [0; HEAD];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    length > 0 && old.heads().any(|old| old.starts_with(&head[..length]))
+    let head = &head[..length];
+    (length == HEAD || head.contains(&b'\n')) && old.heads().any(|old| old.starts_with(head))
 }
 
 struct Sibling {
