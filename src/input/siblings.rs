@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,12 @@ pub(super) struct Between {
 impl Siblings {
     /// Remembers who is there: none of them is a generation that was missed.
     pub(super) fn remember(&mut self, log: &Path) {
-        self.known = list(log).iter().map(|sibling| sibling.id).collect();
+        self.known = list(log).0.iter().map(|sibling| sibling.id).collect();
     }
 
     /// What came between `old` and `newest`, as far as they are there, leaving out what `is_ours`. `path`
-    /// led to both, `log` is the name of the old one without links. The directory is read until it has
-    /// nothing new to say: while files are renamed in it, one or the other is not seen.
+    /// led to both, `log` is the name of the old one without links. The directory is read until it says the
+    /// same twice: while files are renamed in it, one or the other is not seen.
     pub(super) fn between(
         &mut self,
         path: &Path,
@@ -60,12 +61,13 @@ impl Siblings {
     ) -> Between {
         let mut search = Search::new(old, newest);
         for _ in 0..MOST_LOOKS {
-            let siblings = list(log);
+            let (siblings, is_torn) = list(log);
             let there: HashSet<FileId> = siblings.iter().map(|sibling| sibling.id).collect();
             // What has gone need not be known any more.
             self.known.retain(|id| there.contains(id));
-            search.order = siblings.iter().map(|sibling| (sibling.id, sibling.order)).collect();
-            let mut changed = false;
+            let order = siblings.iter().map(|sibling| (sibling.id, sibling.order)).collect();
+            let mut changed = is_torn || search.order != order;
+            search.order = order;
             for sibling in siblings.into_iter().filter(|sibling| !is_ours(sibling.id)) {
                 changed |= search.sibling(sibling, &mut self.known);
             }
@@ -170,24 +172,29 @@ struct Sibling {
     order: i128,
 }
 
-/// All files beside `log` whose names are its name with a number or a date to it.
-fn list(log: &Path) -> Vec<Sibling> {
-    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let sibling = |entry: fs::DirEntry| {
-        let rotated = Rotated::parse(name, &entry.file_name())?;
-        let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
-        Some(Sibling {
-            path: entry.path(),
-            id: FileId::of(&metadata),
-            written: metadata.modified().ok()?,
-            is_empty: metadata.len() == 0,
-            // The last extension is that of the compression.
-            compressed_from: rotated.is_compressed.then(|| entry.path().with_extension("")),
-            order: rotated.order,
-        })
-    };
-    entries.filter_map(Result::ok).filter_map(sibling).collect()
+/// All files beside `log` whose names are its name with a number or a date to it; and whether one of them
+/// had another name before it could be looked at.
+fn list(log: &Path) -> (Vec<Sibling>, bool) {
+    let (mut siblings, mut is_torn) = (Vec::new(), false);
+    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return (siblings, false) };
+    let Ok(entries) = fs::read_dir(directory) else { return (siblings, false) };
+    for entry in entries.filter_map(Result::ok) {
+        let Some(rotated) = Rotated::parse(name, &entry.file_name()) else { continue };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => siblings.push(Sibling {
+                path: entry.path(),
+                id: FileId::of(&metadata),
+                written: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                is_empty: metadata.len() == 0,
+                // The last extension is that of the compression.
+                compressed_from: rotated.is_compressed.then(|| entry.path().with_extension("")),
+                order: rotated.order,
+            }),
+            Ok(_) => {}
+            Err(error) => is_torn |= error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+    (siblings, is_torn)
 }
 
 /// What the name of a rotated file says.
