@@ -32,12 +32,10 @@ pub(super) struct Siblings {
 /// An open file and what it was when it was opened.
 pub(super) type Opened = (File, Metadata);
 
-/// What happened between two generations of a log.
-pub(super) struct Between {
-    /// Those that were missed, oldest first.
-    pub(super) missed: Vec<Opened>,
-    /// What the path leads to now, if anything.
-    pub(super) newest: Option<Opened>,
+/// What a log has been since it was an older file.
+pub(super) struct Since {
+    /// Oldest first; the last is what the path leads to now, if that is anything.
+    pub(super) generations: Vec<Opened>,
     /// Missed ones that cannot be read: compressed, as a rule.
     pub(super) unread: Vec<PathBuf>,
 }
@@ -48,17 +46,17 @@ impl Siblings {
         self.known = list(log).0.iter().map(|sibling| sibling.id).collect();
     }
 
-    /// What came between `old` and `newest`, as far as they are there, leaving out what `is_ours`. `path`
+    /// What came after `old`, up to `newest`, as far as they are there, leaving out what `is_ours`. `path`
     /// led to both, `log` is the name of the old one without links. The directory is read until it says the
     /// same twice: while files are renamed in it, one or the other is not seen.
-    pub(super) fn between(
+    pub(super) fn since(
         &mut self,
         path: &Path,
         log: &Path,
         old: Option<&LogFile>,
         newest: Option<Opened>,
         is_ours: impl Fn(FileId) -> bool,
-    ) -> Between {
+    ) -> Since {
         let mut search = Search::new(old, newest);
         for _ in 0..MOST_LOOKS {
             let (siblings, is_torn) = list(log);
@@ -144,13 +142,15 @@ impl<'a> Search<'a> {
     }
 
     /// In the order in which they were born, which a late writer does not change; where times are too
-    /// coarse to tell, by name.
-    fn done(mut self) -> Between {
+    /// coarse to tell, by name. What still has the log's own name is the last.
+    fn done(mut self) -> Since {
+        self.missed.extend(self.newest);
         self.missed.sort_by_cached_key(|(_, metadata)| {
+            let order = self.order.get(&FileId::of(metadata)).copied();
             let born = metadata.created().or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            (born, self.order.get(&FileId::of(metadata)).copied().unwrap_or(i128::MAX))
+            (order.is_none(), born, order)
         });
-        Between { missed: self.missed, newest: self.newest, unread: self.unread }
+        Since { generations: self.missed, unread: self.unread }
     }
 }
 
@@ -160,7 +160,7 @@ fn is_copy(file: &File, old: &LogFile) -> bool {
     let mut head = [0; HEAD];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
     let head = &head[..length];
-    (length == HEAD || head.contains(&b'\n')) && old.heads().any(|old| old.starts_with(head))
+    (length == HEAD || head.contains(&b'\n')) && old.begins_or_began_with(head)
 }
 
 struct Sibling {
