@@ -7,12 +7,10 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use super::{Finding, ago};
-use crate::agent::line_format;
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
 use crate::input::Source;
-use crate::report::chain;
 
 /// So much of a log's end is looked at: some 500 requests.
 const TAIL: u64 = 128 << 10;
@@ -66,17 +64,8 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
 
 fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let format = match line_format(&config.log_format) {
-        Ok(format) => format,
-        Err(error) => {
-            return vec![Finding::fail(
-                "log_format",
-                chain(&error),
-                "see `log_format` in the reference config",
-            )];
-        }
-    };
-    let mut reader = Reader::new(names.clone(), format);
+    let mut reader =
+        Reader::new(names.clone(), config.log_format.clone()).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
