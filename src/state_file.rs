@@ -59,8 +59,8 @@ impl StateDir {
             }
             Err((_, errno)) => return Err(StateError::Lock(lock_path, errno.into())),
         };
-        let wrote = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        wrote.map_err(|e| StateError::Lock(lock_path, e))?;
+        // Who has it is only told; the lock holds on a full disk too.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
