@@ -349,6 +349,30 @@ fn status_shows_servers_figures_and_decisions() {
 }
 
 #[test]
+fn the_status_socket_is_not_taken_from_an_agent_that_answers_and_goes_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut first = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
+    let socket = first.dir().join("run/agent.sock");
+    wait_until("it answers", PATIENCE, || first.status().is_some_and(|status| status["pid"] == first.pid()));
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    // The folder's `status.yaml` names the runtime directory and no backend.
+    let told = first.dir().join("second.log");
+    let mut second = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["--config", first.dir().join("status.yaml").to_str().unwrap(), "/tmp/no-such-directory/a.log"])
+        .stderr(fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    wait_until("the second one tells", PATIENCE, || {
+        fs::read_to_string(&told).is_ok_and(|told| told.contains("another agent answers there"))
+    });
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert_eq!(first.status().unwrap_or_default()["pid"], first.pid());
+    first.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
 fn status_without_an_agent_says_where_it_looked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");

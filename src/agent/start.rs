@@ -23,9 +23,10 @@ use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
+use crate::telemetry::endpoint;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
-use crate::telemetry::{endpoint, status};
+use crate::telemetry::status::StatusSocket;
 
 /// Deliveries on their way to the controller; when full, the reading thread waits.
 const DELIVERIES: usize = 64;
@@ -109,11 +110,14 @@ async fn serve(
         let listener = endpoint::listen(address).await.map_err(|e| AgentError::Listen(address, e))?;
         tasks.spawn(endpoint::serve(listener, metrics.clone(), status.clone()));
     }
-    match status::listen(&config.runtime_dir) {
-        Ok(listener) => {
-            tasks.spawn(status::serve(listener, status));
+    match StatusSocket::open(&config.runtime_dir).await {
+        Ok(socket) => {
+            tasks.spawn(socket.serve(status));
         }
-        Err(error) => warn!(directory = %config.runtime_dir.display(), %error, "no status socket"),
+        Err(error) => {
+            let runtime_dir = config.runtime_dir.display();
+            warn!(%runtime_dir, %error, "no status socket: `status` will find no agent");
+        }
     }
     Ok(())
 }
