@@ -764,6 +764,7 @@ async fn a_drain_that_is_taken_back_takes_what_waits() {
 
 /// Why `Command::ReadyFromDrain` is there. When this fails, HAProxy has become better.
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn ready_alone_does_not_bring_a_server_back_from_drain_while_requests_wait() {
     let Some((haproxy, port, [s1, s2])) = small_servers("disabled") else { return };
     if haproxy.ask("show info").contains("\nVersion: 2.2.") {
