@@ -11,12 +11,11 @@
 //! ```
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Interval;
@@ -24,8 +23,6 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::core::controller::{Action, Controller, Memory, Record};
-use crate::core::log::custom::CustomFormatError;
-use crate::core::log::format::LineFormat;
 use crate::core::log::reader::{Batch, LineCounts};
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::Inventory;
@@ -34,21 +31,27 @@ use crate::core::plan::step::Plan;
 use crate::haproxy::client::Client;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
-use crate::input::{self, Reading, Source, Waker};
+use crate::input::{self, Reading, Source};
 use crate::report::chain;
-use crate::state_file::{StateDir, StateError};
+use crate::state_file::StateDir;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
+use crate::telemetry::status::Overview;
 use crate::telemetry::{endpoint, status, words};
 
+mod error;
 mod ingest;
 mod repeats;
 mod signals;
+mod start;
+mod summary;
 
-use ingest::Ingest;
+pub use error::AgentError;
 pub(crate) use ingest::line_format;
 use repeats::Repeats;
 use signals::{Signal, Signals};
+use start::{observe_tick, open_state, paths, poll_haproxy, read};
+pub use summary::Summary;
 
 /// Batches on their way to the controller; when full, the reading thread waits.
 const BATCHES: usize = 64;
@@ -73,37 +76,6 @@ pub struct Options {
     pub from_start: bool,
     /// Reads the settings anew (SIGHUP); an error is told and changes nothing.
     pub reload: Box<dyn Fn() -> Result<Config, String>>,
-}
-
-/// Why the agent cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// An address of HAProxy's that makes no sense.
-    #[error("`haproxy.sockets`: {0}")]
-    Socket(String),
-    /// The log format.
-    #[error("`log_format.regex`")]
-    Format(#[from] CustomFormatError),
-    /// The metrics address.
-    #[error("cannot listen on `metrics.listen` {0}")]
-    Listen(std::net::SocketAddr, #[source] std::io::Error),
-    /// The reading thread or signals.
-    #[error("cannot start {0}")]
-    Start(&'static str, #[source] std::io::Error),
-}
-
-/// What the agent did, told once at its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// What became of the lines.
-    pub lines: LineCounts,
-    /// Scale-ups and scale-downs decided.
-    pub decisions: u64,
-    /// Servers moved, as HAProxy confirmed.
-    pub moves: u64,
 }
 
 /// Runs until SIGTERM, SIGINT, or the end of all sources.
@@ -357,20 +329,15 @@ impl Agent {
                 self.metrics.show(view, settings.target.timer, &self.names);
             }
         }
-        let process = self.controller.process();
-        let value = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "dry_run": self.settings.dry_run,
-            "running_s": now.saturating_duration_since(self.started).as_secs(),
-            "haproxy": {
-                "answers": self.haproxy == Reach::Answers,
-                "version": process.map(|process| process.version.clone()),
-                "pid": process.map(|process| process.pid),
-            },
-            "lines": self.summary.lines_value(),
-            "backends": views.iter().map(|view| status::backend(view, &self.names)).collect::<Vec<_>>(),
-            "recent": self.recent,
+        let value = status::agent(&Overview {
+            dry_run: self.settings.dry_run,
+            running: now.saturating_duration_since(self.started),
+            haproxy_answers: self.haproxy == Reach::Answers,
+            process: self.controller.process(),
+            lines: self.summary.lines_value(),
+            views: &views,
+            recent: self.recent.make_contiguous(),
+            names: &self.names,
         });
         self.shown.send_replace(Arc::new(value));
     }
@@ -424,79 +391,5 @@ impl Agent {
                 self.record(&record);
             }
         }
-    }
-}
-
-/// Starts the reading thread.
-fn read(
-    sources: &[Source],
-    from_start: bool,
-    names: &Names,
-    format: &LineFormat,
-    batches: mpsc::Sender<Batch>,
-) -> std::io::Result<(Reading, Waker)> {
-    let waker = Waker::new()?;
-    let sink = Ingest::new(sources, names, format, batches);
-    let options = input::Options { from_start, ..Default::default() };
-    Ok((input::start(sources.to_vec(), options, sink, waker.clone())?, waker))
-}
-
-/// Those of `sources` that file events can tell of.
-fn paths(sources: &[Source]) -> Vec<PathBuf> {
-    let path = |source: &Source| match source {
-        Source::File(path) => Some(path.clone()),
-        Source::Stdin => None,
-    };
-    sources.iter().filter_map(path).collect()
-}
-
-fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError> {
-    let state = StateDir::open(&config.state_dir)?;
-    let (memory, told) = state.load();
-    if let Some(told) = told {
-        warn!(error = told, "starting without what was remembered");
-    }
-    Ok((Some(state), memory))
-}
-
-async fn observe_tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
-async fn poll_haproxy(
-    executor: Arc<Executor>,
-    tick: Duration,
-    readings: mpsc::Sender<Result<Inventory, RuntimeError>>,
-) {
-    let mut ticks = tokio::time::interval(tick);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if readings.send(executor.inventory().await).await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Summary {
-    fn count(&mut self, record: &Record) {
-        use crate::core::controller::Event;
-        use crate::core::policy::decision::Decision;
-        match &record.event {
-            Event::Decided { decision: Decision::ScaleUp { .. } | Decision::ScaleDown { .. }, .. } => {
-                self.decisions += 1;
-            }
-            Event::Outcome(Outcome::Moved { .. }) => self.moves += 1,
-            _ => {}
-        }
-    }
-
-    fn lines_value(&self) -> Value {
-        let LineCounts { lines, requests, messages, unparsed, dropped } = self.lines;
-        json!({ "lines": lines, "requests": requests, "messages": messages, "unparsed": unparsed, "dropped": dropped })
     }
 }

@@ -17,7 +17,10 @@ use crate::report;
 
 mod check;
 mod demo;
+mod log_file;
+mod log_format;
 mod output;
+mod parse;
 mod run;
 mod status;
 
@@ -90,6 +93,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Print every field of every line of old logs
+    Parse(parse::ParseArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -149,6 +154,7 @@ pub fn main() -> ExitCode {
         Arguments { command: Some(command), .. } => match command {
             Command::Check { config, output } => check::run(&config, output.output),
             Command::Status { config, output } => status::run(config.as_deref(), output.output),
+            Command::Parse(arguments) => parse::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },
     };

@@ -26,14 +26,17 @@ use super::settings::BackendSettings;
 
 mod backend;
 mod memory;
+mod quarantine;
 mod record;
 #[cfg(test)]
 mod tests;
+mod tidy;
+mod view;
 
 use backend::Backend;
-pub use backend::{Health, ServerView, View};
 pub use memory::{BackendMemory, Memory};
 pub use record::{Event, Record};
+pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.
 const STALE_AFTER: Duration = Duration::from_secs(5);
@@ -162,9 +165,8 @@ impl Controller {
     /// What is known of every backend, for status, metrics and health.
     pub fn views(&mut self, now: Instant) -> Vec<View> {
         let inventory = self.inventory.as_ref().map(|(_, inventory)| inventory);
-        let names = &self.names;
         let views = self.backends.iter_mut().map(|(&id, backend)| {
-            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), names, now)
+            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), now)
         });
         views.collect()
     }

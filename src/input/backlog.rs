@@ -156,8 +156,10 @@ impl Backlog {
             file.position.pass_over_line();
             self.late.push_back((file, Instant::now()));
         }
-        if self.late.len() > MOST_LATE {
-            self.finish_oldest();
+        if self.late.len() > MOST_LATE
+            && let Some((file, _)) = self.late.pop_front()
+        {
+            self.finish(file);
         }
         turn.cut();
     }
@@ -167,31 +169,20 @@ impl Backlog {
         if self.queue.front().is_some_and(Open::is_within_line) {
             return;
         }
-        self.late.retain_mut(|(file, _)| file.read_whole_lines(turn).unwrap_or(false));
-        while self
-            .late
-            .front()
-            .is_some_and(|(file, left)| left.elapsed() >= GRACE && file.quiet_for() >= GRACE)
-        {
-            self.finish_oldest();
+        for (mut file, left) in std::mem::take(&mut self.late) {
+            let is_whole = file.read_whole_lines(turn).unwrap_or(false);
+            if is_whole && (left.elapsed() < GRACE || file.quiet_for() < GRACE) {
+                self.late.push_back((file, left));
+            } else {
+                self.finish(file);
+            }
         }
     }
 
-    fn finish_oldest(&mut self) {
-        if let Some((file, _)) = self.late.pop_front() {
-            self.finished.push_back((file.id, file.position));
-        }
+    fn finish(&mut self, file: LogFile) {
+        self.finished.push_back((file.id, file.position));
         if self.finished.len() > MOST_FINISHED {
             self.finished.pop_front();
         }
-    }
-
-    /// Whether a file was found truncated since this was last asked.
-    pub(super) fn was_truncated(&mut self) -> bool {
-        let truncated = self.queue.iter_mut().map(|open| match open {
-            Open::File(file) => std::mem::take(&mut file.was_truncated),
-            Open::Fifo(_) => false,
-        });
-        truncated.fold(false, |any, truncated| any | truncated)
     }
 }

@@ -28,12 +28,15 @@ pub(super) struct Siblings {
     known: HashSet<FileId>,
 }
 
+/// An open file and what it was when it was opened.
+pub(super) type Opened = (File, Metadata);
+
 /// What happened between two generations of a log.
 pub(super) struct Between {
     /// Those that were missed, oldest first.
-    pub(super) missed: Vec<(File, Metadata)>,
-    /// What the path leads to now.
-    pub(super) newest: (File, Metadata),
+    pub(super) missed: Vec<Opened>,
+    /// What the path leads to now, if anything.
+    pub(super) newest: Option<Opened>,
     /// Missed ones that cannot be read: compressed, as a rule.
     pub(super) unread: Vec<PathBuf>,
 }
@@ -44,78 +47,84 @@ impl Siblings {
         self.known = list(log).iter().map(|sibling| sibling.id).collect();
     }
 
-    /// What came between `old` and `newest`, leaving out what `is_ours`. `path` led to both, `log` is the
-    /// name of the old one without links. The directory is read until it has nothing new to say: while
-    /// files are renamed in it, one or the other is not seen.
+    /// What came between `old` and `newest`, as far as they are there, leaving out what `is_ours`. `path`
+    /// led to both, `log` is the name of the old one without links. The directory is read until it has
+    /// nothing new to say: while files are renamed in it, one or the other is not seen.
     pub(super) fn between(
         &mut self,
         path: &Path,
         log: &Path,
-        old: &LogFile,
-        newest: (File, Metadata),
+        old: Option<&LogFile>,
+        newest: Option<Opened>,
         is_ours: impl Fn(FileId) -> bool,
     ) -> Between {
         let mut search = Search::new(old, newest);
-        let unknown = |id| !self.known.contains(&id) && !is_ours(id);
         for _ in 0..MOST_LOOKS {
+            let siblings = list(log);
+            let there: HashSet<FileId> = siblings.iter().map(|sibling| sibling.id).collect();
+            // What has gone need not be known any more.
+            self.known.retain(|id| there.contains(id));
             let mut changed = false;
-            for sibling in list(log).into_iter().filter(|sibling| unknown(sibling.id)) {
-                changed |= search.sibling(sibling);
+            for sibling in siblings.into_iter().filter(|sibling| !is_ours(sibling.id)) {
+                changed |= search.sibling(sibling, &mut self.known);
             }
-            changed |= search.newest(path, unknown);
+            changed |= search.newest(path, |id| !self.known.contains(&id) && !is_ours(id));
             if !changed {
                 break;
             }
         }
-        self.remember(log);
         search.done()
     }
 }
 
 /// The search for what was missed, over several looks at the directory.
 struct Search<'a> {
-    old: &'a LogFile,
+    old: Option<&'a LogFile>,
     old_written: SystemTime,
-    newest: (File, Metadata),
+    newest: Option<Opened>,
     missed: Vec<(File, Metadata, i128)>,
     unread: Vec<PathBuf>,
     seen: HashSet<FileId>,
 }
 
 impl<'a> Search<'a> {
-    fn new(old: &'a LogFile, newest: (File, Metadata)) -> Self {
-        let old_written =
-            old.file.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let seen = HashSet::from([FileId::of(&newest.1)]);
+    fn new(old: Option<&'a LogFile>, newest: Option<Opened>) -> Self {
+        let written =
+            old.and_then(|old| old.file.metadata().ok()).and_then(|metadata| metadata.modified().ok());
+        let seen = newest.iter().map(|(_, metadata)| FileId::of(metadata)).collect();
+        let old_written = written.unwrap_or(SystemTime::UNIX_EPOCH);
         Self { old, old_written, newest, missed: Vec::new(), unread: Vec::new(), seen }
     }
 
-    /// Takes a sibling in if it was missed. False if that changes nothing, this time or the next.
-    fn sibling(&mut self, sibling: Sibling) -> bool {
-        // A compressed one keeps the time of what it was made from; `old` itself may have been that. To
-        // an empty one nobody has written yet, but somebody may have it open.
-        let in_time = if sibling.is_compressed {
-            sibling.written > self.old_written
-        } else {
-            sibling.written >= self.old_written || sibling.is_empty
-        };
-        if !in_time || self.seen.contains(&sibling.id) {
+    /// Takes a sibling in if it was missed, and makes it `known`. False if that changes nothing, this time
+    /// or the next.
+    fn sibling(&mut self, sibling: Sibling, known: &mut HashSet<FileId>) -> bool {
+        if self.seen.contains(&sibling.id) || !known.insert(sibling.id) {
             return false;
         }
-        if sibling.is_compressed {
-            self.seen.insert(sibling.id);
-            self.unread.push(sibling.path);
-            return true;
+        if let Some(original) = &sibling.compressed_from {
+            // It has the time of its original, which may be `old`. While that is there, it is not complete.
+            let was_missed = sibling.written > self.old_written && !original.exists();
+            if was_missed {
+                self.unread.push(sibling.path);
+            }
+            return was_missed;
+        }
+        // To an empty one nobody has written yet, but somebody may have it open.
+        if sibling.written < self.old_written && !sibling.is_empty {
+            return false;
         }
         match open(&sibling.path) {
+            Ok((file, metadata)) if FileId::of(&metadata) == sibling.id => {
+                if !self.old.is_some_and(|old| is_copy(&file, old)) {
+                    self.missed.push((file, metadata, sibling.order));
+                }
+            }
             // Another one by now, or none: renamed since the directory was read.
-            Ok((_, metadata)) if FileId::of(&metadata) != sibling.id => return true,
-            Err(SourceEvent::Missing) => return true,
-            Ok((file, _)) if is_copy(&file, self.old) => {}
-            Ok((file, metadata)) => self.missed.push((file, metadata, sibling.order)),
+            Ok(_) | Err(SourceEvent::Missing) => drop(known.remove(&sibling.id)),
             Err(_) => self.unread.push(sibling.path),
         }
-        self.seen.insert(sibling.id)
+        true
     }
 
     /// Looks where the path leads by now. What was the newest until then has been rotated as well.
@@ -125,8 +134,9 @@ impl<'a> Search<'a> {
         if !newest.1.is_file() || !unknown(id) || !self.seen.insert(id) {
             return false;
         }
-        let (file, metadata) = std::mem::replace(&mut self.newest, newest);
-        self.missed.push((file, metadata, i128::MAX));
+        if let Some((file, metadata)) = self.newest.replace(newest) {
+            self.missed.push((file, metadata, i128::MAX));
+        }
         true
     }
 
@@ -145,7 +155,7 @@ impl<'a> Search<'a> {
 fn is_copy(file: &File, old: &LogFile) -> bool {
     let mut head = [0; HEAD];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    length > 0 && old.head().starts_with(&head[..length])
+    length > 0 && old.heads().any(|old| old.starts_with(&head[..length]))
 }
 
 struct Sibling {
@@ -153,7 +163,7 @@ struct Sibling {
     id: FileId,
     written: SystemTime,
     is_empty: bool,
-    is_compressed: bool,
+    compressed_from: Option<PathBuf>,
     order: i128,
 }
 
@@ -169,7 +179,8 @@ fn list(log: &Path) -> Vec<Sibling> {
             id: FileId::of(&metadata),
             written: metadata.modified().ok()?,
             is_empty: metadata.len() == 0,
-            is_compressed: rotated.is_compressed,
+            // The last extension is that of the compression.
+            compressed_from: rotated.is_compressed.then(|| entry.path().with_extension("")),
             order: rotated.order,
         })
     };

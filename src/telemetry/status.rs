@@ -16,14 +16,56 @@ use tokio::sync::watch;
 use super::words::figures;
 use crate::core::controller::{Health, ServerView, View};
 use crate::core::names::Names;
+use crate::core::plan::inventory::Process;
 
 /// The socket's name in the runtime directory.
 const SOCKET: &str = "agent.sock";
 /// An agent that does not answer within this is hung.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// What there is to know of the agent as a whole.
+#[derive(Debug)]
+pub struct Overview<'a> {
+    /// Nothing is sent.
+    pub dry_run: bool,
+    /// Since its start.
+    pub running: Duration,
+    /// HAProxy answered last time.
+    pub haproxy_answers: bool,
+    /// The HAProxy process that answered last.
+    pub process: Option<&'a Process>,
+    /// What became of the lines.
+    pub lines: Value,
+    /// Every backend.
+    pub views: &'a [View],
+    /// The newest entries of the journal, oldest first.
+    pub recent: &'a [Value],
+    /// Their names.
+    pub names: &'a Names,
+}
+
+/// The whole value.
+pub fn agent(overview: &Overview<'_>) -> Value {
+    let process = overview.process;
+    let backends = overview.views.iter().map(|view| backend(view, overview.names));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "dry_run": overview.dry_run,
+        "running_s": overview.running.as_secs(),
+        "haproxy": {
+            "answers": overview.haproxy_answers,
+            "version": process.map(|process| process.version.as_str()),
+            "pid": process.map(|process| process.pid),
+        },
+        "lines": overview.lines,
+        "backends": backends.collect::<Vec<_>>(),
+        "recent": overview.recent,
+    })
+}
+
 /// One backend as it is now.
-pub fn backend(view: &View, names: &Names) -> Value {
+fn backend(view: &View, names: &Names) -> Value {
     let (decision, refused) = match &view.decision {
         Some((decision, refused)) => (Some(decision), refused.as_deref()),
         None => (None, None),
@@ -60,7 +102,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
 }
 
 /// One word for people and probes.
-pub fn health(health: Health) -> &'static str {
+fn health(health: Health) -> &'static str {
     match health {
         Health::Good => "good",
         Health::HaproxyAbsent => "haproxy_absent",

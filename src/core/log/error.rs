@@ -48,7 +48,7 @@ pub enum ErrorKind {
 
 impl LineError {
     /// An error of the whole line.
-    pub(super) const fn of_line(kind: ErrorKind, offset: usize) -> Self {
+    pub const fn of_line(kind: ErrorKind, offset: usize) -> Self {
         Self { kind, field: None, offset }
     }
 
