@@ -272,8 +272,8 @@ fn every_request_is_counted_that_comes_through_a_pipe() {
     });
     rsyslogd.stop();
     let told = fs::read_to_string(rsyslogd.path("haproxy-autoscale.log")).expect("it was told where");
-    let events = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let summary = events.filter(|event| event["message"] == "stopped").last().unwrap_or_default();
+    let mut events = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let summary = events.rfind(|event| event["message"] == "stopped").unwrap_or_default();
     assert_eq!(summary["requests"], logged, "{told}");
     assert_eq!(summary["unparsed"], 0, "{told}");
 }
