@@ -25,11 +25,9 @@ use crate::config::Config;
 use crate::core::controller::{Action, Controller, Memory, Record};
 use crate::core::log::reader::{Batch, LineCounts};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::Inventory;
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::client::Client;
-use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source};
 use crate::report::chain;
@@ -50,7 +48,7 @@ pub use error::AgentError;
 pub(crate) use ingest::line_format;
 use repeats::Repeats;
 use signals::{Signal, Signals};
-use start::{observe_tick, open_state, paths, poll_haproxy, read};
+use start::{Look, observe_tick, open_state, paths, poll_haproxy, read};
 pub use summary::Summary;
 
 /// Batches on their way to the controller; when full, the reading thread waits.
@@ -115,7 +113,7 @@ struct Agent {
 /// Everything that can wake the loop.
 struct Inbox {
     batches: mpsc::Receiver<Batch>,
-    readings: mpsc::Receiver<Result<Inventory, RuntimeError>>,
+    looks: mpsc::Receiver<Look>,
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     /// Only where nothing is scaled: no reading of HAProxy comes, and `status` is kept fresh all the same.
@@ -151,13 +149,13 @@ impl Agent {
         let (reading, waker) = reading.map_err(|e| AgentError::Start("the reading thread", e))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(input::watch(paths(&sources), waker));
-        let (readings_in, readings) = mpsc::channel(1);
+        let (looks_in, looks) = mpsc::channel(1);
         let executor = match config.sockets.first() {
             Some(address) if !observes_only => {
                 let address = address.parse().map_err(|e| AgentError::Socket(format!("{e}")))?;
                 let client = Client::new(address, config.socket_timeout);
                 let executor = Arc::new(Executor::new(client.clone(), names.clone(), dry_run));
-                tasks.spawn(poll_haproxy(executor.clone(), config.tick, readings_in));
+                tasks.spawn(poll_haproxy(executor.clone(), config.tick, looks_in));
                 Some(executor)
             }
             _ => None,
@@ -189,7 +187,7 @@ impl Agent {
             executor,
             plans: JoinSet::new(),
             call_offs: HashMap::new(),
-            inbox: Inbox { batches, readings, outcomes, signals, observe },
+            inbox: Inbox { batches, looks, outcomes, signals, observe },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
@@ -214,7 +212,7 @@ impl Agent {
                     Some(batch) => self.take_batch(batch),
                     None => return info!("every source has ended"),
                 },
-                Some(reading) = self.inbox.readings.recv() => self.take_reading(reading),
+                Some(look) = self.inbox.looks.recv() => self.take_look(look),
                 () = observe_tick(&mut self.inbox.observe) => self.show(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
@@ -245,15 +243,15 @@ impl Agent {
         self.repeats.tell(now);
     }
 
-    fn take_reading(&mut self, reading: Result<Inventory, RuntimeError>) {
+    fn take_look(&mut self, Look { asked, found }: Look) {
         let now = Instant::now();
-        let reach = match reading {
+        let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
-                self.controller.handle_inventory(inventory, now);
+                self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }
             Err(error) => {

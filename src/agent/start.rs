@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::Interval;
@@ -53,17 +53,23 @@ pub(super) fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), 
     Ok((Some(state), memory))
 }
 
+/// One reading of HAProxy.
+pub(super) struct Look {
+    /// When it was asked.
+    pub(super) asked: Instant,
+    /// What it answered.
+    pub(super) found: Result<Inventory, RuntimeError>,
+}
+
 /// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
-pub(super) async fn poll_haproxy(
-    executor: Arc<Executor>,
-    tick: Duration,
-    readings: mpsc::Sender<Result<Inventory, RuntimeError>>,
-) {
+pub(super) async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Sender<Look>) {
     let mut ticks = tokio::time::interval(tick);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if readings.send(executor.inventory().await).await.is_err() {
+        let asked = Instant::now();
+        let found = executor.inventory().await;
+        if looks.send(Look { asked, found }).await.is_err() {
             return;
         }
     }
