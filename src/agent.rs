@@ -162,7 +162,8 @@ impl Agent {
                 self.observer.observe(sample, &self.metrics, &self.names);
             }
         }
-        self.controller.handle_samples(&batch.samples, now);
+        let counted = self.controller.handle_samples(&batch.samples, now);
+        self.metrics.count_samples(counted);
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
@@ -232,10 +233,12 @@ impl Agent {
         {
             self.repeats.note_journal(&error);
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        if words::is_notable(&entry) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(entry);
         }
-        self.recent.push_back(entry);
     }
 
     /// In a dry run nothing is remembered: nothing was done.
@@ -248,11 +251,7 @@ impl Agent {
 
     fn show(&mut self, now: Instant) {
         let views = self.controller.views(now);
-        for view in &views {
-            if let Some(settings) = self.controller.settings(view.backend) {
-                self.metrics.show(view, settings.target.timer, &self.names);
-            }
-        }
+        self.metrics.show(&views, &self.names);
         let value = status::agent(&Overview {
             dry_run: self.settings.dry_run,
             running: now.saturating_duration_since(self.started),
