@@ -14,6 +14,7 @@
 //!  file fifo stdin   one open thing each, read to its end for now
 //! ```
 
+pub mod archive;
 mod backlog;
 mod fifo;
 mod file;
