@@ -59,7 +59,7 @@ impl Ingest {
     /// Waits for room: the reading thread may, and for a pipe its writer then waits too.
     fn hand_over(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        if batch.counts.lines > 0 {
+        if batch.counts.lines > 0 || batch.counts.lost > 0 {
             let source = self.readers[self.of].0.clone();
             self.wanted &= self.out.blocking_send(Delivery { source, batch }).is_ok();
         }
@@ -82,6 +82,10 @@ impl Sink for Ingest {
 
     fn tail(&mut self, source: usize, tail: &[u8], written: Instant) {
         self.readers[source].1.learn_clock(tail, written);
+    }
+
+    fn lost(&mut self, source: usize, lines: u64) {
+        self.turn_to(source).1.counts.lost += lines;
     }
 
     fn flush(&mut self) -> bool {

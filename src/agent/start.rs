@@ -125,7 +125,8 @@ fn read(
 ) -> std::io::Result<(Reading, Waker)> {
     let waker = Waker::new()?;
     let sink = Ingest::new(sources, config, names, out);
-    let options = input::Options { from_start, ..Default::default() };
+    let longest_line = config.max_line_bytes;
+    let options = input::Options { from_start, longest_line, ..Default::default() };
     Ok((input::start(sources.to_vec(), options, sink, waker.clone())?, waker))
 }
 
@@ -133,7 +134,7 @@ fn read(
 fn paths(sources: &[Source]) -> Vec<PathBuf> {
     let path = |source: &Source| match source {
         Source::File(path) => Some(path.clone()),
-        Source::Stdin => None,
+        _ => None,
     };
     sources.iter().filter_map(path).collect()
 }

@@ -27,8 +27,8 @@ impl Agent {
         self.remember();
         self.repeats.tell_now();
         let Summary { lines, decisions, moves } = self.summary;
-        let LineCounts { lines, requests, messages, unparsed, dropped } = lines;
-        info!(lines, requests, messages, unparsed, dropped, decisions, moves, "stopped");
+        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = lines;
+        info!(lines, requests, messages, unparsed, dropped, lost, decisions, moves, "stopped");
         self.summary
     }
 

@@ -57,7 +57,7 @@ impl Finding {
 
 pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Failure> {
     let config = arguments.load()?;
-    let sources = sources(&config.sources)?;
+    let sources = sources(&config)?;
     let mut findings = vec![about_config(&config, arguments.file())];
     findings.extend(config.backends.iter().flat_map(cooldowns));
     runtime()?.block_on(async {

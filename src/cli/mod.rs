@@ -212,8 +212,16 @@ fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
 }
 
 /// Sources as the agent reads them. A word that is no path and no file is a mistyped subcommand.
-fn sources(texts: &[String]) -> Result<Vec<Source>, Failure> {
-    texts.iter().map(|text| source(text)).collect()
+/// A ring without an address is HAProxy's whose socket the config names.
+fn sources(config: &Config) -> Result<Vec<Source>, Failure> {
+    let sources = config.sources.iter().map(|text| match (source(text)?, config.sockets.first()) {
+        (Source::Ring(ring), Some(socket)) => {
+            let address = socket.parse().map_err(|error| usage(format!("SOURCE `{text}`: {error}")))?;
+            Ok(Source::Ring(ring.or_at(&address)))
+        }
+        (source, _) => Ok(source),
+    });
+    sources.collect()
 }
 
 fn source(text: &str) -> Result<Source, Failure> {

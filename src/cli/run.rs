@@ -9,7 +9,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let level = arguments.log_level.map_or(config.log_level, Into::into);
     logging::init(level, arguments.log_json || config.log_json);
-    let sources = sources(&config.sources)?;
+    let sources = sources(&config)?;
     if sources.is_empty() {
         return Err(Failure::Usage("no SOURCE: name a log file, or `sources` in the config".into()));
     }

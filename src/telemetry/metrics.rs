@@ -74,6 +74,7 @@ type Histograms = Family<ServerTimer, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     lines: Family<Kind, Counter>,
+    lost: Counter,
     samples: Family<Kind, Counter>,
     requests: Family<Outcomes, Counter>,
     latency: Histograms,
@@ -96,6 +97,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("haproxy_autoscale"),
             lines: Family::default(),
+            lost: Counter::default(),
             samples: Family::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(BOUNDS)),
@@ -121,6 +123,7 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("log_lines", "Lines read, by what they were", self.lines.clone());
+        r.register("lost_lines", "Lines a source lost before they could be read", self.lost.clone());
         let help =
             "Requests by use: in a window, too late for it, of a backend nobody named, no room for its name";
         r.register("samples", help, self.samples.clone());
@@ -152,6 +155,7 @@ impl Metrics {
         for (kind, count) in kinds {
             self.lines.get_or_create(&Kind { kind }).inc_by(count);
         }
+        self.lost.inc_by(counts.lost);
         self.samples.get_or_create(&Kind { kind: "dropped" }).inc_by(counts.dropped);
     }
 
@@ -295,7 +299,14 @@ mod tests {
     #[test]
     fn lines_are_told_apart_in_the_text_prometheus_reads() {
         let metrics = Metrics::default();
-        metrics.count_lines(&LineCounts { lines: 7, requests: 4, messages: 2, unparsed: 1, dropped: 0 });
+        metrics.count_lines(&LineCounts {
+            lines: 7,
+            requests: 4,
+            messages: 2,
+            unparsed: 1,
+            dropped: 0,
+            lost: 0,
+        });
         let text = metrics.encode();
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"request\"} 4\n"), "{text}");
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"unparsed\"} 1\n"), "{text}");

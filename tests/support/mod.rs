@@ -10,6 +10,7 @@ pub mod agent;
 pub mod fake;
 pub mod haproxy;
 pub mod origin;
+pub mod received;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -25,6 +26,7 @@ pub use agent::Agent;
 pub use fake::{FakeHaproxy, Fault};
 pub use haproxy::Haproxy;
 pub use origin::Origin;
+pub use received::Received;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);

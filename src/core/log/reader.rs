@@ -51,6 +51,8 @@ pub struct LineCounts {
     pub unparsed: u64,
     /// Of the requests, those whose sample was lost because the table of names is full.
     pub dropped: u64,
+    /// Lines that never arrived, as far as their source knows: none of the others counts them.
+    pub lost: u64,
 }
 
 impl AddAssign for LineCounts {
@@ -60,6 +62,7 @@ impl AddAssign for LineCounts {
         self.messages += other.messages;
         self.unparsed += other.unparsed;
         self.dropped += other.dropped;
+        self.lost += other.lost;
     }
 }
 
@@ -212,7 +215,7 @@ mod tests {
             + &"x".repeat(70_000)
             + "\nProxy be stopped";
         let mut batch = read(&mut reader, &text, Instant::now());
-        let counts = LineCounts { lines: 6, requests: 2, messages: 1, unparsed: 3, dropped: 0 };
+        let counts = LineCounts { lines: 6, requests: 2, messages: 1, unparsed: 3, ..LineCounts::default() };
         assert_eq!((batch.counts, batch.samples.len()), (counts, 1));
         let first = batch.first_unparsed.clone().unwrap();
         assert_eq!((first.text.as_str(), first.error.kind), ("", ErrorKind::Empty));
