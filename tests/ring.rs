@@ -2,7 +2,7 @@
 //! readers and processes.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use haproxy_autoscale::input::Options;
 use support::received::Gate;
-use support::{FakeHaproxy, Fault, Haproxy, Received, free_port, wait_until};
+use support::{FakeHaproxy, Fault, Haproxy, Received, free_port, request, wait_until};
 
 mod support;
 
@@ -43,18 +43,6 @@ frontend fe
     http-request return status 200
 "
     )
-}
-
-/// Asks for `/n<number>` of each number, on a connection each.
-fn request(port: u16, numbers: Range<usize>) {
-    for number in numbers {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
-        let head = format!("GET /n{number} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).expect("HAProxy reads");
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        assert!(answer.starts_with("HTTP/1.1 200"), "request {number}: {answer:?}");
-    }
 }
 
 /// The numbers of the requests that arrived, in order.
