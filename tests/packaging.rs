@@ -210,7 +210,12 @@ fn unit_with(drop_ins: &[&str]) -> (TempDir, PathBuf) {
 
 #[test]
 fn systemd_takes_the_unit_alone_and_with_each_drop_in() {
-    let drop_ins = ["systemd/cpu-figures.conf", "systemd/write-haproxy-cfg.conf"];
+    let drop_ins = [
+        "systemd/cpu-figures.conf",
+        "systemd/journal.conf",
+        "systemd/log-socket.conf",
+        "systemd/write-haproxy-cfg.conf",
+    ];
     assert_eq!(fs::read_dir(in_config("systemd")).unwrap().count(), drop_ins.len());
     for drop_ins in [&[][..], &drop_ins[..1], &drop_ins[1..], &drop_ins] {
         let Some(mut analyze) = program("systemd-analyze") else { return };

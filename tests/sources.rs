@@ -60,6 +60,13 @@ fn check(agent: &mut Agent, count: usize) {
     assert_eq!(number("lines"), number("requests") + number("messages"), "{summary}");
 }
 
+/// Lines that HAProxy has thrown away.
+fn dropped(haproxy: &Haproxy) -> usize {
+    let info = haproxy.ask("show info");
+    let dropped = info.lines().find_map(|line| line.strip_prefix("DroppedLogs: ")).expect("it says so");
+    dropped.parse().expect("a number")
+}
+
 /// HAProxy logs to `sources` as `log` says, and the agent counts `times` lines for each request.
 #[track_caller]
 fn check_way(sources: &[&str], before: &str, log: &str, times: usize) {
@@ -69,9 +76,7 @@ fn check_way(sources: &[&str], before: &str, log: &str, times: usize) {
     request(port, 0..REQUESTS);
     // HAProxy waits for no reader: what the queue of a unix socket, ten datagrams as a rule, has no room for
     // it counts and throws away. A busy machine does that; not a line may be missing beyond it.
-    let info = haproxy.ask("show info");
-    let dropped = info.lines().find_map(|line| line.strip_prefix("DroppedLogs: ")).expect("it says so");
-    let dropped: usize = dropped.parse().expect("a number");
+    let dropped = dropped(&haproxy);
     let is_unix = sources.iter().any(|source| source.starts_with("unix:"));
     assert!(dropped == 0 || is_unix && dropped < REQUESTS / 2, "HAProxy threw away {dropped} lines");
     check(&mut agent, REQUESTS * times - dropped);
@@ -112,6 +117,9 @@ fn haproxy_as_its_own_user_may_write_to_the_socket_as_it_is_made() {
     let path = path.display();
     let before = "global\n    user haproxy\n    group haproxy\n";
     check_way(&[&format!("unix://{path}")], before, &format!("log {path} local0"), 1);
+    // Where it is for HAProxy, the folder being its root.
+    let before = format!("{before}    chroot {}\n", folder.path().display());
+    check_way(&[&format!("unix://{path}")], &before, "log /log.sock local0", 1);
 }
 
 /// A ring that is sent to `port`.
@@ -345,27 +353,15 @@ fn haproxy_logs_to_a_real_journald() {
     let port = free_port();
     let log = format!("log {} local0", journald.socket().display());
     let Some(haproxy) = Haproxy::start(&config(port, "", &log)) else { return };
-    // So that there is a journal to follow, and something in it that came before.
+    // So that there is a journal to follow.
     request(port, 0..10);
     wait_until("the journal has its first lines", PATIENCE, || {
-        let read = Command::new(programs.path().join("journalctl"))
-            .args(["--unit=haproxy", "--output=cat"])
-            .output();
-        read.is_ok_and(|read| String::from_utf8_lossy(&read.stdout).contains("GET /n9 "))
+        let mut read = Command::new(programs.path().join("journalctl"));
+        let read = read.args(["--unit=haproxy", "--output=cat"]).output();
+        read.is_ok_and(|read| String::from_utf8_lossy(&read.stdout).contains("GET /n"))
     });
-    let mut agent = Agent::start_with_programs(programs.path(), "", &["journald:haproxy"]);
-    // It reads from where the journal ends when journalctl begins, which nobody but that knows.
-    let mut probes = 0;
-    wait_until("it reads the journal", PATIENCE, || {
-        request(port, 1000..1001);
-        probes += 1;
-        std::thread::sleep(Duration::from_millis(50));
-        lines(&agent)["requests"].as_u64() >= Some(1)
-    });
-    std::thread::sleep(Duration::from_millis(300));
-    let before = lines(&agent)["requests"].as_u64().expect("it was read") as usize;
-    assert!(before <= probes, "lines from before were read: {before} of {probes}");
-    request(port, 0..REQUESTS);
-    check(&mut agent, before + REQUESTS);
-    drop(haproxy);
+    let arguments = ["--from-start", "journald:haproxy"];
+    let mut agent = Agent::start_with_programs(programs.path(), "", &arguments);
+    request(port, 10..REQUESTS);
+    check(&mut agent, REQUESTS - dropped(&haproxy));
 }

@@ -15,6 +15,7 @@ use crate::core::policy::Span;
 use crate::core::settings::BackendSettings;
 
 mod backends;
+mod links;
 mod logs;
 mod places;
 
@@ -63,10 +64,10 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);
+        for source in &sources {
+            findings.extend(logs::check(source, &config).await);
+        }
     });
-    for source in &sources {
-        findings.extend(logs::check(source, &config));
-    }
     match output {
         Output::Json => print_json(&as_json(&findings))?,
         Output::Text => print(&as_text(&findings, is_terminal()))?,

@@ -53,7 +53,8 @@ struct ConfigArguments {
     /// The latency to stay below, for the backend of --backend, such as 250ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "backend")]
     target: Option<Duration>,
-    /// Where log lines come from: a file, a FIFO, or - for standard input
+    /// Where log lines come from: a file, a FIFO, - for standard input, udp://ADDR:PORT, tcp://ADDR:PORT,
+    /// unix:///path, journald:UNIT or ring:NAME
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
 }

@@ -53,7 +53,8 @@ pub use link::LinkEvent;
 pub use place::{RingPlace, TcpFraming, TcpPlace, UnixPlace};
 pub use reading::{Options, Reading, start};
 pub use source::{Source, SourceError, SourceEvent};
-pub use unix::{SocketState, state_of};
+pub use udp::probe as probe_udp;
+pub use unix::{SocketState, state_of as socket_state};
 pub use wake::{Waker, watch};
 
 /// What is done with the bytes. All calls come from the reading thread; what they cost, reading costs.

@@ -61,6 +61,15 @@ impl Input for Udp {
     }
 }
 
+/// Tries to receive at `address`, and lets go of it at once. Returns the size of the receive buffer that
+/// would be had, in bytes as the kernel counts.
+///
+/// # Errors
+/// If the address cannot be had.
+pub fn probe(address: SocketAddr) -> io::Result<usize> {
+    prepare(&UdpSocket::bind(address)?)
+}
+
 /// Receives until nothing is there or the turn is over, and counts what the kernel lost.
 pub(super) fn receive<S: AsFd + std::os::fd::AsRawFd>(
     bound: &mut Bound<S>,

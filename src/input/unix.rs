@@ -168,7 +168,10 @@ pub fn state_of(path: &Path) -> SocketState {
 fn give_to_group(place: &UnixPlace) -> Result<(), LinkEvent> {
     let name = place.group.as_deref().unwrap_or(HAPROXY);
     let group = Group::from_name(name).map_err(io::Error::from);
+    let is_already = |gid: u32| fs::symlink_metadata(&place.path).is_ok_and(|metadata| metadata.gid() == gid);
     let given = match group {
+        // As in /run/haproxy of Debian, whose files take its group.
+        Ok(Some(group)) if is_already(group.gid.as_raw()) => Ok(()),
         Ok(Some(group)) => chown(&place.path, None, Some(group.gid.as_raw())),
         Ok(None) if place.group.is_none() => return Ok(()),
         Ok(None) => Err(io::ErrorKind::NotFound.into()),

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Finding;
+use super::{Finding, links};
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
@@ -18,13 +18,17 @@ const TAIL: u64 = 128 << 10;
 /// More than this share of lines not understood is a failure.
 const UNPARSED_LIMIT: f64 = 0.1;
 
-pub(super) fn check(source: &Source, config: &Config) -> Vec<Finding> {
+pub(super) async fn check(source: &Source, config: &Config) -> Vec<Finding> {
     let about = format!("log {source}");
-    let Source::File(path) = source else {
-        return vec![Finding::ok(&about, "is read as it comes; its lines cannot be looked at before")];
+    let path = match source {
+        Source::File(path) => path,
+        Source::Stdin => {
+            return vec![Finding::ok(&about, "is read as it comes; its lines cannot be looked at before")];
+        }
+        _ => return links::check(&about, source, config).await,
     };
     match tail(path) {
-        Ok(Tail::Bytes { bytes, age }) => lines(&about, &bytes, age, config),
+        Ok(Tail::Bytes { bytes, age }) => lines(&about, &bytes, Some(age), config),
         Ok(Tail::Fifo) => vec![Finding::ok(&about, "is a FIFO: its lines cannot be looked at before")],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![Finding::warn(
             &about,
@@ -63,7 +67,8 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
     Ok(Tail::Bytes { bytes, age: age.unwrap_or_default() })
 }
 
-fn lines(about: &str, bytes: &[u8], age: Duration, config: &Config) -> Vec<Finding> {
+/// What there is to say of the last lines of a log, written so long ago, if that is known.
+pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &Config) -> Vec<Finding> {
     let names = Names::default();
     let mut reader =
         Reader::new(names.clone(), config.log_format.clone()).with_most_line_bytes(config.max_line_bytes);
@@ -92,15 +97,13 @@ fn lines(about: &str, bytes: &[u8], age: Duration, config: &Config) -> Vec<Findi
     findings
 }
 
-fn understood(about: &str, batch: &Batch, age: Duration) -> Finding {
+fn understood(about: &str, batch: &Batch, age: Option<Duration>) -> Finding {
     let counts = batch.counts;
+    let written = age.map(|age| format!("; last written {} ago", Span(Duration::from_secs(age.as_secs()))));
+    let written = written.unwrap_or_default();
     let found = format!(
-        "last {} lines: {} requests, {} messages, {} not understood; last written {} ago",
-        counts.lines,
-        counts.requests,
-        counts.messages,
-        counts.unparsed,
-        Span(Duration::from_secs(age.as_secs()))
+        "last {} lines: {} requests, {} messages, {} not understood{written}",
+        counts.lines, counts.requests, counts.messages, counts.unparsed,
     );
     let example = batch.first_unparsed.as_ref().map(|example| format!("{}: {}", example.error, example.text));
     let remedy = format!("the first: {}", example.unwrap_or_default());
