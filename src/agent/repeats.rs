@@ -1,29 +1,32 @@
 //! Troubles that repeat are counted and told once an interval, with the first example.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::core::log::reader::UnparsedLine;
+use crate::core::log::error::LineError;
 
 /// What is to be told at the end of the interval.
 #[derive(Debug)]
 pub(super) struct Repeats {
     every: Duration,
     told: Option<Instant>,
-    unparsed: Option<(u64, UnparsedLine)>,
+    /// By source; there are few.
+    unparsed: BTreeMap<Arc<str>, (u64, LineError)>,
     journal: Option<(u64, String)>,
     state: Option<(u64, String)>,
 }
 
 impl Repeats {
     pub(super) fn new(every: Duration) -> Self {
-        Self { every, told: None, unparsed: None, journal: None, state: None }
+        Self { every, told: None, unparsed: BTreeMap::new(), journal: None, state: None }
     }
 
-    /// `lines` were not understood, `example` is the first of them.
-    pub(super) fn note_unparsed(&mut self, lines: u64, example: UnparsedLine) {
-        self.unparsed.get_or_insert((0, example)).0 += lines;
+    /// `lines` of `source` were not understood, `first` is what was wrong with the first of them.
+    pub(super) fn note_unparsed(&mut self, source: Arc<str>, lines: u64, first: LineError) {
+        self.unparsed.entry(source).or_insert((0, first)).0 += lines;
     }
 
     /// A journal entry was lost.
@@ -38,7 +41,7 @@ impl Repeats {
 
     /// Tells, unless something was told less than an interval ago.
     pub(super) fn tell(&mut self, now: Instant) {
-        let nothing = self.unparsed.is_none() && self.journal.is_none() && self.state.is_none();
+        let nothing = self.unparsed.is_empty() && self.journal.is_none() && self.state.is_none();
         let early = self.told.is_some_and(|told| now.saturating_duration_since(told) < self.every);
         if !nothing && !early {
             self.told = Some(now);
@@ -48,9 +51,9 @@ impl Repeats {
 
     /// Tells what there is.
     pub(super) fn tell_now(&mut self) {
-        if let Some((skipped, example)) = self.unparsed.take() {
-            let (first, line) = (example.error.to_string(), example.text.as_str());
-            warn!(skipped, first, line, "lines not understood");
+        // Not the line itself: it may hold what nobody should read, such as a URL with a password.
+        for (source, (skipped, first)) in std::mem::take(&mut self.unparsed) {
+            warn!(source = &*source, skipped, %first, "lines not understood");
         }
         if let Some((lost, error)) = self.journal.take() {
             warn!(lost, error, "journal entries lost");

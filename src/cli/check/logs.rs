@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Finding, ago};
-use crate::agent::line_format;
+use super::Finding;
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
+use crate::core::policy::Span;
 use crate::input::Source;
-use crate::report::chain;
 
 /// So much of a log's end is looked at: some 500 requests.
 const TAIL: u64 = 128 << 10;
@@ -41,7 +40,7 @@ pub(super) fn check(source: &Source, config: &Config) -> Vec<Finding> {
 }
 
 enum Tail {
-    Bytes { bytes: Vec<u8>, age: std::time::Duration },
+    Bytes { bytes: Vec<u8>, age: Duration },
     Fifo,
 }
 
@@ -64,19 +63,10 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
     Ok(Tail::Bytes { bytes, age: age.unwrap_or_default() })
 }
 
-fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -> Vec<Finding> {
+fn lines(about: &str, bytes: &[u8], age: Duration, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let format = match line_format(&config.log_format) {
-        Ok(format) => format,
-        Err(error) => {
-            return vec![Finding::fail(
-                "log_format",
-                chain(&error),
-                "see `log_format` in the reference config",
-            )];
-        }
-    };
-    let mut reader = Reader::new(names.clone(), format);
+    let mut reader =
+        Reader::new(names.clone(), config.log_format.clone()).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
@@ -102,15 +92,15 @@ fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -
     findings
 }
 
-fn understood(about: &str, batch: &Batch, age: std::time::Duration) -> Finding {
+fn understood(about: &str, batch: &Batch, age: Duration) -> Finding {
     let counts = batch.counts;
     let found = format!(
-        "last {} lines: {} requests, {} messages, {} not understood; written {}",
+        "last {} lines: {} requests, {} messages, {} not understood; last written {} ago",
         counts.lines,
         counts.requests,
         counts.messages,
         counts.unparsed,
-        ago(age)
+        Span(Duration::from_secs(age.as_secs()))
     );
     let example = batch.first_unparsed.as_ref().map(|example| format!("{}: {}", example.error, example.text));
     let remedy = format!("the first: {}", example.unwrap_or_default());

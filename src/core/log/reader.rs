@@ -86,6 +86,13 @@ impl Reader {
         Self { framing: Framing::default(), lines }
     }
 
+    /// With another limit: a longer line is dropped whole and counted as not understood.
+    #[must_use]
+    pub fn with_most_line_bytes(mut self, most_line_bytes: usize) -> Self {
+        self.framing = Framing::new(most_line_bytes);
+        self
+    }
+
     /// Reads `bytes`, which arrived at `arrived`, and adds what they say to `batch`. A half line
     /// at their end is kept until the rest of it comes.
     pub fn read(&mut self, bytes: &[u8], arrived: Instant, batch: &mut Batch) {
