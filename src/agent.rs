@@ -159,7 +159,8 @@ impl Agent {
                 self.observer.observe(sample, &self.metrics, &self.names);
             }
         }
-        self.controller.handle_samples(&batch.samples, now);
+        let counted = self.controller.handle_samples(&batch.samples, now);
+        self.metrics.count_samples(counted);
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
@@ -228,10 +229,12 @@ impl Agent {
         {
             self.repeats.note_journal(&error);
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        if words::is_notable(&entry) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(entry);
         }
-        self.recent.push_back(entry);
     }
 
     /// In a dry run nothing is remembered: nothing was done.
@@ -249,11 +252,7 @@ impl Agent {
         match question {
             Question::Status(to) => drop(to.send(self.status(&views, now))),
             Question::Metrics(to) => {
-                for view in &views {
-                    if let Some(settings) = self.controller.settings(view.backend) {
-                        self.metrics.show(view, settings.target.timer, &self.names);
-                    }
-                }
+                self.metrics.show(&views, &self.names);
                 drop(to.send(self.metrics.encode()));
             }
         }

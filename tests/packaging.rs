@@ -254,3 +254,16 @@ fn the_user_of_the_unit_is_made_with_its_groups() {
         assert!(groups.lines().any(member), "not in {group}:\n{groups}");
     }
 }
+
+#[test]
+fn the_readme_installs_where_the_unit_looks() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let unit = text_of("haproxy-autoscale.service");
+    let program = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next()).unwrap();
+    let folder = Path::new(program).parent().unwrap().display();
+    assert!(readme.contains(&format!("target/release/haproxy-autoscale {folder}/")), "{program}");
+    let user = unit.lines().find_map(|line| line.strip_prefix("User=")).unwrap();
+    assert!(readme.contains(&format!("runuser -u {user} -- haproxy-autoscale check")));
+    let groups = unit.lines().find_map(|line| line.strip_prefix("SupplementaryGroups=")).unwrap();
+    assert!(readme.contains(&format!("--groups {} {user}", groups.replace(' ', ","))));
+}

@@ -22,11 +22,11 @@ use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
-use crate::telemetry::endpoint;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::{self, Asker};
 use crate::telemetry::status::StatusSocket;
+use crate::telemetry::{endpoint, words};
 
 /// Deliveries on their way to the controller; when full, the reading thread waits.
 const DELIVERIES: usize = 64;
@@ -43,7 +43,8 @@ impl Agent {
         let names = Names::default();
         let observes_only = config.backends.is_empty();
         let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
-        let recent = state.as_ref().map(|state| journal::last_entries(state.path(), RECENT));
+        let recent =
+            state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();

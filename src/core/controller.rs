@@ -173,7 +173,7 @@ impl Controller {
     pub fn views(&mut self, now: Instant) -> Vec<View> {
         let inventory = self.latest.as_ref().map(|latest| &latest.inventory);
         let views = self.backends.iter_mut().map(|(&id, backend)| {
-            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), now)
+            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), &self.names, now)
         });
         views.collect()
     }
@@ -181,11 +181,6 @@ impl Controller {
     /// The HAProxy process that answered last.
     pub fn process(&self) -> Option<&Process> {
         self.latest.as_ref().map(|latest| &latest.inventory.process)
-    }
-
-    /// Backends that a plan is being carried out for.
-    pub fn moving(&self) -> impl Iterator<Item = BackendId> {
-        self.backends.iter().filter(|(_, backend)| backend.is_moving()).map(|(&id, _)| id)
     }
 
     /// The settings of `backend`, if it is configured.

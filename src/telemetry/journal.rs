@@ -57,12 +57,13 @@ impl Journal {
     }
 }
 
-/// The last `most` entries of the journal in `directory`, oldest first; lines that are no JSON
-/// (a crash in the middle of one) are passed over.
-pub fn last_entries(directory: &Path, most: usize) -> Vec<Value> {
+/// The last `most` entries of the journal in `directory` that are `wanted`, oldest first; lines that
+/// are no JSON (a crash in the middle of one) are passed over.
+pub fn last_entries(directory: &Path, most: usize, wanted: fn(&Value) -> bool) -> Vec<Value> {
     let text = std::fs::read(directory.join("journal.jsonl")).unwrap_or_default();
     let lines = text.rsplit(|&byte| byte == b'\n');
-    let mut entries: Vec<_> = lines.filter_map(|line| serde_json::from_slice(line).ok()).take(most).collect();
+    let entries = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    let mut entries: Vec<_> = entries.filter(wanted).take(most).collect();
     entries.reverse();
     entries
 }
@@ -78,7 +79,7 @@ mod tests {
         journal.append(&serde_json::json!({"n": 1})).unwrap();
         journal.bytes = MAX_BYTES + 1;
         journal.append(&serde_json::json!({"n": 2})).unwrap();
-        assert_eq!(last_entries(folder.path(), 9), [serde_json::json!({"n": 2})]);
+        assert_eq!(last_entries(folder.path(), 9, |_| true), [serde_json::json!({"n": 2})]);
         assert_eq!(std::fs::read_to_string(folder.path().join("journal.jsonl.1")).unwrap(), "{\"n\":1}\n");
     }
 
@@ -86,7 +87,7 @@ mod tests {
     fn half_a_line_left_by_a_crash_hides_nothing_before_it() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("journal.jsonl"), "{\"n\":1}\n{\"n\":2}\n{\"n\":").unwrap();
-        assert_eq!(last_entries(folder.path(), 1), [serde_json::json!({"n": 2})]);
+        assert_eq!(last_entries(folder.path(), 1, |_| true), [serde_json::json!({"n": 2})]);
     }
 
     #[test]
@@ -97,6 +98,6 @@ mod tests {
         assert!(journal.append(&serde_json::json!({})).is_err());
         std::fs::create_dir(&inside).unwrap();
         journal.append(&serde_json::json!({"n": 3})).unwrap();
-        assert_eq!(last_entries(&inside, 1), [serde_json::json!({"n": 3})]);
+        assert_eq!(last_entries(&inside, 1, |_| true), [serde_json::json!({"n": 3})]);
     }
 }

@@ -71,6 +71,12 @@ fn backend(view: &View, names: &Names) -> Value {
     };
     json!({
         "backend": &*names.of_backend(view.backend),
+        "target": {
+            "timer": view.target.timer.name(),
+            "statistic": view.target.statistic.to_string(),
+            "below_ms": view.target.below.as_millis(),
+            "window_s": view.window.length.as_secs(),
+        },
         "health": health(view.health),
         "decision": decision.map(|decision| decision.name()),
         "reason": decision.map(|decision| decision.reason().to_string()),
@@ -94,7 +100,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "weight": state.weight.value(),
         "sessions": state.sessions,
         "queued": state.queued,
-        "ours": server.ours,
+        "role": server.role.name(),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

@@ -154,7 +154,13 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    // A step of shrinking that fails waits for the deadline.
+    #![proptest_config(ProptestConfig {
+        cases: 100,
+        max_shrink_iters: 20,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_line_arrives_once_and_in_order(

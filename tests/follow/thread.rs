@@ -219,12 +219,14 @@ fn speed_from_the_start() {
 }
 
 fn measure(desk: &Desk, read: &AtomicUsize) {
-    let chunk = format!("{}\n", "x".repeat(199)).repeat(320);
+    let mut chunk = format!("{}\n", "x".repeat(199)).repeat(320).into_bytes();
     let (chunks, all) = (32 << 10, chunk.len() * (32 << 10));
     let name = |rotation: usize| desk.path(&format!("haproxy.log.{}", 100_000 + rotation));
     let (began, mut writer, mut deleted) = (Instant::now(), appending(&desk.log), 0);
     for number in 1..=chunks {
-        writer.write_all(chunk.as_bytes()).unwrap();
+        // No two files may begin alike, or one is taken for a copy of the other.
+        chunk[..8].copy_from_slice(format!("{number:08}").as_bytes());
+        writer.write_all(&chunk).unwrap();
         if number % 1024 == 0 {
             fs::rename(&desk.log, name(number / 1024)).unwrap();
             writer = appending(&desk.log);
