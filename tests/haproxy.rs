@@ -215,7 +215,7 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     site.haproxy.ask("set server app/s1 state maint");
     wait_until("it is shown", NOTICED, || {
         let s1 = shown(&agent, "s1");
-        s1["state"] == "MAINT" && s1["role"] != "spare"
+        s1["state"] == "MAINT" && s1["role"] == "foreign"
     });
     site.wait_for("s3", "READY 1");
     assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
