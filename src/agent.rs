@@ -18,11 +18,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Interval;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::core::controller::{Action, Controller, Record};
+use crate::core::controller::{Action, Controller, Record, View};
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::outcome::{CallOff, Outcome};
@@ -34,6 +33,7 @@ use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Observer};
+use crate::telemetry::question::Question;
 use crate::telemetry::status::Overview;
 use crate::telemetry::{status, words};
 
@@ -92,9 +92,8 @@ struct Agent {
     reading: Option<Reading>,
     /// Poller, endpoint, status socket, file events: they end with the agent.
     _tasks: JoinSet<()>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     observer: Observer,
-    shown: watch::Sender<Arc<Value>>,
     recent: std::collections::VecDeque<Value>,
     repeats: Repeats,
     summary: Summary,
@@ -108,8 +107,7 @@ struct Inbox {
     readings: mpsc::Receiver<Result<Inventory, RuntimeError>>,
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
-    /// Only where nothing is scaled: no reading of HAProxy comes, and `status` is kept fresh all the same.
-    observe: Option<Interval>,
+    questions: mpsc::Receiver<Question>,
 }
 
 /// What is needed of the options after the start.
@@ -139,7 +137,7 @@ impl Agent {
                     None => return info!("every source has ended"),
                 },
                 Some(reading) = self.inbox.readings.recv() => self.take_reading(reading),
-                () = observe_tick(&mut self.inbox.observe) => self.show(Instant::now()),
+                Some(question) = self.inbox.questions.recv() => self.answer(question),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
                 }
@@ -191,7 +189,6 @@ impl Agent {
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_tick(now);
-        self.show(now);
         self.repeats.tell(now);
     }
 
@@ -249,20 +246,30 @@ impl Agent {
         }
     }
 
-    fn show(&mut self, now: Instant) {
+    /// Who has gone away meanwhile needs no answer.
+    fn answer(&mut self, question: Question) {
+        let now = Instant::now();
         let views = self.controller.views(now);
-        self.metrics.show(&views, &self.names);
-        let value = status::agent(&Overview {
+        match question {
+            Question::Status(to) => drop(to.send(self.status(&views, now))),
+            Question::Metrics(to) => {
+                self.metrics.show(&views, &self.names);
+                drop(to.send(self.metrics.encode()));
+            }
+        }
+    }
+
+    fn status(&mut self, views: &[View], now: Instant) -> Value {
+        status::agent(&Overview {
             dry_run: self.settings.dry_run,
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
             lines: self.summary.lines_value(),
-            views: &views,
+            views,
             recent: self.recent.make_contiguous(),
             names: &self.names,
-        });
-        self.shown.send_replace(Arc::new(value));
+        })
     }
 
     /// Takes new backends, and tells what else has changed and needs a restart.
@@ -291,11 +298,4 @@ impl Agent {
 /// The backends that are scaled, as the log has them.
 fn backend_names(config: &Config) -> String {
     config.backends.iter().map(|backend| backend.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-async fn observe_tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
-    }
 }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -25,6 +24,7 @@ use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
+use crate::telemetry::question::{self, Asker};
 use crate::telemetry::status::StatusSocket;
 use crate::telemetry::{endpoint, words};
 
@@ -53,9 +53,8 @@ impl Agent {
         if let Some(executor) = executor.clone() {
             tasks.spawn(poll_haproxy(executor, config.tick, readings_in));
         }
-        let metrics = Arc::new(Metrics::default());
-        let (shown, status) = watch::channel(Arc::new(Value::Null));
-        serve(&config, &metrics, status, &mut tasks).await?;
+        let (asker, questions) = question::channel();
+        serve(&config, asker, &mut tasks).await?;
 
         // Last, since the thread may wait for room in the channel: nobody would empty it if the start failed.
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES);
@@ -63,7 +62,6 @@ impl Agent {
         let (reading, waker) = reading.map_err(|e| AgentError::Start("the reading thread", e))?;
         tasks.spawn(input::watch(paths(&sources), waker));
 
-        let observe = observes_only.then(|| tokio::time::interval(config.tick));
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES);
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
@@ -76,13 +74,12 @@ impl Agent {
             executor,
             plans: JoinSet::new(),
             call_offs: HashMap::new(),
-            inbox: Inbox { deliveries, readings, outcomes, signals, observe },
+            inbox: Inbox { deliveries, readings, outcomes, signals, questions },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
-            metrics,
+            metrics: Metrics::default(),
             observer: Observer::default(),
-            shown,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
@@ -101,19 +98,14 @@ fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option
 
 /// Opens where the agent is looked at: `metrics.listen`, which has to work, and the status socket,
 /// without which it can run.
-async fn serve(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    status: watch::Receiver<Arc<Value>>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), AgentError> {
+async fn serve(config: &Config, asker: Asker, tasks: &mut JoinSet<()>) -> Result<(), AgentError> {
     if let Some(address) = config.metrics_listen {
         let listener = endpoint::listen(address).await.map_err(|e| AgentError::Listen(address, e))?;
-        tasks.spawn(endpoint::serve(listener, metrics.clone(), status.clone()));
+        tasks.spawn(endpoint::serve(listener, asker.clone()));
     }
     match StatusSocket::open(&config.runtime_dir).await {
         Ok(socket) => {
-            tasks.spawn(socket.serve(status));
+            tasks.spawn(socket.serve(asker));
         }
         Err(error) => {
             let runtime_dir = config.runtime_dir.display();

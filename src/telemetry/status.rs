@@ -6,14 +6,14 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::question::{ANSWER_WITHIN, Asker};
 use super::words::figures;
 use crate::core::controller::{Health, ServerView, View};
 use crate::core::names::Names;
@@ -21,8 +21,6 @@ use crate::core::plan::inventory::Process;
 
 /// The socket's name in the runtime directory.
 const SOCKET: &str = "agent.sock";
-/// An agent that does not answer within this is hung.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What there is to know of the agent as a whole.
 #[derive(Debug)]
@@ -145,18 +143,19 @@ impl StatusSocket {
         Ok(Self { listener, path })
     }
 
-    /// Answers everyone who connects with the newest value, until the agent ends.
-    pub async fn serve(self, status: watch::Receiver<Arc<Value>>) {
+    /// Answers everyone who connects, until the agent ends.
+    pub async fn serve(self, asker: Asker) {
         loop {
             // Out of descriptors, for instance: not worth ending the agent for.
             let Ok((mut stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let text = status.borrow().to_string();
+            let asker = asker.clone();
             tokio::spawn(async move {
+                let Some(status) = asker.status().await else { return };
                 // A client that went away takes nothing with it.
-                let _ = tokio::time::timeout(ANSWER_WITHIN, stream.write_all(text.as_bytes())).await;
+                let _ = timeout(ANSWER_WITHIN, stream.write_all(status.to_string().as_bytes())).await;
             });
         }
     }
@@ -179,7 +178,7 @@ pub async fn ask(runtime_dir: &Path) -> io::Result<Value> {
         UnixStream::connect(socket(runtime_dir)).await?.read_to_end(&mut text).await?;
         serde_json::from_slice(&text).map_err(io::Error::from)
     };
-    tokio::time::timeout(ANSWER_WITHIN, read).await?
+    timeout(ANSWER_WITHIN, read).await?
 }
 
 /// Where the agent of `runtime_dir` is asked.
