@@ -138,6 +138,7 @@ impl Agent {
                 },
                 Some(reading) = self.inbox.readings.recv() => self.take_reading(reading),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
+                () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
                 }
@@ -165,7 +166,6 @@ impl Agent {
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
-        self.repeats.tell(now);
     }
 
     fn take_reading(&mut self, reading: Result<Inventory, RuntimeError>) {
@@ -189,7 +189,6 @@ impl Agent {
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_tick(now);
-        self.repeats.tell(now);
     }
 
     /// Does what the controller wants done, until it wants nothing.
