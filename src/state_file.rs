@@ -126,12 +126,13 @@ fn lock(file: File, lock_path: &Path, directory: &Path) -> Result<Flock<File>, S
 
 /// The file's shape. Times are wall-clock seconds since 1970: an `Instant` does not survive a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the key `backends`")]
 struct FileMemory {
     backends: BTreeMap<String, FileBackend>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a mapping with keys such as `ours`")]
 struct FileBackend {
     ours: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
@@ -139,6 +140,7 @@ struct FileBackend {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `after` and `until`")]
 struct FileCooldown {
     after: FileDirection,
     until: u64,
@@ -188,8 +190,8 @@ impl FileMemory {
     }
 }
 
-/// A clock that was set back must not leave a cooldown of years.
-const LONGEST_COOLDOWN: Duration = Duration::from_secs(3600);
+/// The longest that a config may ask for: a clock that was set back must not leave a cooldown of years.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
