@@ -23,10 +23,8 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::core::controller::{Action, Controller, Record, View};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::Inventory;
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::Plan;
-use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
 use crate::report::chain;
@@ -49,6 +47,7 @@ pub use error::AgentError;
 use ingest::Delivery;
 use repeats::Repeats;
 use signals::{Signal, Signals};
+use start::Look;
 pub use summary::Summary;
 
 /// Decisions that `status` shows.
@@ -104,7 +103,7 @@ struct Agent {
 /// Everything that can wake the loop.
 struct Inbox {
     deliveries: mpsc::Receiver<Delivery>,
-    readings: mpsc::Receiver<Result<Inventory, RuntimeError>>,
+    looks: mpsc::Receiver<Look>,
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     questions: mpsc::Receiver<Question>,
@@ -136,7 +135,7 @@ impl Agent {
                     Some(delivery) => self.take_delivery(delivery),
                     None => return info!("every source has ended"),
                 },
-                Some(reading) = self.inbox.readings.recv() => self.take_reading(reading),
+                Some(look) = self.inbox.looks.recv() => self.take_look(look),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
                 () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
@@ -168,15 +167,15 @@ impl Agent {
         }
     }
 
-    fn take_reading(&mut self, reading: Result<Inventory, RuntimeError>) {
+    fn take_look(&mut self, Look { asked, found }: Look) {
         let now = Instant::now();
-        let reach = match reading {
+        let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
-                self.controller.handle_inventory(inventory, now);
+                self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }
             Err(error) => {

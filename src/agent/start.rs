@@ -48,10 +48,10 @@ impl Agent {
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();
-        let (readings_in, readings) = mpsc::channel(1);
+        let (looks_in, looks) = mpsc::channel(1);
         let executor = if observes_only { None } else { open_executor(&config, &names, dry_run)? };
         if let Some(executor) = executor.clone() {
-            tasks.spawn(poll_haproxy(executor, config.tick, readings_in));
+            tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
@@ -74,7 +74,7 @@ impl Agent {
             executor,
             plans: JoinSet::new(),
             call_offs: HashMap::new(),
-            inbox: Inbox { deliveries, readings, outcomes, signals, questions },
+            inbox: Inbox { deliveries, looks, outcomes, signals, questions },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
@@ -147,17 +147,23 @@ fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError>
     Ok((Some(state), memory))
 }
 
+/// One reading of HAProxy.
+pub(super) struct Look {
+    /// When it was asked.
+    pub(super) asked: Instant,
+    /// What it answered.
+    pub(super) found: Result<Inventory, RuntimeError>,
+}
+
 /// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
-async fn poll_haproxy(
-    executor: Arc<Executor>,
-    tick: Duration,
-    readings: mpsc::Sender<Result<Inventory, RuntimeError>>,
-) {
+async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Sender<Look>) {
     let mut ticks = tokio::time::interval(tick);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if readings.send(executor.inventory().await).await.is_err() {
+        let asked = Instant::now();
+        let found = executor.inventory().await;
+        if looks.send(Look { asked, found }).await.is_err() {
             return;
         }
     }

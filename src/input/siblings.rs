@@ -177,6 +177,8 @@ struct Sibling {
 fn list(log: &Path) -> (Vec<Sibling>, bool) {
     let (mut siblings, mut is_torn) = (Vec::new(), false);
     let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return (siblings, false) };
+    // A bare name is one in the current directory.
+    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
     let Ok(entries) = fs::read_dir(directory) else { return (siblings, false) };
     for entry in entries.filter_map(Result::ok) {
         let Some(rotated) = Rotated::parse(name, &entry.file_name()) else { continue };
