@@ -163,6 +163,13 @@ fn a_second_agent_on_the_same_state_directory_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("another agent is running") && told.contains(&agent.pid().to_string()), "{told}");
+    let config = agent.config();
+    let output = run(&["--log-json", "--config", config.to_str().unwrap(), "/tmp/no-such-directory/a.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(event["error"].as_str().is_some_and(|error| error.contains("another agent")), "{event}");
+    }
 }
 
 #[test]
