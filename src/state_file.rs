@@ -73,7 +73,12 @@ impl StateDir {
 
     /// What was kept; nothing if there is no file or it makes no sense (told by the caller: the second value).
     pub fn load(&self) -> (Memory, Option<String>) {
-        let path = self.path.join("state.json");
+        Self::peek(&self.path)
+    }
+
+    /// [`load`](Self::load) of a directory that may be in use.
+    pub fn peek(directory: &Path) -> (Memory, Option<String>) {
+        let path = directory.join("state.json");
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (Memory::default(), None),
