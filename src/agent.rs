@@ -137,6 +137,7 @@ impl Agent {
                 },
                 Some(look) = self.inbox.looks.recv() => self.take_look(look),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
+                () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
                 }
@@ -164,7 +165,6 @@ impl Agent {
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
-        self.repeats.tell(now);
     }
 
     fn take_look(&mut self, Look { asked, found }: Look) {
@@ -188,7 +188,6 @@ impl Agent {
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_tick(now);
-        self.repeats.tell(now);
     }
 
     /// Does what the controller wants done, until it wants nothing.

@@ -73,7 +73,12 @@ impl StateDir {
 
     /// What was kept; nothing if there is no file or it makes no sense (told by the caller: the second value).
     pub fn load(&self) -> (Memory, Option<String>) {
-        let path = self.path.join("state.json");
+        Self::peek(&self.path)
+    }
+
+    /// [`load`](Self::load) of a directory that may be in use.
+    pub fn peek(directory: &Path) -> (Memory, Option<String>) {
+        let path = directory.join("state.json");
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (Memory::default(), None),
@@ -126,12 +131,13 @@ fn lock(file: File, lock_path: &Path, directory: &Path) -> Result<Flock<File>, S
 
 /// The file's shape. Times are wall-clock seconds since 1970: an `Instant` does not survive a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the key `backends`")]
 struct FileMemory {
     backends: BTreeMap<String, FileBackend>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a mapping with keys such as `ours`")]
 struct FileBackend {
     ours: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
@@ -139,6 +145,7 @@ struct FileBackend {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `after` and `until`")]
 struct FileCooldown {
     after: FileDirection,
     until: u64,
@@ -188,8 +195,8 @@ impl FileMemory {
     }
 }
 
-/// A clock that was set back must not leave a cooldown of years.
-const LONGEST_COOLDOWN: Duration = Duration::from_secs(3600);
+/// The longest that a config may ask for: a clock that was set back must not leave a cooldown of years.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -163,6 +163,13 @@ fn a_second_agent_on_the_same_state_directory_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("another agent is running") && told.contains(&agent.pid().to_string()), "{told}");
+    let config = agent.config();
+    let output = run(&["--log-json", "--config", config.to_str().unwrap(), "/tmp/no-such-directory/a.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(event["error"].as_str().is_some_and(|error| error.contains("another agent")), "{event}");
+    }
 }
 
 #[test]
@@ -256,6 +263,32 @@ fn a_socket_that_hangs_stops_neither_the_log_nor_the_stop() {
     let (status, summary) = agent.stop();
     assert!(status.success());
     assert_eq!(summary["requests"], 1, "{summary}");
+}
+
+#[test]
+fn a_socket_that_answers_badly_is_told_with_its_reason_and_asked_again() {
+    let fake = FakeHaproxy::start(&[("app", &["s1", "s2"])]);
+    let config = backend(fake.socket().to_str().unwrap()) + "tick: 50ms\n";
+    let agent = Agent::start(&config, &["/tmp/no-such-directory/haproxy.log"]);
+    let told = |message: &str| -> Vec<Value> {
+        agent.events().into_iter().filter(|event| event["message"] == message).collect()
+    };
+    let faults = [
+        (Fault::CloseSilently, "closed the connection after 0 bytes"),
+        (Fault::CloseMidway, "in the middle of its answer"),
+        (Fault::Answer(b"HTTP/1.0 400 Bad request\r\n\r\n".to_vec()), "after 28 bytes"),
+        (Fault::Answer(vec![0xff, 0, 0x80, b'\n']), "admin.sock"),
+    ];
+    for (nth, (fault, reason)) in faults.into_iter().enumerate() {
+        wait_until("it answers", PATIENCE, || told("haproxy answers").len() == nth + 1);
+        fake.fail_next(1, fault);
+        wait_until("the fault is told", PATIENCE, || {
+            told("haproxy does not answer; waiting for it").len() == nth + 1
+        });
+        let error = told("haproxy does not answer; waiting for it")[nth]["error"].to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    wait_until("it answers again", PATIENCE, || told("haproxy answers").len() == 5);
 }
 
 #[test]

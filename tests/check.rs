@@ -169,6 +169,18 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
 }
 
 #[test]
+fn a_maint_is_somebody_elses_unless_the_agent_remembers_it() {
+    let Some(haproxy) = Haproxy::start(BACKENDS) else { return };
+    haproxy.ask("set server good/s1 state maint");
+    let place = Place::new();
+    let text = config(&haproxy.socket(), "name: good, target: { below: 1s }");
+    check_found(&place.check(&text).1, "warn", "backend good", "in MAINT, not ours, and left alone: s1");
+    fs::create_dir(place.path("state")).unwrap();
+    fs::write(place.path("state/state.json"), r#"{"backends": {"good": {"ours": ["s1"]}}}"#).unwrap();
+    check_found(&place.check(&text).1, "ok", "backend good", "0 serving, 2 spare");
+}
+
+#[test]
 fn logs_are_read_as_the_agent_would_read_them() {
     let place = Place::new();
     let observe = |log: &str| place.check(&format!("sources: [\"{log}\"]\nruntime_dir: \"{{place}}/run\"\n"));

@@ -215,7 +215,7 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     site.haproxy.ask("set server app/s1 state maint");
     wait_until("it is shown", NOTICED, || {
         let s1 = shown(&agent, "s1");
-        s1["state"] == "MAINT" && s1["ours"] == false
+        s1["state"] == "MAINT" && s1["role"] == "foreign"
     });
     site.wait_for("s3", "READY 1");
     assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
@@ -267,7 +267,7 @@ fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
     site.wait_for("s2", "MAINT 1");
     wait_until("it is known as ours", PATIENCE, || {
         let status = agent.status().unwrap_or_default();
-        shown(&agent, "s2")["ours"] == true && status["backends"][0]["spare"] == 1
+        shown(&agent, "s2")["role"] == "spare" && status["backends"][0]["spare"] == 1
     });
     // So does the one after it, killed while nothing moves.
     let left = agent.into_dir().expect("a temporary folder");

@@ -26,9 +26,6 @@ pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> 
 }
 
 fn text(status: &Value) -> String {
-    if status.is_null() {
-        return "the agent has just started and has not looked at anything yet\n".to_owned();
-    }
     let mut text = head(status);
     for backend in list(&status["backends"]) {
         text.push_str(&backend_text(backend));
@@ -182,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_a_dash_and_nothing_panics() {
-        assert!(text(&Value::Null).contains("has just started"));
+        assert!(text(&Value::Null).contains("observes only"));
         let text =
             text(&json!({"backends": [{"backend": "app", "servers": [{"server": "s1"}]}], "recent": [{}]}));
         assert!(text.contains("app: - serving") && text.contains("has not answered yet"), "{text}");

@@ -24,6 +24,10 @@ use crate::core::settings::Timer;
 /// Upper bounds of the latency histograms, in seconds: 5 ms to 30 s, at most a factor of 2.5 apart.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// Servers with histograms of their own: a configuration of 1,000 backends with 16 servers. What else
+/// a garbled log may name must not fill the memory.
+const MOST_SERVERS: usize = 1 << 14;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Backend {
     backend: String,
@@ -267,6 +271,9 @@ impl Observer {
         });
         count.inc();
         let Some(server) = sample.server else { return };
+        if self.servers.len() >= MOST_SERVERS && !self.servers.contains_key(&server) {
+            return;
+        }
         let histograms = self.servers.entry(server).or_insert_with(|| {
             EXPORTED.map(|timer| {
                 let backend = names.of_backend(sample.backend).to_string();
