@@ -449,3 +449,15 @@ fn check_finds_what_will_not_work() {
     let (code, findings) = check(own.to_str().unwrap());
     assert_eq!(code, Some(0), "{findings:#?}");
 }
+
+#[test]
+fn what_was_written_before_the_stop_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("haproxy.log");
+    fs::write(&log, "").unwrap();
+    let mut agent = Agent::start("", &[log.to_str().unwrap()]);
+    fs::write(&log, LINE.repeat(500)).unwrap();
+    let (status, summary) = agent.stop();
+    assert!(status.success());
+    assert_eq!(summary["requests"], 500, "{summary}");
+}

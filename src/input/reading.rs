@@ -26,6 +26,10 @@ use crate::core::log::framing::DEFAULT_MOST_LINE_BYTES;
 /// The smallest block: less would make the bytes that are read twice (see `file`) count.
 const LEAST_BLOCK: usize = 4 << 10;
 
+/// When reading is stopped, what is there already is read for so long: a busy log's last blocks, and
+/// still a stop that nobody has to wait for.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
 /// How sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -61,7 +65,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Ends the thread and waits for it: at most as long as the sink takes for one call.
+    /// Ends the thread and waits for it. What has been written already is handed to the sink before, as far
+    /// as that takes no longer than 50 ms and what the sink takes for a call.
     ///
     /// # Panics
     /// If the sink has panicked.
@@ -186,14 +191,22 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) {
+        let stopped = self.stopped.clone();
         while !self.is_stopped() {
-            let Some(rest) = self.round() else { return };
+            let Some(rest) = self.round(&stopped) else { return };
             match rest {
                 Rest::More => {}
                 Rest::Nothing => self.wait(),
                 Rest::Ended => return,
             }
         }
+        self.look_a_last_time();
+    }
+
+    /// What was written before the stop is read, as far as [`LAST_LOOK`] goes.
+    fn look_a_last_time(&mut self) {
+        let (until, go_on) = (Instant::now() + LAST_LOOK, AtomicBool::new(false));
+        while self.round(&go_on) == Some(Rest::More) && Instant::now() < until {}
     }
 
     fn is_stopped(&self) -> bool {
@@ -201,10 +214,10 @@ impl Reader {
     }
 
     /// Gives every source its turn. `None` if the sink wants no more.
-    fn round(&mut self) -> Option<Rest> {
+    fn round(&mut self, stopped: &AtomicBool) -> Option<Rest> {
         let (mut all_ended, mut any_more, mut any_touched) = (true, false, false);
         for (source, input) in self.inputs.iter_mut().enumerate() {
-            let mut turn = Turn::new(source, &mut *self.sink, &mut self.block, &self.stopped);
+            let mut turn = Turn::new(source, &mut *self.sink, &mut self.block, stopped);
             let rest = input.turn(&mut turn);
             all_ended &= rest == Rest::Ended;
             any_more |= rest == Rest::More;
@@ -213,7 +226,7 @@ impl Reader {
                 self.waker.files_changed();
             }
         }
-        if any_touched && !self.stopped.load(Ordering::Relaxed) && !self.sink.flush() {
+        if any_touched && !self.is_stopped() && !self.sink.flush() {
             return None;
         }
         Some(match (all_ended, any_more) {
