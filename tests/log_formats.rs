@@ -401,8 +401,8 @@ impl Tally {
     /// if it names its frontend.
     fn check_streams(&self, config: &str) {
         let found = haproxy_cfg::read(config, &|_| None);
-        assert_eq!(found.refused, [], "all formats were compiled before");
-        let mut parser = LineParser::new(LineFormat::Set(Box::new(found.formats)));
+        assert_eq!(found.refused(), [], "all formats were compiled before");
+        let mut parser = LineParser::new(LineFormat::Set(Box::new(found)));
         for (format, line) in &self.seen {
             let (http, own) = split(line).expect("it was split before");
             let Line::Request(http) = LineFormat::Http.read(http) else { continue };

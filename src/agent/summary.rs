@@ -32,7 +32,14 @@ impl Summary {
 
     /// What became of the lines, for `status`.
     pub(super) fn lines_value(&self) -> Value {
-        let LineCounts { lines, requests, messages, unparsed, dropped } = self.lines;
-        json!({ "lines": lines, "requests": requests, "messages": messages, "unparsed": unparsed, "dropped": dropped })
+        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = self.lines;
+        json!({
+            "lines": lines,
+            "requests": requests,
+            "messages": messages,
+            "unparsed": unparsed,
+            "dropped": dropped,
+            "lost": lost,
+        })
     }
 }

@@ -27,9 +27,9 @@ use super::turn::{Rest, Turn};
 /// more. logrotate tells writers to let go of it in the same run, well within this.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How many rotated files are watched for late lines at once. More would cost descriptors, and a line so
-/// late is of no use.
-const MOST_LATE: usize = 4;
+/// How many rotated files are watched for late lines at once: it bounds the open descriptors of a log that
+/// is rotated many times a second.
+const MOST_LATE: usize = 16;
 
 /// How many positions of finished files are kept, for a path that leads back to one of them.
 const MOST_FINISHED: usize = 64;

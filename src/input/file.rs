@@ -107,7 +107,8 @@ pub(super) struct LogFile {
     pub(super) file: File,
     pub(super) id: FileId,
     pub(super) position: Position,
-    /// Its first bytes, at most `HEAD`, as they are (the last) and as they were before it was truncated.
+    /// Its first bytes, at most `HEAD`, as they were read last, and before that as they were before it was
+    /// truncated.
     heads: VecDeque<Vec<u8>>,
 }
 
@@ -120,9 +121,11 @@ impl LogFile {
         Self { file, id, position, heads: VecDeque::from([head]) }
     }
 
-    /// What a copy of it begins with, whenever it was made.
-    pub(super) fn heads(&self) -> impl Iterator<Item = &[u8]> {
-        self.heads.iter().map(Vec::as_slice)
+    /// Whether a file with this head may be a copy of it, whenever that was made.
+    pub(super) fn begins_or_began_with(&self, head: &[u8]) -> bool {
+        let mut unread = [0; HEAD];
+        let length = self.file.read_at(&mut unread, 0).unwrap_or(0);
+        unread[..length].starts_with(head) || self.heads.iter().any(|old| old.starts_with(head))
     }
 
     /// Reads to the end there is for now (true), or until the turn is over (false).

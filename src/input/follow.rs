@@ -152,17 +152,16 @@ impl Follow {
             Some(Open::File(old)) => Some(old),
             Some(Open::Fifo(_)) | None => None,
         };
-        let is_first = old.is_none();
+        let at_first = usize::from(old.is_none());
         let (ours, path, log) = (self.backlog.ids(), &self.path, &self.real_path);
-        let between = self.siblings.between(path, log, old, newest, |id| ours.contains(&id));
-        for path in between.unread {
+        let since = self.siblings.since(path, log, old, newest, |id| ours.contains(&id));
+        for path in since.unread {
             turn.event(SourceEvent::Unread(path));
         }
-        let missed = between.missed.len();
-        if missed > 0 || (between.newest.is_some() && !is_first) {
-            turn.event(SourceEvent::Rotated { missed });
+        if since.generations.len() > at_first {
+            turn.event(SourceEvent::Rotated { missed: since.generations.len() - 1 });
         }
-        for generation in between.missed.into_iter().chain(between.newest) {
+        for generation in since.generations {
             self.push(generation, Position::default());
         }
     }

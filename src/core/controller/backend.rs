@@ -31,6 +31,10 @@ pub(super) struct Backend {
     pub(super) moving: Option<Moving>,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
+    /// When the last plan was over: a reading of HAProxy from before may not show what it did.
+    settled: Option<Instant>,
+    /// What a plan failed to bring about, to be tried with other servers.
+    again: Option<Decision>,
     /// Weights were refused: they are not tried again before this.
     tidy_from: Option<Instant>,
     /// HAProxy's own count of sessions when a line last arrived.
@@ -72,6 +76,8 @@ impl Backend {
             quarantine: Quarantine::default(),
             moving: None,
             borrowed: Vec::new(),
+            settled: None,
+            again: None,
             tidy_from: None,
             counted: None,
             lines_since_stock: false,
@@ -131,18 +137,23 @@ impl Backend {
         self.estimator.record(sample, now) == Recorded::InWindow
     }
 
-    /// Compares what HAProxy has with what we remember. True if the memory changed.
-    pub(super) fn take_stock(&mut self, state: &BackendState, restarted: bool) -> bool {
+    /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
+    pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
-        if self.is_moving() {
+        if self.is_moving() || self.is_outdated(asked) {
             return false;
         }
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.ours.len();
         self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
         self.ours.len() != before
+    }
+
+    /// What HAProxy was asked at `asked` may not show what the last plan did.
+    fn is_outdated(&self, asked: Instant) -> bool {
+        self.settled.is_some_and(|settled| asked < settled)
     }
 
     pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
@@ -156,20 +167,23 @@ impl Backend {
         }
     }
 
-    /// One evaluation: policy, plan, record.
+    /// One evaluation: policy, plan, record. `asked` is when HAProxy was asked for `state`, if it answered lately.
     pub(super) fn evaluate(
         &mut self,
         id: BackendId,
-        haproxy_answers: bool,
+        asked: Option<Instant>,
         state: Option<&BackendState>,
         names: &Names,
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
+        if asked.is_some_and(|asked| self.is_outdated(asked)) {
+            return;
+        }
         self.quarantine.forget_old(now);
         let snapshot = self.estimator.snapshot(now);
         let Some(state) = state else {
-            let reason = if haproxy_answers { Reason::UnknownBackend } else { Reason::NoInventory };
+            let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
             return;
         };
@@ -180,6 +194,7 @@ impl Backend {
         let fleet = self.fleet(state, names, now);
         let (next, decision) = threshold::step(self.state.clone(), now, &snapshot, &fleet, &self.settings);
         self.state = next;
+        let decision = self.again.take().unwrap_or(decision);
         let refused =
             self.act(id, &decision, state, names, now, actions).err().map(|reason| reason.to_string());
         if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
@@ -285,14 +300,7 @@ impl Backend {
         self.state.cooldown_left(now).unwrap_or_default()
     }
 
-    pub(super) fn handle_outcome(
-        &mut self,
-        outcome: &Outcome,
-        state: Option<&BackendState>,
-        names: &Names,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) {
+    pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
@@ -311,7 +319,7 @@ impl Backend {
                 }
             }
             Outcome::Finished { called_off, .. } => {
-                self.finish(*called_off, state, names, now, actions);
+                self.finish(*called_off, now);
                 actions.push_back(Action::Remember);
             }
         }
@@ -327,21 +335,15 @@ impl Backend {
     }
 
     /// The plan is over. HAProxy's yes begins the cooldown; a start that failed is tried with
-    /// another server at once; a plan that was taken back leaves the way free for what turned it.
-    fn finish(
-        &mut self,
-        called_off: bool,
-        state: Option<&BackendState>,
-        names: &Names,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) {
+    /// another server; a plan that was taken back leaves the way free for what turned it.
+    fn finish(&mut self, called_off: bool, now: Instant) {
         let Some(moving) = self.moving.take() else { return };
         match moving.weights_failed {
             true => self.tidy_from = Some(now + TIDY_AGAIN),
             false => self.borrowed.clear(),
         }
         self.told = None;
+        self.settled = Some(now);
         let policy = std::mem::take(&mut self.state);
         self.state = match (&moving.decision, moving.plan.purpose) {
             (None, _) => policy,
@@ -349,15 +351,13 @@ impl Backend {
             (Some(_), Purpose::Remove) => policy.applied(now, Direction::Down, &self.settings),
             (Some(_), _) => policy.applied(now, Direction::Up, &self.settings),
         };
-        let Some(Decision::ScaleUp { reason, .. }) = moving.decision else { return };
-        if moving.failed == 0 || called_off {
-            return;
-        }
-        let again = Decision::ScaleUp { by: moving.failed, reason };
-        if let Some(state) = state {
-            // Refused: no other spare. The policy says so at the next tick.
-            let _ = self.act(moving.plan.backend, &again, state, names, now, actions);
-        }
+        // Not here: which servers are left, and with which weights, has to be read first.
+        self.again = match moving.decision {
+            Some(Decision::ScaleUp { reason, .. }) if moving.failed > 0 && !called_off => {
+                Some(Decision::ScaleUp { by: moving.failed, reason })
+            }
+            _ => None,
+        };
     }
 }
 

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::BackendId;
+use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::settings::{Target, WindowSettings};
 
 /// Whether a backend can be decided about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub enum Health {
 pub struct View {
     /// Its id.
     pub backend: BackendId,
+    /// What it is held against.
+    pub target: Target,
+    /// The span its figures are taken over.
+    pub window: WindowSettings,
     /// The latest decision and what could not be done about it.
     pub decision: Option<(Decision, Option<String>)>,
     /// The estimate now.
@@ -51,15 +57,21 @@ pub struct ServerView {
     pub state: ServerState,
     /// Its estimate; `None` if it had no request in the window.
     pub snapshot: Option<Snapshot>,
-    /// A spare of ours, or draining by our doing.
-    pub ours: bool,
+    /// What the agent may do with it.
+    pub role: Role,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
 }
 
 impl Backend {
     /// What is known at `now`; `state` is what HAProxy has.
-    pub(super) fn view(&mut self, id: BackendId, state: Option<&BackendState>, now: Instant) -> View {
+    pub(super) fn view(
+        &mut self,
+        id: BackendId,
+        state: Option<&BackendState>,
+        names: &Names,
+        now: Instant,
+    ) -> View {
         let snapshot = self.estimator.snapshot(now);
         let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
@@ -67,18 +79,18 @@ impl Backend {
             Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
             Some(_) => Health::Good,
         };
-        let servers = state.map_or(&[][..], |state| &state.servers);
-        let servers = servers
-            .iter()
-            .map(|server| ServerView {
-                snapshot: self.estimator.server(server.id, now),
-                ours: self.ours.contains(&server.id),
-                quarantine: self.quarantine.left(server.id, now),
-                state: server.clone(),
-            })
-            .collect();
+        let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
+        let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
+            snapshot: self.estimator.server(server.id, now),
+            role,
+            quarantine: self.quarantine.left(server.id, now),
+            state: server.clone(),
+        });
+        let servers = servers.collect();
         View {
             backend: id,
+            target: self.settings.target,
+            window: self.settings.window,
             decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
             fleet: self.latest.as_ref().map(|latest| latest.fleet),
             snapshot,

@@ -5,11 +5,12 @@
 //! frontend it reads. A format that does not tell the frontend is believed where no other is sure.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::error::LineError;
 use super::format::{Line, LineFormat};
 use super::line::LogLine;
-use super::log_format::CompiledFormat;
+use super::log_format::{CompiledFormat, LogFormatError};
 use super::message::Message;
 
 /// The formats of a stream.
@@ -18,12 +19,42 @@ pub struct FormatSet {
     formats: Vec<OfFrontends>,
     /// What `error-log-format` makes of connections that died, and of requests that were none.
     of_errors: Vec<CompiledFormat>,
+    /// Those that cannot be read: their lines are not understood.
+    refused: Vec<RefusedFormat>,
     /// Which format the last line had.
     last: usize,
 }
 
+/// By what it says, not by what it was last used for.
+impl PartialEq for FormatSet {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.formats, &self.of_errors, &self.refused) == (&other.formats, &other.of_errors, &other.refused)
+    }
+}
+
+/// A format that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedFormat {
+    /// Its line in HAProxy's configuration, from 1.
+    pub line: usize,
+    /// Whose it is; empty for that of a log-profile.
+    pub frontends: Vec<String>,
+    /// Why.
+    pub error: LogFormatError,
+}
+
+impl fmt::Display for RefusedFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.error)?;
+        if !self.frontends.is_empty() {
+            write!(f, " (frontend {})", self.frontends.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// A format, and whose it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct OfFrontends {
     format: LineFormat,
     frontends: HashSet<Box<[u8]>>,
@@ -39,6 +70,16 @@ impl FormatSet {
     /// Adds a format whose lines are no requests.
     pub(super) fn add_of_errors(&mut self, format: CompiledFormat) {
         self.of_errors.push(format);
+    }
+
+    /// Notes a format that cannot be read.
+    pub(super) fn add_refused(&mut self, format: RefusedFormat) {
+        self.refused.push(format);
+    }
+
+    /// The formats that cannot be read.
+    pub fn refused(&self) -> &[RefusedFormat] {
+        &self.refused
     }
 
     /// How many formats there are.

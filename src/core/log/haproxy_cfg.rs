@@ -1,51 +1,20 @@
 //! HAProxy's configuration to the log formats of its frontends.
 //!
 //! In: the text of `haproxy.cfg`, and what is known of its environment. Out: the formats of all frontends, as a
-//! [`FormatSet`], and those that had to be refused, with their place. Read are sections, `mode`, `option
+//! [`FormatSet`], which also knows those that had to be refused, with their place. Read are sections, `mode`, `option
 //! httplog` and its kin, `log-format`, `error-log-format`, the formats of a `log-profile`, and
 //! `setenv`; all else is passed over. What a frontend does not say comes from its `defaults`: those named by
 //! `from`, else the last ones before it (configuration manual 4.1).
 
 use std::collections::HashMap;
-use std::fmt;
 
 use super::format::LineFormat;
-use super::format_set::FormatSet;
+use super::format_set::{FormatSet, RefusedFormat};
 use super::log_format::words::{self, Word};
 use super::log_format::{CompiledFormat, LogFormatError, presets};
 
-/// What a configuration says about its log.
-#[derive(Clone, Debug, Default)]
-pub struct LogFormats {
-    /// The formats that can be read.
-    pub formats: FormatSet,
-    /// Those that cannot.
-    pub refused: Vec<RefusedFormat>,
-}
-
-/// A format that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedFormat {
-    /// Its line in the configuration, from 1.
-    pub line: usize,
-    /// Whose it is; empty for that of a log-profile.
-    pub frontends: Vec<String>,
-    /// Why.
-    pub error: LogFormatError,
-}
-
-impl fmt::Display for RefusedFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.error)?;
-        if !self.frontends.is_empty() {
-            write!(f, " (frontend {})", self.frontends.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
 /// Reads `text`. `environment` tells the values of variables that HAProxy is known to run with.
-pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> LogFormats {
+pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> FormatSet {
     let mut reader = Reader {
         environment,
         variables: HashMap::new(),
@@ -245,8 +214,8 @@ impl Reader<'_> {
         }
     }
 
-    fn finish(self) -> LogFormats {
-        let Self { frontends, found, of_errors, mut refused, .. } = self;
+    fn finish(self) -> FormatSet {
+        let Self { frontends, found, of_errors, refused, .. } = self;
         let mut formats = FormatSet::default();
         let users = |layout: &Layout| {
             let uses = frontends.iter().filter(|(_, settings)| settings.effective().as_ref() == Some(layout));
@@ -279,10 +248,11 @@ impl Reader<'_> {
                 formats.add_of_errors(format);
             }
         }
-        for refused in &mut refused {
-            refused.frontends = users(&Layout::Written(refused.line));
+        for refused in refused {
+            let frontends = users(&Layout::Written(refused.line));
+            formats.add_refused(RefusedFormat { frontends, ..refused });
         }
-        LogFormats { formats, refused }
+        formats
     }
 }
 
@@ -357,7 +327,7 @@ frontend unknown_variable
     #[test]
     fn every_frontend_has_the_format_of_its_section_or_defaults() {
         let found = read(CONFIG, &|_| None);
-        let refused: Vec<_> = found.refused.iter().map(ToString::to_string).collect();
+        let refused: Vec<_> = found.refused().iter().map(ToString::to_string).collect();
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(refused[0].starts_with("line 38: at byte 16: `%b` cannot be told apart"), "{refused:?}");
         assert!(refused[0].ends_with("(frontend other)"), "{refused:?}");
@@ -366,8 +336,8 @@ frontend unknown_variable
             "line 41: at byte 16: the environment variable `NOT_KNOWN` is not known here (frontend unknown_variable)"
         );
         // httplog, tcplog, and the two that are written.
-        assert_eq!(found.formats.len(), 4);
-        let mut format = LineFormat::Set(Box::new(found.formats));
+        assert_eq!(found.len(), 4);
+        let mut format = LineFormat::Set(Box::new(found));
         let http =
             "1.2.3.4:5 [21/Nov/2026:09:31:50.191] web be/s 0/0/0/1/1 200 7 - - ---- 1/1/0/0/0 0/0 \"GET /\"";
         check(&mut format, http, "httplog");
@@ -388,6 +358,6 @@ frontend unknown_variable
             "log-profile p\n    on accept drop\n    on any format \"p %b %s %Ta\"\nfrontend f\n    log-format \"%b %Tr\"",
             &|_| None,
         );
-        assert_eq!((found.formats.len(), found.refused), (2, Vec::new()));
+        assert_eq!((found.len(), found.refused()), (2, &[][..]));
     }
 }

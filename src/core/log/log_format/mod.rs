@@ -33,10 +33,19 @@ use words::Word;
 /// A log-format that lines can be read by.
 #[derive(Clone, Debug)]
 pub struct CompiledFormat {
+    /// What it was compiled from, quoting taken off.
+    text: Vec<u8>,
     layout: Layout,
     has: Has,
     /// Kept, so that a line allocates nothing.
     found: Found,
+}
+
+/// By the text: everything else follows from it.
+impl PartialEq for CompiledFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 /// How a line is laid out.
@@ -105,7 +114,8 @@ impl CompiledFormat {
         } else {
             Layout::Text(Program::new(&nodes.list)?)
         };
-        let mut format = Self { layout, has: Has::default(), found: Found::default() };
+        let text = word.bytes().to_vec();
+        let mut format = Self { text, layout, has: Has::default(), found: Found::default() };
         let timer = |&field: &Field| format.tells(Target::Field(field));
         format.has = Has {
             server: format.tells(Target::Field(Field::Server)),
