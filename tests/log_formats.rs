@@ -233,11 +233,14 @@ backend be_queue
 "
     );
     for (number, (format, port)) in formats.iter().zip(ports).enumerate() {
+        // Every third one logs before the end, with a `+` before what is not final.
+        let asap = if number % 3 == 1 { "option logasap" } else { "" };
         text += &format!(
             "
 frontend fe-{number}.x
     bind 127.0.0.1:{port}
     timeout http-request 200ms
+    {asap}
     log 127.0.0.1:{sink} len 8192 format rfc5424 local0
     log-format-sd \"{HTTPLOG}\"
     log-format {format}
@@ -393,6 +396,9 @@ impl Tally {
                 own.value(field),
                 http.value(field)
             );
+        }
+        if told.contains(&Field::Ta) {
+            assert_eq!(own.partial, http.partial, "{format}\n{shown}");
         }
         self.seen.push((format.to_owned(), line.to_vec()));
     }

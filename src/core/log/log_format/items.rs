@@ -49,6 +49,8 @@ pub(super) struct Writing {
     pub(super) has_backslashes: bool,
     /// The number is hexadecimal.
     pub(super) is_hex: bool,
+    /// It may be written as nothing at all, not even quotes or a dash, and then a blank beside it vanishes too.
+    pub(super) may_vanish: bool,
 }
 
 /// Bytes of `21/Nov/2026:09:31:50.191`, and of `21/Nov/2026:09:31:50 +0000`.
@@ -89,7 +91,11 @@ pub(super) fn meaning(name: &str, flags: Flags) -> Option<Meaning> {
         "hr" => captures(Target::Field(Field::RequestCaptures), flags),
         "hs" => captures(Target::Field(Field::ResponseCaptures), flags),
         "hrl" | "hsl" if flags.quotes => list(),
-        "hrl" | "hsl" => foreign(Target::Nothing, Shape::encoded(), flags),
+        "hrl" | "hsl" => {
+            let mut list = foreign(Target::Nothing, Shape::encoded(), flags);
+            list.writing.may_vanish = true;
+            list
+        }
         "CC" | "cc" => foreign(Target::Field(Field::RequestCookie), Shape::raw(), flags),
         "CS" | "cs" => foreign(Target::Field(Field::ResponseCookie), Shape::raw(), flags),
         "ID" => foreign(Target::Nothing, Shape::raw(), flags),
@@ -165,8 +171,12 @@ pub(super) fn foreign(target: Target, shape: Shape, flags: Flags) -> Meaning {
 }
 
 fn captures(target: Target, flags: Flags) -> Meaning {
-    let writing =
-        Writing { may_be_quoted: flags.quotes, has_backslashes: flags.escapes, ..Writing::default() };
+    let writing = Writing {
+        may_be_quoted: flags.quotes,
+        has_backslashes: flags.escapes,
+        may_vanish: true,
+        ..Writing::default()
+    };
     Meaning { target, shape: Shape::Captures, writing, is_foreign: true }
 }
 
@@ -174,7 +184,7 @@ fn list() -> Meaning {
     Meaning {
         target: Target::Nothing,
         shape: Shape::CaptureList,
-        writing: Writing::default(),
+        writing: Writing { may_vanish: true, ..Writing::default() },
         is_foreign: true,
     }
 }

@@ -6,6 +6,7 @@
 //! trusted. Costs a search of the line for each value that does not end by itself.
 
 use super::program::{Block, Gap, Program, Step};
+use super::shape::Shape;
 
 /// Where the values of one line are. Kept from line to line, so that nothing is allocated.
 #[derive(Clone, Debug, Default)]
@@ -178,10 +179,14 @@ impl Program {
                 &Step::Value(value) => {
                     last = Some(value);
                     let writing = self.values[value].meaning.writing;
-                    let quote = usize::from(writing.may_be_quoted && text.get(at) == Some(&b'"'));
+                    let shape = &self.values[value].meaning.shape;
+                    // Captures that are not there have no quotes either.
+                    let opening: &[u8] = if *shape == Shape::Captures { b"\"{" } else { b"\"" };
+                    let is_quoted = writing.may_be_quoted && text[at..].starts_with(opening);
+                    let quote = usize::from(is_quoted);
                     let begin = at + quote;
                     let rest = text.get(begin..).unwrap_or_default();
-                    let length = match self.values[value].meaning.shape.length(rest) {
+                    let length = match shape.length(rest) {
                         Ok(length) => length,
                         Err(0) if quote == 1 && rest.first() == Some(&b'"') => 0,
                         Err(wrong) => return Err(stop(text, begin + wrong, last)),

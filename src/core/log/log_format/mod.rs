@@ -14,6 +14,8 @@ mod nodes;
 pub(super) mod presets;
 mod probing;
 mod program;
+#[cfg(test)]
+mod properties;
 mod samples;
 mod shape;
 pub(super) mod words;

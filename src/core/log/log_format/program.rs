@@ -110,13 +110,23 @@ impl Program {
         if meaning.shape == Shape::CaptureList && self.is_quote_next(after) {
             return true;
         }
-        let goes_on = meaning.shape.goes_on();
+        let mut goes_on = meaning.shape.goes_on();
+        if meaning.shape == Shape::Captures && meaning.writing.may_be_quoted {
+            goes_on = Bytes::of(|byte| matches!(byte, b'{' | b'"'));
+        }
         for step in after {
             match step {
                 Step::Text(text) => return text.first().is_some_and(|&byte| goes_on.has(byte)),
-                Step::Blank => return goes_on.has(b' '),
+                Step::Blank if goes_on.has(b' ') => return true,
+                // It vanishes with captures that are not there.
+                Step::Blank if meaning.writing.may_vanish => {}
+                Step::Blank => return false,
                 &Step::Value(next) => {
                     let next = &self.values[next].meaning;
+                    if meaning.shape == Shape::Captures && next.shape == Shape::Captures {
+                        // One block alone is taken for the first, as in httplog.
+                        continue;
+                    }
                     let first = next.shape.first();
                     if goes_on.overlaps(&first) || (next.writing.may_be_quoted && goes_on.has(b'"')) {
                         return true;
@@ -143,7 +153,7 @@ impl Program {
 
 fn can_be_empty(meaning: &Meaning) -> bool {
     let Meaning { shape, writing, .. } = meaning;
-    shape.may_vanish()
+    writing.may_vanish
         || (!writing.is_quoted && matches!(shape, Shape::Run(_, 0) | Shape::Query | Shape::Escaped))
 }
 
@@ -230,7 +240,7 @@ impl Building {
                 *least = 0;
             }
         }
-        let vanishes = value.meaning.shape.may_vanish();
+        let vanishes = value.meaning.writing.may_vanish;
         self.steps.push(Step::Value(self.values.len()));
         self.values.push(value);
         if is_quoted {

@@ -130,7 +130,9 @@ impl Shape {
             Self::Number => Bytes::of(|byte| byte.is_ascii_digit()),
             Self::Run(bytes, _) => *bytes,
             Self::Query => query_bytes(),
-            Self::Date(_) | Self::State(_) | Self::Captures => Bytes::of(|_| false),
+            Self::Date(_) | Self::State(_) => Bytes::of(|_| false),
+            // A brace would be taken for theirs where they are not there.
+            Self::Captures => Bytes::of(|byte| byte == b'{'),
             // A further text in quotes would be taken for one more of the list.
             Self::CaptureList => Bytes::of(|byte| byte == b'"'),
             Self::Escaped => Bytes::of(|byte| byte != b'"'),
@@ -148,11 +150,6 @@ impl Shape {
             Self::CaptureList => (Bytes::of(|byte| matches!(byte, b' '..=b'~')), 0),
             Self::Captures | Self::Escaped => (Bytes::of(|_| true), 0),
         }
-    }
-
-    /// May be written as nothing at all, not even quotes, and then a blank beside it vanishes too.
-    pub(super) fn may_vanish(&self) -> bool {
-        matches!(self, Self::Captures | Self::CaptureList)
     }
 
     /// How long the value at the start of `text` is.
