@@ -12,8 +12,9 @@ use super::Failure;
 use super::log_file::LogFile;
 use super::log_format::{FORMATS, line_format};
 use crate::core::log::error::{ErrorKind as LineErrorKind, LineError};
-use crate::core::log::format::{Line, LineFormat};
+use crate::core::log::format::Line;
 use crate::core::log::framing::{DEFAULT_MOST_LINE_BYTES, Frame};
+use crate::core::log::parser::LineParser;
 
 mod failed;
 mod record;
@@ -53,7 +54,7 @@ enum Form {
 pub(super) fn run(arguments: &ParseArguments) -> Result<(), Failure> {
     let default = if arguments.failed { Form::Text } else { Form::Json };
     let mut printer = Printer {
-        format: line_format(&arguments.format)?,
+        lines: LineParser::new(line_format(&arguments.format)?),
         form: arguments.output.unwrap_or(default),
         only_failed: arguments.failed,
         failures: 0,
@@ -93,7 +94,7 @@ fn print_file(name: &str, shown: Option<&str>, printer: &mut Printer) -> Result<
 
 /// Frames in, records out.
 struct Printer {
-    format: LineFormat,
+    lines: LineParser,
     form: Form,
     only_failed: bool,
     failures: u64,
@@ -103,7 +104,7 @@ struct Printer {
 impl Printer {
     fn take(&mut self, origin: Origin<'_>, frame: Frame<'_>) {
         let (text, line) = match frame {
-            Frame::Line(text) => (text, self.format.read(text)),
+            Frame::Line(text) => (text, self.lines.read(text)),
             Frame::Overlong(start) => (
                 start,
                 Line::Unparsed(LineError::of_line(LineErrorKind::TooLong(DEFAULT_MOST_LINE_BYTES), 0)),

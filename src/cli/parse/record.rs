@@ -38,7 +38,7 @@ fn write_request(record: &mut impl Record, line: &LogLine<'_>) {
     if format == Format::Custom {
         write_what_is_there(record, |field| line.value(field));
     } else {
-        write_known_format(record, line, format);
+        write_known_format(record, line);
     }
     if line.partial {
         record.flag("partial", true);
@@ -49,8 +49,8 @@ fn write_request(record: &mut impl Record, line: &LogLine<'_>) {
 }
 
 /// Every field that the format has; null where the line does not tell, and for timers of -1.
-fn write_known_format(record: &mut impl Record, line: &LogLine<'_>, format: Format) {
-    let is_http = format != Format::Tcplog;
+fn write_known_format(record: &mut impl Record, line: &LogLine<'_>) {
+    let is_http = !line.is_tcp();
     record.text_or_null(Field::ClientIp.name(), line.client_ip);
     record.number_or_null(Field::ClientPort.name(), line.client_port);
     record.text_or_null(Field::AcceptDate.name(), line.date.map(|date| date.text));
@@ -60,11 +60,11 @@ fn write_known_format(record: &mut impl Record, line: &LogLine<'_>, format: Form
     record.text(Field::Server.name(), line.server);
     let timers: &[(Field, Timer)] = if is_http {
         &[
-            (Field::TR, Timer::TR),
+            (line.first_timer(), Timer::TR),
             (Field::Tw, Timer::Tw),
             (Field::Tc, Timer::Tc),
             (Field::Tr, Timer::Tr),
-            (Field::Ta, Timer::Tt),
+            (line.last_timer(), Timer::Tt),
         ]
     } else {
         &[(Field::Tw, Timer::Tw), (Field::Tc, Timer::Tc), (Field::Tt, Timer::Tt)]

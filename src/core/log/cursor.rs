@@ -69,6 +69,22 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
+    /// All up to a blank, which is taken too.
+    pub(super) fn word(&mut self, field: Field) -> Result<&'a [u8], LineError> {
+        self.until(b' ', field)
+    }
+
+    /// What stands between two quotes; takes them, and a blank before and behind.
+    pub(super) fn quoted(&mut self, field: Field) -> Result<&'a [u8], LineError> {
+        self.take(b' ');
+        if !self.take(b'"') {
+            let not_quoted = LineError::of_field(ErrorKind::NotQuoted, field, self.offset());
+            return Err(if self.rest.is_empty() { self.truncated(field) } else { not_quoted });
+        }
+        let text = self.until(b'"', field)?;
+        if self.take(b' ') { Ok(text) } else { Err(self.truncated(field)) }
+    }
+
     /// All up to `end`, which is taken too, if it comes after exactly `length` bytes.
     pub(super) fn until_at(&mut self, length: usize, end: u8) -> Option<&'a [u8]> {
         let (text, after) = self.rest.split_at_checked(length)?;

@@ -8,15 +8,10 @@ use std::fmt;
 
 use regex::bytes::{CaptureLocations, Regex};
 
-use super::cursor::Cursor;
-use super::date::Date;
-use super::ending::is_state;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
-use super::head::is_name_byte;
-use super::line::{Counters, LogLine, Request, Rest};
-use super::sample::Timers;
-use super::timers::saturating;
+use super::gathering::{Gathering, TIMERS, Whole};
+use super::line::LogLine;
 
 /// A regex that is good for reading lines.
 #[derive(Clone, Debug)]
@@ -50,16 +45,15 @@ pub enum CustomFormatError {
     Twice(Field),
 }
 
-const TIMERS: [Field; 6] = [Field::TR, Field::Tw, Field::Tc, Field::Tr, Field::Ta, Field::Tt];
-
 /// Fields that a group may be; the rest comes from httpslog only.
-const ALLOWED: [Field; 31] = [
+const ALLOWED: [Field; 32] = [
     Field::ClientIp,
     Field::ClientPort,
     Field::AcceptDate,
     Field::Frontend,
     Field::Backend,
     Field::Server,
+    Field::Tq,
     Field::TR,
     Field::Tw,
     Field::Tc,
@@ -128,14 +122,15 @@ impl CustomFormat {
         } else {
             self.regex.captures_read(&mut self.found, line).map(|_| 0).ok_or(no_match)?
         };
-        let mut read = GroupReader::new(line);
+        let mut read = Gathering::new();
         for (group, field) in self.groups.iter().enumerate() {
             let (Some(field), Some((begin, end))) = (*field, self.found.get(group)) else {
                 continue;
             };
-            read.take(field, base + begin, base + end)?;
+            let (begin, end) = (base + begin, base + end);
+            read.take(field, line.get(begin..end).unwrap_or_default(), begin)?;
         }
-        read.finish(base)
+        read.finish(Whole { has_server: true, is_tcp: false, is_truncated: false }, base)
     }
 }
 
@@ -145,156 +140,6 @@ fn group_field(name: &str) -> Result<Field, CustomFormatError> {
     field
         .filter(|field| ALLOWED.contains(field))
         .ok_or_else(|| CustomFormatError::UnknownGroup(name.to_owned()))
-}
-
-/// Fills a line, group by group.
-struct GroupReader<'a> {
-    text: &'a [u8],
-    line: LogLine<'a>,
-    /// TR, Tw, Tc, Tr, Ta, Tt.
-    timers: [i32; 6],
-    request: Request<'a>,
-    captures: [Option<&'a [u8]>; 2],
-}
-
-impl<'a> GroupReader<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        let line = LogLine {
-            client_ip: None,
-            client_port: None,
-            date: None,
-            frontend: None,
-            ssl: false,
-            backend: b"",
-            server: b"",
-            timers: Timers::new([-1; 5]),
-            partial: false,
-            status: None,
-            bytes: None,
-            request_cookie: None,
-            response_cookie: None,
-            termination_state: None,
-            counters: Counters::default(),
-            rest: Rest::Http(b""),
-        };
-        Self { text, line, timers: [-1; 6], request: Request::default(), captures: [None; 2] }
-    }
-
-    /// Takes bytes `begin..end` of the text as `field`.
-    fn take(&mut self, field: Field, begin: usize, end: usize) -> Result<(), LineError> {
-        let text = self.text.get(begin..end).unwrap_or_default();
-        let wrong = |kind| LineError::of_field(kind, field, begin);
-        match field {
-            Field::AcceptDate => {
-                self.line.date = Some(Date::from_any(text).ok_or(wrong(ErrorKind::NotADate))?);
-                Ok(())
-            }
-            Field::TerminationState if !is_state(text, 2) && !is_state(text, 4) => {
-                Err(wrong(ErrorKind::NotAState))
-            }
-            _ if self.take_text(field, text) => Ok(()),
-            _ => {
-                let (digits, has_plus) =
-                    text.strip_prefix(b"+").map_or((text, false), |digits| (digits, true));
-                let number = whole_number(digits).map_err(|()| {
-                    wrong(if TIMERS.contains(&field) {
-                        ErrorKind::NotMilliseconds
-                    } else {
-                        ErrorKind::NotANumber
-                    })
-                })?;
-                self.take_number(field, number, has_plus).map_err(|()| wrong(ErrorKind::OutOfRange))
-            }
-        }
-    }
-
-    /// `false` if it is not a field of text.
-    fn take_text(&mut self, field: Field, text: &'a [u8]) -> bool {
-        let line = &mut self.line;
-        match field {
-            Field::ClientIp => line.client_ip = Some(text),
-            Field::Frontend => {
-                line.ssl |= text.ends_with(b"~");
-                line.frontend = Some(text.strip_suffix(b"~").unwrap_or(text));
-            }
-            Field::Ssl => line.ssl |= !text.is_empty(),
-            Field::Backend => line.backend = text,
-            Field::Server => line.server = text,
-            Field::RequestCookie => line.request_cookie = Some(text),
-            Field::ResponseCookie => line.response_cookie = Some(text),
-            Field::TerminationState => line.termination_state = Some(text),
-            Field::Redispatched => line.counters.redispatched |= !text.is_empty(),
-            Field::RequestCaptures => self.captures[0] = Some(text),
-            Field::ResponseCaptures => self.captures[1] = Some(text),
-            Field::Method => self.request.method = Some(text),
-            Field::Path => self.request.path = Some(text),
-            Field::HttpVersion => self.request.http_version = Some(text),
-            _ => return false,
-        }
-        true
-    }
-
-    /// # Errors
-    /// If the number cannot be that field.
-    fn take_number(&mut self, field: Field, number: i64, has_plus: bool) -> Result<(), ()> {
-        if let Some(timer) = TIMERS.into_iter().position(|timer| timer == field) {
-            self.timers[timer] = saturating(number);
-            self.line.partial |= has_plus;
-            return Ok(());
-        }
-        let (line, out_of_range) = (&mut self.line, |_| ());
-        match field {
-            Field::Status => {
-                line.status = match number {
-                    -1 | 0 => None,
-                    100..=999 => Some(number as u16),
-                    _ => return Err(()),
-                }
-            }
-            Field::ClientPort => line.client_port = Some(u16::try_from(number).map_err(out_of_range)?),
-            Field::Bytes => line.bytes = Some(u64::try_from(number).map_err(out_of_range)?),
-            _ => {
-                let count = Some(u32::try_from(number).map_err(out_of_range)?);
-                match field {
-                    Field::Actconn => line.counters.actconn = count,
-                    Field::Feconn => line.counters.feconn = count,
-                    Field::Beconn => line.counters.beconn = count,
-                    Field::SrvConn => line.counters.srv_conn = count,
-                    Field::SrvQueue => line.counters.srv_queue = count,
-                    Field::BackendQueue => line.counters.backend_queue = count,
-                    Field::Retries => {
-                        line.counters.retries = count;
-                        line.counters.redispatched |= has_plus;
-                    }
-                    // No other field is allowed as a group.
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The line, if both names are there: an optional group may not have matched.
-    fn finish(mut self, base: usize) -> Result<LogLine<'a>, LineError> {
-        for (field, name) in [(Field::Backend, self.line.backend), (Field::Server, self.line.server)] {
-            if name.is_empty() || !name.iter().copied().all(is_name_byte) {
-                return Err(LineError::of_field(ErrorKind::NotAName, field, base));
-            }
-        }
-        let [request, queue, connect, response, active, total] = self.timers;
-        let (last, last_timer) = if active >= 0 { (active, Field::Ta) } else { (total, Field::Tt) };
-        self.line.timers = Timers::new([request, queue, connect, response, last]);
-        self.line.rest = Rest::Custom { request: self.request, captures: self.captures, last_timer };
-        Ok(self.line)
-    }
-}
-
-/// The number that is all of `text`; 18 digits always fit.
-fn whole_number(text: &[u8]) -> Result<i64, ()> {
-    let mut cursor = Cursor::new(text, 0);
-    // Which field it is matters to the caller's error only.
-    let number = cursor.last_number(Field::Bytes, ErrorKind::NotANumber).map_err(|_| ())?;
-    if cursor.rest().is_empty() { Ok(number) } else { Err(()) }
 }
 
 impl fmt::Display for CustomFormatError {

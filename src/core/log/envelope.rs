@@ -2,7 +2,8 @@
 //!
 //! In: a line. Out: the byte at which HAProxy's own text begins. Known headers, each seen from
 //! HAProxy 2.6.12 or rsyslog 8.2302: RFC 3164 as in files and on the wire, with or without a host;
-//! ISO dates of rsyslog and of HAProxy's `iso` and `timed`; RFC 5424; a `<PRI>` alone; none.
+//! ISO dates of rsyslog and of HAProxy's `iso` and `timed`; RFC 5424; a `<PRI>` alone; none. Files
+//! of Kubernetes (CRI: `DATE stdout F `) may hold any of these once more.
 //! Costs one look at each byte of the header.
 
 use memchr::{memchr, memchr_iter};
@@ -11,7 +12,35 @@ use memchr::{memchr, memchr_iter};
 pub fn body_offset(line: &[u8]) -> usize {
     let after_priority = skip_priority(line);
     let text = &line[after_priority..];
-    let length = if text.starts_with(b"1 ") && after_priority > 0 {
+    if let Some(length) = cri_length(text) {
+        return after_priority + length + header_length(&text[length..]);
+    }
+    header_length(line)
+}
+
+/// Where HAProxy's text may begin instead, should it itself look like a part of the header: behind the
+/// date, behind the priority, at the start of the line.
+pub(super) fn other_offsets(line: &[u8]) -> [usize; 3] {
+    let after_priority = skip_priority(line);
+    let text = &line[after_priority..];
+    let date = rfc3164_date_length(text).or_else(|| iso_date_length(text)).unwrap_or(0);
+    [after_priority + date, after_priority, 0]
+}
+
+/// `2026-11-21T09:36:03.020178123Z stdout F `, as the container runtimes of Kubernetes write before each
+/// line; `P` for a line that they have split.
+fn cri_length(text: &[u8]) -> Option<usize> {
+    let stream = text.get(iso_date_length(text)?..)?;
+    let is_cri = [&b"stdout F "[..], b"stderr F ", b"stdout P ", b"stderr P "]
+        .into_iter()
+        .any(|words| stream.starts_with(words));
+    is_cri.then_some(text.len() - stream.len() + 9)
+}
+
+fn header_length(line: &[u8]) -> usize {
+    let after_priority = skip_priority(line);
+    let text = &line[after_priority..];
+    let length = if is_rfc5424(text, after_priority > 0) {
         rfc5424_length(text)
     } else {
         let date = rfc3164_date_length(text).or_else(|| iso_date_length(text));
@@ -65,6 +94,11 @@ fn iso_date_length(text: &[u8]) -> Option<usize> {
     let is_date =
         matches!(text, [y, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', ..] if y.is_ascii_digit());
     is_date.then(|| memchr(b' ', text).map(|length| length + 1)).flatten()
+}
+
+/// Files may have lost the priority, but then the date has to follow.
+fn is_rfc5424(text: &[u8], has_priority: bool) -> bool {
+    text.strip_prefix(b"1 ").is_some_and(|rest| has_priority || iso_date_length(rest).is_some())
 }
 
 /// `1 DATE HOST APP PID MSGID STRUCTURED-DATA `, the last either `-` or blocks such as `[a@1 b="c"]`.
@@ -181,6 +215,12 @@ mod tests {
         );
         check("<134>1 2024-06-12T10:09:11.823428+02:00 - tag 224482 - custom-sd ");
         check("<134>1 2026-11-21T09:36:03.020143+00:00 - haproxy 20583 - - \u{feff}");
+        check("1 2026-11-21T09:36:03.020143+00:00 - haproxy 20583 - - ");
+        check("2026-11-21T09:36:03.020178123Z stdout F ");
+        check("2026-11-21T09:36:03.020178123+02:00 stderr P <134>Nov 21 09:36:03 haproxy[20583]: ");
+        check(
+            "2026-11-21T09:36:03.020178123Z stdout F <134>1 2026-11-21T09:36:03.020143+00:00 - haproxy 20583 - - ",
+        );
     }
 
     #[test]
@@ -194,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_client_is_found_behind_an_unknown_header() {
-        for header in ["", "lb-1  | ", "2026-11-21T09:36:03Z stdout F ", "a [b] c: "] {
+        for header in ["", "lb-1  | ", "a [b] c: "] {
             let line = format!("{header}{BODY}");
             assert_eq!(find_client(line.as_bytes()), Some(header.len()), "{line}");
         }

@@ -42,6 +42,12 @@ pub enum ErrorKind {
     OutOfRange,
     /// The line is in another format than the one configured; the field is the first that shows it.
     OtherFormat,
+    /// The field does not stand in quotes.
+    NotQuoted,
+    /// The line can be read in two ways that differ in the field.
+    Ambiguous,
+    /// The field, or what stands behind it, is not as the configured log-format says.
+    NotAsConfigured,
     /// The field is not two (tcplog) or four (httplog) letters and dashes.
     NotAState,
 }
@@ -87,6 +93,9 @@ impl fmt::Display for ErrorKind {
             Self::NotANumber => f.write_str("is not a whole number"),
             Self::OutOfRange => f.write_str("is out of range"),
             Self::OtherFormat => f.write_str("belongs to another log format than the configured one"),
+            Self::NotQuoted => f.write_str("is not in quotes"),
+            Self::Ambiguous => f.write_str("can be read in two ways"),
+            Self::NotAsConfigured => f.write_str("is not as the configured log-format says"),
             Self::NotAState => f.write_str("is not a termination state"),
         }
     }

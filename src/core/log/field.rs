@@ -19,6 +19,8 @@ pub enum Field {
     Backend,
     /// Server, `%s`.
     Server,
+    /// Accept to the end of the request's headers, `%Tq`: what HAProxy had before 1.7 for TR.
+    Tq,
     /// Receiving the request, `%TR`.
     TR,
     /// Waiting in queues, `%Tw`.
@@ -87,7 +89,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of a line.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::ClientIp,
         Self::ClientPort,
         Self::AcceptDate,
@@ -95,6 +97,7 @@ impl Field {
         Self::Ssl,
         Self::Backend,
         Self::Server,
+        Self::Tq,
         Self::TR,
         Self::Tw,
         Self::Tc,
@@ -139,6 +142,7 @@ impl Field {
             Self::Ssl => "ssl",
             Self::Backend => "backend",
             Self::Server => "server",
+            Self::Tq => "Tq",
             Self::TR => "TR",
             Self::Tw => "Tw",
             Self::Tc => "Tc",

@@ -1,20 +1,25 @@
 //! What a line is: a request, a message of HAProxy's own, or not understood.
 
+use memchr::memchr;
+
 use super::cursor::Cursor;
 use super::custom::CustomFormat;
 use super::envelope;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
+use super::format_set::FormatSet;
 use super::head::{self, Head};
 use super::line::{Counters, LogLine, Rest};
+use super::log_format::CompiledFormat;
 use super::message::Message;
 use super::timers::{self, Kind, LineTimers};
-use super::{http, tcp};
+use super::{clf, http, legacy, tcp};
 
 /// In which format requests are expected.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub enum LineFormat {
-    /// httplog, httpslog or tcplog, told apart line by line.
+    /// httplog, httpslog, tcplog, either of them in CLF, or the layouts of HAProxy 1.1 and 1.2,
+    /// told apart line by line.
     #[default]
     Auto,
     /// httplog. An httpslog line differs only behind the request line and is read as well.
@@ -23,8 +28,14 @@ pub enum LineFormat {
     Https,
     /// tcplog.
     Tcp,
+    /// httplog or tcplog in CLF.
+    Clf,
     /// A configured regex.
     Custom(Box<CustomFormat>),
+    /// A configured log-format.
+    Compiled(Box<CompiledFormat>),
+    /// Several formats, each of some frontends.
+    Set(Box<FormatSet>),
 }
 
 /// What a line is. Every line is one of these, whatever its bytes.
@@ -51,9 +62,38 @@ impl LineFormat {
             return Line::Unparsed(LineError::of_line(ErrorKind::Empty, 0));
         }
         let body = envelope::body_offset(line);
-        if let Self::Custom(custom) = self {
-            return custom.read(line, body).map_or_else(|error| message_or(error, line, body), Line::Request);
+        match self.read_body(line, body) {
+            Line::Unparsed(error) if matches!(self, Self::Compiled(_) | Self::Set(_)) => {
+                self.read_elsewhere(line, body).unwrap_or(Line::Unparsed(error))
+            }
+            read => read,
         }
+    }
+
+    /// A request in a format of somebody's own that itself begins like a syslog header.
+    #[cold]
+    fn read_elsewhere<'a>(&mut self, line: &'a [u8], body: usize) -> Option<Line<'a>> {
+        let mut others = envelope::other_offsets(line).into_iter().filter(|&other| other != body);
+        others.find_map(|other| {
+            Some(self.read_body(line, other)).filter(|read| matches!(read, Line::Request(_)))
+        })
+    }
+
+    /// The same, for a line whose syslog header is known to be `body` bytes long.
+    pub(super) fn read_body<'a>(&mut self, line: &'a [u8], body: usize) -> Line<'a> {
+        let read = match self {
+            Self::Custom(custom) => custom.read(line, body),
+            Self::Compiled(compiled) => compiled.read(line, body),
+            Self::Set(set) => return set.read(line, body),
+            Self::Auto | Self::Http | Self::Https | Self::Tcp | Self::Clf => {
+                return self.read_known(line, body);
+            }
+        };
+        read.map_or_else(|error| message_or(error, line, body), Line::Request)
+    }
+
+    /// A line in one of HAProxy's own formats.
+    fn read_known<'a>(&self, line: &'a [u8], body: usize) -> Line<'a> {
         let read = read_traffic(line, body, self);
         // The client and the date come first in a request: without them the header was not understood.
         if let Line::Unparsed(LineError { field: Some(Field::ClientIp | Field::AcceptDate), .. }) = read {
@@ -66,23 +106,47 @@ impl LineFormat {
         match self {
             Self::Http | Self::Https => kind == Kind::Http,
             Self::Tcp => kind == Kind::Tcp,
-            Self::Auto | Self::Custom(_) => true,
+            Self::Clf => false,
+            Self::Auto | Self::Custom(_) | Self::Compiled(_) | Self::Set(_) => true,
         }
+    }
+
+    fn accepts_clf(&self) -> bool {
+        matches!(self, Self::Auto | Self::Clf)
     }
 }
 
+/// What is not of the configured format may be a message of HAProxy's own, or the error line of a
+/// connection, whose format is always the same.
 fn message_or<'a>(error: LineError, line: &'a [u8], body: usize) -> Line<'a> {
-    Message::read(&line[body..]).map_or(Line::Unparsed(error), Line::Message)
+    let text = &line[body..];
+    let of_connection = || {
+        let head = Head::read(&mut Cursor::new(line, body)).ok()?;
+        head.is_of_connection_error().then(|| Message::of_connection(&head, text))
+    };
+    Message::read(text).or_else(of_connection).map_or(Line::Unparsed(error), Line::Message)
 }
 
-/// A message, or a request behind a header that is not known.
+/// A line in CLF, a message, or a request behind a header that is not known.
 #[cold]
 fn read_without_client<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Line<'a> {
+    if clf::is_clf(&line[body..]) {
+        return read_clf(line, body, format);
+    }
     match (Message::read(&line[body..]), envelope::find_client(line)) {
         (Some(message), _) => Line::Message(message),
         (None, Some(client)) if client != body => read_traffic(line, client, format),
         _ => Line::Unparsed(LineError::of_line(ErrorKind::NotRecognised, body)),
     }
+}
+
+fn read_clf<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Line<'a> {
+    let mut cursor = Cursor::new(line, body);
+    if !format.accepts_clf() {
+        let begin = memchr(b' ', &line[body..]).map_or(body, |blank| body + blank);
+        return Line::Unparsed(LineError::of_field(ErrorKind::OtherFormat, Field::ClientPort, begin));
+    }
+    clf::read(&mut cursor).map_or_else(Line::Unparsed, Line::Request)
 }
 
 /// A request, or the error line of a connection that never had one.
@@ -97,7 +161,7 @@ fn read_traffic<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Line<'a
     };
     let (backend, server, timers) = match read_figures(&mut cursor, format) {
         Ok(figures) => figures,
-        Err(error) => return Line::Unparsed(error),
+        Err(error) => return read_legacy(line, body, format).unwrap_or(Line::Unparsed(error)),
     };
     let (frontend, ssl) = head.frontend();
     // Filled where it will be returned: it is large, and copying it was a fifth of the time.
@@ -132,6 +196,25 @@ fn read_traffic<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Line<'a
         }
     }
     read
+}
+
+/// A line in the layout of HAProxy 1.1 or 1.2; `None` if it is none.
+#[cold]
+fn read_legacy<'a>(line: &'a [u8], body: usize, format: &LineFormat) -> Option<Line<'a>> {
+    let mut cursor = Cursor::new(line, body);
+    let head = Head::read(&mut cursor).ok()?;
+    let (frontend, ssl) = head.frontend();
+    let mut request = LogLine {
+        client_ip: Some(head.client.ip),
+        client_port: head.client.port,
+        date: Some(head.date),
+        frontend: Some(frontend),
+        ssl,
+        ..LogLine::empty()
+    };
+    legacy::read(&mut cursor, &mut request).ok()?;
+    let kind = if request.is_tcp() { Kind::Tcp } else { Kind::Http };
+    format.accepts(kind).then_some(Line::Request(request))
 }
 
 /// Backend, server and timers.
@@ -302,7 +385,7 @@ mod tests {
             check_error(&mut LineFormat::Auto, &format!("{HEADER}{}", HTTP.replacen(from, to, 1)), expected);
         };
         check("3/4/10", "3/x/10", "field Tr at byte 95 is not a whole number of milliseconds");
-        check("app/a1", "app", "field backend at byte 82 is not a name");
+        check("app/a1", "\"pp/a1", "field backend at byte 82 is not a name");
         check("app/a1", "app/a\"1", "field server at byte 86 is not a name");
         check(" 200 ", " 1000000 ", "field status at byte 100 is out of range");
         check("--NI", "--N", "field termination_state at byte 111 is not a termination state");

@@ -38,7 +38,7 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, line: &mut LogLine<'a>) -> Resul
 }
 
 /// The status; `None` for -1 and 0: no response was sent.
-fn read_status(cursor: &mut Cursor<'_>) -> Result<Option<u16>, LineError> {
+pub(super) fn read_status(cursor: &mut Cursor<'_>) -> Result<Option<u16>, LineError> {
     let begin = cursor.offset();
     match cursor.number_then(b' ', Field::Status)? {
         -1 | 0 => Ok(None),
@@ -58,7 +58,7 @@ pub(super) fn read_bytes(cursor: &mut Cursor<'_>) -> Result<u64, LineError> {
 /// Request and response cookie, found from the right; moves on to the termination state.
 ///
 /// In a line that was cut nothing tells a forged state from the real one, so there is none.
-fn read_cookies<'a>(cursor: &mut Cursor<'a>, line: &mut LogLine<'a>) -> Result<(), LineError> {
+pub(super) fn read_cookies<'a>(cursor: &mut Cursor<'a>, line: &mut LogLine<'a>) -> Result<(), LineError> {
     let rest = cursor.rest();
     let cut = cursor.truncated(Field::TerminationState);
     let mut begin = tail::begin_from_right(rest).ok_or(cut)?;

@@ -35,6 +35,11 @@ impl<'a> Message<'a> {
         is_known.then_some(Self { text: body, client, date: None, frontend })
     }
 
+    /// A line of which no more is known than that HAProxy wrote it.
+    pub(super) fn of_unknown(text: &'a [u8]) -> Self {
+        Self { text, client: None, date: None, frontend: None }
+    }
+
     /// The error line of a connection: `client [date] frontend/bind: message`.
     pub(super) fn of_connection(head: &Head<'a>, body: &'a [u8]) -> Self {
         let frontend = head.frontend().0;

@@ -11,19 +11,29 @@ pub mod framing;
 pub mod error;
 pub mod field;
 
+mod clf;
 mod cursor;
 mod ending;
 mod head;
 mod http;
+mod json;
+mod legacy;
 mod tail;
 mod tcp;
 mod timers;
+mod wrapping;
+
+mod gathering;
 
 pub mod custom;
 pub mod date;
 pub mod format;
+pub mod format_set;
+pub mod haproxy_cfg;
 pub mod line;
+pub mod log_format;
 pub mod message;
+pub mod parser;
 
 pub mod clock;
 pub mod sample;

@@ -14,6 +14,7 @@ use super::format::{Line, LineFormat};
 use super::framing::{Frame, Framing, SHOWN_BYTES};
 use super::line::LogLine;
 use super::name_cache::{Ids, NameCache};
+use super::parser::LineParser;
 use super::sample::{Owner, Sample};
 use crate::core::names::Names;
 use crate::core::settings::Timer;
@@ -85,7 +86,8 @@ pub struct Reader {
 impl Reader {
     /// Reads lines in `format`; new names get their ids from `names`.
     pub fn new(names: Names, format: LineFormat) -> Self {
-        let lines = LineReader { format, clock: Clock::default(), cache: NameCache::new(names) };
+        let rest = Keeping { clock: Clock::default(), cache: NameCache::new(names) };
+        let lines = LineReader { parser: LineParser::new(format), keeping: rest };
         Self { framing: Framing::default(), lines }
     }
 
@@ -121,12 +123,12 @@ impl Reader {
     pub fn learn_clock(&mut self, tail: &[u8], written: Instant) {
         // What follows the last newline may be half a line.
         let ends =
-            tail.rsplit(|&byte| byte == b'\n').skip(1).find_map(|line| match self.lines.format.read(line) {
+            tail.rsplit(|&byte| byte == b'\n').skip(1).find_map(|line| match self.lines.parser.read(line) {
                 Line::Request(request) => end_millis(&request),
                 Line::Message(_) | Line::Unparsed(_) => None,
             });
         if let Some(end) = ends {
-            self.lines.clock.seed(end, written);
+            self.lines.keeping.clock.seed(end, written);
         }
     }
 }
@@ -134,7 +136,13 @@ impl Reader {
 /// All that is done with a whole line.
 #[derive(Clone, Debug)]
 struct LineReader {
-    format: LineFormat,
+    parser: LineParser,
+    keeping: Keeping,
+}
+
+/// All that is done with a request, once it is read.
+#[derive(Clone, Debug)]
+struct Keeping {
     clock: Clock,
     cache: NameCache,
 }
@@ -143,10 +151,10 @@ impl LineReader {
     fn take(&mut self, frame: Frame<'_>, limit: usize, arrived: Instant, batch: &mut Batch) {
         batch.counts.lines += 1;
         match frame {
-            Frame::Line(text) => match self.format.read(text) {
+            Frame::Line(text) => match self.parser.read(text) {
                 Line::Request(ref request) => {
                     batch.counts.requests += 1;
-                    self.keep_sample(request, arrived, batch);
+                    self.keeping.keep_sample(request, arrived, batch);
                 }
                 Line::Message(_) => batch.counts.messages += 1,
                 Line::Unparsed(error) => count_unparsed(text, error, batch),
@@ -156,7 +164,9 @@ impl LineReader {
             }
         }
     }
+}
 
+impl Keeping {
     fn keep_sample(&mut self, line: &LogLine<'_>, arrived: Instant, batch: &mut Batch) {
         // Requests that are nobody's tell the time as well.
         let end = end_millis(line).map_or(arrived, |end| self.clock.place(end, arrived));

@@ -116,6 +116,14 @@ impl<'a> Owner<'a> {
         if is_haproxys_own || is_local || !has_outcome(line) {
             return Self::Nobody;
         }
+        if backend == b"-" {
+            return Self::Nobody;
+        }
+        if server.is_empty() {
+            // The format does not name it: an answer of HAProxy's own cannot be told from a server's.
+            let is_proxys = Class::of(line) == Class::Proxy;
+            return if is_proxys { Self::Nobody } else { Self::Backend(backend) };
+        }
         if !server.starts_with(b"<") {
             return Self::Server { backend, server };
         }
@@ -134,7 +142,7 @@ fn has_outcome(line: &LogLine<'_>) -> bool {
     let answered = if line.is_tcp() { Timer::Tc } else { Timer::Tr };
     line.termination_state.is_some()
         || line.status.is_some()
-        || line.is_custom()
+        || (line.is_custom() && !line.is_truncated())
         || line.timers.get(answered).is_some()
 }
 
