@@ -68,7 +68,24 @@ const REFUSED: &[(&str, &str)] = &[
 /// httplog, as structured data between marks that no client knows.
 const HTTPLOG: &str = "SD-BEGIN %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r SD-END";
 
-/// Requests, and whether they try to forge something.
+/// What a format has that tells the target with its query.
+const WHOLE_TARGET: [&str; 6] = ["HQ", "HU", "%r", "}r", "req.uri", "LOG_FMT"];
+
+/// Fields that no figure depends on.
+const NOT_NEEDED: [Field; 7] = [
+    Field::Method,
+    Field::Path,
+    Field::HttpVersion,
+    Field::RequestCaptures,
+    Field::ResponseCaptures,
+    Field::RequestCookie,
+    Field::ResponseCookie,
+];
+
+/// tcplog, as `HAPROXY_TCP_LOG_FMT` has it.
+const TCPLOG: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+
+/// Requests, and whether they have something in them that looks like other parts of a line.
 fn requests() -> Vec<(Vec<u8>, bool)> {
     let get = |target: &str, headers: &str| {
         format!("GET {target} HTTP/1.1\r\nHost: lab.example\r\nConnection: close\r\n{headers}\r\n")
@@ -80,7 +97,6 @@ fn requests() -> Vec<(Vec<u8>, bool)> {
     let honest = vec![
         get("/x?a=1", "User-Agent: curl/7.88.1\r\nCookie: S=abc\r\n"),
         get("/x", ""),
-        odd,
         get("/status/404", "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"),
         get("/status/500", ""),
         get("/sleep/40", ""),
@@ -95,14 +111,15 @@ fn requests() -> Vec<(Vec<u8>, bool)> {
         b"no request at all\r\n\r\n".to_vec(),
         b"GET /half".to_vec(),
     ];
-    let forging = vec![
+    let tricky = vec![
+        odd,
         get("/true", "Cookie: S=x - ---- 9/9/9/9/9 9/9 {z} \"GET /fake HTTP/1.1\"\r\n"),
         get("/true", "User-Agent: x\",\"be\":\"forged\",\"srv\":\"forged\",\"Ta\":1,\"fe\":\"y\r\n"),
         get("/true", "User-Agent: x\" be=forged srv=forged Tr=1 Ta=2 st=200 host=y end=---- z=\"\r\n"),
         get("/true", "User-Agent: x be=forged srv=forged Ta=9\r\nCookie: S=\" \"forged\r\n"),
     ];
     let honest = honest.into_iter().map(|request| (request, false));
-    honest.chain(forging.into_iter().map(|request| (request, true))).collect()
+    honest.chain(tricky.into_iter().map(|request| (request, true))).collect()
 }
 
 #[test]
@@ -123,11 +140,11 @@ fn what_is_read_is_what_httplog_says_of_the_same_request() {
     let config = config(&formats, &ports, server, sink.local_addr().expect("it is bound").port());
     let Some(haproxy) = Haproxy::start(&config) else { return };
     let text = fs::read_to_string(haproxy.dir().join("haproxy.cfg")).expect("it was written");
-    for (request, is_forging) in requests() {
+    for (request, is_tricky) in requests() {
         send_to_all(&ports, &request);
         let lines = receive(&sink, formats.len());
         for (number, line) in lines {
-            tally.check(&formats[number], &line, is_forging);
+            tally.check(&formats[number], &line, is_tricky);
             tally.lines += 1;
         }
     }
@@ -161,7 +178,12 @@ fn is_usable(format: &str, server: u16, tally: &mut Tally) -> bool {
     match CompiledFormat::new(format) {
         Ok(_) => true,
         Err(error) => {
-            let lacks = matches!(error.kind, LogFormatErrorKind::NoBackend | LogFormatErrorKind::NoTimer);
+            // Binary encodings are HAProxy 3.0's; older ones take the flag for nothing.
+            let lacks = match error.kind {
+                LogFormatErrorKind::NoBackend | LogFormatErrorKind::NoTimer => true,
+                LogFormatErrorKind::Unsupported(_) => !format.contains("%b"),
+                _ => false,
+            };
             assert!(lacks, "{error}: {format}");
             tally.without_what_is_needed += 1;
             false
@@ -192,6 +214,7 @@ fn config(formats: &[String], ports: &[u16], server: u16, sink: u16) -> String {
         "
 global
     setenv HAPROXY_HTTP_LOG_FMT '{preset}'
+    setenv HAPROXY_TCP_LOG_FMT '{TCPLOG}'
     tune.http.logurilen 4096
     # Counters are the same in both texts of a line.
     nbthread 1
@@ -332,6 +355,7 @@ struct Tally {
     lines: usize,
     fields: usize,
     ambiguous: usize,
+    left_out: usize,
     /// The fields that each format was found to tell.
     told: BTreeMap<String, BTreeSet<Field>>,
     /// All lines, for reading them as one stream.
@@ -340,7 +364,7 @@ struct Tally {
 
 impl Tally {
     /// Holds what is read of a line against httplog.
-    fn check(&mut self, format: &str, line: &[u8], is_forging: bool) {
+    fn check(&mut self, format: &str, line: &[u8], is_tricky: bool) {
         let (http, own) = split(line).expect("it was split before");
         let shown = String::from_utf8_lossy(line).into_owned();
         let Line::Request(http) = LineFormat::Http.read(http) else { panic!("no httplog: {shown}") };
@@ -348,7 +372,7 @@ impl Tally {
         let mut parser = LineParser::new(LineFormat::Compiled(Box::new(compiled)));
         let own = match parser.read(own) {
             Line::Request(own) => own,
-            Line::Unparsed(error) if is_forging && error.kind == ErrorKind::Ambiguous => {
+            Line::Unparsed(error) if is_tricky && error.kind == ErrorKind::Ambiguous => {
                 self.ambiguous += 1;
                 return;
             }
@@ -359,7 +383,10 @@ impl Tally {
         told.extend(present);
         for &field in &*told {
             self.fields += 1;
-            let same = is_same(field, &http, &own, format);
+            // What nobody needs may be left out where it can be read in two ways.
+            let is_left_out = is_tricky && NOT_NEEDED.contains(&field) && own.value(field).is_none();
+            self.left_out += usize::from(is_left_out);
+            let same = is_left_out || is_same(field, &http, &own, format);
             assert!(
                 same,
                 "{field}: {:?}, httplog has {:?}\n{format}\n{shown}",
@@ -396,13 +423,14 @@ impl Tally {
     fn tell(&self) {
         eprintln!(
             "{} formats that HAProxy takes ({} it does not), {} lack a backend or a timer, {} were run: {} lines, {} fields \
-             compared, {} lines refused because they can be read in two ways",
+             compared, {} of them left out and {} lines refused because they can be read in two ways",
             self.accepted,
             self.not_taken,
             self.without_what_is_needed,
             self.accepted - self.without_what_is_needed,
             self.lines,
             self.fields,
+            self.left_out,
             self.ambiguous
         );
     }
@@ -431,16 +459,10 @@ fn is_same(field: Field, http: &LogLine<'_>, own: &LogLine<'_>, format: &str) ->
         Field::Backend if is_bad && format.contains("[be_name]") => {
             found == Some(Value::Text(b"-")) || found == expected
         }
-        Field::Path
-            if !format.contains("%HQ")
-                && format.contains("%HP")
-                && !format.contains("%HU")
-                && !format.contains("%r") =>
-        {
-            let path = |value: Option<Value<'_>>| {
-                text(value).map(|text| text.split(|&byte| byte == b'?').next().unwrap_or_default().to_vec())
-            };
-            path(expected) == path(found)
+        // `%HP` alone has no query.
+        Field::Path if !WHOLE_TARGET.iter().any(|item| format.contains(item)) => {
+            let bare = |value| text(value)?.split(|&byte| byte == b'?').next().map(<[u8]>::to_vec);
+            bare(expected) == bare(found)
         }
         Field::Method | Field::Path | Field::HttpVersion => text(expected) == text(found),
         // A cookie with a blank in it cannot be told from the next one, so neither is.

@@ -47,6 +47,7 @@ impl<'a> Gathering<'a> {
         let picked = Picked {
             request: Request::default(),
             captures: [None; 2],
+            query: None,
             escaped: 0,
             first_timer: Field::TR,
             last_timer: Field::Tt,
@@ -93,6 +94,11 @@ impl<'a> Gathering<'a> {
         request.method = request.method.or(method);
         request.path = request.path.or(path);
         request.http_version = request.http_version.or(http_version);
+    }
+
+    /// Takes the query of a path that was taken without it.
+    pub(super) fn take_query(&mut self, text: &'a [u8]) {
+        self.picked.query = Some(text).filter(|text| text.starts_with(b"?"));
     }
 
     /// The date that was taken is that of the accept.

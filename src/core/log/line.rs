@@ -71,6 +71,8 @@ pub(super) enum Rest<'a> {
 pub(super) struct Picked<'a> {
     pub(super) request: Request<'a>,
     pub(super) captures: [Option<&'a [u8]>; 2],
+    /// With its `?`, where the path was found without it.
+    pub(super) query: Option<&'a [u8]>,
     /// Texts whose backslashes are to be decoded, one bit for each of [`Self::TEXTS`].
     pub(super) escaped: u8,
     /// TR or Tq.
@@ -82,20 +84,28 @@ pub(super) struct Picked<'a> {
 }
 
 impl<'a> LogLine<'a> {
-    /// Decodes the texts that a configured log-format has written with backslashes, into `buffer`.
+    /// Decodes the texts that a configured log-format has written with backslashes, into `buffer`, and puts a
+    /// path and its query together.
     pub(super) fn decode(&mut self, buffer: &'a mut Vec<u8>) {
-        let Rest::Custom(picked) = &self.rest else { return };
-        if picked.escaped == 0 {
+        let Rest::Custom(picked) = &mut self.rest else { return };
+        let (mut escaped, query) = (picked.escaped, picked.query.take());
+        if escaped == 0 && query.is_none() {
             return;
         }
         buffer.clear();
-        let escaped = picked.escaped;
+        if query.is_some() {
+            picked.set_escaped(Field::Path);
+            escaped = picked.escaped;
+        }
         let mut ends = [0; Picked::TEXTS.len()];
         for (at, end) in ends.iter_mut().enumerate() {
             if escaped & (1 << at) != 0
                 && let Some(raw) = self.text_mut(Picked::TEXTS[at])
             {
                 unescape(raw, buffer, usize::MAX);
+                if Picked::TEXTS[at] == Field::Path {
+                    unescape(query.unwrap_or_default(), buffer, usize::MAX);
+                }
             }
             *end = buffer.len();
         }

@@ -16,8 +16,6 @@ pub struct LogFormatError {
 pub enum LogFormatErrorKind {
     /// HAProxy has no `%name`.
     UnknownItem(String),
-    /// HAProxy has no such flag in `%{...}`.
-    UnknownFlag(String),
     /// This opening bracket is never closed.
     Unclosed(char),
     /// What follows a `%` is no item; `%%` stands for the sign itself.
@@ -53,7 +51,6 @@ impl fmt::Display for LogFormatError {
             Kind::NoBackend => f.write_str("the log-format does not tell the backend: it has no %b"),
             Kind::NoTimer => f.write_str("the log-format has no timer: %TR, %Tw, %Tc, %Tr, %Ta or %Tt"),
             Kind::UnknownItem(name) => write!(f, "at byte {position}: HAProxy has no item `%{name}`"),
-            Kind::UnknownFlag(flag) => write!(f, "at byte {position}: HAProxy has no flag `{flag}`"),
             Kind::Unclosed(bracket) => write!(f, "at byte {position}: `{bracket}` is never closed"),
             Kind::NotAnItem => {
                 write!(f, "at byte {position}: no item follows the `%` (the sign itself is `%%`)")

@@ -244,7 +244,8 @@ fn take<'a>(
     let writing = value.meaning.writing;
     let has_escapes = writing.has_backslashes && text.contains(&b'\\');
     match value.meaning.target {
-        Target::Nothing | Target::Query => {}
+        Target::Nothing => {}
+        Target::Query => gathering.take_query(text),
         Target::RequestLine => {
             gathering.take_request_line(text);
             if has_escapes {

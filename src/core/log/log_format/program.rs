@@ -152,7 +152,9 @@ fn drop_second_ones(values: &mut [ValueOf]) {
     for at in 0..values.len() {
         let target = values[at].meaning.target;
         let is_better = |other: Target| match target {
-            Target::BarePath => matches!(other, Target::Field(Field::Path) | Target::RequestLine),
+            Target::BarePath | Target::Query => {
+                matches!(other, Target::Field(Field::Path) | Target::RequestLine)
+            }
             Target::AcceptDate => other == Target::Field(Field::AcceptDate),
             Target::AcceptSeconds => {
                 matches!(other, Target::AcceptDate | Target::Field(Field::AcceptDate))
