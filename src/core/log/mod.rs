@@ -30,4 +30,7 @@ pub mod sample;
 
 mod name_cache;
 
+pub mod fast;
+mod lanes;
+
 pub mod reader;
