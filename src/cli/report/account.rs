@@ -15,16 +15,18 @@ pub(super) const CLASSES: [Class; 5] =
     [Class::Success, Class::Server, Class::Saturation, Class::Client, Class::Proxy];
 
 /// All that is counted of a server's requests.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Account {
     /// In the order of [`TIMERS`]; of requests that are somebody's.
     pub(super) timers: [Counts; 5],
-    /// Those requests, by how they ended, in the order of [`CLASSES`].
+    /// Those requests that were read the long way, by how they ended, in the order of [`CLASSES`].
     ended: [u64; 5],
+    /// Those that were read the short way, by the first digit of their status, which tells how they ended.
+    ended_well: [u64; 10],
     /// Requests whose timers tell nothing of a server: HAProxy answered by itself, or the line was cut.
     pub(super) nobodys: u64,
-    /// All requests by the first digit of their status, 0 for none.
-    pub(super) statuses: [u64; 10],
+    /// By the first digit of their status, 0 for none: all requests but those in `ended_well`.
+    other_statuses: [u64; 10],
     /// Latency over time, of requests that are somebody's.
     pub(super) over_time: Timeline,
 }
@@ -33,24 +35,22 @@ impl Account {
     /// Counts a request that ended normally.
     #[inline(always)]
     pub(super) fn add_fast(&mut self, line: &FastLine<'_>, cell: usize) {
-        self.count_status(line.status_class);
-        let failed = line.status_class >= 5;
-        self.ended[usize::from(failed)] += 1;
+        count_status(&mut self.ended_well, line.status_class);
         for (counts, ms) in self.timers.iter_mut().zip(line.millis) {
             counts.add(ms);
         }
-        self.over_time.add(cell, line.millis[4], failed);
+        self.over_time.add(cell, line.millis[4], line.status_class >= SERVER_ERROR);
     }
 
     /// Counts a request that ended normally, and that HAProxy answered by itself.
     pub(super) fn add_fast_of_haproxy(&mut self, line: &FastLine<'_>) {
-        self.count_status(line.status_class);
+        count_status(&mut self.other_statuses, line.status_class);
         self.nobodys += 1;
     }
 
     /// Counts a request, in `cell` of the time axis if its line has a date.
     pub(super) fn add(&mut self, line: &LogLine<'_>, cell: Option<usize>) {
-        self.count_status((line.status.unwrap_or(0) / 100) as u8);
+        count_status(&mut self.other_statuses, (line.status.unwrap_or(0) / 100) as u8);
         if Owner::of(line) == Owner::Nobody {
             self.nobodys += 1;
             return;
@@ -70,33 +70,49 @@ impl Account {
         }
     }
 
-    #[inline]
-    fn count_status(&mut self, class: u8) {
-        // It is a digit.
-        if let Some(count) = self.statuses.get_mut(usize::from(class)) {
-            *count += 1;
-        }
-    }
-
     /// Counts all that `other` has counted, but for what it did over time.
     pub(super) fn add_all(&mut self, other: &Self) {
         for (own, theirs) in self.timers.iter_mut().zip(&other.timers) {
             own.add_all(theirs);
         }
         self.nobodys += other.nobodys;
-        let own = self.ended.iter_mut().chain(&mut self.statuses);
-        for (own, theirs) in own.zip(other.ended.iter().chain(&other.statuses)) {
+        let own = self.ended.iter_mut().chain(&mut self.ended_well).chain(&mut self.other_statuses);
+        for (own, theirs) in own.zip(other.ended.iter().chain(&other.ended_well).chain(&other.other_statuses))
+        {
             *own += theirs;
         }
     }
 
     /// How many ended like this.
     pub(super) fn ended(&self, class: Class) -> u64 {
-        self.ended.iter().zip(CLASSES).find_map(|(&count, its)| (its == class).then_some(count)).unwrap_or(0)
+        let (well, badly) = self.ended_well.split_at(usize::from(SERVER_ERROR));
+        let short = match class {
+            Class::Success => well,
+            Class::Server => badly,
+            Class::Saturation | Class::Client | Class::Proxy => &[],
+        };
+        let long = self.ended.iter().zip(CLASSES).filter(|&(_, its)| its == class).map(|(count, _)| count);
+        short.iter().chain(long).sum()
+    }
+
+    /// All requests by the first digit of their status, 0 for none.
+    pub(super) fn statuses(&self) -> [u64; 10] {
+        std::array::from_fn(|digit| self.ended_well[digit] + self.other_statuses[digit])
     }
 
     /// All of them.
     pub(super) fn requests(&self) -> u64 {
-        self.ended.iter().sum::<u64>() + self.nobodys
+        self.statuses().iter().sum()
+    }
+}
+
+/// From this first digit of a status on the server has failed.
+const SERVER_ERROR: u8 = 5;
+
+#[inline(always)]
+fn count_status(statuses: &mut [u64; 10], class: u8) {
+    // It is a digit.
+    if let Some(count) = statuses.get_mut(usize::from(class)) {
+        *count += 1;
     }
 }

@@ -130,7 +130,7 @@ impl Figures {
             requests: account.requests(),
             ended: CLASSES.map(|class| account.ended(class)),
             nobodys: account.nobodys,
-            statuses: account.statuses,
+            statuses: account.statuses(),
             rate: account.requests() as f64 / seconds,
             concurrency: at_once(Timer::Tt),
             queue: at_once(Timer::Tw),

@@ -28,7 +28,7 @@ pub struct FastLine<'a> {
     pub status_class: u8,
     /// When the request began, in civil milliseconds from 1970.
     pub date_ms: i64,
-    /// So many bytes were read, and no newline is among them.
+    /// Bytes of the line, its newline left out.
     pub length: usize,
 }
 
@@ -99,15 +99,14 @@ impl FastReader {
         let date = client_end + 1;
         let date_ms = self.date(head, date)?;
         let frontend = date + MINUTE + SECOND;
-        let frontend_end = next_blank(head, frontend)?;
+        let (frontend_end, names_end) = next_blanks(head, frontend)?;
         // HAProxy's own requests, and error lines of connections, go the long way.
         if head[frontend] == b'<' || head[frontend_end - 1] == b':' {
             return None;
         }
         let names = frontend_end + 1;
-        let names_end = next_blank(head, names)?;
         let (millis, status_class, end) = read_timers(head, names_end + 1)?;
-        let length = read_ending(head, end)?;
+        let length = lanes::newline(text, read_ending(head, end)?)?;
         Some(FastLine { names: text.get(names..names_end)?, millis, status_class, date_ms, length })
     }
 
@@ -181,6 +180,19 @@ fn next_blank(head: &Head, mut at: usize) -> Option<usize> {
         at += WORD;
     }
     None
+}
+
+/// The two next ones; looks once if that is enough.
+#[inline(always)]
+fn next_blanks(head: &Head, at: usize) -> Option<(usize, usize)> {
+    let found = lanes::white::<WORD>(head.get(at..HEAD + WORD)?.first_chunk()?);
+    let rest = found & found.wrapping_sub(1);
+    if rest == 0 {
+        let first = next_blank(head, at)?;
+        return Some((first, next_blank(head, first + 1)?));
+    }
+    let (first, second) = (at + found.trailing_zeros() as usize, at + rest.trailing_zeros() as usize);
+    (head[first] == b' ' && head[second] == b' ').then_some((first, second))
 }
 
 /// `65535` as bytes of a number.

@@ -3,6 +3,7 @@
 //! Sixteen bytes at a time, with instructions that every x86-64 and every 64-bit ARM has; the crate
 //! `wide` makes them safe to use. A mask has a bit for each byte, bit 0 for the first.
 
+use memchr::memchr;
 use wide::u8x16;
 
 /// A bit for each byte that is no digit, and one for each that is `/`.
@@ -21,6 +22,25 @@ pub(super) fn no_digits_and_slashes<const N: usize>(text: &[u8; N]) -> (u64, u64
 #[inline(always)]
 pub(super) fn white<const N: usize>(text: &[u8; N]) -> u64 {
     parts(text).fold(0, |all, (at, bytes)| all | at_most(bytes, b' ') << at)
+}
+
+/// Where the next newline is, as `memchr` would say it; faster where it is near.
+#[inline(always)]
+pub(super) fn newline(text: &[u8], from: usize) -> Option<usize> {
+    /// Lines are rarely longer than that behind their figures.
+    const MOST_STEPS: usize = 16;
+    let mut at = from;
+    for _ in 0..MOST_STEPS {
+        let Some(step) = text.get(at..).and_then(|rest| rest.first_chunk::<32>()) else {
+            break;
+        };
+        let found = parts(step).fold(0, |all, (at, bytes)| all | equal(bytes, u8x16::splat(b'\n')) << at);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += 32;
+    }
+    memchr(b'\n', text.get(at..)?).map(|length| at + length)
 }
 
 /// A bit for each byte that is the same in both.
@@ -97,6 +117,15 @@ mod tests {
             let word = *text.first_chunk::<8>().unwrap();
             let expected = word.map(|byte| if byte.is_ascii_digit() { 0 } else { 0x80 });
             prop_assert_eq!(no_digits(word), u64::from_le_bytes(expected));
+        }
+
+        #[test]
+        fn a_newline_is_found_wherever_it_is(
+            text in proptest::collection::vec(prop_oneof![300 => any::<u8>(), 1 => Just(b'\n')], 0..1000),
+            from in 0usize..1100,
+        ) {
+            let expected = text.iter().skip(from).position(|&byte| byte == b'\n').map(|length| from + length);
+            prop_assert_eq!(newline(&text, from), expected);
         }
 
         #[test]
