@@ -123,10 +123,10 @@ fn start_up() {
     row("start to ready, median of 9", &took);
 }
 
-/// From the write of the line that proves the breach to its command on the socket; ticks of 10 ms
+/// From the write of the line that proves the breach to its command on the socket; ticks of 50 ms
 /// and no stabilization window, so that little of it is the policy's own delay.
 fn reaction() {
-    row("line to command, tick 10 ms, median of 9", &median(one_reaction));
+    row("line to command, tick 50 ms, median of 9", &median(one_reaction));
 }
 
 fn one_reaction() -> Duration {
@@ -136,7 +136,7 @@ fn one_reaction() -> Duration {
     let log = folder.path().join("haproxy.log");
     File::create(&log).expect("the folder is ours");
     let config = format!(
-        "tick: 10ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n    \
+        "tick: 50ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n    \
          window: {{ length: 2s, min_samples: 20 }}\n    scale_up: {{ stabilization_window: 0s }}\n",
         fake.socket().display()
     );

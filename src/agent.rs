@@ -4,60 +4,52 @@
 //! on one current-thread runtime. HAProxy is read once a tick; each reading is an evaluation.
 //!
 //! ```text
-//!  reading thread ── Batch ──▶ ┐
+//!  reading thread ─ Delivery ▶ ┐
 //!  poller ─── Inventory ─────▶ │ Controller ──▶ Execute ──▶ executor task ── Outcome ─┐
 //!  signals ──────────────────▶ ┘      ▲                                               │
 //!                                     └───────────────────────────────────────────────┘
 //! ```
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Interval;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::core::controller::{Action, Controller, Memory, Record};
-use crate::core::log::custom::CustomFormatError;
-use crate::core::log::format::LineFormat;
-use crate::core::log::reader::{Batch, LineCounts};
+use crate::core::controller::{Action, Controller, Record, View};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::Inventory;
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::Plan;
-use crate::haproxy::client::Client;
-use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
-use crate::input::{self, Reading, Source, Waker};
+use crate::input::{Reading, Source};
 use crate::report::chain;
-use crate::state_file::{StateDir, StateError};
-use crate::telemetry::journal::{self, Journal};
+use crate::state_file::StateDir;
+use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Observer};
-use crate::telemetry::{endpoint, status, words};
+use crate::telemetry::question::Question;
+use crate::telemetry::status::Overview;
+use crate::telemetry::{status, words};
 
+mod error;
 mod ingest;
 mod repeats;
 mod signals;
+mod start;
+mod stop;
+mod summary;
 
-use ingest::Ingest;
-pub(crate) use ingest::line_format;
+pub use error::AgentError;
+use ingest::Delivery;
 use repeats::Repeats;
 use signals::{Signal, Signals};
+use start::Look;
+pub use summary::Summary;
 
-/// Batches on their way to the controller; when full, the reading thread waits.
-const BATCHES: usize = 64;
-/// Outcomes on their way back.
-const OUTCOMES: usize = 256;
-/// On SIGTERM, plans have so long to put temporary weights right.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
-/// Things that repeat are told once in this time.
-const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Decisions that `status` shows.
 const RECENT: usize = 10;
 
@@ -73,37 +65,6 @@ pub struct Options {
     pub from_start: bool,
     /// Reads the settings anew (SIGHUP); an error is told and changes nothing.
     pub reload: Box<dyn Fn() -> Result<Config, String>>,
-}
-
-/// Why the agent cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// An address of HAProxy's that makes no sense.
-    #[error("`haproxy.sockets`: {0}")]
-    Socket(String),
-    /// The log format.
-    #[error("`log_format.regex`")]
-    Format(#[from] CustomFormatError),
-    /// The metrics address.
-    #[error("cannot listen on `metrics.listen` {0}")]
-    Listen(std::net::SocketAddr, #[source] std::io::Error),
-    /// The reading thread or signals.
-    #[error("cannot start {0}")]
-    Start(&'static str, #[source] std::io::Error),
-}
-
-/// What the agent did, told once at its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// What became of the lines.
-    pub lines: LineCounts,
-    /// Scale-ups and scale-downs decided.
-    pub decisions: u64,
-    /// Servers moved, as HAProxy confirmed.
-    pub moves: u64,
 }
 
 /// Runs until SIGTERM, SIGINT, or the end of all sources.
@@ -130,9 +91,8 @@ struct Agent {
     reading: Option<Reading>,
     /// Poller, endpoint, status socket, file events: they end with the agent.
     _tasks: JoinSet<()>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     observer: Observer,
-    shown: watch::Sender<Arc<Value>>,
     recent: std::collections::VecDeque<Value>,
     repeats: Repeats,
     summary: Summary,
@@ -142,16 +102,17 @@ struct Agent {
 
 /// Everything that can wake the loop.
 struct Inbox {
-    batches: mpsc::Receiver<Batch>,
-    readings: mpsc::Receiver<Result<Inventory, RuntimeError>>,
+    deliveries: mpsc::Receiver<Delivery>,
+    looks: mpsc::Receiver<Look>,
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
-    /// Only where nothing is scaled: no reading of HAProxy comes, and `status` is kept fresh all the same.
-    observe: Option<Interval>,
+    questions: mpsc::Receiver<Question>,
 }
 
 /// What is needed of the options after the start.
 struct Settings {
+    /// As it was at the start, but for the backends: the controller has those.
+    config: Config,
     dry_run: bool,
     reload: Box<dyn Fn() -> Result<Config, String>>,
 }
@@ -165,85 +126,18 @@ enum Reach {
 }
 
 impl Agent {
-    async fn start(options: Options) -> Result<Self, AgentError> {
-        let Options { config, sources, dry_run, from_start, reload } = options;
-        let now = Instant::now();
-        let names = Names::default();
-        let observes_only = config.backends.is_empty();
-        let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
-        let journal = state.as_ref().map(|state| Journal::new(state.path()));
-        let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
-
-        let (batches_in, batches) = mpsc::channel(BATCHES);
-        let reading = read(&sources, from_start, &names, &line_format(&config.log_format)?, batches_in);
-        let (reading, waker) = reading.map_err(|e| AgentError::Start("the reading thread", e))?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(input::watch(paths(&sources), waker));
-        let (readings_in, readings) = mpsc::channel(1);
-        let executor = match config.sockets.first() {
-            Some(address) if !observes_only => {
-                let address = address.parse().map_err(|e| AgentError::Socket(format!("{e}")))?;
-                let client = Client::new(address, config.socket_timeout);
-                let executor = Arc::new(Executor::new(client.clone(), names.clone(), dry_run));
-                tasks.spawn(poll_haproxy(executor.clone(), config.tick, readings_in));
-                Some(executor)
-            }
-            _ => None,
-        };
-
-        let observe = observes_only.then(|| tokio::time::interval(config.tick));
-
-        let metrics = Arc::new(Metrics::default());
-        let (shown, status) = watch::channel(Arc::new(Value::Null));
-        if let Some(address) = config.metrics_listen {
-            let listener = endpoint::listen(address).await.map_err(|e| AgentError::Listen(address, e))?;
-            tasks.spawn(endpoint::serve(listener, metrics.clone(), status.clone()));
-        }
-        match status::listen(&config.runtime_dir) {
-            Ok(listener) => {
-                tasks.spawn(status::serve(listener, status));
-            }
-            Err(error) => warn!(directory = %config.runtime_dir.display(), %error, "no status socket"),
-        }
-
-        let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES);
-        let recent = state.as_ref().map(|state| journal::last_entries(state.path(), RECENT));
-        Ok(Self {
-            controller: Controller::new(names.clone(), config.backends, &memory, now),
-            names,
-            settings: Settings { dry_run, reload },
-            state,
-            journal,
-            executor,
-            plans: JoinSet::new(),
-            call_offs: HashMap::new(),
-            inbox: Inbox { batches, readings, outcomes, signals, observe },
-            outcomes: outcomes_in,
-            reading: Some(reading),
-            _tasks: tasks,
-            metrics,
-            observer: Observer::default(),
-            shown,
-            recent: recent.unwrap_or_default().into(),
-            repeats: Repeats::new(TELL_EVERY),
-            summary: Summary::default(),
-            haproxy: Reach::Unknown,
-            started: now,
-        })
-    }
-
     /// The loop. Ends at a signal, or when every source has ended and all it gave was counted.
     async fn watch(&mut self) {
-        info!(version = env!("CARGO_PKG_VERSION"), dry_run = self.settings.dry_run, "started");
         signals::notify_ready();
         loop {
             tokio::select! {
-                batch = self.inbox.batches.recv() => match batch {
-                    Some(batch) => self.take_batch(batch),
+                delivery = self.inbox.deliveries.recv() => match delivery {
+                    Some(delivery) => self.take_delivery(delivery),
                     None => return info!("every source has ended"),
                 },
-                Some(reading) = self.inbox.readings.recv() => self.take_reading(reading),
-                () = observe_tick(&mut self.inbox.observe) => self.show(Instant::now()),
+                Some(look) = self.inbox.looks.recv() => self.take_look(look),
+                Some(question) = self.inbox.questions.recv() => self.answer(question),
+                () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
                 }
@@ -257,7 +151,7 @@ impl Agent {
         }
     }
 
-    fn take_batch(&mut self, batch: Batch) {
+    fn take_delivery(&mut self, Delivery { source, batch }: Delivery) {
         let now = Instant::now();
         self.summary.lines += batch.counts;
         self.metrics.count_lines(&batch.counts);
@@ -266,22 +160,22 @@ impl Agent {
                 self.observer.observe(sample, &self.metrics, &self.names);
             }
         }
-        self.controller.handle_samples(&batch.samples, now);
+        let counted = self.controller.handle_samples(&batch.samples, now);
+        self.metrics.count_samples(counted);
         if let Some(example) = batch.first_unparsed {
-            self.repeats.note_unparsed(batch.counts.unparsed, example);
+            self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
-        self.repeats.tell(now);
     }
 
-    fn take_reading(&mut self, reading: Result<Inventory, RuntimeError>) {
+    fn take_look(&mut self, Look { asked, found }: Look) {
         let now = Instant::now();
-        let reach = match reading {
+        let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
-                self.controller.handle_inventory(inventory, now);
+                self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }
             Err(error) => {
@@ -294,8 +188,6 @@ impl Agent {
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_tick(now);
-        self.show(now);
-        self.repeats.tell(now);
     }
 
     /// Does what the controller wants done, until it wants nothing.
@@ -336,10 +228,12 @@ impl Agent {
         {
             self.repeats.note_journal(&error);
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        if words::is_notable(&entry) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(entry);
         }
-        self.recent.push_back(entry);
     }
 
     /// In a dry run nothing is remembered: nothing was done.
@@ -350,153 +244,56 @@ impl Agent {
         }
     }
 
-    fn show(&mut self, now: Instant) {
+    /// Who has gone away meanwhile needs no answer.
+    fn answer(&mut self, question: Question) {
+        let now = Instant::now();
         let views = self.controller.views(now);
-        for view in &views {
-            if let Some(settings) = self.controller.settings(view.backend) {
-                self.metrics.show(view, settings.target.timer, &self.names);
+        match question {
+            Question::Status(to) => drop(to.send(self.status(&views, now))),
+            Question::Metrics(to) => {
+                self.metrics.show(&views, &self.names);
+                drop(to.send(self.metrics.encode()));
             }
         }
-        let process = self.controller.process();
-        let value = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "dry_run": self.settings.dry_run,
-            "running_s": now.saturating_duration_since(self.started).as_secs(),
-            "haproxy": {
-                "answers": self.haproxy == Reach::Answers,
-                "version": process.map(|process| process.version.clone()),
-                "pid": process.map(|process| process.pid),
-            },
-            "lines": self.summary.lines_value(),
-            "backends": views.iter().map(|view| status::backend(view, &self.names)).collect::<Vec<_>>(),
-            "recent": self.recent,
-        });
-        self.shown.send_replace(Arc::new(value));
     }
 
+    fn status(&mut self, views: &[View], now: Instant) -> Value {
+        status::agent(&Overview {
+            dry_run: self.settings.dry_run,
+            running: now.saturating_duration_since(self.started),
+            haproxy_answers: self.haproxy == Reach::Answers,
+            process: self.controller.process(),
+            lines: self.summary.lines_value(),
+            views,
+            recent: self.recent.make_contiguous(),
+            names: &self.names,
+        })
+    }
+
+    /// Takes new backends, and tells what else has changed and needs a restart.
     fn reload(&mut self) {
         signals::notify_reloading();
         match (self.settings.reload)() {
-            Ok(config) => {
-                self.controller.reconfigure(config.backends, Instant::now());
-                info!("config reloaded; sources, sockets and directories take effect at a restart");
+            Ok(config) if self.executor.is_none() && !config.backends.is_empty() => {
+                warn!("config not reloaded: this agent was started to observe; restart it to scale");
+            }
+            Ok(mut config) => {
+                let waiting = self.settings.config.differing_keys(&config).join(", ");
+                let backends = backend_names(&config);
+                self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
+                if waiting.is_empty() {
+                    info!(backends, "config reloaded");
+                } else {
+                    warn!(backends, waiting, "config reloaded; what is waiting takes effect at a restart");
+                }
             }
             Err(error) => error!(error, "config not reloaded; the old one stays"),
         }
         signals::notify_ready();
     }
-
-    /// Temporary weights are put right; READY, DRAIN and MAINT stay as they are.
-    async fn stop(mut self) -> Summary {
-        signals::notify_stopping();
-        for plan in self.call_offs.values() {
-            let _ = plan.send(Some(CallOff::Stop));
-        }
-        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
-        let finished = async { while self.plans.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(deadline, finished).await.is_err() {
-            warn!("a plan did not stop in time; its temporary weights are put right at the next start");
-        }
-        // First what the plans reported, then what was read before the thread stopped.
-        while let Ok(outcome) = self.inbox.outcomes.try_recv() {
-            self.controller.handle_outcome(&outcome, Instant::now());
-        }
-        if let Some(reading) = self.reading.take() {
-            let stopping = tokio::task::spawn_blocking(move || reading.stop());
-            while let Some(batch) = self.inbox.batches.recv().await {
-                self.take_batch(batch);
-            }
-            let _ = stopping.await;
-        }
-        self.act_without_plans();
-        self.remember();
-        self.repeats.tell_now();
-        let Summary { lines, decisions, moves } = self.summary;
-        let LineCounts { lines, requests, messages, unparsed, dropped } = lines;
-        info!(lines, requests, messages, unparsed, dropped, decisions, moves, "stopped");
-        self.summary
-    }
-
-    fn act_without_plans(&mut self) {
-        while let Some(action) = self.controller.poll_action() {
-            if let Action::Record(record) = action {
-                self.record(&record);
-            }
-        }
-    }
 }
 
-/// Starts the reading thread.
-fn read(
-    sources: &[Source],
-    from_start: bool,
-    names: &Names,
-    format: &LineFormat,
-    batches: mpsc::Sender<Batch>,
-) -> std::io::Result<(Reading, Waker)> {
-    let waker = Waker::new()?;
-    let sink = Ingest::new(sources, names, format, batches);
-    let options = input::Options { from_start, ..Default::default() };
-    Ok((input::start(sources.to_vec(), options, sink, waker.clone())?, waker))
-}
-
-/// Those of `sources` that file events can tell of.
-fn paths(sources: &[Source]) -> Vec<PathBuf> {
-    let path = |source: &Source| match source {
-        Source::File(path) => Some(path.clone()),
-        Source::Stdin => None,
-    };
-    sources.iter().filter_map(path).collect()
-}
-
-fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError> {
-    let state = StateDir::open(&config.state_dir)?;
-    let (memory, told) = state.load();
-    if let Some(told) = told {
-        warn!(error = told, "starting without what was remembered");
-    }
-    Ok((Some(state), memory))
-}
-
-async fn observe_tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
-async fn poll_haproxy(
-    executor: Arc<Executor>,
-    tick: Duration,
-    readings: mpsc::Sender<Result<Inventory, RuntimeError>>,
-) {
-    let mut ticks = tokio::time::interval(tick);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if readings.send(executor.inventory().await).await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Summary {
-    fn count(&mut self, record: &Record) {
-        use crate::core::controller::Event;
-        use crate::core::policy::decision::Decision;
-        match &record.event {
-            Event::Decided { decision: Decision::ScaleUp { .. } | Decision::ScaleDown { .. }, .. } => {
-                self.decisions += 1;
-            }
-            Event::Outcome(Outcome::Moved { .. }) => self.moves += 1,
-            _ => {}
-        }
-    }
-
-    fn lines_value(&self) -> Value {
-        let LineCounts { lines, requests, messages, unparsed, dropped } = self.lines;
-        json!({ "lines": lines, "requests": requests, "messages": messages, "unparsed": unparsed, "dropped": dropped })
-    }
+/// The backends that are scaled, as the log has them.
+fn backend_names(config: &Config) -> String {
+    config.backends.iter().map(|backend| backend.name.as_str()).collect::<Vec<_>>().join(", ")
 }

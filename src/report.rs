@@ -1,6 +1,7 @@
 //! Prints an error with its causes; the only place that does.
 
 use std::error::Error;
+use std::io::Write;
 
 /// `a: b: c`: the error, then each cause. A cause whose text its effect ends with is not repeated.
 pub fn chain(error: &dyn Error) -> String {
@@ -17,10 +18,10 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Prints `error: ...` to standard error.
-#[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
+/// Prints `error: ...` to standard error. If nobody can read that (a closed pipe, a full disk), the exit
+/// code still tells.
 pub fn print(error: &str) {
-    eprintln!("error: {error}");
+    let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub enum StateError {
     #[error("cannot create the state directory `{0}`; create it, or name another as `state_dir`")]
     Create(PathBuf, #[source] io::Error),
     /// It cannot be locked.
-    #[error("cannot lock `{0}`")]
+    #[error("cannot lock `{0}`; does the directory belong to the agent's user?")]
     Lock(PathBuf, #[source] io::Error),
     /// Another agent runs on it.
     #[error("another agent is running on `{}`{}; stop it, or give this one a `state_dir` of its own", .0.display(), .1.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
@@ -51,22 +52,33 @@ impl StateDir {
         let lock_path = path.join("lock");
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
         let file = file.map_err(|e| StateError::Lock(lock_path.clone(), e))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                let holder = fs::read_to_string(&lock_path).ok().and_then(|pid| pid.trim().parse().ok());
-                return Err(StateError::Taken(path.to_owned(), holder));
-            }
-            Err((_, errno)) => return Err(StateError::Lock(lock_path, errno.into())),
-        };
-        let wrote = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        wrote.map_err(|e| StateError::Lock(lock_path, e))?;
+        let mut lock = lock(file, &lock_path, path)?;
+        // Who has it is only told; the lock holds on a full disk too.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether [`open`](Self::open) would get the lock of the directory at `path`, which exists. Makes nothing.
+    ///
+    /// # Errors
+    /// As those of `open`.
+    pub fn probe(path: &Path) -> Result<(), StateError> {
+        let lock_path = path.join("lock");
+        match File::options().read(true).write(true).open(&lock_path) {
+            Ok(file) => lock(file, &lock_path, path).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(StateError::Lock(lock_path, error)),
+        }
     }
 
     /// What was kept; nothing if there is no file or it makes no sense (told by the caller: the second value).
     pub fn load(&self) -> (Memory, Option<String>) {
-        let path = self.path.join("state.json");
+        Self::peek(&self.path)
+    }
+
+    /// [`load`](Self::load) of a directory that may be in use.
+    pub fn peek(directory: &Path) -> (Memory, Option<String>) {
+        let path = directory.join("state.json");
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (Memory::default(), None),
@@ -93,7 +105,9 @@ impl StateDir {
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
             file.sync_all()?;
-            fs::rename(&new, &path)
+            fs::rename(&new, &path)?;
+            // The new name has to be on the disk too.
+            File::open(&self.path)?.sync_all()
         };
         write().map_err(|e| StateError::Write(path.clone(), e))
     }
@@ -104,14 +118,26 @@ impl StateDir {
     }
 }
 
+/// The lock on `file`, which is the directory's lock file.
+fn lock(file: File, lock_path: &Path, directory: &Path) -> Result<Flock<File>, StateError> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => {
+            let holder = fs::read_to_string(lock_path).ok().and_then(|pid| pid.trim().parse().ok());
+            StateError::Taken(directory.to_owned(), holder)
+        }
+        errno => StateError::Lock(lock_path.to_owned(), errno.into()),
+    })
+}
+
 /// The file's shape. Times are wall-clock seconds since 1970: an `Instant` does not survive a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the key `backends`")]
 struct FileMemory {
     backends: BTreeMap<String, FileBackend>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a mapping with keys such as `ours`")]
 struct FileBackend {
     ours: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
@@ -119,6 +145,7 @@ struct FileBackend {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `after` and `until`")]
 struct FileCooldown {
     after: FileDirection,
     until: u64,
@@ -168,8 +195,8 @@ impl FileMemory {
     }
 }
 
-/// A clock that was set back must not leave a cooldown of years.
-const LONGEST_COOLDOWN: Duration = Duration::from_secs(3600);
+/// The longest that a config may ask for: a clock that was set back must not leave a cooldown of years.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -41,7 +41,7 @@ fn pair() -> (Vec<SmallServer>, Haproxy) {
 fn without_a_backend_it_observes_counts_every_line_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("haproxy.log");
-    let text = LINE.repeat(3) + "<133>haproxy[7]: Proxy fe started.\nnonsense\n";
+    let text = LINE.repeat(3) + "<133>haproxy[7]: Proxy fe started.\nGET /?password=geheim\n";
     fs::write(&log, [text.as_bytes(), b"\xff"].concat()).unwrap();
     let mut agent = Agent::start("", &["--from-start", log.to_str().unwrap()]);
     assert!(
@@ -60,7 +60,79 @@ fn without_a_backend_it_observes_counts_every_line_and_says_so() {
         [5, 3, 1, 1, 0, 0, 0].map(Some),
         "the half line at the end is none yet: {summary}"
     );
-    assert_eq!(agent.event("lines not understood").map(|event| event["skipped"].clone()), Some(1.into()));
+    let told = agent.event("lines not understood").unwrap_or_default();
+    assert_eq!((told["skipped"].as_u64(), told["source"].as_str()), (Some(1), log.to_str()), "{told}");
+    assert!(told["first"].as_str().is_some_and(|first| first.contains("byte")), "{told}");
+    assert!(!told.to_string().contains("geheim"), "what a line holds is nobody's business: {told}");
+}
+
+#[test]
+fn of_several_sources_each_one_tells_what_it_did_not_understand() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = ["a.log", "b.log"].map(|name| folder.path().join(name));
+    fs::write(&logs[0], "nonsense\n".to_owned() + LINE).unwrap();
+    fs::write(&logs[1], LINE.to_owned() + "nonsense\nmore of it\n").unwrap();
+    let paths = logs.each_ref().map(|path| path.to_str().unwrap());
+    let mut agent = Agent::start("", &["--from-start", paths[0], paths[1]]);
+    wait_until("all lines are read", PATIENCE, || {
+        agent.status().is_some_and(|status| status["lines"]["lines"] == 5)
+    });
+    agent.stop();
+    let told = agent.events().into_iter().filter(|event| event["message"] == "lines not understood");
+    let mut told: Vec<_> = told.map(|event| (event["source"].clone(), event["skipped"].clone())).collect();
+    told.sort_by_key(|(source, _)| source.to_string());
+    assert_eq!(told, [(paths[0].into(), 1.into()), (paths[1].into(), 2.into())]);
+}
+
+#[test]
+fn a_line_longer_than_max_line_bytes_is_not_understood_and_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("haproxy.log");
+    let long = LINE.replace("/x?a=1", &format!("/{}", "x".repeat(2000)));
+    fs::write(&log, [LINE, &long, LINE].concat()).unwrap();
+    let read = |config: &str| {
+        let mut agent = Agent::start(config, &["--from-start", log.to_str().unwrap()]);
+        wait_until("all lines are read", PATIENCE, || {
+            agent.status().is_some_and(|status| status["lines"]["lines"] == 3)
+        });
+        agent.stop().1["requests"].clone()
+    };
+    assert_eq!(read("max_line_bytes: 1024\n"), 2);
+    assert_eq!(read(""), 3);
+}
+
+#[test]
+fn standard_error_that_nobody_can_read_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("haproxy.log");
+    fs::write(&log, "nonsense\n".repeat(9)).unwrap();
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, format!("runtime_dir: {}\nlog_level: trace\n", folder.path().display())).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    for stderr in [std::process::Stdio::from(writer), full.into()] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+            .args(["--from-start", "--config", config.to_str().unwrap(), log.to_str().unwrap()])
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let status = || run(&["status", "--output", "json", "--config", config.to_str().unwrap()]);
+        wait_until("it has read the log", PATIENCE, || {
+            let status: Value = serde_json::from_slice(&status().stdout).unwrap_or_default();
+            status["lines"]["lines"] == 9 && status["pid"] == child.id()
+        });
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn an_error_that_nobody_can_read_is_still_an_exit_code() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended =
+        Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale")).arg("staus").stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(2));
 }
 
 #[test]
@@ -91,6 +163,13 @@ fn a_second_agent_on_the_same_state_directory_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("another agent is running") && told.contains(&agent.pid().to_string()), "{told}");
+    let config = agent.config();
+    let output = run(&["--log-json", "--config", config.to_str().unwrap(), "/tmp/no-such-directory/a.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(event["error"].as_str().is_some_and(|error| error.contains("another agent")), "{event}");
+    }
 }
 
 #[test]
@@ -117,6 +196,43 @@ fn sighup_takes_a_good_config_and_keeps_the_old_one_when_the_new_is_bad() {
     fs::write(agent.config(), good + "  - name: api\n    target: { below: 250ms }\n").unwrap();
     agent.signal(Signal::SIGHUP);
     wait_until("api is shown too", PATIENCE, || names().len() == 2);
+    assert_eq!(agent.event("config reloaded").unwrap_or_default()["backends"], "app, api");
+
+    let slower = fs::read_to_string(agent.config()).unwrap() + "tick: 2s\nlog_level: warn\n";
+    fs::write(agent.config(), slower).unwrap();
+    agent.signal(Signal::SIGHUP);
+    wait_until("it is told what has to wait", PATIENCE, || {
+        let told = agent.event("config reloaded; what is waiting takes effect at a restart");
+        told.is_some_and(|event| event["waiting"] == "log_level, tick")
+    });
+}
+
+#[test]
+fn an_agent_that_was_started_to_observe_does_not_begin_to_scale() {
+    let agent = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
+    let text = fs::read_to_string(agent.config()).unwrap();
+    fs::write(agent.config(), text + &backend("/tmp/no-such-directory/admin.sock")).unwrap();
+    agent.signal(Signal::SIGHUP);
+    wait_until("it is told", PATIENCE, || {
+        agent.event("config not reloaded: this agent was started to observe; restart it to scale").is_some()
+    });
+    assert_eq!(agent.status().unwrap_or_default()["backends"], serde_json::json!([]));
+}
+
+#[test]
+fn a_start_that_fails_ends_however_much_there_is_to_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("haproxy.log");
+    fs::write(&log, LINE.repeat(400_000)).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = folder.path().join("config.yaml");
+    let place = folder.path().display();
+    let listen = taken.local_addr().unwrap();
+    fs::write(&config, format!("runtime_dir: {place}\nmetrics: {{ listen: \"{listen}\" }}\n")).unwrap();
+    let output = run(&["--from-start", "--config", config.to_str().unwrap(), log.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("metrics.listen") && told.contains(&listen.to_string()), "{told}");
 }
 
 #[test]
@@ -147,6 +263,32 @@ fn a_socket_that_hangs_stops_neither_the_log_nor_the_stop() {
     let (status, summary) = agent.stop();
     assert!(status.success());
     assert_eq!(summary["requests"], 1, "{summary}");
+}
+
+#[test]
+fn a_socket_that_answers_badly_is_told_with_its_reason_and_asked_again() {
+    let fake = FakeHaproxy::start(&[("app", &["s1", "s2"])]);
+    let config = backend(fake.socket().to_str().unwrap()) + "tick: 50ms\n";
+    let agent = Agent::start(&config, &["/tmp/no-such-directory/haproxy.log"]);
+    let told = |message: &str| -> Vec<Value> {
+        agent.events().into_iter().filter(|event| event["message"] == message).collect()
+    };
+    let faults = [
+        (Fault::CloseSilently, "closed the connection after 0 bytes"),
+        (Fault::CloseMidway, "in the middle of its answer"),
+        (Fault::Answer(b"HTTP/1.0 400 Bad request\r\n\r\n".to_vec()), "after 28 bytes"),
+        (Fault::Answer(vec![0xff, 0, 0x80, b'\n']), "admin.sock"),
+    ];
+    for (nth, (fault, reason)) in faults.into_iter().enumerate() {
+        wait_until("it answers", PATIENCE, || told("haproxy answers").len() == nth + 1);
+        fake.fail_next(1, fault);
+        wait_until("the fault is told", PATIENCE, || {
+            told("haproxy does not answer; waiting for it").len() == nth + 1
+        });
+        let error = told("haproxy does not answer; waiting for it")[nth]["error"].to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    wait_until("it answers again", PATIENCE, || told("haproxy answers").len() == 5);
 }
 
 #[test]
@@ -240,6 +382,30 @@ fn status_shows_servers_figures_and_decisions() {
 }
 
 #[test]
+fn the_status_socket_is_not_taken_from_an_agent_that_answers_and_goes_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut first = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
+    let socket = first.dir().join("run/agent.sock");
+    wait_until("it answers", PATIENCE, || first.status().is_some_and(|status| status["pid"] == first.pid()));
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    // The folder's `status.yaml` names the runtime directory and no backend.
+    let told = first.dir().join("second.log");
+    let mut second = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["--config", first.dir().join("status.yaml").to_str().unwrap(), "/tmp/no-such-directory/a.log"])
+        .stderr(fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    wait_until("the second one tells", PATIENCE, || {
+        fs::read_to_string(&told).is_ok_and(|told| told.contains("another agent answers there"))
+    });
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert_eq!(first.status().unwrap_or_default()["pid"], first.pid());
+    first.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
 fn status_without_an_agent_says_where_it_looked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
@@ -282,4 +448,16 @@ fn check_finds_what_will_not_work() {
     let own = haproxy.log();
     let (code, findings) = check(own.to_str().unwrap());
     assert_eq!(code, Some(0), "{findings:#?}");
+}
+
+#[test]
+fn what_was_written_before_the_stop_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("haproxy.log");
+    fs::write(&log, "").unwrap();
+    let mut agent = Agent::start("", &[log.to_str().unwrap()]);
+    fs::write(&log, LINE.repeat(500)).unwrap();
+    let (status, summary) = agent.stop();
+    assert!(status.success());
+    assert_eq!(summary["requests"], 500, "{summary}");
 }

@@ -77,6 +77,11 @@ fn hold_to_the_promise(agent: &mut Agent, haproxy: &Haproxy, servers: &[SmallSer
         let count = |event: &str| entries.iter().filter(|entry| entry["event"] == event).count();
         count("in_maint") == count("serving")
     });
+    // A client has its answer before the line is written, and lines are not waited for at a stop.
+    wait_until("the line of every request is read", Duration::from_secs(10), || {
+        let read = agent.status().and_then(|status| status["lines"]["requests"].as_u64());
+        read >= Some(measured.len() as u64)
+    });
     let (status, summary) = agent.stop();
     assert!(status.success());
     let log = std::fs::read_to_string(haproxy.log()).unwrap();

@@ -669,6 +669,133 @@ async fn a_server_that_somebody_else_moves_is_left_to_them() {
     }
 }
 
+// --- Servers that come back while requests wait.
+
+/// Longer than any test: an answer that does not come.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// `s1` takes one request at a time, `s2` three; what they have no room for waits in HAProxy's queue.
+fn small_servers(s2_is: &str) -> Option<(Haproxy, u16, [Origin; 2])> {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let haproxy = Haproxy::start(&format!(
+        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 60s\n    timeout server 60s\n\
+         frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    balance roundrobin\n    use-server s2 if {{ path /s2 }}\n\
+         \x20   server s1 127.0.0.1:{} maxconn 1\n    server s2 127.0.0.1:{} maxconn 3 {s2_is}",
+        s1.port(),
+        s2.port()
+    ))?;
+    Some((haproxy, port, [s1, s2]))
+}
+
+/// So many requests wait in the queue of the backend.
+fn queued(haproxy: &Haproxy) -> usize {
+    let stat = haproxy.ask("show stat web 2 -1");
+    let row = stat.lines().find_map(|row| row.strip_prefix("web,BACKEND,")).unwrap_or_default();
+    row.split(',').next().and_then(|queued| queued.parse().ok()).unwrap_or(0)
+}
+
+/// `many` more requests, of which all wait in the queue.
+fn wait_in_the_queue(haproxy: &Haproxy, port: u16, many: usize) -> Vec<JoinHandle<String>> {
+    let before = queued(haproxy);
+    let requests = (0..many).map(|_| get_meanwhile(port, "/")).collect();
+    wait_until("they wait in the queue", PATIENCE, || queued(haproxy) == before + many);
+    requests
+}
+
+/// `s1` has a request that it never answers: what comes now waits for another server.
+fn keep_s1_busy(haproxy: &Haproxy, port: u16, s1: &Origin) {
+    s1.set_delay(NEVER);
+    get_meanwhile(port, "/");
+    wait_until("s1 is busy", PATIENCE, || {
+        haproxy.ask("show stat web 4 -1").lines().any(|row| row.starts_with("web,s1,0,0,1,"))
+    });
+}
+
+/// A server in DRAIN made READY does not take what waits by itself, but newcomers go to it and bring it about.
+fn needs_newcomers(haproxy: &Haproxy) -> bool {
+    haproxy.ask("show info").contains("\nVersion: 2.2.")
+}
+
+/// All requests that have waited are answered now.
+#[track_caller]
+fn check_taken(haproxy: &Haproxy, port: u16, mut requests: Vec<JoinHandle<String>>) {
+    if needs_newcomers(haproxy) {
+        requests.push(get_meanwhile(port, "/"));
+    }
+    check_answered(requests);
+}
+
+#[track_caller]
+fn check_answered(requests: Vec<JoinHandle<String>>) {
+    wait_until("all that waited are answered", PATIENCE, || requests.iter().all(JoinHandle::is_finished));
+    for request in requests {
+        assert_eq!(request.join().expect("it does not panic"), "200");
+    }
+}
+
+#[tokio::test]
+async fn a_server_brought_back_from_drain_takes_what_waits() {
+    let Some((haproxy, port, [s1, _s2])) = small_servers("disabled") else { return };
+    let mut stage = Stage::new(&haproxy.socket(), "");
+    keep_s1_busy(&haproxy, port, &s1);
+    haproxy.ask("set server web/s2 state drain");
+    let waiting = wait_in_the_queue(&haproxy, port, 8);
+    let s2 = stage.server("s2").await.id;
+    stage.ours.insert(s2);
+    stage.play(&up(1)).await.check("set web/s2 READY\n s2 moved\n finished");
+    check_taken(&haproxy, port, waiting);
+}
+
+#[tokio::test]
+async fn a_spare_takes_what_waits() {
+    let Some((haproxy, port, [s1, _s2])) = small_servers("disabled check inter 100ms") else { return };
+    let stage = Stage::new(&haproxy.socket(), "");
+    keep_s1_busy(&haproxy, port, &s1);
+    let waiting = wait_in_the_queue(&haproxy, port, 8);
+    stage.play(&up(1)).await;
+    check_taken(&haproxy, port, waiting);
+}
+
+#[tokio::test]
+async fn a_drain_that_is_taken_back_takes_what_waits() {
+    let Some((haproxy, port, [s1, s2])) = small_servers("") else { return };
+    let stage = Stage::new(&haproxy.socket(), S2_GOES);
+    // Its session keeps the drain going, and never ends: it is not that which has s2 look at the queue.
+    s2.set_delay(NEVER);
+    get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    s2.set_delay(Duration::ZERO);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    keep_s1_busy(&haproxy, port, &s1);
+    let waiting = wait_in_the_queue(&haproxy, port, 8);
+    play.call_off.send(Some(CallOff::TakeBack)).expect("it goes on");
+    play.end(PATIENCE).await;
+    play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
+    check_taken(&haproxy, port, waiting);
+}
+
+/// Why `Command::ReadyFromDrain` is there. When this fails, HAProxy has become better.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn ready_alone_does_not_bring_a_server_back_from_drain_while_requests_wait() {
+    let Some((haproxy, port, [s1, s2])) = small_servers("disabled") else { return };
+    if needs_newcomers(&haproxy) {
+        eprintln!("skipped: HAProxy 2.2 is well, and `set maxconn server` would kill it");
+        return;
+    }
+    keep_s1_busy(&haproxy, port, &s1);
+    haproxy.ask("set server web/s2 state drain");
+    let mut waiting = wait_in_the_queue(&haproxy, port, 2);
+    haproxy.ask("set server web/s2 state ready");
+    // s2 is up, idle, and has room for three; even so, newcomers wait.
+    waiting.extend(wait_in_the_queue(&haproxy, port, 3));
+    assert_eq!(s2.requests(), 0);
+    haproxy.ask("set maxconn server web/s2 3");
+    check_answered(waiting);
+}
+
 // --- A HAProxy that is restarted, or misbehaves.
 
 #[tokio::test]

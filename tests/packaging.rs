@@ -210,7 +210,12 @@ fn unit_with(drop_ins: &[&str]) -> (TempDir, PathBuf) {
 
 #[test]
 fn systemd_takes_the_unit_alone_and_with_each_drop_in() {
-    let drop_ins = ["systemd/cpu-figures.conf", "systemd/write-haproxy-cfg.conf"];
+    let drop_ins = [
+        "systemd/cpu-figures.conf",
+        "systemd/journal.conf",
+        "systemd/log-socket.conf",
+        "systemd/write-haproxy-cfg.conf",
+    ];
     assert_eq!(fs::read_dir(in_config("systemd")).unwrap().count(), drop_ins.len());
     for drop_ins in [&[][..], &drop_ins[..1], &drop_ins[1..], &drop_ins] {
         let Some(mut analyze) = program("systemd-analyze") else { return };
@@ -253,4 +258,17 @@ fn the_user_of_the_unit_is_made_with_its_groups() {
             |line: &str| line.starts_with(&format!("{group}:")) && line.ends_with(":haproxy-autoscale");
         assert!(groups.lines().any(member), "not in {group}:\n{groups}");
     }
+}
+
+#[test]
+fn the_readme_installs_where_the_unit_looks() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let unit = text_of("haproxy-autoscale.service");
+    let program = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next()).unwrap();
+    let folder = Path::new(program).parent().unwrap().display();
+    assert!(readme.contains(&format!("target/release/haproxy-autoscale {folder}/")), "{program}");
+    let user = unit.lines().find_map(|line| line.strip_prefix("User=")).unwrap();
+    assert!(readme.contains(&format!("runuser -u {user} -- haproxy-autoscale check")));
+    let groups = unit.lines().find_map(|line| line.strip_prefix("SupplementaryGroups=")).unwrap();
+    assert!(readme.contains(&format!("--groups {} {user}", groups.replace(' ', ","))));
 }

@@ -150,6 +150,20 @@ fn threads_and_pipes_change_nothing() {
 }
 
 #[test]
+fn compressed_logs_are_read_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, packed) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+    fs::write(&plain, made_up(500)).unwrap();
+    // The name does not tell, the first bytes do.
+    fs::write(&packed, zstd::encode_all(made_up(500).as_bytes(), 1).unwrap()).unwrap();
+    let both = json(&[plain.to_str().unwrap(), packed.to_str().unwrap()]);
+    assert_eq!(
+        (&both["requests"], &both["backends"][0]["timers"]["Ta"]["count"]),
+        (&1000.into(), &1000.into())
+    );
+}
+
+#[test]
 fn a_table_is_for_people_and_csv_for_spreadsheets() {
     let text = stdout(agent(&["report", "-", "--backend", "be"]).write_stdin(made_up(100)));
     assert!(

@@ -1,13 +1,12 @@
 //! The reading thread's end of the road: bytes in, batches of samples out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::LogFormat;
-use crate::core::log::custom::{CustomFormat, CustomFormatError};
-use crate::core::log::format::LineFormat;
+use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
 use crate::input::{Sink, Source, SourceEvent};
@@ -15,11 +14,20 @@ use crate::input::{Sink, Source, SourceEvent};
 /// A batch is handed over when it has so many samples, or when all there is has been read.
 const SAMPLES: usize = 4096;
 
+/// What was read of one source.
+pub(super) struct Delivery {
+    /// Which, as the operator wrote it.
+    pub(super) source: Arc<str>,
+    pub(super) batch: Batch,
+}
+
 /// Parses what the reading thread reads, on that thread.
 pub(super) struct Ingest {
-    readers: Vec<(Source, Reader)>,
+    readers: Vec<(Arc<str>, Reader)>,
     batch: Batch,
-    out: mpsc::Sender<Batch>,
+    /// The place of the source that `batch` is of.
+    of: usize,
+    out: mpsc::Sender<Delivery>,
     wanted: bool,
 }
 
@@ -27,37 +35,57 @@ impl Ingest {
     /// One reader for each of `sources`.
     pub(super) fn new(
         sources: &[Source],
+        config: &Config,
         names: &Names,
-        format: &LineFormat,
-        out: mpsc::Sender<Batch>,
+        out: mpsc::Sender<Delivery>,
     ) -> Self {
-        let reader = |source: &Source| (source.clone(), Reader::new(names.clone(), format.clone()));
-        Self { readers: sources.iter().map(reader).collect(), batch: Batch::default(), out, wanted: true }
+        let reader = |source: &Source| {
+            let reader = Reader::new(names.clone(), config.log_format.clone());
+            (source.to_string().into(), reader.with_most_line_bytes(config.max_line_bytes))
+        };
+        let readers = sources.iter().map(reader).collect();
+        Self { readers, batch: Batch::default(), of: 0, out, wanted: true }
+    }
+
+    /// The reader of this source, and the batch it reads into.
+    fn turn_to(&mut self, source: usize) -> (&mut Reader, &mut Batch) {
+        if self.of != source {
+            self.hand_over();
+            self.of = source;
+        }
+        (&mut self.readers[source].1, &mut self.batch)
     }
 
     /// Waits for room: the reading thread may, and for a pipe its writer then waits too.
     fn hand_over(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        if batch.counts.lines > 0 {
-            self.wanted &= self.out.blocking_send(batch).is_ok();
+        if batch.counts.lines > 0 || batch.counts.lost > 0 {
+            let source = self.readers[self.of].0.clone();
+            self.wanted &= self.out.blocking_send(Delivery { source, batch }).is_ok();
         }
     }
 }
 
 impl Sink for Ingest {
     fn bytes(&mut self, source: usize, bytes: &[u8], arrived: Instant) {
-        self.readers[source].1.read(bytes, arrived, &mut self.batch);
+        let (reader, batch) = self.turn_to(source);
+        reader.read(bytes, arrived, batch);
         if self.batch.samples.len() >= SAMPLES {
             self.hand_over();
         }
     }
 
     fn cut(&mut self, source: usize, arrived: Instant) {
-        self.readers[source].1.finish(arrived, &mut self.batch);
+        let (reader, batch) = self.turn_to(source);
+        reader.finish(arrived, batch);
     }
 
     fn tail(&mut self, source: usize, tail: &[u8], written: Instant) {
         self.readers[source].1.learn_clock(tail, written);
+    }
+
+    fn lost(&mut self, source: usize, lines: u64) {
+        self.turn_to(source).1.counts.lost += lines;
     }
 
     fn flush(&mut self) -> bool {
@@ -66,7 +94,7 @@ impl Sink for Ingest {
     }
 
     fn event(&mut self, source: usize, event: SourceEvent) {
-        let source = self.readers[source].0.to_string();
+        let source = &*self.readers[source].0;
         if event.is_trouble() {
             warn!(source, "{event}");
         } else {
@@ -80,18 +108,4 @@ impl Drop for Ingest {
     fn drop(&mut self) {
         self.hand_over();
     }
-}
-
-/// The configured format as the readers take it.
-///
-/// # Errors
-/// If it is a regex without the groups that are needed.
-pub(crate) fn line_format(format: &LogFormat) -> Result<LineFormat, CustomFormatError> {
-    Ok(match format {
-        LogFormat::Auto => LineFormat::Auto,
-        LogFormat::HttpLog => LineFormat::Http,
-        LogFormat::HttpsLog => LineFormat::Https,
-        LogFormat::TcpLog => LineFormat::Tcp,
-        LogFormat::Regex(regex) => LineFormat::Custom(Box::new(CustomFormat::new(regex)?)),
-    })
 }

@@ -1,29 +1,32 @@
 //! Troubles that repeat are counted and told once an interval, with the first example.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::core::log::reader::UnparsedLine;
+use crate::core::log::error::LineError;
 
 /// What is to be told at the end of the interval.
 #[derive(Debug)]
 pub(super) struct Repeats {
     every: Duration,
     told: Option<Instant>,
-    unparsed: Option<(u64, UnparsedLine)>,
+    /// By source; there are few.
+    unparsed: BTreeMap<Arc<str>, (u64, LineError)>,
     journal: Option<(u64, String)>,
     state: Option<(u64, String)>,
 }
 
 impl Repeats {
     pub(super) fn new(every: Duration) -> Self {
-        Self { every, told: None, unparsed: None, journal: None, state: None }
+        Self { every, told: None, unparsed: BTreeMap::new(), journal: None, state: None }
     }
 
-    /// `lines` were not understood, `example` is the first of them.
-    pub(super) fn note_unparsed(&mut self, lines: u64, example: UnparsedLine) {
-        self.unparsed.get_or_insert((0, example)).0 += lines;
+    /// `lines` of `source` were not understood, `first` is what was wrong with the first of them.
+    pub(super) fn note_unparsed(&mut self, source: Arc<str>, lines: u64, first: LineError) {
+        self.unparsed.entry(source).or_insert((0, first)).0 += lines;
     }
 
     /// A journal entry was lost.
@@ -36,21 +39,27 @@ impl Repeats {
         self.state.get_or_insert_with(|| (0, error.to_owned())).0 += 1;
     }
 
-    /// Tells, unless something was told less than an interval ago.
-    pub(super) fn tell(&mut self, now: Instant) {
-        let nothing = self.unparsed.is_none() && self.journal.is_none() && self.state.is_none();
-        let early = self.told.is_some_and(|told| now.saturating_duration_since(told) < self.every);
-        if !nothing && !early {
-            self.told = Some(now);
-            self.tell_now();
+    /// Until there is something to tell, and the last time is an interval ago. May be dropped at any time.
+    pub(super) async fn due(&self) {
+        if self.unparsed.is_empty() && self.journal.is_none() && self.state.is_none() {
+            std::future::pending().await
         }
+        if let Some(told) = self.told {
+            tokio::time::sleep_until((told + self.every).into()).await;
+        }
+    }
+
+    /// Tells what there is; the next interval begins.
+    pub(super) fn tell(&mut self, now: Instant) {
+        self.told = Some(now);
+        self.tell_now();
     }
 
     /// Tells what there is.
     pub(super) fn tell_now(&mut self) {
-        if let Some((skipped, example)) = self.unparsed.take() {
-            let (first, line) = (example.error.to_string(), example.text.as_str());
-            warn!(skipped, first, line, "lines not understood");
+        // Not the line itself: it may hold what nobody should read, such as a URL with a password.
+        for (source, (skipped, first)) in std::mem::take(&mut self.unparsed) {
+            warn!(source = &*source, skipped, %first, "lines not understood");
         }
         if let Some((lost, error)) = self.journal.take() {
             warn!(lost, error, "journal entries lost");
@@ -58,5 +67,35 @@ impl Repeats {
         if let Some((failed, error)) = self.state.take() {
             warn!(failed, error, "state not kept; after a restart spares may not be known as ours");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::log::error::ErrorKind;
+    use tokio::time::timeout;
+
+    const EVERY: Duration = Duration::from_secs(30);
+
+    async fn is_due(repeats: &Repeats) -> bool {
+        timeout(Duration::from_millis(1), repeats.due()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_is_told_at_once_and_what_follows_at_the_end_of_the_interval() {
+        let mut repeats = Repeats::new(EVERY);
+        assert!(!is_due(&repeats).await, "there is nothing to tell");
+        let note = |repeats: &mut Repeats| {
+            repeats.note_unparsed("a.log".into(), 3, LineError::of_line(ErrorKind::Empty, 0));
+        };
+        note(&mut repeats);
+        assert!(is_due(&repeats).await);
+        repeats.tell(tokio::time::Instant::now().into_std());
+        assert!(!is_due(&repeats).await, "it is told");
+        note(&mut repeats);
+        assert!(!is_due(&repeats).await, "told not long ago");
+        tokio::time::advance(EVERY).await;
+        assert!(is_due(&repeats).await, "though no other line came");
     }
 }

@@ -4,15 +4,18 @@
 //! lines of each log, and tells what will not work (`FAIL`), what will work less well than it
 //! could (`warn`), each with its remedy. Nothing is changed.
 
-use std::time::Duration;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::output::{is_terminal, print, print_json};
 use super::{ConfigArguments, Failure, Output, runtime, sources};
 use crate::config::Config;
+use crate::core::policy::Span;
+use crate::core::settings::BackendSettings;
 
 mod backends;
+mod links;
 mod logs;
 mod places;
 
@@ -55,13 +58,16 @@ impl Finding {
 
 pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Failure> {
     let config = arguments.load()?;
-    let sources = sources(&config.sources)?;
-    let mut findings = vec![about_config(&config)];
-    findings.extend(places::check(&config));
-    findings.extend(runtime()?.block_on(backends::check(&config)));
-    for source in &sources {
-        findings.extend(logs::check(source, &config));
-    }
+    let sources = sources(&config)?;
+    let mut findings = vec![about_config(&config, arguments.file())];
+    findings.extend(config.backends.iter().flat_map(cooldowns));
+    runtime()?.block_on(async {
+        findings.extend(places::check(&config).await);
+        findings.extend(backends::check(&config).await);
+        for source in &sources {
+            findings.extend(logs::check(source, &config).await);
+        }
+    });
     match output {
         Output::Json => print_json(&as_json(&findings))?,
         Output::Text => print(&as_text(&findings, is_terminal()))?,
@@ -69,16 +75,32 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     if findings.iter().any(|finding| finding.grade == Grade::Fail) { Err(Failure::Told) } else { Ok(()) }
 }
 
-fn about_config(config: &Config) -> Finding {
+fn about_config(config: &Config, file: Option<&Path>) -> Finding {
+    let file = file.map_or("no config file".into(), |file| format!("`{}`", file.display()));
     let names: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
     if names.is_empty() {
         return Finding::warn(
             "config",
-            "no backend is named: the agent will only observe",
+            format!("{file}: no backend is named: the agent will only observe"),
             "name one under `backends`, or with --backend",
         );
     }
-    Finding::ok("config", format!("scales {}", names.join(", ")))
+    Finding::ok("config", format!("{file}: scales {}", names.join(", ")))
+}
+
+/// Requests from before a move are still in the window when a short cooldown is over.
+fn cooldowns(backend: &BackendSettings) -> Vec<Finding> {
+    let (about, length) = (format!("backend {}", backend.name), backend.window.length);
+    let cooldowns = [("scale_up", backend.scale_up.cooldown), ("scale_down", backend.scale_down.cooldown)];
+    let tell = |(key, cooldown)| {
+        let (cooldown, length) = (Span(cooldown), Span(length));
+        Finding::warn(
+            &about,
+            format!("`{key}.cooldown` ({cooldown}) is shorter than `window.length` ({length})"),
+            "requests from before a move may cause the next; let the cooldown last as long as the window",
+        )
+    };
+    cooldowns.into_iter().filter(|&(_, cooldown)| cooldown < length).map(tell).collect()
 }
 
 fn as_text(findings: &[Finding], colour: bool) -> String {
@@ -115,12 +137,4 @@ fn as_json(findings: &[Finding]) -> Value {
         json!({ "grade": grade, "about": finding.about, "found": finding.found, "remedy": finding.remedy })
     };
     Value::Array(findings.iter().map(one).collect())
-}
-
-/// A whole number of seconds, or of minutes where that is long.
-fn ago(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s ago"),
-        seconds => format!("{} min ago", seconds / 60),
-    }
 }

@@ -1,9 +1,10 @@
-//! Old logs, for the commands that read them from start to end: files and standard input.
+//! Old logs, for the commands that read them from start to end: files, compressed or not, and standard input.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use super::Failure;
+use crate::input::archive::{Packing, unpack};
 
 /// Standard input, by its usual name.
 const STDIN: &str = "-";
@@ -28,8 +29,11 @@ impl LogFile {
 
     /// The size of `name` if it is a file whose bytes are its lines, so that it can be read in parts.
     pub(super) fn plain_bytes(name: &str) -> Option<u64> {
-        let found = fs::metadata(name).ok().filter(|_| name != STDIN)?;
-        found.is_file().then_some(found.len())
+        let mut file = File::open(name).ok().filter(|_| name != STDIN)?;
+        let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let mut head = [0; 4];
+        let length = file.read(&mut head).ok()?;
+        (Packing::of(&head[..length]) == Packing::Plain).then_some(found.len())
     }
 
     /// The next bytes; 0 at the end.
@@ -43,16 +47,17 @@ impl LogFile {
     }
 }
 
-/// The bytes of `name` from `begin` on.
+/// The text of `name` from byte `begin` on.
 fn input(name: &str, begin: u64) -> io::Result<Box<dyn Read + Send>> {
     if name == STDIN {
-        return Ok(Box::new(io::stdin()));
+        return Ok(Box::new(unpack(io::stdin())?));
     }
     let mut file = File::open(name)?;
     if begin > 0 {
         file.seek(SeekFrom::Start(begin))?;
+        return Ok(Box::new(file));
     }
-    Ok(Box::new(file))
+    Ok(Box::new(unpack(file)?))
 }
 
 fn cannot_read(name: &str, error: &io::Error) -> Failure {

@@ -54,7 +54,8 @@ struct ConfigArguments {
     /// The latency to stay below, for the backend of --backend, such as 250ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "backend")]
     target: Option<Duration>,
-    /// Where log lines come from: a file, a FIFO, or - for standard input
+    /// Where log lines come from: a file, a FIFO, - for standard input, udp://ADDR:PORT, tcp://ADDR:PORT,
+    /// unix:///path, journald:UNIT or ring:NAME
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
 }
@@ -183,6 +184,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 impl ConfigArguments {
+    /// The config file that is read; `None`: there is none, and the defaults hold.
+    fn file(&self) -> Option<&Path> {
+        config_file(self.config.as_deref())
+    }
+
     /// The config file, with the command line's overrides in it.
     fn load(&self) -> Result<Config, Failure> {
         let config = load_file(self.config.as_deref())?;
@@ -199,19 +205,28 @@ fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::Usage(error.to_string())
 }
 
-/// `path`, or the default config if it is there, or the defaults.
-fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
+/// `path`, or the default config file if there is one.
+fn config_file(path: Option<&Path>) -> Option<&Path> {
     let default = Path::new(DEFAULT_PATH);
-    match path {
-        Some(path) => Config::load(path).map_err(usage),
-        None if default.exists() => Config::load(default).map_err(usage),
-        None => Ok(Config::default()),
-    }
+    path.or_else(|| default.exists().then_some(default))
+}
+
+/// The settings of [`config_file`], or the defaults.
+fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
+    config_file(path).map_or_else(|| Ok(Config::default()), |file| Config::load(file).map_err(usage))
 }
 
 /// Sources as the agent reads them. A word that is no path and no file is a mistyped subcommand.
-fn sources(texts: &[String]) -> Result<Vec<Source>, Failure> {
-    texts.iter().map(|text| source(text)).collect()
+/// A ring without an address is HAProxy's whose socket the config names.
+fn sources(config: &Config) -> Result<Vec<Source>, Failure> {
+    let sources = config.sources.iter().map(|text| match (source(text)?, config.sockets.first()) {
+        (Source::Ring(ring), Some(socket)) => {
+            let address = socket.parse().map_err(|error| usage(format!("SOURCE `{text}`: {error}")))?;
+            Ok(Source::Ring(ring.or_at(&address)))
+        }
+        (source, _) => Ok(source),
+    });
+    sources.collect()
 }
 
 fn source(text: &str) -> Result<Source, Failure> {

@@ -1,15 +1,16 @@
 //! `haproxy-autoscale [OPTIONS] [SOURCE]...`: the agent itself.
 
 use super::{Failure, RunArguments, runtime, sources};
-use crate::agent;
+use crate::agent::{self, AgentError};
 use crate::report::chain;
 use crate::telemetry::logging;
 
 pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let level = arguments.log_level.map_or(config.log_level, Into::into);
-    logging::init(level, arguments.log_json || config.log_json);
-    let sources = sources(&config.sources)?;
+    let json = arguments.log_json || config.log_json;
+    logging::init(level, json);
+    let sources = sources(&config)?;
     if sources.is_empty() {
         return Err(Failure::Usage("no SOURCE: name a log file, or `sources` in the config".into()));
     }
@@ -29,6 +30,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
             })
         }),
     };
-    let ran = runtime()?.block_on(agent::run(options));
-    ran.map(drop).map_err(|error| Failure::Failed(chain(&error)))
+    runtime()?.block_on(agent::run(options)).map(drop).map_err(|error| match error {
+        AgentError::Socket(_) => Failure::Usage(chain(&error)),
+        // Whoever reads the log as JSON reads all of it so.
+        error if json => {
+            tracing::error!(error = chain(&error), "cannot run");
+            Failure::Told
+        }
+        error => Failure::Failed(chain(&error)),
+    })
 }

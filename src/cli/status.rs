@@ -1,11 +1,13 @@
 //! `haproxy-autoscale status`: what the running agent knows and does.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::output::{print, print_json, table};
 use super::{Failure, Output, load_file, runtime};
+use crate::core::policy::Span;
 use crate::telemetry::status::{ask, socket};
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
@@ -30,7 +32,7 @@ fn text(status: &Value) -> String {
     }
     let recent = list(&status["recent"]);
     if !recent.is_empty() {
-        text.push_str("\nlast decisions\n");
+        text.push_str("\nlast decisions (UTC)\n");
         text.push_str(&table(&recent.iter().map(recent_row).collect::<Vec<_>>()));
     }
     text
@@ -40,15 +42,18 @@ fn head(status: &Value) -> String {
     let haproxy = &status["haproxy"];
     let answers = match (haproxy["answers"].as_bool(), haproxy["version"].as_str()) {
         (Some(true), version) => format!("HAProxy {} answers", version.unwrap_or("?")),
-        (_, Some(_)) => "HAProxy does not answer any more".to_owned(),
+        _ if list(&status["backends"]).is_empty() => "observes only".to_owned(),
+        (_, Some(_)) => "HAProxy does not answer any more: what follows is old".to_owned(),
         (_, None) => "HAProxy has not answered yet".to_owned(),
     };
     let lines = &status["lines"];
     format!(
-        "haproxy-autoscale {}{}, running for {} s; {answers}\nlines {}: requests {}, messages {}, not understood {}\n",
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n\
+         log: {} lines, {} requests, {} messages, {} not understood\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
-        word(&status["running_s"]),
+        word(&status["pid"]),
+        span(&status["running_s"]),
         word(&lines["lines"]),
         word(&lines["requests"]),
         word(&lines["messages"]),
@@ -57,63 +62,101 @@ fn head(status: &Value) -> String {
 }
 
 fn backend_text(backend: &Value) -> String {
-    let figures = &backend["figures"];
+    let (figures, target) = (&backend["figures"], &backend["target"]);
     let mut text = format!(
-        "\n{}: {} serving, {} spare, {}; {} req/s, p95 {} ms, queue {} ms, {} requests in the window\n",
+        "\n{}: {} serving, {} spare; {} of {} is {}, target below {} ms\n",
         word(&backend["backend"]),
         word(&backend["serving"]),
         word(&backend["spare"]),
-        word(&backend["health"]),
-        word(&figures["rate"]),
-        word(&figures["p95_ms"]),
-        word(&figures["queue_ms"]),
-        word(&figures["samples"]),
+        word(&target["statistic"]),
+        word(&target["timer"]),
+        figures["latency_ms"].as_f64().map_or("not known".to_owned(), |ms| format!("{ms} ms")),
+        word(&target["below_ms"]),
     );
+    text.push_str(&format!(
+        "  in {}: {} requests, {}/s, {} ms in the queue{}\n",
+        span(&target["window_s"]),
+        word(&figures["samples"]),
+        word(&figures["rate"]),
+        word(&figures["queue_ms"]),
+        failures(&figures["failures"]),
+    ));
     text.push_str(&format!("  {}: {}\n", word(&backend["decision"]), word(&backend["reason"])));
     if let Some(refused) = backend["refused"].as_str() {
         text.push_str(&format!("  but: {refused}\n"));
     }
-    if let Some(cooldown) = backend["cooldown_s"].as_f64().filter(|&left| left > 0.0) {
-        text.push_str(&format!("  cooldown: {cooldown} s left\n"));
+    if let Some(health) = backend["health"].as_str().filter(|&health| health != "good") {
+        text.push_str(&format!("  health: {health}\n"));
+    }
+    if backend["cooldown_s"].as_f64().is_some_and(|left| left > 0.0) {
+        text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
     if let Some(moving) = backend["moving"].as_str() {
         text.push_str(&format!("  under way: {moving}\n"));
     }
-    let heading = ["  server", "state", "up", "weight", "sessions", "req/s", "p95 ms", "note"];
+    let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", "note"];
     let mut rows = vec![heading.map(String::from).to_vec()];
     rows.extend(list(&backend["servers"]).iter().map(server_row));
     text.push_str(&table(&rows));
     text
 }
 
+/// `; failed: 3 by server, 12 by saturation`; nothing if none has failed.
+fn failures(failures: &Value) -> String {
+    let failed = failures.as_object().into_iter().flatten().filter(|(_, count)| count.as_u64() > Some(0));
+    let failed: Vec<String> = failed.map(|(class, count)| format!("{count} by {class}")).collect();
+    if failed.is_empty() { String::new() } else { format!("; failed: {}", failed.join(", ")) }
+}
+
 fn server_row(server: &Value) -> Vec<String> {
     let figures = &server["figures"];
-    let note = match (server["quarantine_s"].as_u64(), server["state"].as_str(), server["ours"].as_bool()) {
-        (Some(left), _, _) => format!("failed to start, passed over for {left} s"),
-        (None, Some("MAINT" | "DRAIN"), Some(true)) => "by this agent".to_owned(),
-        _ => String::new(),
-    };
     vec![
         format!("  {}", word(&server["server"])),
         word(&server["state"]),
         if server["up"] == true { "yes".into() } else { "no".into() },
         word(&server["weight"]),
         word(&server["sessions"]),
+        word(&server["queued"]),
         word(&figures["rate"]),
         word(&figures["p95_ms"]),
-        note,
+        note(server),
     ]
+}
+
+/// What the figures do not say about a server.
+fn note(server: &Value) -> String {
+    let is_ready = server["state"] == "READY";
+    match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
+        (Some(_), _) => format!("failed to start, passed over for {}", span(&server["quarantine_s"])),
+        (None, Some("spare")) => "spare".to_owned(),
+        (None, Some("kept")) => "never taken away".to_owned(),
+        (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
+        _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// One line for an entry of the journal.
 fn recent_row(entry: &Value) -> Vec<String> {
     let what = match entry["decision"].as_str() {
+        Some("hold") => "hold".to_owned(),
         Some(decision) => format!("{decision} {} -> {}", word(&entry["from"]), word(&entry["to"])),
-        None => word(&entry["event"]),
+        None => [&entry["event"], &entry["server"]]
+            .iter()
+            .filter_map(|value| value.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
     };
-    let why = ["reason", "error", "server"].iter().find_map(|&key| entry[key].as_str()).unwrap_or_default();
-    let time = word(&entry["time"]);
+    let why = ["refused", "reason", "error"].iter().find_map(|&key| entry[key].as_str()).unwrap_or_default();
+    let time = word(&entry["time"]).replace('T', " ");
     vec![format!("  {}", time.get(..19).unwrap_or(&time)), word(&entry["backend"]), what, why.to_owned()]
+}
+
+/// Seconds as people say them.
+fn span(seconds: &Value) -> String {
+    let seconds = seconds.as_f64().filter(|seconds| seconds.is_finite());
+    let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    span.map_or("-".to_owned(), |span| Span(span).to_string())
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -136,9 +179,35 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_a_dash_and_nothing_panics() {
-        assert!(text(&Value::Null).contains("has not answered yet"));
+        assert!(text(&Value::Null).contains("observes only"));
         let text =
             text(&json!({"backends": [{"backend": "app", "servers": [{"server": "s1"}]}], "recent": [{}]}));
-        assert!(text.contains("app: - serving"), "{text}");
+        assert!(text.contains("app: - serving") && text.contains("has not answered yet"), "{text}");
+    }
+
+    #[track_caller]
+    fn check_note(expected: &str, server: Value) {
+        assert_eq!(note(&server), expected, "{server}");
+    }
+
+    #[test]
+    fn a_server_is_noted_for_what_its_figures_do_not_say() {
+        check_note("", json!({"state": "READY", "role": "serving", "serving": true}));
+        check_note("spare", json!({"state": "MAINT", "role": "spare"}));
+        check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
+        check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
+        check_note(
+            "failed to start, passed over for 1 min 1 s",
+            json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
+        );
+    }
+
+    #[test]
+    fn failures_are_told_by_class_and_not_at_all_where_there_are_none() {
+        assert_eq!(
+            failures(&json!({"server": 3, "saturation": 0, "proxy": 1})),
+            "; failed: 3 by server, 1 by proxy"
+        );
+        assert_eq!(failures(&json!({"server": 0})), "");
     }
 }

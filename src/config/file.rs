@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::log_format::{LogFormat, Pattern};
+use super::log_format::LogFormat;
 use super::value::{BandEnd, Name, OrAll, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::{PlainStatistic, Policy};
+use crate::core::log::custom::CustomFormat;
 use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.
@@ -36,8 +37,8 @@ pub(super) struct File {
 /// `log_format: {regex: ...}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping with the key `regex`")]
-pub(super) struct CustomFormat {
-    pub(super) regex: Value<Pattern>,
+pub(super) struct Custom {
+    pub(super) regex: Value<CustomFormat>,
 }
 
 /// `haproxy:`.

@@ -4,43 +4,43 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
-use super::file::CustomFormat;
+use super::file::Custom;
+use super::nearest::nearest;
 use super::value::{FromText, shown};
+use crate::core::log::custom::{CustomFormat, CustomFormatError};
+use crate::core::log::format::LineFormat;
 
-/// How a line of the log reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Each line tells.
-    Auto,
-    /// `option httplog`.
-    HttpLog,
-    /// `option httpslog`.
-    HttpsLog,
-    /// `option tcplog`.
-    TcpLog,
-    /// A regular expression with named groups; it compiles.
-    Regex(String),
-}
-
-/// A regular expression that compiles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(pub(super) String);
-
-impl FromText for Pattern {
+impl FromText for CustomFormat {
     const EXPECTED: &'static str = "a regular expression";
 
     fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        match regex::bytes::Regex::new(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
+        Self::new(text).map_err(|error| match error {
             // The crate draws a picture of several lines; its last one says what is wrong.
-            Err(error) => {
+            CustomFormatError::Regex(error) => {
                 let picture = error.to_string();
                 let reason = picture.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                Err(E::custom(format_args!("`{}` is no regular expression: {reason}", shown(text))))
+                E::custom(format_args!("`{}` is no regular expression: {reason}", shown(text)))
             }
-        }
+            CustomFormatError::UnknownGroup(group) => {
+                let known = Self::group_names();
+                let hint = match nearest(&group, &known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("known: {}", known.join(", ")),
+                };
+                E::custom(format_args!(
+                    "`{}` cannot be used: no field of a log line is named like the group `{}`; {hint}",
+                    shown(text),
+                    shown(&group)
+                ))
+            }
+            groups => E::custom(format_args!("`{}` cannot be used: {groups}", shown(text))),
+        })
     }
 }
+
+/// A [`LineFormat`] as it is written.
+#[derive(Debug)]
+pub(super) struct LogFormat(pub(super) LineFormat);
 
 impl<'de> Deserialize<'de> for LogFormat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,22 +59,22 @@ impl<'de> Visitor<'de> for FormatVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<LogFormat, E> {
-        Ok(match text {
-            "auto" => LogFormat::Auto,
-            "httplog" => LogFormat::HttpLog,
-            "httpslog" => LogFormat::HttpsLog,
-            "tcplog" => LogFormat::TcpLog,
+        Ok(LogFormat(match text {
+            "auto" => LineFormat::Auto,
+            "httplog" => LineFormat::Http,
+            "httpslog" => LineFormat::Https,
+            "tcplog" => LineFormat::Tcp,
             _ => {
                 return Err(E::unknown_variant(
                     &shown(text),
                     &["auto", "httplog", "httpslog", "tcplog", "regex"],
                 ));
             }
-        })
+        }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<LogFormat, A::Error> {
-        let custom = CustomFormat::deserialize(MapAccessDeserializer::new(mapping))?;
-        Ok(LogFormat::Regex(custom.regex.0.0))
+        let custom = Custom::deserialize(MapAccessDeserializer::new(mapping))?;
+        Ok(LogFormat(LineFormat::Custom(Box::new(custom.regex.0))))
     }
 }

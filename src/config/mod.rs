@@ -30,8 +30,8 @@ use std::time::Duration;
 
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
-pub use log_format::LogFormat;
 
+use crate::core::log::format::LineFormat;
 use crate::core::settings::BackendSettings;
 
 /// Where the config is, unless another file is named.
@@ -43,7 +43,7 @@ pub struct Config {
     /// Where lines come from: paths of files or FIFOs, `-` for standard input. At least one.
     pub sources: Vec<String>,
     /// How a line of the log reads.
-    pub log_format: LogFormat,
+    pub log_format: LineFormat,
     /// HAProxy's stats socket, a path or `HOST:PORT`. Exactly one for now.
     pub sockets: Vec<String>,
     /// For one command and its answer.
@@ -93,6 +93,24 @@ impl Config {
         let file =
             serde_yaml::from_str(text).map_err(|error| invalid(vec![Problem::from_yaml(&error, text)]))?;
         check::check(file, text).map_err(invalid)
+    }
+
+    /// The keys, by their paths, whose values differ in `other`; `backends` aside.
+    pub fn differing_keys(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("sources", self.sources != other.sources),
+            ("log_format", self.log_format != other.log_format),
+            ("haproxy.sockets", self.sockets != other.sockets),
+            ("haproxy.timeout", self.socket_timeout != other.socket_timeout),
+            ("state_dir", self.state_dir != other.state_dir),
+            ("runtime_dir", self.runtime_dir != other.runtime_dir),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("log_level", self.log_level != other.log_level),
+            ("log_json", self.log_json != other.log_json),
+            ("tick", self.tick != other.tick),
+            ("max_line_bytes", self.max_line_bytes != other.max_line_bytes),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// With these instead of the file's; no change if there are none.

@@ -26,14 +26,17 @@ use super::settings::BackendSettings;
 
 mod backend;
 mod memory;
+mod quarantine;
 mod record;
 #[cfg(test)]
 mod tests;
+mod tidy;
+mod view;
 
 use backend::Backend;
-pub use backend::{Health, ServerView, View};
 pub use memory::{BackendMemory, Memory};
 pub use record::{Event, Record};
+pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.
 const STALE_AFTER: Duration = Duration::from_secs(5);
@@ -56,15 +59,23 @@ pub enum Action {
 pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
-    inventory: Option<(Instant, Inventory)>,
+    latest: Option<Latest>,
     actions: VecDeque<Action>,
+}
+
+/// The latest reading of HAProxy.
+#[derive(Debug)]
+struct Latest {
+    asked: Instant,
+    arrived: Instant,
+    inventory: Inventory,
 }
 
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
         let mut controller =
-            Self { names, backends: BTreeMap::new(), inventory: None, actions: VecDeque::new() };
+            Self { names, backends: BTreeMap::new(), latest: None, actions: VecDeque::new() };
         controller.reconfigure(settings, now);
         for (id, backend) in &mut controller.backends {
             backend.recall(memory, *id, &controller.names, now);
@@ -107,8 +118,8 @@ impl Controller {
         counted
     }
 
-    /// Takes what HAProxy says it has.
-    pub fn handle_inventory(&mut self, inventory: Inventory, now: Instant) {
+    /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
+    pub fn handle_inventory(&mut self, inventory: Inventory, asked: Instant, now: Instant) {
         let restarted = self.process().is_some_and(|process| process.pid != inventory.process.pid);
         if restarted {
             let process = inventory.process.clone();
@@ -119,24 +130,24 @@ impl Controller {
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             let Some(state) = inventory.backend(id) else { continue };
-            changed |= backend.take_stock(state, restarted);
+            changed |= backend.take_stock(state, asked, restarted);
         }
         if changed {
             self.actions.push_back(Action::Remember);
         }
-        self.inventory = Some((now, inventory));
+        self.latest = Some(Latest { asked, arrived: now, inventory });
     }
 
     /// Evaluates every backend.
     pub fn handle_tick(&mut self, now: Instant) {
-        let inventory = self
-            .inventory
+        let latest = self
+            .latest
             .as_ref()
-            .filter(|(read, _)| now.saturating_duration_since(*read) <= STALE_AFTER)
-            .map(|(_, inventory)| inventory);
+            .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
+        let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
-            let state = inventory.and_then(|inventory| inventory.backend(id));
-            backend.evaluate(id, inventory.is_some(), state, &self.names, now, &mut self.actions);
+            let state = latest.and_then(|latest| latest.inventory.backend(id));
+            backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
         }
     }
 
@@ -144,8 +155,7 @@ impl Controller {
     pub fn handle_outcome(&mut self, outcome: &Outcome, now: Instant) {
         let id = outcome.backend();
         let Some(backend) = self.backends.get_mut(&id) else { return };
-        let state = self.inventory.as_ref().and_then(|(_, inventory)| inventory.backend(id));
-        backend.handle_outcome(outcome, state, &self.names, now, &mut self.actions);
+        backend.handle_outcome(outcome, now, &mut self.actions);
     }
 
     /// The next thing to do, oldest first.
@@ -161,22 +171,16 @@ impl Controller {
 
     /// What is known of every backend, for status, metrics and health.
     pub fn views(&mut self, now: Instant) -> Vec<View> {
-        let inventory = self.inventory.as_ref().map(|(_, inventory)| inventory);
-        let names = &self.names;
+        let inventory = self.latest.as_ref().map(|latest| &latest.inventory);
         let views = self.backends.iter_mut().map(|(&id, backend)| {
-            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), names, now)
+            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), &self.names, now)
         });
         views.collect()
     }
 
     /// The HAProxy process that answered last.
     pub fn process(&self) -> Option<&Process> {
-        self.inventory.as_ref().map(|(_, inventory)| &inventory.process)
-    }
-
-    /// Backends that a plan is being carried out for.
-    pub fn moving(&self) -> impl Iterator<Item = BackendId> {
-        self.backends.iter().filter(|(_, backend)| backend.is_moving()).map(|(&id, _)| id)
+        self.latest.as_ref().map(|latest| &latest.inventory.process)
     }
 
     /// The settings of `backend`, if it is configured.

@@ -59,6 +59,19 @@ pub enum Timer {
     Tt,
 }
 
+impl Timer {
+    /// HAProxy's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TR => "TR",
+            Self::Tw => "Tw",
+            Self::Tc => "Tc",
+            Self::Tr => "Tr",
+            Self::Tt => "Tt",
+        }
+    }
+}
+
 /// What is taken over a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Statistic {

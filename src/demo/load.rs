@@ -21,6 +21,9 @@ use super::request::request;
 /// wait short and drawing again changes nothing but the rate.
 const STEP: Duration = Duration::from_millis(100);
 
+/// Equal loads bring their requests at equal moments, so that two targets can be compared.
+const SEED: u64 = 1;
+
 /// A load still to be played.
 pub struct Load {
     target: SocketAddr,
@@ -209,7 +212,7 @@ struct Clients {
 impl Clients {
     async fn play(&self, duration: Duration) {
         let Load { target, patience, most_in_flight, .. } = self.load;
-        let mut random = Random::new(u64::from(target.port()));
+        let mut random = Random::new(SEED);
         let mut in_flight = JoinSet::new();
         let mut due = Duration::ZERO;
         loop {

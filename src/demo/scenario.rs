@@ -17,7 +17,7 @@ pub const WORKERS: usize = 2;
 pub const SERVICE: ServiceTime = ServiceTime { mean: Duration::from_millis(40), cv: 0.5 };
 
 /// A server just started is slow until it has seen some requests; warm-up sends them.
-pub const COLD: ColdStart = ColdStart { requests: 20, factor: 4.0 };
+pub const COLD: ColdStart = ColdStart { requests: 12, factor: 4.0 };
 
 /// `maxconn` of a server: those at work and as many at hand. All others wait in HAProxy, where a
 /// server that is added can take them over.
@@ -25,6 +25,9 @@ pub const MAXCONN: u32 = 4;
 
 /// The promise to clients.
 pub const TARGET: Duration = Duration::from_millis(250);
+
+/// From here on the agent adds servers, so that the promise is not broken first.
+pub const UPPER: Duration = Duration::from_millis(180);
 
 /// Then a client gives up.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -34,10 +37,10 @@ pub const PATIENCE: Duration = Duration::from_secs(4);
 pub const MOST_IN_FLIGHT: usize = 460;
 
 /// How long the load is played.
-pub const LENGTH: Duration = Duration::from_secs(56);
+pub const LENGTH: Duration = Duration::from_secs(55);
 
 /// The load: at these seconds so many requests a second, and straight lines between them.
-const LOAD: [(f64, f64); 5] = [(0.0, 20.0), (6.0, 20.0), (20.0, 115.0), (30.0, 115.0), (35.0, 15.0)];
+const LOAD: [(f64, f64); 5] = [(0.0, 20.0), (4.0, 20.0), (30.0, 115.0), (35.0, 115.0), (38.0, 15.0)];
 
 /// Requests a second at the time `t` after the start.
 pub fn rate(t: Duration) -> f64 {
@@ -54,7 +57,7 @@ pub fn rate(t: Duration) -> f64 {
 }
 
 /// The timings of [`agent_config`], for people who watch.
-pub const TIMINGS: &str = "window 5s, scale-up after 1s, scale-down after 3s, cooldowns 3s and 2s";
+pub const TIMINGS: &str = "window 3s, scale-up after 1s, scale-down after 4s, cooldowns 3s and 2s";
 
 /// The timings of an agent whose config says nothing about them.
 pub const DEFAULT_TIMINGS: &str =
@@ -71,20 +74,22 @@ haproxy:
   sockets: [{socket}]
 state_dir: {state}
 runtime_dir: {run}
-tick: 500ms
+tick: 250ms
 backends:
   - name: {BACKEND}
     target: {{ timer: Tt, percentile: 95, below: {below}ms }}
-    window: {{ length: 5s, min_samples: 20 }}
+    band: {{ lower: 100ms, upper: {upper}ms }}
+    window: {{ length: 3s, min_samples: 20 }}
     scale_up: {{ stabilization_window: 1s, cooldown: 3s }}
-    scale_down: {{ stabilization_window: 3s, cooldown: 2s, drain_timeout: 5s }}
-    warm_up: {{ path: /, requests: 20, concurrency: 4, timeout: 2s }}
+    scale_down: {{ stabilization_window: 4s, cooldown: 2s, drain_timeout: 5s }}
+    warm_up: {{ path: /, requests: 12, concurrency: 4, timeout: 2s }}
 ",
         log = quoted("haproxy.log"),
         socket = quoted("admin.sock"),
         state = quoted("state"),
         run = quoted("run"),
         below = TARGET.as_millis(),
+        upper = UPPER.as_millis(),
     )
 }
 
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn the_load_rises_and_falls_along_straight_lines() {
         for (second, wanted) in
-            [(0.0, 20.0), (6.0, 20.0), (13.0, 67.5), (20.0, 115.0), (32.5, 65.0), (3600.0, 15.0)]
+            [(0.0, 20.0), (4.0, 20.0), (17.0, 67.5), (30.0, 115.0), (36.5, 65.0), (3600.0, 15.0)]
         {
             check(second, wanted);
         }

@@ -7,11 +7,19 @@ use std::time::Duration;
 use super::haproxy::ServerSeen;
 use super::journal::News;
 use super::load::Felt;
-use super::scenario::{DEFAULT_TIMINGS, SERVERS, TARGET, TIMINGS};
+use super::scenario::{DEFAULT_TIMINGS, SERVERS, SERVICE, TARGET, TIMINGS, UPPER, WORKERS};
 use super::verdict::Verdict;
 
 /// Columns of a bar, one for each half of the target, so the target itself is at two.
 const BAR: usize = 8;
+
+/// A sign on a terminal, and what stands for it in a pipe.
+#[derive(Clone, Copy)]
+struct Glyph(&'static str, &'static str);
+
+const SERVING: Glyph = Glyph("■", "#");
+const MOVING: Glyph = Glyph("◧", "+");
+const MAINT: Glyph = Glyph("□", ".");
 
 /// Where lines go, and how they look there.
 #[derive(Debug)]
@@ -64,16 +72,20 @@ impl<W: Write> Screen<W> {
     /// # Errors
     /// As all of these: nobody reads any more.
     pub fn begin(&mut self) -> io::Result<()> {
-        let target = TARGET.as_millis();
+        let (target, upper) = (TARGET.as_millis(), UPPER.as_millis());
+        let each = WORKERS as f64 / SERVICE.mean.as_secs_f64();
+        let [serving, moving, maint] = [SERVING, MOVING, MAINT].map(|glyph| self.glyph(glyph));
         writeln!(
             self.out,
-            "A real HAProxy with {SERVERS} servers, of which one serves. Each carries 50 requests a second; the load
+            "A real HAProxy with {SERVERS} servers, of which one serves. Each carries {each:.0} requests a second; the load
 rises to more than twice that, and falls again. The agent is to keep the p95 below {target} ms with
-as few servers as will do. Beside it the same load on one server, without an agent.
+as few servers as will do, and begins to add some at {upper} ms. Beside it the same load on one
+server, without an agent.
 
 The agent's timings are short here, so that it is over in a minute:
   here      {TIMINGS}
   defaults  {DEFAULT_TIMINGS}
+Servers:  {serving} serves   {moving} warms up or drains   {maint} is in MAINT
 "
         )?;
         let gap = self.bar_gap();
@@ -101,9 +113,9 @@ The agent's timings are short here, so that it is over in a minute:
     /// Nobody reads any more.
     pub fn news(&mut self, news: &News) -> io::Result<()> {
         let (colour, sign, text) = match news {
-            News::Up(text) => (Colour::Yellow, self.glyph("▲", "^"), text),
-            News::Down(text) => (Colour::Yellow, self.glyph("▼", "v"), text),
-            News::Moved(text) => (Colour::Dim, self.glyph("·", "-"), text),
+            News::Up(text) => (Colour::Yellow, self.glyph(Glyph("▲", "^")), text),
+            News::Down(text) => (Colour::Yellow, self.glyph(Glyph("▼", "v")), text),
+            News::Moved(text) => (Colour::Dim, self.glyph(Glyph("·", "-")), text),
             News::Failed(text) => (Colour::Red, "!", text),
         };
         writeln!(self.out, "      {}", self.paint(colour, &format!("{sign} {text}")))
@@ -122,9 +134,9 @@ The agent's timings are short here, so that it is over in a minute:
         writeln!(self.out)?;
         for promise in verdict.promises() {
             let (colour, sign) = if promise.is_kept {
-                (Colour::Green, self.glyph("✓", "kept:"))
+                (Colour::Green, self.glyph(Glyph("✓", "kept:")))
             } else {
-                (Colour::Red, self.glyph("✗", "BROKEN:"))
+                (Colour::Red, self.glyph(Glyph("✗", "BROKEN:")))
             };
             writeln!(self.out, "{} {}", self.paint(colour, sign), promise.text)?;
         }
@@ -156,11 +168,11 @@ The agent's timings are short here, so that it is over in a minute:
 
     fn server(&self, server: &ServerSeen) -> String {
         if server.is_serving() {
-            self.paint(Colour::Green, self.glyph("■", "#"))
+            self.paint(Colour::Green, self.glyph(SERVING))
         } else if server.is_needed() {
-            self.paint(Colour::Yellow, self.glyph("◧", "+"))
+            self.paint(Colour::Yellow, self.glyph(MOVING))
         } else {
-            self.paint(Colour::Dim, self.glyph("□", "."))
+            self.paint(Colour::Dim, self.glyph(MAINT))
         }
     }
 
@@ -171,10 +183,10 @@ The agent's timings are short here, so that it is over in a minute:
         }
     }
 
-    fn glyph(&self, terminal: &'static str, plain: &'static str) -> &'static str {
+    fn glyph(&self, glyph: Glyph) -> &'static str {
         match self.look {
-            Look::Terminal => terminal,
-            Look::Plain => plain,
+            Look::Terminal => glyph.0,
+            Look::Plain => glyph.1,
         }
     }
 

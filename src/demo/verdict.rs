@@ -105,13 +105,15 @@ impl Verdict {
             ),
             promise(
                 self.ran < self.always_on(),
-                format!("fewer servers than always on: {share:.0} % of their time, {most} at most"),
+                format!(
+                    "less server time than {SERVERS} always on: {share:.0} % of it, never more than {most} at once"
+                ),
             ),
             promise(
                 with.failed == 0 && with.requests > 0,
                 format!(
-                    "no request failed: {} did, and {warm_ups} warm-up requests went ahead of users",
-                    with.failed
+                    "no request failed: {} of {}; {warm_ups} warm-up requests went ahead of users",
+                    with.failed, with.requests
                 ),
             ),
             promise(self.stopped_well, "the agent stopped when it was asked to".to_owned()),
@@ -177,7 +179,7 @@ mod tests {
     fn each_promise_can_be_broken() {
         check(&GOOD, &[]);
         check(&Verdict { with: Felt { over: 600, ..GOOD.with }, ..GOOD }, &["fewer requests over target"]);
-        check(&Verdict { ran: Duration::from_secs(200), ..GOOD }, &["fewer servers than always on"]);
+        check(&Verdict { ran: Duration::from_secs(200), ..GOOD }, &["less server time than"]);
         check(&Verdict { with: Felt { failed: 1, ..GOOD.with }, ..GOOD }, &["no request failed"]);
         check(&Verdict { stopped_well: false, ..GOOD }, &["the agent stopped"]);
         check(&Verdict { with: Felt::default(), ..GOOD }, &["no request failed"]);

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::attempt::{Retry, StepError};
 use super::work::{Reading, Work};
 use crate::core::names::ServerId;
-use crate::core::plan::inventory::{AdminState, ServerState};
+use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::weights::WeightList;
@@ -64,15 +64,12 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
 }
 
 /// How `server`, which HAProxy calls `name`, gets to `state` from where it is.
-fn command(name: ServerName, server: &ServerState, state: AdminState) -> Command {
+fn command(name: ServerName, server: &ServerState, state: AdminState, process: &Process) -> Command {
     match (server.state(), state) {
         (AdminState::Maint, AdminState::Drain) if server.checked => {
             Command::DrainUntilChecked { server: name }
         }
-        (AdminState::Drain, AdminState::Ready) => match server.maxconn {
-            Some(maxconn) => Command::ReadyFromDrain { server: name, maxconn },
-            None => Command::SetState { server: name, state },
-        },
+        (AdminState::Drain, AdminState::Ready) => Command::out_of_drain(name, server.maxconn, process),
         _ => Command::SetState { server: name, state },
     }
 }
@@ -189,7 +186,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let name = work.server_name(self.server)?;
-            let command = command(name, server, state);
+            let command = command(name, server, state, &reading.process);
             (self.asked, self.acted) = (Some(state), true);
             if let Err(error) = work.change(&command, patience).await {
                 retry.after(error).await?;
@@ -198,10 +195,10 @@ impl<'a> Walker<'a> {
             let confirmed = work.read(patience).await?;
             let found = confirmed.backend.server(self.server).ok_or(StepError::Gone)?.state();
             if found == state {
-                self.pid = Some(confirmed.pid);
+                self.pid = Some(confirmed.process.pid);
                 break;
             }
-            let restarted = confirmed.pid != reading.pid;
+            let restarted = confirmed.process.pid != reading.process.pid;
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.reset) = (state, None, false);
@@ -226,7 +223,8 @@ impl<'a> Walker<'a> {
     /// The server in `reading`, if nobody else has changed its state.
     fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
-        self.reset |= self.pid.replace(reading.pid).is_some_and(|before| before != reading.pid);
+        self.reset |=
+            self.pid.replace(reading.process.pid).is_some_and(|before| before != reading.process.pid);
         let (found, expected) = (server.state(), self.state);
         let is_reset = self.reset && self.acted;
         if found == expected || self.asked == Some(found) || is_reset {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::attempt::{Patience, Retry, StepError, within};
 use super::hands::Hands;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::BackendState;
+use crate::core::plan::inventory::{BackendState, Process};
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::{Plan, Purpose};
 use crate::core::plan::weights::WeightList;
@@ -23,7 +23,7 @@ use crate::report::chain;
 
 /// One reading of the plan's backend.
 pub(super) struct Reading {
-    pub(super) pid: u32,
+    pub(super) process: Process,
     pub(super) backend: BackendState,
 }
 
@@ -89,7 +89,7 @@ impl Work {
             self.give_ramps_up(&StepError::Restarted).await;
         }
         let backend = inventory.backends.into_iter().find(|backend| backend.id == self.plan.backend);
-        Ok(Reading { pid, backend: backend.ok_or(StepError::Gone)? })
+        Ok(Reading { process: inventory.process, backend: backend.ok_or(StepError::Gone)? })
     }
 
     /// Sends one command line.

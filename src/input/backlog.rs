@@ -27,9 +27,9 @@ use super::turn::{Rest, Turn};
 /// more. logrotate tells writers to let go of it in the same run, well within this.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How many rotated files are watched for late lines at once. More would cost descriptors, and a line so
-/// late is of no use.
-const MOST_LATE: usize = 4;
+/// How many rotated files are watched for late lines at once: it bounds the open descriptors of a log that
+/// is rotated many times a second.
+const MOST_LATE: usize = 16;
 
 /// How many positions of finished files are kept, for a path that leads back to one of them.
 const MOST_FINISHED: usize = 64;
@@ -156,8 +156,10 @@ impl Backlog {
             file.position.pass_over_line();
             self.late.push_back((file, Instant::now()));
         }
-        if self.late.len() > MOST_LATE {
-            self.finish_oldest();
+        if self.late.len() > MOST_LATE
+            && let Some((file, _)) = self.late.pop_front()
+        {
+            self.finish(file);
         }
         turn.cut();
     }
@@ -167,31 +169,20 @@ impl Backlog {
         if self.queue.front().is_some_and(Open::is_within_line) {
             return;
         }
-        self.late.retain_mut(|(file, _)| file.read_whole_lines(turn).unwrap_or(false));
-        while self
-            .late
-            .front()
-            .is_some_and(|(file, left)| left.elapsed() >= GRACE && file.quiet_for() >= GRACE)
-        {
-            self.finish_oldest();
+        for (mut file, left) in std::mem::take(&mut self.late) {
+            let is_whole = file.read_whole_lines(turn).unwrap_or(false);
+            if is_whole && (left.elapsed() < GRACE || file.quiet_for() < GRACE) {
+                self.late.push_back((file, left));
+            } else {
+                self.finish(file);
+            }
         }
     }
 
-    fn finish_oldest(&mut self) {
-        if let Some((file, _)) = self.late.pop_front() {
-            self.finished.push_back((file.id, file.position));
-        }
+    fn finish(&mut self, file: LogFile) {
+        self.finished.push_back((file.id, file.position));
         if self.finished.len() > MOST_FINISHED {
             self.finished.pop_front();
         }
-    }
-
-    /// Whether a file was found truncated since this was last asked.
-    pub(super) fn was_truncated(&mut self) -> bool {
-        let truncated = self.queue.iter_mut().map(|open| match open {
-            Open::File(file) => std::mem::take(&mut file.was_truncated),
-            Open::Fifo(_) => false,
-        });
-        truncated.fold(false, |any, truncated| any | truncated)
     }
 }

@@ -4,6 +4,7 @@
 //! are others than before, or gone, the file was truncated, even if it has grown past the position since.
 //! One system call does it all, and leaves no moment in between.
 
+use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
@@ -23,6 +24,9 @@ pub(super) const KNOWN: usize = 64;
 /// How many bytes at the start of a file are remembered, to know a copy of it. A log line is about as
 /// long, and has its date.
 pub(super) const HEAD: usize = 256;
+
+/// How many truncations back that reaches. The copies made at earlier ones have an older date.
+const MOST_HEADS: usize = 8;
 
 /// Which file it is, whatever it is called. An inode number is given out again once a file is gone;
 /// the time of birth, where the file system has it, tells the two apart.
@@ -103,10 +107,9 @@ pub(super) struct LogFile {
     pub(super) file: File,
     pub(super) id: FileId,
     pub(super) position: Position,
-    /// Its first bytes as they were when last read, at most `HEAD`.
-    head: Vec<u8>,
-    /// Set when it was found truncated, for whoever wants to know.
-    pub(super) was_truncated: bool,
+    /// Its first bytes, at most `HEAD`, as they were read last, and before that as they were before it was
+    /// truncated.
+    heads: VecDeque<Vec<u8>>,
 }
 
 impl LogFile {
@@ -115,11 +118,14 @@ impl LogFile {
         // Without a head, a copy will not be known as one: no reason not to read the file.
         let length = file.read_at(&mut head, 0).unwrap_or(0);
         head.truncate(length);
-        Self { file, id, position, head, was_truncated: false }
+        Self { file, id, position, heads: VecDeque::from([head]) }
     }
 
-    pub(super) fn head(&self) -> &[u8] {
-        &self.head
+    /// Whether a file with this head may be a copy of it, whenever that was made.
+    pub(super) fn begins_or_began_with(&self, head: &[u8]) -> bool {
+        let mut unread = [0; HEAD];
+        let length = self.file.read_at(&mut unread, 0).unwrap_or(0);
+        unread[..length].starts_with(head) || self.heads.iter().any(|old| old.starts_with(head))
     }
 
     /// Reads to the end there is for now (true), or until the turn is over (false).
@@ -140,12 +146,11 @@ impl LogFile {
     /// Reads what is there of whole lines, one block at most: a half line would be continued by another
     /// file. False if the file was truncated: then it is somebody else's by now.
     pub(super) fn read_whole_lines(&mut self, turn: &mut Turn) -> io::Result<bool> {
-        if let Some(new) = self.read_block(turn)?
-            && let Some(last) = memrchr(b'\n', &turn.block[new.clone()])
-        {
+        let Some(new) = self.read_block(turn)? else { return Ok(false) };
+        if let Some(last) = memrchr(b'\n', &turn.block[new.clone()]) {
             self.take(new.start, new.start + last + 1, turn);
         }
-        Ok(!self.was_truncated)
+        Ok(true)
     }
 
     /// There is something to read, as far as can be seen from outside.
@@ -188,22 +193,30 @@ impl LogFile {
         let behind_hole = instead.len() == self.position.known.len() && instead.iter().all(|&byte| byte == 0);
         let offset = if behind_hole { self.position.offset } else { 0 };
         self.position = Position { offset, ..Position::default() };
-        self.head.clear();
-        self.was_truncated = true;
     }
 
     /// Hands over `from..to` of the block, which is what comes after the position, and moves on.
     fn take(&mut self, from: usize, to: usize, turn: &mut Turn) {
-        if self.head.len() as u64 == self.position.offset {
-            let missing = HEAD - self.head.len();
-            self.head.extend_from_slice(&turn.block[from..to.min(from + missing)]);
-        }
+        self.remember_head(from, &turn.block[..to]);
         let passed = self.position.pass_over(&turn.block[from..to]);
         self.position.advance(to - from, &turn.block[..to]);
         if from + passed == to && turn.block[to - 1] == 0 {
             self.leap_over_hole();
         }
         turn.hand_over(from, from + passed, to);
+    }
+
+    fn remember_head(&mut self, from: usize, read: &[u8]) {
+        if self.position.offset == 0 {
+            self.heads.push_back(Vec::new());
+        }
+        if self.heads.len() > MOST_HEADS {
+            self.heads.pop_front();
+        }
+        if let Some(head) = self.heads.back_mut().filter(|head| head.len() as u64 == self.position.offset) {
+            let missing = HEAD - head.len().min(HEAD);
+            head.extend(read[from..].iter().take(missing));
+        }
     }
 
     /// A hole can be as long as the file ever was: no need to read all its zeros.

@@ -3,7 +3,7 @@
 //!
 //! A file is not given up because its name is gone: lines come from what is open.
 
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::backlog::{Backlog, Open};
 use super::fifo::Fifo;
 use super::file::{FileId, LogFile, Position};
 use super::open::{open, trouble_of};
-use super::siblings::Siblings;
+use super::siblings::{Opened, Siblings};
 use super::trouble::{PASSING, Trouble};
 use super::turn::{Rest, Turn};
 
@@ -62,6 +62,9 @@ impl Follow {
             backlog: Backlog::default(),
             trouble: Trouble::default(),
         };
+        follow.resolve_path();
+        // Before the file is opened: whatever is rotated away afterwards may be one that was missed.
+        follow.siblings.remember(&follow.real_path);
         if let Ok(found) = open(&follow.path) {
             follow.begin(found);
         }
@@ -84,31 +87,56 @@ impl Follow {
         if self.tail_is_due && self.backlog.newest().is_some() {
             self.tell_tail(turn);
         }
-        let rest = self.backlog.read(turn);
-        if self.backlog.was_truncated() {
-            // What copytruncate has just made is a copy of what was read already.
-            self.siblings.remember(&self.real_path);
-        }
-        rest
+        self.backlog.read(turn)
     }
 
     fn look(&mut self, turn: &mut Turn) -> Result<(), SourceEvent> {
-        let metadata = fs::metadata(&self.path).map_err(|error| trouble_of(&error))?;
-        let id = FileId::of(&metadata);
-        if self.backlog.newest().is_some_and(|newest| newest.id() == id) {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let trouble = trouble_of(&error);
+                if trouble == SourceEvent::Missing && self.may_have_missed() {
+                    self.rotated(None, turn);
+                }
+                return Err(trouble);
+            }
+        };
+        if self.backlog.newest().is_some_and(|newest| newest.id() == FileId::of(&metadata)) {
             return Ok(());
         }
         let found = open(&self.path)?;
         turn.reopened();
-        match self.backlog.newest() {
-            None => self.begin(found),
-            Some(_) => self.rotated(found, turn),
+        if self.may_have_missed() && found.1.is_file() {
+            self.rotated(Some(found), turn);
+        } else if self.backlog.newest().is_none() {
+            self.begin(found);
+        } else {
+            self.push(found, Position::default());
+            turn.event(SourceEvent::Rotated { missed: 0 });
         }
         Ok(())
     }
 
+    /// Notes the name of the newest file without links, and who is beside it if that is another place.
+    fn resolve_path(&mut self) {
+        if let Ok(real) = fs::canonicalize(&self.path)
+            && real != self.real_path
+        {
+            self.siblings.remember(&real);
+            self.real_path = real;
+        }
+    }
+
+    /// There may have been files that nobody saw: after the last one that was seen, or since there was none.
+    fn may_have_missed(&self) -> bool {
+        match self.backlog.newest() {
+            Some(newest) => matches!(newest, Open::File(_)),
+            None => matches!(self.start, Start::Beginning) && !self.tail_is_due,
+        }
+    }
+
     /// The first file there is.
-    fn begin(&mut self, found: (File, Metadata)) {
+    fn begin(&mut self, found: Opened) {
         let position = match self.start {
             Start::EndOf(id, end) if id == FileId::of(&found.1) => Position::at(&found.0, end),
             Start::End => Position::at(&found.0, found.1.len()),
@@ -116,44 +144,36 @@ impl Follow {
         };
         // It has shrunk since, or its end cannot be read: then its beginning can do no harm.
         self.push(found, position.unwrap_or_default());
-        self.resolve_path();
-        self.siblings.remember(&self.real_path);
     }
 
-    /// The path leads to another file than before. Whatever was there in between is read first.
-    fn rotated(&mut self, newest: (File, Metadata), turn: &mut Turn) {
-        let mut missed = 0;
-        let newest = match self.backlog.newest() {
-            Some(Open::File(old)) if newest.1.is_file() => {
-                let (ours, path, log) = (self.backlog.ids(), &self.path, &self.real_path);
-                let between = self.siblings.between(path, log, old, newest, |id| ours.contains(&id));
-                missed = between.missed.len();
-                for path in between.unread {
-                    turn.event(SourceEvent::Unread(path));
-                }
-                for generation in between.missed {
-                    self.push(generation, Position::default());
-                }
-                between.newest
-            }
-            _ => newest,
+    /// The path leads to another file than before, or to none. Whatever was there in between is read first.
+    fn rotated(&mut self, newest: Option<Opened>, turn: &mut Turn) {
+        let old = match self.backlog.newest() {
+            Some(Open::File(old)) => Some(old),
+            Some(Open::Fifo(_)) | None => None,
         };
-        self.push(newest, Position::default());
-        self.resolve_path();
-        turn.event(SourceEvent::Rotated { missed });
+        let at_first = usize::from(old.is_none());
+        let (ours, path, log) = (self.backlog.ids(), &self.path, &self.real_path);
+        let since = self.siblings.since(path, log, old, newest, |id| ours.contains(&id));
+        for path in since.unread {
+            turn.event(SourceEvent::Unread(path));
+        }
+        if since.generations.len() > at_first {
+            turn.event(SourceEvent::Rotated { missed: since.generations.len() - 1 });
+        }
+        for generation in since.generations {
+            self.push(generation, Position::default());
+        }
     }
 
-    fn push(&mut self, (file, metadata): (File, Metadata), position: Position) {
+    fn push(&mut self, (file, metadata): Opened, position: Position) {
         let id = FileId::of(&metadata);
         self.backlog.push(if metadata.is_file() {
             Open::File(LogFile::new(file, id, position))
         } else {
             Open::Fifo(Fifo::new(self.path.clone(), file, id))
         });
-    }
-
-    fn resolve_path(&mut self) {
-        self.real_path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        self.resolve_path();
     }
 
     fn tell_tail(&mut self, turn: &mut Turn) {

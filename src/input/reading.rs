@@ -1,23 +1,34 @@
 //! The reading thread: whose turn it is, when to wait, when to stop.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::follow::Follow;
+use super::journald::Journald;
+use super::place::RingPlace;
+use super::ring::Ring;
 use super::stdin::Stdin;
-use super::turn::{Rest, Turn};
+use super::tcp::Tcp;
+use super::turn::{Input, Rest, Turn, soonest};
+use super::udp::Udp;
+use super::unix::Unix;
 use super::wake::Waker;
 use super::{Sink, Source};
+use crate::core::log::framing::DEFAULT_MOST_LINE_BYTES;
 
 /// The smallest block: less would make the bytes that are read twice (see `file`) count.
 const LEAST_BLOCK: usize = 4 << 10;
+
+/// When reading is stopped, what is there already is read for so long: a busy log's last blocks, and
+/// still a stop that nobody has to wait for.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// How sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +39,20 @@ pub struct Options {
     pub poll: Duration,
     /// Bytes a read, at least 4 KiB.
     pub block: usize,
+    /// Bytes of a line: of a longer one so much is handed over that it is still too long.
+    pub longest_line: usize,
 }
 
 impl Default for Options {
     /// From the end; a look every 250 ms, which is what a missed event costs at most; blocks of 256 KiB,
     /// beyond which larger ones are not faster and fall out of the processor's cache.
     fn default() -> Self {
-        Self { from_start: false, poll: Duration::from_millis(250), block: 256 << 10 }
+        Self {
+            from_start: false,
+            poll: Duration::from_millis(250),
+            block: 256 << 10,
+            longest_line: DEFAULT_MOST_LINE_BYTES,
+        }
     }
 }
 
@@ -47,7 +65,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Ends the thread and waits for it: at most as long as the sink takes for one call.
+    /// Ends the thread and waits for it. What has been written already is handed to the sink before, as far
+    /// as that takes no longer than 50 ms and what the sink takes for a call.
     ///
     /// # Panics
     /// If the sink has panicked.
@@ -100,16 +119,11 @@ pub fn start(
     sink: impl Sink + 'static,
     waker: Waker,
 ) -> io::Result<Reading> {
-    let open = |source| match source {
-        Source::File(path) => Input::Follow(Box::new(Follow::new(path, options.from_start))),
-        Source::Stdin => Input::Stdin(Stdin::new()),
-    };
     let stopped = Arc::new(AtomicBool::new(false));
     let reader = Reader {
-        inputs: sources.into_iter().map(open).collect(),
+        inputs: sources.into_iter().map(|source| open(source, options)).collect(),
         sink: Box::new(sink),
         block: vec![0; options.block.max(LEAST_BLOCK)],
-        poll: options.poll.max(Duration::from_millis(1)),
         stopped: stopped.clone(),
         waker: waker.clone(),
     };
@@ -117,30 +131,82 @@ pub fn start(
     Ok(Reading { thread: Some(thread), stopped, waker })
 }
 
-enum Input {
-    Follow(Box<Follow>),
-    Stdin(Stdin),
+fn open(source: Source, options: Options) -> Box<dyn Input> {
+    let poll = options.poll.max(Duration::from_millis(1));
+    match source {
+        Source::File(path) => Box::new(Followed { follow: Follow::new(path, options.from_start), poll }),
+        Source::Stdin => Box::new(Stdin::new()),
+        Source::Udp(address) => Box::new(Udp::new(address, options.longest_line)),
+        Source::Tcp(place) => Box::new(Tcp::new(place, options.longest_line)),
+        Source::Journald(unit) => Box::new(Journald::new(unit, options.from_start)),
+        Source::Ring(place) => {
+            let address = place.address.unwrap_or_else(RingPlace::usual_address);
+            Box::new(Ring::new(place.name, address, options.from_start))
+        }
+        Source::Unix(place) => Box::new(Unix::new(place, options.longest_line)),
+    }
+}
+
+/// A path that is followed, with a look at it every `poll`: files cannot be waited for.
+struct Followed {
+    follow: Follow,
+    poll: Duration,
+}
+
+impl Input for Followed {
+    fn turn(&mut self, turn: &mut Turn) -> Rest {
+        self.follow.turn(turn)
+    }
+
+    fn wait_on<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        fds.extend(self.follow.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    }
+
+    fn next_look(&self, _now: Instant) -> Option<Duration> {
+        Some(self.poll)
+    }
+}
+
+impl Input for Stdin {
+    fn turn(&mut self, turn: &mut Turn) -> Rest {
+        Self::turn(self, turn)
+    }
+
+    fn wait_on<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        fds.extend(self.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    }
+
+    fn next_look(&self, _now: Instant) -> Option<Duration> {
+        None
+    }
 }
 
 struct Reader {
-    inputs: Vec<Input>,
+    inputs: Vec<Box<dyn Input>>,
     sink: Box<dyn Sink>,
     block: Vec<u8>,
-    poll: Duration,
     stopped: Arc<AtomicBool>,
     waker: Waker,
 }
 
 impl Reader {
     fn run(mut self) {
+        let stopped = self.stopped.clone();
         while !self.is_stopped() {
-            let Some(rest) = self.round() else { return };
+            let Some(rest) = self.round(&stopped) else { return };
             match rest {
                 Rest::More => {}
                 Rest::Nothing => self.wait(),
                 Rest::Ended => return,
             }
         }
+        self.look_a_last_time();
+    }
+
+    /// What was written before the stop is read, as far as [`LAST_LOOK`] goes.
+    fn look_a_last_time(&mut self) {
+        let (until, go_on) = (Instant::now() + LAST_LOOK, AtomicBool::new(false));
+        while self.round(&go_on) == Some(Rest::More) && Instant::now() < until {}
     }
 
     fn is_stopped(&self) -> bool {
@@ -148,14 +214,11 @@ impl Reader {
     }
 
     /// Gives every source its turn. `None` if the sink wants no more.
-    fn round(&mut self) -> Option<Rest> {
+    fn round(&mut self, stopped: &AtomicBool) -> Option<Rest> {
         let (mut all_ended, mut any_more, mut any_touched) = (true, false, false);
         for (source, input) in self.inputs.iter_mut().enumerate() {
-            let mut turn = Turn::new(source, &mut *self.sink, &mut self.block, &self.stopped);
-            let rest = match input {
-                Input::Follow(follow) => follow.turn(&mut turn),
-                Input::Stdin(stdin) => stdin.turn(&mut turn),
-            };
+            let mut turn = Turn::new(source, &mut *self.sink, &mut self.block, stopped);
+            let rest = input.turn(&mut turn);
             all_ended &= rest == Rest::Ended;
             any_more |= rest == Rest::More;
             any_touched |= turn.has_touched_sink();
@@ -163,7 +226,7 @@ impl Reader {
                 self.waker.files_changed();
             }
         }
-        if any_touched && !self.stopped.load(Ordering::Relaxed) && !self.sink.flush() {
+        if any_touched && !self.is_stopped() && !self.sink.flush() {
             return None;
         }
         Some(match (all_ended, any_more) {
@@ -173,28 +236,27 @@ impl Reader {
         })
     }
 
-    /// Until somebody wakes the thread, a FIFO or standard input has something, or it is time to look
-    /// at the files.
+    /// Until somebody wakes the thread, there is something to read, or an input wants to look.
     fn wait(&self) {
-        let mut fds = vec![self.waker.as_fd()];
-        let mut timeout = PollTimeout::NONE;
+        let now = Instant::now();
+        let mut fds = vec![PollFd::new(self.waker.as_fd(), PollFlags::POLLIN)];
+        let mut look = None;
         for input in &self.inputs {
-            match input {
-                Input::Follow(follow) => {
-                    fds.extend(follow.fds());
-                    timeout = PollTimeout::try_from(self.poll).unwrap_or(PollTimeout::MAX);
-                }
-                Input::Stdin(stdin) => fds.extend(stdin.fd()),
-            }
+            input.wait_on(&mut fds);
+            look = soonest(look, input.next_look(now));
         }
-        wait_for(&fds, timeout);
+        wait_for(&mut fds, look);
         self.waker.silence();
     }
 }
 
-fn wait_for(fds: &[BorrowedFd], timeout: PollTimeout) {
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    match poll(&mut fds, timeout) {
+fn wait_for(fds: &mut [PollFd<'_>], look: Option<Duration>) {
+    let timeout = look.map_or(PollTimeout::NONE, |look| {
+        // Rounded up: a look a little too early would find nothing, and be taken again and again.
+        let look = look.as_micros().div_ceil(1000);
+        PollTimeout::try_from(look).unwrap_or(PollTimeout::MAX)
+    });
+    match poll(fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         // No memory, or more sources than descriptors are allowed: go on, but not in a busy loop.
         Err(_) => thread::sleep(Duration::from_millis(50)),

@@ -4,11 +4,12 @@
 //! A sibling is taken for one if its name is the log's with a number or a date to it, if it was not
 //! there when last looked, was written no earlier than the generation before it, and is no copy of that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -28,12 +29,13 @@ pub(super) struct Siblings {
     known: HashSet<FileId>,
 }
 
-/// What happened between two generations of a log.
-pub(super) struct Between {
-    /// Those that were missed, oldest first.
-    pub(super) missed: Vec<(File, Metadata)>,
-    /// What the path leads to now.
-    pub(super) newest: (File, Metadata),
+/// An open file and what it was when it was opened.
+pub(super) type Opened = (File, Metadata);
+
+/// What a log has been since it was an older file.
+pub(super) struct Since {
+    /// Oldest first; the last is what the path leads to now, if that is anything.
+    pub(super) generations: Vec<Opened>,
     /// Missed ones that cannot be read: compressed, as a rule.
     pub(super) unread: Vec<PathBuf>,
 }
@@ -41,81 +43,91 @@ pub(super) struct Between {
 impl Siblings {
     /// Remembers who is there: none of them is a generation that was missed.
     pub(super) fn remember(&mut self, log: &Path) {
-        self.known = list(log).iter().map(|sibling| sibling.id).collect();
+        self.known = list(log).0.iter().map(|sibling| sibling.id).collect();
     }
 
-    /// What came between `old` and `newest`, leaving out what `is_ours`. `path` led to both, `log` is the
-    /// name of the old one without links. The directory is read until it has nothing new to say: while
-    /// files are renamed in it, one or the other is not seen.
-    pub(super) fn between(
+    /// What came after `old`, up to `newest`, as far as they are there, leaving out what `is_ours`. `path`
+    /// led to both, `log` is the name of the old one without links. The directory is read until it says the
+    /// same twice: while files are renamed in it, one or the other is not seen.
+    pub(super) fn since(
         &mut self,
         path: &Path,
         log: &Path,
-        old: &LogFile,
-        newest: (File, Metadata),
+        old: Option<&LogFile>,
+        newest: Option<Opened>,
         is_ours: impl Fn(FileId) -> bool,
-    ) -> Between {
+    ) -> Since {
         let mut search = Search::new(old, newest);
-        let unknown = |id| !self.known.contains(&id) && !is_ours(id);
         for _ in 0..MOST_LOOKS {
-            let mut changed = false;
-            for sibling in list(log).into_iter().filter(|sibling| unknown(sibling.id)) {
-                changed |= search.sibling(sibling);
+            let (siblings, is_torn) = list(log);
+            let there: HashSet<FileId> = siblings.iter().map(|sibling| sibling.id).collect();
+            // What has gone need not be known any more.
+            self.known.retain(|id| there.contains(id));
+            let order = siblings.iter().map(|sibling| (sibling.id, sibling.order)).collect();
+            let mut changed = is_torn || search.order != order;
+            search.order = order;
+            for sibling in siblings.into_iter().filter(|sibling| !is_ours(sibling.id)) {
+                changed |= search.sibling(sibling, &mut self.known);
             }
-            changed |= search.newest(path, unknown);
+            changed |= search.newest(path, |id| !self.known.contains(&id) && !is_ours(id));
             if !changed {
                 break;
             }
         }
-        self.remember(log);
         search.done()
     }
 }
 
 /// The search for what was missed, over several looks at the directory.
 struct Search<'a> {
-    old: &'a LogFile,
+    old: Option<&'a LogFile>,
     old_written: SystemTime,
-    newest: (File, Metadata),
-    missed: Vec<(File, Metadata, i128)>,
+    newest: Option<Opened>,
+    missed: Vec<Opened>,
     unread: Vec<PathBuf>,
+    /// What the names said in the last look.
+    order: HashMap<FileId, i128>,
     seen: HashSet<FileId>,
 }
 
 impl<'a> Search<'a> {
-    fn new(old: &'a LogFile, newest: (File, Metadata)) -> Self {
-        let old_written =
-            old.file.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let seen = HashSet::from([FileId::of(&newest.1)]);
-        Self { old, old_written, newest, missed: Vec::new(), unread: Vec::new(), seen }
+    fn new(old: Option<&'a LogFile>, newest: Option<Opened>) -> Self {
+        let written =
+            old.and_then(|old| old.file.metadata().ok()).and_then(|metadata| metadata.modified().ok());
+        let seen = newest.iter().map(|(_, metadata)| FileId::of(metadata)).collect();
+        let old_written = written.unwrap_or(SystemTime::UNIX_EPOCH);
+        Self { old, old_written, newest, missed: Vec::new(), unread: Vec::new(), order: HashMap::new(), seen }
     }
 
-    /// Takes a sibling in if it was missed. False if that changes nothing, this time or the next.
-    fn sibling(&mut self, sibling: Sibling) -> bool {
-        // A compressed one keeps the time of what it was made from; `old` itself may have been that. To
-        // an empty one nobody has written yet, but somebody may have it open.
-        let in_time = if sibling.is_compressed {
-            sibling.written > self.old_written
-        } else {
-            sibling.written >= self.old_written || sibling.is_empty
-        };
-        if !in_time || self.seen.contains(&sibling.id) {
+    /// Takes a sibling in if it was missed, and makes it `known`. False if that changes nothing, this time
+    /// or the next.
+    fn sibling(&mut self, sibling: Sibling, known: &mut HashSet<FileId>) -> bool {
+        if self.seen.contains(&sibling.id) || !known.insert(sibling.id) {
             return false;
         }
-        if sibling.is_compressed {
-            self.seen.insert(sibling.id);
-            self.unread.push(sibling.path);
-            return true;
+        if let Some(original) = &sibling.compressed_from {
+            // It has the time of its original, which may be `old`. While that is there, it is not complete.
+            let was_missed = sibling.written > self.old_written && !original.exists();
+            if was_missed {
+                self.unread.push(sibling.path);
+            }
+            return was_missed;
+        }
+        // To an empty one nobody has written yet, but somebody may have it open.
+        if sibling.written < self.old_written && !sibling.is_empty {
+            return false;
         }
         match open(&sibling.path) {
+            Ok((file, metadata)) if FileId::of(&metadata) == sibling.id => {
+                if !self.old.is_some_and(|old| is_copy(&file, old)) {
+                    self.missed.push((file, metadata));
+                }
+            }
             // Another one by now, or none: renamed since the directory was read.
-            Ok((_, metadata)) if FileId::of(&metadata) != sibling.id => return true,
-            Err(SourceEvent::Missing) => return true,
-            Ok((file, _)) if is_copy(&file, self.old) => {}
-            Ok((file, metadata)) => self.missed.push((file, metadata, sibling.order)),
+            Ok(_) | Err(SourceEvent::Missing) => drop(known.remove(&sibling.id)),
             Err(_) => self.unread.push(sibling.path),
         }
-        self.seen.insert(sibling.id)
+        true
     }
 
     /// Looks where the path leads by now. What was the newest until then has been rotated as well.
@@ -125,27 +137,30 @@ impl<'a> Search<'a> {
         if !newest.1.is_file() || !unknown(id) || !self.seen.insert(id) {
             return false;
         }
-        let (file, metadata) = std::mem::replace(&mut self.newest, newest);
-        self.missed.push((file, metadata, i128::MAX));
+        self.missed.extend(self.newest.replace(newest));
         true
     }
 
-    fn done(mut self) -> Between {
-        self.missed.sort_by_cached_key(|(file, metadata, order)| {
-            let metadata = file.metadata().unwrap_or_else(|_| metadata.clone());
-            let written = (metadata.mtime(), metadata.mtime_nsec());
-            (written, (metadata.ctime(), metadata.ctime_nsec()), *order)
+    /// In the order in which they were born, which a late writer does not change; where times are too
+    /// coarse to tell, by name. What still has the log's own name is the last.
+    fn done(mut self) -> Since {
+        self.missed.extend(self.newest);
+        self.missed.sort_by_cached_key(|(_, metadata)| {
+            let order = self.order.get(&FileId::of(metadata)).copied();
+            let born = metadata.created().or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            (order.is_none(), born, order)
         });
-        let missed = self.missed.into_iter().map(|(file, metadata, _)| (file, metadata)).collect();
-        Between { missed, newest: self.newest, unread: self.unread }
+        Since { generations: self.missed, unread: self.unread }
     }
 }
 
-/// `file` begins as `old` does, or did: somebody's copy, such as logrotate's copytruncate makes.
+/// `file` begins as `old` does, or did: somebody's copy, such as logrotate's copytruncate makes. Two half
+/// lines may well begin alike, two lines do not.
 fn is_copy(file: &File, old: &LogFile) -> bool {
     let mut head = [0; HEAD];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    length > 0 && old.head().starts_with(&head[..length])
+    let head = &head[..length];
+    (length == HEAD || head.contains(&b'\n')) && old.begins_or_began_with(head)
 }
 
 struct Sibling {
@@ -153,27 +168,35 @@ struct Sibling {
     id: FileId,
     written: SystemTime,
     is_empty: bool,
-    is_compressed: bool,
+    compressed_from: Option<PathBuf>,
     order: i128,
 }
 
-/// All files beside `log` whose names are its name with a number or a date to it.
-fn list(log: &Path) -> Vec<Sibling> {
-    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let sibling = |entry: fs::DirEntry| {
-        let rotated = Rotated::parse(name, &entry.file_name())?;
-        let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
-        Some(Sibling {
-            path: entry.path(),
-            id: FileId::of(&metadata),
-            written: metadata.modified().ok()?,
-            is_empty: metadata.len() == 0,
-            is_compressed: rotated.is_compressed,
-            order: rotated.order,
-        })
-    };
-    entries.filter_map(Result::ok).filter_map(sibling).collect()
+/// All files beside `log` whose names are its name with a number or a date to it; and whether one of them
+/// had another name before it could be looked at.
+fn list(log: &Path) -> (Vec<Sibling>, bool) {
+    let (mut siblings, mut is_torn) = (Vec::new(), false);
+    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { return (siblings, false) };
+    // A bare name is one in the current directory.
+    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
+    let Ok(entries) = fs::read_dir(directory) else { return (siblings, false) };
+    for entry in entries.filter_map(Result::ok) {
+        let Some(rotated) = Rotated::parse(name, &entry.file_name()) else { continue };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => siblings.push(Sibling {
+                path: entry.path(),
+                id: FileId::of(&metadata),
+                written: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                is_empty: metadata.len() == 0,
+                // The last extension is that of the compression.
+                compressed_from: rotated.is_compressed.then(|| entry.path().with_extension("")),
+                order: rotated.order,
+            }),
+            Ok(_) => {}
+            Err(error) => is_torn |= error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+    (siblings, is_torn)
 }
 
 /// What the name of a rotated file says.

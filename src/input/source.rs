@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use super::LinkEvent;
+use super::place::{NoPlace, RingPlace, TcpPlace, UnixPlace, socket_address, unit};
 
 /// Where bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +16,16 @@ pub enum Source {
     File(PathBuf),
     /// Standard input, to its end.
     Stdin,
+    /// `udp://ADDR:PORT`: a UDP address to receive on.
+    Udp(SocketAddr),
+    /// `unix:///path`: a datagram socket of our own.
+    Unix(UnixPlace),
+    /// `tcp://ADDR:PORT`: syslog over TCP, to listen on.
+    Tcp(TcpPlace),
+    /// `journald:UNIT`: what a systemd unit logs.
+    Journald(String),
+    /// `ring:NAME` or `ring:NAME@ADDRESS`: a ring of HAProxy's.
+    Ring(RingPlace),
 }
 
 impl FromStr for Source {
@@ -24,21 +38,28 @@ impl FromStr for Source {
         if text == "-" {
             return Ok(Self::Stdin);
         }
-        match scheme(text) {
-            Some(scheme) => Err(SourceError::NotSupported { scheme: scheme.to_owned() }),
-            None => Ok(Self::File(PathBuf::from(text))),
-        }
+        let Some((kind, place)) = split_kind(text) else { return Ok(Self::File(PathBuf::from(text))) };
+        let source = match kind {
+            "udp" => socket_address(place).map(Self::Udp),
+            "tcp" => TcpPlace::parse(place).map(Self::Tcp),
+            "unix" => UnixPlace::parse(place).map(Self::Unix),
+            "journald" => unit(place).map(Self::Journald),
+            "ring" => RingPlace::parse(place).map(Self::Ring),
+            _ => return Err(SourceError::Unknown { kind: kind.to_owned() }),
+        };
+        source.map_err(|NoPlace(expected)| SourceError::NoPlace { kind: kind.to_owned(), expected })
     }
 }
 
-/// `udp` of `udp://...`, `journald` of `journald:...`; any other text is a path, colons and all.
-fn scheme(text: &str) -> Option<&str> {
-    if text.starts_with("journald:") {
-        return Some("journald");
+/// `udp` and what is behind it of `udp://...`, `journald` of `journald:...`; any other text is a path,
+/// colons and all.
+fn split_kind(text: &str) -> Option<(&str, &str)> {
+    if let Some((kind @ ("journald" | "ring"), place)) = text.split_once(':') {
+        return Some((kind, place));
     }
-    let (scheme, _) = text.split_once("://")?;
-    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_scheme.then_some(scheme)
+    let (kind, place) = text.split_once("://")?;
+    let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_kind.then_some((kind, place))
 }
 
 impl fmt::Display for Source {
@@ -46,6 +67,11 @@ impl fmt::Display for Source {
         match self {
             Self::File(path) => path.display().fmt(f),
             Self::Stdin => f.write_str("standard input"),
+            Self::Udp(address) => write!(f, "udp://{address}"),
+            Self::Unix(place) => place.fmt(f),
+            Self::Tcp(place) => place.fmt(f),
+            Self::Journald(unit) => write!(f, "journald:{unit}"),
+            Self::Ring(place) => place.fmt(f),
         }
     }
 }
@@ -56,13 +82,21 @@ pub enum SourceError {
     /// No text at all.
     #[error("a source cannot be empty: expected a path, or `-` for standard input")]
     Empty,
-    /// A kind of source that this version does not read.
+    /// A kind of source that there is not.
     #[error(
-        "`{scheme}` sources are not supported by this version: expected a path, or `-` for standard input"
+        "there is no source `{kind}://`: expected a path, `-`, udp://, tcp://, unix://, journald: or ring:"
     )]
-    NotSupported {
+    Unknown {
         /// What stands before the colon.
-        scheme: String,
+        kind: String,
+    },
+    /// A place where nothing can be.
+    #[error("not a place to read from: expected {expected}")]
+    NoPlace {
+        /// What stands before the colon.
+        kind: String,
+        /// What should stand behind it.
+        expected: String,
     },
 }
 
@@ -93,6 +127,14 @@ pub enum SourceEvent {
     WriterBack,
     /// The source has ended: standard input at its end.
     Ended,
+    /// Of a source that is not a file.
+    Link(LinkEvent),
+}
+
+impl From<LinkEvent> for SourceEvent {
+    fn from(event: LinkEvent) -> Self {
+        Self::Link(event)
+    }
 }
 
 impl SourceEvent {
@@ -101,6 +143,7 @@ impl SourceEvent {
         match self {
             Self::Missing | Self::Unreadable(_) | Self::NotAFile => true,
             Self::Unread(_) | Self::WriterGone => true,
+            Self::Link(event) => event.is_trouble(),
             Self::Readable | Self::Rotated { .. } | Self::Truncated | Self::WriterBack | Self::Ended => false,
         }
     }
@@ -122,6 +165,7 @@ impl fmt::Display for SourceEvent {
             Self::WriterGone => f.write_str("FIFO has no writer, waiting for one"),
             Self::WriterBack => f.write_str("FIFO has a writer again"),
             Self::Ended => f.write_str("source has ended"),
+            Self::Link(event) => event.fmt(f),
         }
     }
 }
@@ -129,6 +173,7 @@ impl fmt::Display for SourceEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::TcpFraming;
 
     #[track_caller]
     fn check(text: &str, expected: Result<Source, &str>) {
@@ -146,16 +191,67 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_by_this_version_is_refused_by_name() {
-        let refused = |scheme| {
-            format!(
-                "`{scheme}` sources are not supported by this version: expected a path, or `-` for standard input"
-            )
+    fn a_source_that_is_no_file_says_what_it_is() {
+        let unix = |path: &str, mode, group: Option<&str>| {
+            Ok(Source::Unix(UnixPlace { path: path.into(), mode, group: group.map(str::to_owned) }))
         };
-        check("udp://127.0.0.1:514", Err(&refused("udp")));
-        check("tcp://127.0.0.1:514", Err(&refused("tcp")));
-        check("unix:///run/log.sock", Err(&refused("unix")));
-        check("journald:haproxy.service", Err(&refused("journald")));
+        let ring = |name: &str, address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            Ok(Source::Ring(RingPlace { name: name.to_owned(), address }))
+        };
+        let tcp =
+            |address: &str, framing| Ok(Source::Tcp(TcpPlace { address: address.parse().unwrap(), framing }));
+        check("udp://127.0.0.1:5514", Ok(Source::Udp("127.0.0.1:5514".parse().unwrap())));
+        check("udp://[::1]:5514", Ok(Source::Udp("[::1]:5514".parse().unwrap())));
+        check("tcp://0.0.0.0:601", tcp("0.0.0.0:601", TcpFraming::Auto));
+        check("tcp://[::]:601?framing=lines", tcp("[::]:601", TcpFraming::Lines));
+        check("unix:///run/log.sock", unix("/run/log.sock", 0o660, None));
+        check("unix:///run/log.sock?mode=0666", unix("/run/log.sock", 0o666, None));
+        check("unix:///a?mode=600&group=adm", unix("/a", 0o600, Some("adm")));
+        check("journald:haproxy", Ok(Source::Journald("haproxy".to_owned())));
+        check("journald:haproxy@lb-1.service", Ok(Source::Journald("haproxy@lb-1.service".to_owned())));
+        check("ring:requests", ring("requests", None));
+        check("ring:requests@/run/haproxy/admin.sock", ring("requests", Some("/run/haproxy/admin.sock")));
+        check("ring:requests@127.0.0.1:9999", ring("requests", Some("127.0.0.1:9999")));
+    }
+
+    #[test]
+    fn a_place_where_nothing_can_be_is_refused_with_what_was_expected() {
+        let refused = |expected: &str| format!("not a place to read from: expected {expected}");
+        let address = refused("an IP address and a port, such as 127.0.0.1:5514 or [::1]:5514");
+        for text in ["udp://", "udp://localhost:514", "udp://127.0.0.1", "udp://127.0.0.1:0", "tcp://:514"] {
+            check(text, Err(&address));
+        }
+        let framing = refused("no setting but framing=auto or framing=lines");
+        check("tcp://127.0.0.1:514?framing=x", Err(&framing));
+        check("tcp://127.0.0.1:514?idle=3", Err(&framing));
+        let path = refused("an absolute path, such as unix:///run/haproxy-autoscale/log.sock");
+        check("unix://run/log.sock", Err(&path));
+        check("unix:///run/", Err(&path));
+        let long = format!("unix:///{}", "x".repeat(107));
+        check(&long, Err(&refused("a path of at most 107 bytes, the most a socket can have")));
+        check("unix:///a?mode=8", Err(&refused("a mode in octal digits, such as mode=660")));
+        check("unix:///a?mode=1777", Err(&refused("a mode in octal digits, such as mode=660")));
+        let settings = refused("no settings but mode and group, such as ?mode=660&group=haproxy");
+        check("unix:///a?group=", Err(&settings));
+        check("unix:///a?user=x", Err(&settings));
+        let unit = refused("the name of a systemd unit, such as journald:haproxy");
+        check("journald:", Err(&unit));
+        check("journald:-f", Err(&unit));
+        check("journald:a b", Err(&unit));
+        let name = refused("the name of a `ring` section in haproxy.cfg, such as ring:requests");
+        check("ring:", Err(&name));
+        check("ring:a;b@/s", Err(&name));
+        check("ring:@/s", Err(&name));
+        let no_address = "the address of a stats socket: `admin.sock` is neither the path of a unix socket, \
+                          such as `/run/haproxy/admin.sock`, nor `host:port`";
+        check("ring:a@admin.sock", Err(&refused(no_address)));
+        check(
+            "redis://127.0.0.1:1",
+            Err(
+                "there is no source `redis://`: expected a path, `-`, udp://, tcp://, unix://, journald: or ring:",
+            ),
+        );
         check("", Err("a source cannot be empty: expected a path, or `-` for standard input"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -21,6 +21,24 @@ pub(super) enum Rest {
     Nothing,
     /// Nothing will ever come again.
     Ended,
+}
+
+/// One source, as the reading thread knows it.
+pub(super) trait Input: Send {
+    /// Reads what is there, until the turn is over.
+    fn turn(&mut self, turn: &mut Turn) -> Rest;
+
+    /// Adds what to wait on until there is more.
+    fn wait_on<'a>(&'a self, fds: &mut Vec<PollFd<'a>>);
+
+    /// How long from `now` until it wants a turn, even if nothing that it waits on has something; `None`:
+    /// however long.
+    fn next_look(&self, now: Instant) -> Option<Duration>;
+}
+
+/// The sooner of two looks.
+pub(super) fn soonest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 /// One source's turn.
@@ -56,6 +74,23 @@ impl<'a> Turn<'a> {
         if from < to {
             self.touched = true;
             self.sink.bytes(self.source, &self.block[from..to], Instant::now());
+        }
+    }
+
+    /// Hands `bytes` to the sink that are not in the block.
+    pub(super) fn hand_over_copy(&mut self, bytes: &[u8]) {
+        self.left = self.left.saturating_sub(bytes.len());
+        if !bytes.is_empty() {
+            self.touched = true;
+            self.sink.bytes(self.source, bytes, Instant::now());
+        }
+    }
+
+    /// So many lines were lost before they could be read.
+    pub(super) fn lost(&mut self, lines: u64) {
+        if lines > 0 {
+            self.touched = true;
+            self.sink.lost(self.source, lines);
         }
     }
 

@@ -1,27 +1,19 @@
 //! `/metrics` and `/healthz`, on the address that `metrics.listen` names.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
-use super::metrics::Metrics;
+use super::question::Asker;
 
 /// What Prometheus asks for since its version 2; older ones read it too.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(Clone)]
-struct Shared {
-    metrics: Arc<Metrics>,
-    status: watch::Receiver<Arc<Value>>,
-}
 
 /// Opens `address`.
 ///
@@ -32,30 +24,37 @@ pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Answers until the agent ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, status: watch::Receiver<Arc<Value>>) {
+pub async fn serve(listener: TcpListener, asker: Asker) {
     let router = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(health_page))
-        .with_state(Shared { metrics, status });
+        .with_state(asker);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::warn!(%error, "metrics endpoint ended");
     }
 }
 
-async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], shared.metrics.encode())
+async fn metrics_page(State(asker): State<Asker>) -> Response {
+    match asker.metrics().await {
+        Some(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        None => hung(),
+    }
 }
 
 /// 200 while the agent can decide about every backend, else 503; the body says which and why not.
-async fn health_page(State(shared): State<Shared>) -> impl IntoResponse {
-    let status = shared.status.borrow().clone();
-    let trouble: Vec<String> =
-        status["backends"].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(trouble).collect();
+async fn health_page(State(asker): State<Asker>) -> Response {
+    let Some(status) = asker.status().await else { return hung() };
+    let backends = status["backends"].as_array().map_or(&[][..], Vec::as_slice);
+    let trouble: Vec<String> = backends.iter().filter_map(trouble).collect();
     if trouble.is_empty() {
-        (StatusCode::OK, "ok\n".to_owned())
+        "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, trouble.join(""))
+        (StatusCode::SERVICE_UNAVAILABLE, trouble.join("")).into_response()
     }
+}
+
+fn hung() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer\n").into_response()
 }
 
 fn trouble(backend: &Value) -> Option<String> {

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::core::controller::{Event, Record, View};
+use crate::core::controller::{Counted, Event, Record, View};
 use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::{BackendId, Names, ServerId};
@@ -23,6 +23,10 @@ use crate::core::settings::Timer;
 
 /// Upper bounds of the latency histograms, in seconds: 5 ms to 30 s, at most a factor of 2.5 apart.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Servers with histograms of their own: a configuration of 1,000 backends with 16 servers. What else
+/// a garbled log may name must not fill the memory.
+const MOST_SERVERS: usize = 1 << 14;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Backend {
@@ -74,9 +78,14 @@ type Histograms = Family<ServerTimer, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     lines: Family<Kind, Counter>,
+    lost: Counter,
+    samples: Family<Kind, Counter>,
     requests: Family<Outcomes, Counter>,
     latency: Histograms,
-    percentile: Family<ServerTimer, Seconds>,
+    p95: Family<Backend, Seconds>,
+    server_p95: Family<Server, Seconds>,
+    target_latency: Family<Backend, Seconds>,
+    target_below: Family<Backend, Seconds>,
     servers: Family<ServersIn, Gauge>,
     weight: Family<Server, Gauge>,
     rate: Family<Backend, Seconds>,
@@ -92,9 +101,14 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("haproxy_autoscale"),
             lines: Family::default(),
+            lost: Counter::default(),
+            samples: Family::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(BOUNDS)),
-            percentile: Family::default(),
+            p95: Family::default(),
+            server_p95: Family::default(),
+            target_latency: Family::default(),
+            target_below: Family::default(),
             servers: Family::default(),
             weight: Family::default(),
             rate: Family::default(),
@@ -113,17 +127,21 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("log_lines", "Lines read, by what they were", self.lines.clone());
+        r.register("lost_lines", "Lines a source lost before they could be read", self.lost.clone());
+        let help =
+            "Requests by use: in a window, too late for it, of a backend nobody named, no room for its name";
+        r.register("samples", help, self.samples.clone());
         r.register("requests", "Requests of a backend, by how they ended", self.requests.clone());
         r.register(
             "latency_seconds",
             "Latency of requests by server, of Tw, Tr and Tt",
             self.latency.clone(),
         );
-        r.register(
-            "p95_seconds",
-            "95th percentile of the target's timer over the window",
-            self.percentile.clone(),
-        );
+        r.register("p95_seconds", "95th percentile of the target's timer over the window", self.p95.clone());
+        r.register("server_p95_seconds", "The same of each server", self.server_p95.clone());
+        let help = "What the target is held against: its statistic over the window";
+        r.register("target_latency_seconds", help, self.target_latency.clone());
+        r.register("target_below_seconds", "What it has to stay below", self.target_below.clone());
         r.register("servers", "Servers of a backend by state", self.servers.clone());
         r.register("server_weight", "Weight of a server, 0 to 256", self.weight.clone());
         r.register("request_rate", "Requests a second over the window", self.rate.clone());
@@ -136,14 +154,20 @@ impl Metrics {
 
     /// Counts what a reader saw.
     pub fn count_lines(&self, counts: &LineCounts) {
-        let kinds = [
-            ("request", counts.requests),
-            ("message", counts.messages),
-            ("unparsed", counts.unparsed),
-            ("dropped", counts.dropped),
-        ];
+        let kinds =
+            [("request", counts.requests), ("message", counts.messages), ("unparsed", counts.unparsed)];
         for (kind, count) in kinds {
             self.lines.get_or_create(&Kind { kind }).inc_by(count);
+        }
+        self.lost.inc_by(counts.lost);
+        self.samples.get_or_create(&Kind { kind: "dropped" }).inc_by(counts.dropped);
+    }
+
+    /// Counts what became of samples.
+    pub fn count_samples(&self, counted: Counted) {
+        let kinds = [("used", counted.used), ("late", counted.late), ("elsewhere", counted.elsewhere)];
+        for (kind, count) in kinds {
+            self.samples.get_or_create(&Kind { kind }).inc_by(count);
         }
     }
 
@@ -170,17 +194,36 @@ impl Metrics {
         self.haproxy_up.set(i64::from(up));
     }
 
-    /// Takes over the figures of now.
-    pub fn show(&self, view: &View, timer: Timer, names: &Names) {
-        let backend = names.of_backend(view.backend).to_string();
-        let timer = timer_name(timer);
-        let labels = Backend { backend: backend.clone() };
-        self.rate.get_or_create(&labels).set(view.snapshot.rate);
-        self.cooldown.get_or_create(&labels).set(view.cooldown.as_secs_f64());
-        if let Some(p95) = view.snapshot.p95 {
-            let labels = ServerTimer { backend: backend.clone(), server: "all".into(), timer };
-            self.percentile.get_or_create(&labels).set(p95.as_secs_f64());
+    /// Takes over the figures of now. What is in no view, or has no figure, is no longer shown.
+    pub fn show(&self, views: &[View], names: &Names) {
+        for seconds in [&self.p95, &self.target_latency, &self.target_below, &self.rate, &self.cooldown] {
+            seconds.clear();
         }
+        self.server_p95.clear();
+        self.servers.clear();
+        self.weight.clear();
+        for view in views {
+            self.show_backend(view, names);
+            self.show_servers(view, names);
+        }
+    }
+
+    fn show_backend(&self, view: &View, names: &Names) {
+        let labels = Backend { backend: names.of_backend(view.backend).to_string() };
+        let set = |family: &Family<Backend, Seconds>, value: f64| family.get_or_create(&labels).set(value);
+        set(&self.rate, view.snapshot.rate);
+        set(&self.cooldown, view.cooldown.as_secs_f64());
+        set(&self.target_below, view.target.below.as_secs_f64());
+        if let Some(latency) = view.snapshot.latency {
+            set(&self.target_latency, latency.as_secs_f64());
+        }
+        if let Some(p95) = view.snapshot.p95 {
+            set(&self.p95, p95.as_secs_f64());
+        }
+    }
+
+    fn show_servers(&self, view: &View, names: &Names) {
+        let backend = names.of_backend(view.backend).to_string();
         let count = |state, count: usize| {
             let labels = ServersIn { backend: backend.clone(), state };
             self.servers.get_or_create(&labels).set(count as i64);
@@ -191,12 +234,11 @@ impl Metrics {
         count("drain", in_state(AdminState::Drain));
         count("maint", in_state(AdminState::Maint));
         for server in &view.servers {
-            let name = names.of_server(server.state.id).to_string();
-            let labels = Server { backend: backend.clone(), server: name.clone() };
+            let server_name = names.of_server(server.state.id).to_string();
+            let labels = Server { backend: backend.clone(), server: server_name };
             self.weight.get_or_create(&labels).set(i64::from(server.state.weight.value()));
             if let Some(p95) = server.snapshot.as_ref().and_then(|snapshot| snapshot.p95) {
-                let labels = ServerTimer { backend: backend.clone(), server: name, timer };
-                self.percentile.get_or_create(&labels).set(p95.as_secs_f64());
+                self.server_p95.get_or_create(&labels).set(p95.as_secs_f64());
             }
         }
     }
@@ -229,15 +271,14 @@ impl Observer {
         });
         count.inc();
         let Some(server) = sample.server else { return };
+        if self.servers.len() >= MOST_SERVERS && !self.servers.contains_key(&server) {
+            return;
+        }
         let histograms = self.servers.entry(server).or_insert_with(|| {
             EXPORTED.map(|timer| {
                 let backend = names.of_backend(sample.backend).to_string();
                 let server = names.of_server(server).to_string();
-                metrics.latency.get_or_create_owned(&ServerTimer {
-                    backend,
-                    server,
-                    timer: timer_name(timer),
-                })
+                metrics.latency.get_or_create_owned(&ServerTimer { backend, server, timer: timer.name() })
             })
         });
         for (timer, histogram) in EXPORTED.into_iter().zip(histograms) {
@@ -258,16 +299,6 @@ fn class_name(class: Class) -> &'static str {
     }
 }
 
-fn timer_name(timer: Timer) -> &'static str {
-    match timer {
-        Timer::TR => "TR",
-        Timer::Tw => "Tw",
-        Timer::Tc => "Tc",
-        Timer::Tr => "Tr",
-        Timer::Tt => "Tt",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +306,14 @@ mod tests {
     #[test]
     fn lines_are_told_apart_in_the_text_prometheus_reads() {
         let metrics = Metrics::default();
-        metrics.count_lines(&LineCounts { lines: 7, requests: 4, messages: 2, unparsed: 1, dropped: 0 });
+        metrics.count_lines(&LineCounts {
+            lines: 7,
+            requests: 4,
+            messages: 2,
+            unparsed: 1,
+            dropped: 0,
+            lost: 0,
+        });
         let text = metrics.encode();
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"request\"} 4\n"), "{text}");
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"unparsed\"} 1\n"), "{text}");

@@ -4,5 +4,6 @@ pub mod endpoint;
 pub mod journal;
 pub mod logging;
 pub mod metrics;
+pub mod question;
 pub mod status;
 pub mod words;

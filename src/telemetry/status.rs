@@ -4,32 +4,79 @@
 //! is `agent.sock` in the runtime directory: a client connects, and gets the value to its end.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::question::{ANSWER_WITHIN, Asker};
 use super::words::figures;
 use crate::core::controller::{Health, ServerView, View};
 use crate::core::names::Names;
+use crate::core::plan::inventory::Process;
 
 /// The socket's name in the runtime directory.
 const SOCKET: &str = "agent.sock";
-/// An agent that does not answer within this is hung.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What there is to know of the agent as a whole.
+#[derive(Debug)]
+pub struct Overview<'a> {
+    /// Nothing is sent.
+    pub dry_run: bool,
+    /// Since its start.
+    pub running: Duration,
+    /// HAProxy answered last time.
+    pub haproxy_answers: bool,
+    /// The HAProxy process that answered last.
+    pub process: Option<&'a Process>,
+    /// What became of the lines.
+    pub lines: Value,
+    /// Every backend.
+    pub views: &'a [View],
+    /// The newest entries of the journal, oldest first.
+    pub recent: &'a [Value],
+    /// Their names.
+    pub names: &'a Names,
+}
+
+/// The whole value.
+pub fn agent(overview: &Overview<'_>) -> Value {
+    let process = overview.process;
+    let backends = overview.views.iter().map(|view| backend(view, overview.names));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "dry_run": overview.dry_run,
+        "running_s": overview.running.as_secs(),
+        "haproxy": {
+            "answers": overview.haproxy_answers,
+            "version": process.map(|process| process.version.as_str()),
+            "pid": process.map(|process| process.pid),
+        },
+        "lines": overview.lines,
+        "backends": backends.collect::<Vec<_>>(),
+        "recent": overview.recent,
+    })
+}
 
 /// One backend as it is now.
-pub fn backend(view: &View, names: &Names) -> Value {
+fn backend(view: &View, names: &Names) -> Value {
     let (decision, refused) = match &view.decision {
         Some((decision, refused)) => (Some(decision), refused.as_deref()),
         None => (None, None),
     };
     json!({
         "backend": &*names.of_backend(view.backend),
+        "target": {
+            "timer": view.target.timer.name(),
+            "statistic": view.target.statistic.to_string(),
+            "below_ms": view.target.below.as_millis(),
+            "window_s": view.window.length.as_secs(),
+        },
         "health": health(view.health),
         "decision": decision.map(|decision| decision.name()),
         "reason": decision.map(|decision| decision.reason().to_string()),
@@ -53,14 +100,14 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "weight": state.weight.value(),
         "sessions": state.sessions,
         "queued": state.queued,
-        "ours": server.ours,
+        "role": server.role.name(),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })
 }
 
 /// One word for people and probes.
-pub fn health(health: Health) -> &'static str {
+fn health(health: Health) -> &'static str {
     match health {
         Health::Good => "good",
         Health::HaproxyAbsent => "haproxy_absent",
@@ -69,32 +116,55 @@ pub fn health(health: Health) -> &'static str {
     }
 }
 
-/// Opens the socket in `runtime_dir`, in place of one that a crash left behind.
-///
-/// # Errors
-/// What the file system says.
-pub fn listen(runtime_dir: &Path) -> io::Result<UnixListener> {
-    std::fs::create_dir_all(runtime_dir)?;
-    let path = socket(runtime_dir);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => UnixListener::bind(path),
+/// The socket an agent is asked on; its file goes with it.
+#[derive(Debug)]
+pub struct StatusSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl StatusSocket {
+    /// Opens the socket in `runtime_dir`, in place of one that a crash left behind. Group members may ask too.
+    ///
+    /// # Errors
+    /// If another agent answers there; or what the file system says.
+    pub async fn open(runtime_dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(runtime_dir)?;
+        let path = socket(runtime_dir);
+        if UnixStream::connect(&path).await.is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers everyone who connects, until the agent ends.
+    pub async fn serve(self, asker: Asker) {
+        loop {
+            // Out of descriptors, for instance: not worth ending the agent for.
+            let Ok((mut stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let asker = asker.clone();
+            tokio::spawn(async move {
+                let Some(status) = asker.status().await else { return };
+                // A client that went away takes nothing with it.
+                let _ = timeout(ANSWER_WITHIN, stream.write_all(status.to_string().as_bytes())).await;
+            });
+        }
     }
 }
 
-/// Answers everyone who connects with the newest value, until the agent ends.
-pub async fn serve(listener: UnixListener, status: watch::Receiver<Arc<Value>>) {
-    loop {
-        // Out of descriptors, for instance: not worth ending the agent for.
-        let Ok((mut stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let text = status.borrow().to_string();
-        tokio::spawn(async move {
-            // A client that went away takes nothing with it.
-            let _ = tokio::time::timeout(ANSWER_WITHIN, stream.write_all(text.as_bytes())).await;
-        });
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        // The directory may be gone already, with all that was in it.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -108,7 +178,7 @@ pub async fn ask(runtime_dir: &Path) -> io::Result<Value> {
         UnixStream::connect(socket(runtime_dir)).await?.read_to_end(&mut text).await?;
         serde_json::from_slice(&text).map_err(io::Error::from)
     };
-    tokio::time::timeout(ANSWER_WITHIN, read).await?
+    timeout(ANSWER_WITHIN, read).await?
 }
 
 /// Where the agent of `runtime_dir` is asked.

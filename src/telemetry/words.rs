@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::core::controller::{Event, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
 use crate::core::plan::outcome::Outcome;
 use crate::core::plan::step::Purpose;
-use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::decision::Decision;
 
 /// The journal entry: what, from how many servers to how many, why, from which figures.
 pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> Value {
@@ -121,8 +121,8 @@ fn moved(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Tells the log. Moves and what became of them are `info`, what failed is `warn`; a hold is
-/// `info` where it keeps the backend from a move it needs, else `debug`.
+/// Tells the log. Moves and what became of them are `info`, what failed is `warn`; a hold is `warn`
+/// where the backend cannot be decided about, `info` where it is kept from a move, else `debug`.
 pub fn tell(record: &Record, names: &Names) {
     let backend = &*names.of_backend(record.backend);
     match &record.event {
@@ -151,26 +151,81 @@ pub fn tell(record: &Record, names: &Names) {
     }
 }
 
+/// Holds that an operator should look into: the backend cannot be decided about.
+const TROUBLE: [&str; 2] = ["unknown_backend", "blind"];
+/// Holds that keep a backend from a move it needs, or may need soon.
+const LIMITED: [&str; 5] = ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures"];
+
+/// Whether the journal's `entry` belongs among the last decisions that `status` shows: moves, what
+/// became of them, and holds that are more than waiting.
+pub fn is_notable(entry: &Value) -> bool {
+    let text = |key: &str| entry[key].as_str().unwrap_or_default();
+    let rule = text("rule");
+    match text("decision") {
+        "" => text("event") != "finished",
+        "hold" => TROUBLE.contains(&rule) || LIMITED.contains(&rule) || !text("refused").is_empty(),
+        _ => true,
+    }
+}
+
 fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: Option<&str>) {
     let (from, to) = change(decision, record.serving);
     let snapshot = record.snapshot.as_ref();
     let p95_ms = snapshot.and_then(|snapshot| snapshot.p95).map(|p95| p95.as_millis() as u64);
     let samples = snapshot.map(|snapshot| snapshot.samples);
-    let (decision_name, reason) = (decision.name(), decision.reason().to_string());
+    let (name, reason) = (decision.name(), decision.reason().to_string());
+    let rule = decision.reason().key();
     if let Some(refused) = refused {
         warn!(
             backend,
-            decision = decision_name,
+            decision = name,
             reason,
             p95_ms,
             samples,
             refused,
             "no plan for a move that is needed"
         );
-    } else if matches!(decision, Decision::Hold(reason) if !reason.limited() || matches!(reason, Reason::AtMin { .. }))
-    {
-        tracing::debug!(backend, decision = decision_name, reason, p95_ms, samples, "decided");
+    } else if TROUBLE.contains(&rule) {
+        warn!(backend, decision = name, reason, "cannot be decided about");
+    } else if matches!(decision, Decision::Hold(_)) && !LIMITED.contains(&rule) {
+        debug!(backend, decision = name, reason, p95_ms, samples, "decided");
     } else {
-        info!(backend, decision = decision_name, from, to, reason, p95_ms, samples, "decided");
+        info!(backend, decision = name, from, to, reason, p95_ms, samples, "decided");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::decision::Reason;
+
+    #[track_caller]
+    fn check(notable: bool, entry: Value) {
+        assert_eq!(is_notable(&entry), notable, "{entry}");
+    }
+
+    #[test]
+    fn moves_and_what_stands_in_their_way_are_notable_and_waiting_is_not() {
+        check(true, json!({"decision": "scale_up", "rule": "breach"}));
+        check(true, json!({"decision": "hold", "rule": "no_spare"}));
+        check(true, json!({"decision": "hold", "rule": "blind"}));
+        check(true, json!({"event": "serving", "server": "s2"}));
+        check(true, json!({"event": "failed"}));
+        check(false, json!({"event": "finished"}));
+        check(false, json!({"decision": "hold", "rule": "at_min"}));
+        check(false, json!({"decision": "hold", "rule": "pending_up"}));
+    }
+
+    #[test]
+    fn the_rules_that_are_told_are_rules_that_there_are() {
+        let limited = [
+            Reason::AtMax { serving: 2 },
+            Reason::NoSpare,
+            Reason::NothingToRemove,
+            Reason::ServerFailures { failed: 1, of: 2 },
+        ];
+        assert!(limited.iter().all(|reason| LIMITED.contains(&reason.key()) && reason.limited()));
+        let trouble = [Reason::UnknownBackend, Reason::Blind { requests: 3 }];
+        assert!(trouble.iter().all(|reason| TROUBLE.contains(&reason.key())));
     }
 }

@@ -42,8 +42,22 @@ impl Agent {
         agent
     }
 
+    /// Starts it with a folder before all others on its PATH, and waits until it has started.
+    pub fn start_with_programs(folder: &Path, config: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", folder.display());
+        let agent = Self::spawn(dir, config, arguments, Stdio::null(), &path);
+        wait_until("the agent has started", PATIENCE, || agent.event("started").is_some());
+        agent
+    }
+
     /// Starts it and does not wait.
     pub fn spawn_in(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio) -> Self {
+        Self::spawn(dir, config, arguments, stdin, &std::env::var("PATH").unwrap_or_default())
+    }
+
+    fn spawn(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio, path: &str) -> Self {
         let file = dir.path().join("config.yaml");
         let own = format!("state_dir: {0}/state\nruntime_dir: {0}/run\n", dir.path().display());
         fs::write(dir.path().join("status.yaml"), &own).expect("the folder is ours");
@@ -53,6 +67,7 @@ impl Agent {
             .args(["--config", file.to_str().expect("a temporary path is text"), "--log-json"])
             .args(["--log-level", "debug"])
             .args(arguments)
+            .env("PATH", path)
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(log)

@@ -102,6 +102,12 @@ impl Haproxy {
         self.launch();
     }
 
+    /// Whether the process `pid`, one of ours, has ended.
+    pub fn has_ended(&mut self, pid: u32) -> bool {
+        let process = self.processes.iter_mut().find(|process| process.id() == pid);
+        process.is_none_or(|process| matches!(process.try_wait(), Ok(Some(_))))
+    }
+
     /// What HAProxy has printed so far.
     pub fn output(&self) -> String {
         fs::read_to_string(self.dir().join("output")).unwrap_or_default()

@@ -10,11 +10,13 @@ pub mod agent;
 pub mod fake;
 pub mod haproxy;
 pub mod origin;
+pub mod received;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
@@ -25,6 +27,7 @@ pub use agent::Agent;
 pub use fake::{FakeHaproxy, Fault};
 pub use haproxy::Haproxy;
 pub use origin::Origin;
+pub use received::Received;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -77,4 +80,19 @@ pub fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Asks the HAProxy at `port` for `/n<number>` of each number, on a connection each.
+///
+/// # Panics
+/// If one of them is not answered with 200.
+pub fn request(port: u16, numbers: Range<usize>) {
+    for number in numbers {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
+        let head = format!("GET /n{number} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("HAProxy reads");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 200"), "request {number}: {answer:?}");
+    }
 }

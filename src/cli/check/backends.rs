@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use super::Finding;
 use crate::config::Config;
 use crate::config::nearest::nearest;
-use crate::core::names::Names;
+use crate::core::controller::Memory;
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
-use crate::core::plan::ownership;
+use crate::core::plan::ownership::{self, Role};
 use crate::core::settings::{BackendSettings, Weights};
 use crate::core::wire::response::Level;
 use crate::haproxy::client::Client;
 use crate::report::chain;
+use crate::state_file::StateDir;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -25,22 +27,19 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
     let about = format!("socket {socket}");
     let address = match socket.parse() {
         Ok(address) => address,
-        Err(error) => return vec![Finding::fail(&about, format!("{error}"), "a path, or HOST:PORT")],
+        Err(error) => return vec![Finding::fail(&about, format!("{error}"), "")],
     };
     let client = Client::new(address, config.socket_timeout);
     let names = Names::default();
     let inventory = match client.inventory(&names).await {
         Ok(inventory) => inventory,
-        Err(error) => {
-            let remedy =
-                "is HAProxy running, and is this its `stats socket`? may this user connect (group haproxy)?";
-            return vec![Finding::fail(&about, chain(&error), remedy)];
-        }
+        Err(error) => return vec![Finding::fail(&about, chain(&error), "")],
     };
     let mut findings = vec![Finding::ok(&about, format!("HAProxy {} answers", inventory.process.version))];
     findings.push(level(&about, &client).await);
+    let (memory, _) = StateDir::peek(&config.state_dir);
     for settings in &config.backends {
-        findings.extend(backend(settings, &inventory, &names));
+        findings.extend(backend(settings, &inventory, &memory, &names));
     }
     findings
 }
@@ -57,7 +56,12 @@ async fn level(about: &str, client: &Client) -> Finding {
     }
 }
 
-fn backend(settings: &BackendSettings, inventory: &Inventory, names: &Names) -> Vec<Finding> {
+fn backend(
+    settings: &BackendSettings,
+    inventory: &Inventory,
+    memory: &Memory,
+    names: &Names,
+) -> Vec<Finding> {
     let about = format!("backend {}", settings.name);
     let known = names.backend(&settings.name).and_then(|id| inventory.backend(id));
     let Some(state) = known else {
@@ -69,17 +73,26 @@ fn backend(settings: &BackendSettings, inventory: &Inventory, names: &Names) -> 
         };
         return vec![Finding::fail(&about, "HAProxy has no such backend with servers", hint)];
     };
-    let mut findings = servers(&about, settings, state, names);
+    let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
+    let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
+    let ours = ours.filter_map(|name| names.server(state.id, name)).collect();
+    let mut findings = servers(&about, settings, state, &ours, names);
+    findings.extend(foreign_maint(&about, settings, state, &ours, names));
     findings.extend(configured_servers(&about, settings, state, names));
     findings.extend(signals(&about, state, names));
     findings.extend(weights(&about, settings, state));
     findings
 }
 
-/// Who serves, who could, and whose MAINT is somebody else's.
-fn servers(about: &str, settings: &BackendSettings, state: &BackendState, names: &Names) -> Vec<Finding> {
-    let none = HashSet::new();
-    let fleet = ownership::fleet(state, settings, &none, &none, names);
+/// Who serves, and who could. `ours` are the servers that an agent before this has put into MAINT.
+fn servers(
+    about: &str,
+    settings: &BackendSettings,
+    state: &BackendState,
+    ours: &HashSet<ServerId>,
+    names: &Names,
+) -> Vec<Finding> {
+    let fleet = ownership::fleet(state, settings, ours, &HashSet::new(), names);
     let found = format!(
         "{} serving, {} spare, {} that may be taken away",
         fleet.serving, fleet.startable, fleet.removable
@@ -91,6 +104,10 @@ fn servers(about: &str, settings: &BackendSettings, state: &BackendState, names:
     } else {
         Finding::ok(about, found)
     }];
+    if fleet.serving == 0 {
+        let remedy = "are they DOWN, or all in MAINT or DRAIN? see `show servers state` on the stats socket";
+        findings.push(Finding::warn(about, "no server serves now", remedy));
+    }
     let reachable = fleet.serving + fleet.startable;
     if reachable < settings.ready.min {
         findings.push(Finding::fail(
@@ -99,20 +116,29 @@ fn servers(about: &str, settings: &BackendSettings, state: &BackendState, names:
             "lower it, or give the backend more servers",
         ));
     }
-    let foreign = state.servers.iter().filter(|server| {
-        server.state() == AdminState::Maint
-            && !server.admin.is_declared_disabled()
-            && !settings.servers.contains_key(&*names.of_server(server.id))
-    });
-    let foreign: Vec<String> = foreign.map(|server| names.of_server(server.id).to_string()).collect();
-    if !foreign.is_empty() {
-        findings.push(Finding::warn(
-            about,
-            format!("in MAINT by somebody else, and left alone: {}", foreign.join(", ")),
-            "to use one as a spare, name it under `servers` in the config",
-        ));
-    }
     findings
+}
+
+/// Whose MAINT is somebody else's.
+fn foreign_maint(
+    about: &str,
+    settings: &BackendSettings,
+    state: &BackendState,
+    ours: &HashSet<ServerId>,
+    names: &Names,
+) -> Option<Finding> {
+    let roles = ownership::roles(state, settings, ours, names);
+    let foreign = roles.filter(|&(server, role)| {
+        role == Role::Foreign && server.state() == AdminState::Maint && !server.backup && !server.tracking
+    });
+    let foreign: Vec<String> = foreign.map(|(server, _)| names.of_server(server.id).to_string()).collect();
+    (!foreign.is_empty()).then(|| {
+        Finding::warn(
+            about,
+            format!("in MAINT, not ours, and left alone: {}", foreign.join(", ")),
+            "to use one as a spare, name it under `servers` in the config, with a weight above 0 in haproxy.cfg",
+        )
+    })
 }
 
 /// Servers that the config names and HAProxy does not have.

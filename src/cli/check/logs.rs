@@ -4,28 +4,31 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Finding, ago};
-use crate::agent::line_format;
+use super::{Finding, links};
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
+use crate::core::policy::Span;
 use crate::input::Source;
-use crate::report::chain;
 
 /// So much of a log's end is looked at: some 500 requests.
 const TAIL: u64 = 128 << 10;
 /// More than this share of lines not understood is a failure.
 const UNPARSED_LIMIT: f64 = 0.1;
 
-pub(super) fn check(source: &Source, config: &Config) -> Vec<Finding> {
+pub(super) async fn check(source: &Source, config: &Config) -> Vec<Finding> {
     let about = format!("log {source}");
-    let Source::File(path) = source else {
-        return vec![Finding::ok(&about, "is read as it comes; its lines cannot be looked at before")];
+    let path = match source {
+        Source::File(path) => path,
+        Source::Stdin => {
+            return vec![Finding::ok(&about, "is read as it comes; its lines cannot be looked at before")];
+        }
+        _ => return links::check(&about, source, config).await,
     };
     match tail(path) {
-        Ok(Tail::Bytes { bytes, age }) => lines(&about, &bytes, age, config),
+        Ok(Tail::Bytes { bytes, age }) => lines(&about, &bytes, Some(age), config),
         Ok(Tail::Fifo) => vec![Finding::ok(&about, "is a FIFO: its lines cannot be looked at before")],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![Finding::warn(
             &about,
@@ -41,7 +44,7 @@ pub(super) fn check(source: &Source, config: &Config) -> Vec<Finding> {
 }
 
 enum Tail {
-    Bytes { bytes: Vec<u8>, age: std::time::Duration },
+    Bytes { bytes: Vec<u8>, age: Duration },
     Fifo,
 }
 
@@ -64,19 +67,11 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
     Ok(Tail::Bytes { bytes, age: age.unwrap_or_default() })
 }
 
-fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -> Vec<Finding> {
+/// What there is to say of the last lines of a log, written so long ago, if that is known.
+pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let format = match line_format(&config.log_format) {
-        Ok(format) => format,
-        Err(error) => {
-            return vec![Finding::fail(
-                "log_format",
-                chain(&error),
-                "see `log_format` in the reference config",
-            )];
-        }
-    };
-    let mut reader = Reader::new(names.clone(), format);
+    let mut reader =
+        Reader::new(names.clone(), config.log_format.clone()).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
@@ -102,15 +97,13 @@ fn lines(about: &str, bytes: &[u8], age: std::time::Duration, config: &Config) -
     findings
 }
 
-fn understood(about: &str, batch: &Batch, age: std::time::Duration) -> Finding {
+fn understood(about: &str, batch: &Batch, age: Option<Duration>) -> Finding {
     let counts = batch.counts;
+    let written = age.map(|age| format!("; last written {} ago", Span(Duration::from_secs(age.as_secs()))));
+    let written = written.unwrap_or_default();
     let found = format!(
-        "last {} lines: {} requests, {} messages, {} not understood; written {}",
-        counts.lines,
-        counts.requests,
-        counts.messages,
-        counts.unparsed,
-        ago(age)
+        "last {} lines: {} requests, {} messages, {} not understood{written}",
+        counts.lines, counts.requests, counts.messages, counts.unparsed,
     );
     let example = batch.first_unparsed.as_ref().map(|example| format!("{}: {}", example.error, example.text));
     let remedy = format!("the first: {}", example.unwrap_or_default());

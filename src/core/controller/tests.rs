@@ -72,9 +72,14 @@ impl World {
     }
 
     fn look(&mut self) {
+        self.look_back_to(self.now);
+    }
+
+    /// What was asked for at `asked` arrives.
+    fn look_back_to(&mut self, asked: Instant) {
         let process = Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, stopping: false };
         let inventory = Inventory { process, backends: vec![self.site.backend.clone()] };
-        self.controller.handle_inventory(inventory, self.now);
+        self.controller.handle_inventory(inventory, asked, self.now);
     }
 
     fn seconds(&mut self, count: usize, latency_ms: i32) {
@@ -191,11 +196,12 @@ fn a_breach_that_lasts_starts_a_spare_and_the_cooldown_waits_for_haproxys_yes() 
 }
 
 #[test]
-fn a_spare_that_does_not_start_is_passed_over_and_another_one_is_tried_at_once() {
+fn a_spare_that_does_not_start_is_passed_over_and_another_one_is_tried() {
     let mut world = World::new(1, 2);
     world.seconds(21, SLOW_MS);
     let first = world.take_plan();
     world.fail(&first);
+    world.second(SLOW_MS);
     let second = world.take_plan();
     assert_ne!(first.lanes[0].server, second.lanes[0].server);
     world.fail(&second);
@@ -204,6 +210,63 @@ fn a_spare_that_does_not_start_is_passed_over_and_another_one_is_tried_at_once()
     assert!(world.rules().contains(&"no_spare"), "{:?}", world.rules());
     world.seconds(60, SLOW_MS);
     assert!(world.has_plan(), "after a while it is tried again");
+}
+
+#[test]
+fn a_spare_that_did_start_is_not_started_again_for_one_that_did_not() {
+    let mut world = World::new(1, 3);
+    world.site.settings.scale_up.step = 2;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds(21, SLOW_MS);
+    let plan = world.take_plan();
+    let (good, bad) = (plan.lanes[0].clone(), plan.lanes[1].clone());
+    good.steps.iter().for_each(|step| apply(&mut world.site.backend, step));
+    let (backend, purpose) = (plan.backend, plan.purpose);
+    world.report(Outcome::Moved { backend, server: good.server, purpose });
+    let step = bad.steps[0].clone();
+    world.report(Outcome::Failed { backend, server: Some(bad.server), step, error: "refused".to_owned() });
+    world.report(Outcome::Finished { backend, purpose, called_off: false });
+    assert!(!world.has_plan(), "HAProxy has not been looked at since");
+    world.second(SLOW_MS);
+    let again: Vec<ServerId> = world.take_plan().lanes.iter().map(|lane| lane.server).collect();
+    assert_eq!(again, [world.site.id("s4")]);
+}
+
+#[test]
+fn nothing_is_decided_on_what_haproxy_had_before_the_last_move() {
+    let mut world = World::new(1, 2);
+    world.site.settings.ready.min = 2;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds(10, FAST_MS);
+    let plan = world.take_plan();
+    let before = world.now;
+    world.now += SECOND;
+    let backend = plan.backend;
+    world.report(Outcome::Moved { backend, server: plan.lanes[0].server, purpose: plan.purpose });
+    world.report(Outcome::Finished { backend, purpose: plan.purpose, called_off: false });
+    // HAProxy hangs, then a late answer comes: one server serving, as it was.
+    world.controller.handle_tick(world.now);
+    world.look_back_to(before);
+    world.controller.handle_tick(world.now);
+    world.collect();
+    assert!(!world.has_plan(), "the second one serves by now");
+}
+
+#[test]
+fn a_server_stays_ours_whatever_a_late_answer_says() {
+    let mut world = World::new(2, 0);
+    world.seconds(330, FAST_MS);
+    let plan = world.take_plan();
+    let before = world.now;
+    let ready = world.site.backend.clone();
+    world.now += SECOND;
+    world.succeed(&plan);
+    let drained = std::mem::replace(&mut world.site.backend, ready);
+    world.look_back_to(before);
+    world.collect();
+    world.site.backend = drained;
+    world.second(FAST_MS);
+    assert_eq!(world.controller.memory(world.now).backends[0].ours.len(), 1);
 }
 
 #[test]

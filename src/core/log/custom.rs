@@ -28,6 +28,13 @@ pub struct CustomFormat {
     found: CaptureLocations,
 }
 
+/// By the pattern: everything else follows from it.
+impl PartialEq for CustomFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
+}
+
 /// Why a regex cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CustomFormatError {
@@ -81,6 +88,11 @@ const ALLOWED: [Field; 31] = [
 ];
 
 impl CustomFormat {
+    /// What groups may be called.
+    pub fn group_names() -> Vec<String> {
+        ALLOWED.iter().map(Field::to_string).collect()
+    }
+
     /// Checks `pattern` and the names of its groups.
     ///
     /// # Errors

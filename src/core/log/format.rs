@@ -12,7 +12,7 @@ use super::timers::{self, Kind, LineTimers};
 use super::{http, tcp};
 
 /// In which format requests are expected.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum LineFormat {
     /// httplog, httpslog or tcplog, told apart line by line.
     #[default]

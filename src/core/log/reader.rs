@@ -51,6 +51,8 @@ pub struct LineCounts {
     pub unparsed: u64,
     /// Of the requests, those whose sample was lost because the table of names is full.
     pub dropped: u64,
+    /// Lines that never arrived, as far as their source knows: none of the others counts them.
+    pub lost: u64,
 }
 
 impl AddAssign for LineCounts {
@@ -60,6 +62,7 @@ impl AddAssign for LineCounts {
         self.messages += other.messages;
         self.unparsed += other.unparsed;
         self.dropped += other.dropped;
+        self.lost += other.lost;
     }
 }
 
@@ -84,6 +87,13 @@ impl Reader {
     pub fn new(names: Names, format: LineFormat) -> Self {
         let lines = LineReader { format, clock: Clock::default(), cache: NameCache::new(names) };
         Self { framing: Framing::default(), lines }
+    }
+
+    /// With another limit: a longer line is dropped whole and counted as not understood.
+    #[must_use]
+    pub fn with_most_line_bytes(mut self, most_line_bytes: usize) -> Self {
+        self.framing = Framing::new(most_line_bytes);
+        self
     }
 
     /// Reads `bytes`, which arrived at `arrived`, and adds what they say to `batch`. A half line
@@ -205,7 +215,7 @@ mod tests {
             + &"x".repeat(70_000)
             + "\nProxy be stopped";
         let mut batch = read(&mut reader, &text, Instant::now());
-        let counts = LineCounts { lines: 6, requests: 2, messages: 1, unparsed: 3, dropped: 0 };
+        let counts = LineCounts { lines: 6, requests: 2, messages: 1, unparsed: 3, ..LineCounts::default() };
         assert_eq!((batch.counts, batch.samples.len()), (counts, 1));
         let first = batch.first_unparsed.clone().unwrap();
         assert_eq!((first.text.as_str(), first.error.kind), ("", ErrorKind::Empty));

@@ -37,6 +37,17 @@ pub struct Process {
     pub stopping: bool,
 }
 
+impl Process {
+    /// The numbers its version begins with: `2.6.12-1+deb12u4` is `[2, 6, 12]`, `3.5-dev2` is `[3, 5, 0]`.
+    /// `None` if it does not begin with two numbers.
+    pub fn release(&self) -> Option<[u32; 3]> {
+        let end = self.version.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(self.version.len());
+        let mut numbers = self.version[..end].split('.').map(str::parse);
+        let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some([major, minor, numbers.next().and_then(Result::ok).unwrap_or(0)])
+    }
+}
+
 /// One backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendState {
@@ -208,4 +219,27 @@ pub enum OperationalState {
     Running,
     /// 3: up, but takes no new traffic (`NOLB`).
     Stopping,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(version: &str, expected: Option<[u32; 3]>) {
+        let process = Process { version: version.to_owned(), pid: 1, uptime_s: 0, stopping: false };
+        assert_eq!(process.release(), expected, "{version}");
+    }
+
+    #[test]
+    fn a_release_is_the_numbers_a_version_begins_with() {
+        check("2.6.12-1+deb12u4", Some([2, 6, 12]));
+        check("2.8.25-5cf5d0683", Some([2, 8, 25]));
+        check("3.5-dev2", Some([3, 5, 0]));
+        check("3.4.0", Some([3, 4, 0]));
+        check("3.4.99999999999", Some([3, 4, 0]));
+        check("2", None);
+        check("", None);
+        check("dev", None);
+    }
 }

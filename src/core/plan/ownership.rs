@@ -34,6 +34,19 @@ pub enum Role {
     Foreign,
 }
 
+impl Role {
+    /// One word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spare => "spare",
+            Self::Draining => "draining",
+            Self::Serving => "serving",
+            Self::Kept => "kept",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
 /// The role of each server of `backend`, in HAProxy's order.
 ///
 /// `ours` are the servers this agent has put into DRAIN or MAINT.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::plan::inventory::AdminState;
+use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::units::Weight;
 
 /// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
@@ -15,6 +15,11 @@ const MOST_LINE_BYTES: usize = 8 * 1024;
 
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
+
+/// Before it, `set maxconn server` locks HAProxy up for good while requests wait, and its watchdog kills it
+/// (seen on HAProxy 2.2.9, which Debian 11 has; its changelog of 2.4.1, "prevent deadlock when using 'set
+/// maxconn server'"). Later releases of 2.2 and 2.3 have the fix too, but do not need the command.
+const SAFE_MAXCONN: [u32; 3] = [2, 4, 1];
 
 /// The name of a backend or of a server: at least one of `A-Z a-z 0-9 _ : . -` and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,8 +143,10 @@ pub enum Command {
     ///
     /// While requests wait in the backend's queue HAProxy takes every server for full, and a server
     /// that leaves DRAIN is not looked at again: it gets nothing until the queue is empty, which is
-    /// when it is not needed any more (seen on HAProxy 2.6 to 3.2; 2.2 is well, and so is a server that
-    /// leaves MAINT). Setting its `maxconn`, even to the same number, has it take from the queue.
+    /// when it is not needed any more (seen on HAProxy 2.6 to 3.2; in 2.2 the next request goes to it and
+    /// has it take from the queue, and a server that leaves MAINT takes at once). Setting its `maxconn`,
+    /// even to the same number, has it take from the queue. Made by [`Command::out_of_drain`] only, which
+    /// knows where that is deadly.
     ReadyFromDrain {
         /// Which server.
         server: ServerName,
@@ -174,6 +181,15 @@ impl WeightLine {
 }
 
 impl Command {
+    /// READY for a server in DRAIN that may have a `maxconn`, on the HAProxy that is `process`.
+    pub fn out_of_drain(server: ServerName, maxconn: Option<u32>, process: &Process) -> Self {
+        let is_safe = process.release().is_some_and(|release| release >= SAFE_MAXCONN);
+        match maxconn {
+            Some(maxconn) if is_safe => Self::ReadyFromDrain { server, maxconn },
+            _ => Self::SetState { server, state: AdminState::Ready },
+        }
+    }
+
     /// The weights in as few lines as possible, in the order given. HAProxy carries out the
     /// parts of a line one after the other and does not stop at one it refuses.
     pub fn set_weights(weights: impl IntoIterator<Item = (ServerName, Weight)>) -> Vec<Self> {
@@ -293,6 +309,25 @@ mod tests {
             &Command::ShowInventory(Scope::Backend(Name::new("web").unwrap())),
             "show info; show stat web 6 -1; show servers state web",
         );
+    }
+
+    #[test]
+    fn maxconn_is_set_only_where_that_does_not_kill_haproxy() {
+        let line = |version: &str, maxconn| {
+            let process = Process { version: version.to_owned(), pid: 1, uptime_s: 0, stopping: false };
+            Command::out_of_drain(web1(), maxconn, &process).to_string()
+        };
+        let (plain, both) = (
+            "set server web/web1 state ready",
+            "set server web/web1 state ready; set maxconn server web/web1 50",
+        );
+        for version in ["2.2.9-2+deb11u6", "2.3.21", "2.4.0", "2.4-dev19", "what?"] {
+            assert_eq!(line(version, Some(50)), plain, "{version}");
+        }
+        for version in ["2.4.1", "2.6.12-1+deb12u4", "3.2.26-1", "3.5-dev1"] {
+            assert_eq!(line(version, Some(50)), both, "{version}");
+            assert_eq!(line(version, None), plain, "{version}");
+        }
     }
 
     #[test]

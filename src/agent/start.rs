@@ -1,0 +1,171 @@
+//! What is opened before the loop begins. What may fail comes before what has to be ended.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::ingest::{Delivery, Ingest};
+use super::repeats::Repeats;
+use super::signals::Signals;
+use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
+use crate::config::Config;
+use crate::core::controller::{Controller, Memory};
+use crate::core::names::Names;
+use crate::core::plan::inventory::Inventory;
+use crate::haproxy::client::Client;
+use crate::haproxy::error::RuntimeError;
+use crate::haproxy::executor::Executor;
+use crate::input::{self, Reading, Source, Waker};
+use crate::state_file::StateDir;
+use crate::telemetry::journal::{self, Journal};
+use crate::telemetry::metrics::{Metrics, Observer};
+use crate::telemetry::question::{self, Asker};
+use crate::telemetry::status::StatusSocket;
+use crate::telemetry::{endpoint, words};
+
+/// Deliveries on their way to the controller; when full, the reading thread waits.
+const DELIVERIES: usize = 64;
+/// Outcomes on their way back.
+const OUTCOMES: usize = 256;
+/// Things that repeat are told once in this time.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+impl Agent {
+    pub(super) async fn start(options: Options) -> Result<Self, AgentError> {
+        let Options { mut config, sources, dry_run, from_start, reload } = options;
+        let backends = backend_names(&config);
+        let now = Instant::now();
+        let names = Names::default();
+        let observes_only = config.backends.is_empty();
+        let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
+        let recent =
+            state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
+        let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
+
+        let mut tasks = JoinSet::new();
+        let (looks_in, looks) = mpsc::channel(1);
+        let executor = if observes_only { None } else { open_executor(&config, &names, dry_run)? };
+        if let Some(executor) = executor.clone() {
+            tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
+        }
+        let (asker, questions) = question::channel();
+        serve(&config, asker, &mut tasks).await?;
+
+        // Last, since the thread may wait for room in the channel: nobody would empty it if the start failed.
+        let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES);
+        let reading = read(&sources, from_start, &config, &names, deliveries_in);
+        let (reading, waker) = reading.map_err(|e| AgentError::Start("the reading thread", e))?;
+        tasks.spawn(input::watch(paths(&sources), waker));
+
+        let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES);
+        let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
+        info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
+        Ok(Self {
+            controller: Controller::new(names.clone(), std::mem::take(&mut config.backends), &memory, now),
+            names,
+            settings: Settings { config, dry_run, reload },
+            journal: state.as_ref().map(|state| Journal::new(state.path())),
+            state,
+            executor,
+            plans: JoinSet::new(),
+            call_offs: HashMap::new(),
+            inbox: Inbox { deliveries, looks, outcomes, signals, questions },
+            outcomes: outcomes_in,
+            reading: Some(reading),
+            _tasks: tasks,
+            metrics: Metrics::default(),
+            observer: Observer::default(),
+            recent: recent.unwrap_or_default().into(),
+            repeats: Repeats::new(TELL_EVERY),
+            summary: Summary::default(),
+            haproxy: Reach::Unknown,
+            started: now,
+        })
+    }
+}
+
+fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option<Arc<Executor>>, AgentError> {
+    let Some(address) = config.sockets.first() else { return Ok(None) };
+    let address = address.parse().map_err(|e| AgentError::Socket(format!("{e}")))?;
+    let client = Client::new(address, config.socket_timeout);
+    Ok(Some(Arc::new(Executor::new(client, names.clone(), dry_run))))
+}
+
+/// Opens where the agent is looked at: `metrics.listen`, which has to work, and the status socket,
+/// without which it can run.
+async fn serve(config: &Config, asker: Asker, tasks: &mut JoinSet<()>) -> Result<(), AgentError> {
+    if let Some(address) = config.metrics_listen {
+        let listener = endpoint::listen(address).await.map_err(|e| AgentError::Listen(address, e))?;
+        tasks.spawn(endpoint::serve(listener, asker.clone()));
+    }
+    match StatusSocket::open(&config.runtime_dir).await {
+        Ok(socket) => {
+            tasks.spawn(socket.serve(asker));
+        }
+        Err(error) => {
+            let runtime_dir = config.runtime_dir.display();
+            warn!(%runtime_dir, %error, "no status socket: `status` will find no agent");
+        }
+    }
+    Ok(())
+}
+
+/// Starts the reading thread.
+fn read(
+    sources: &[Source],
+    from_start: bool,
+    config: &Config,
+    names: &Names,
+    out: mpsc::Sender<Delivery>,
+) -> std::io::Result<(Reading, Waker)> {
+    let waker = Waker::new()?;
+    let sink = Ingest::new(sources, config, names, out);
+    let longest_line = config.max_line_bytes;
+    let options = input::Options { from_start, longest_line, ..Default::default() };
+    Ok((input::start(sources.to_vec(), options, sink, waker.clone())?, waker))
+}
+
+/// Those of `sources` that file events can tell of.
+fn paths(sources: &[Source]) -> Vec<PathBuf> {
+    let path = |source: &Source| match source {
+        Source::File(path) => Some(path.clone()),
+        _ => None,
+    };
+    sources.iter().filter_map(path).collect()
+}
+
+fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError> {
+    let state = StateDir::open(&config.state_dir)?;
+    let (memory, told) = state.load();
+    if let Some(told) = told {
+        warn!(error = told, "starting without what was remembered");
+    }
+    Ok((Some(state), memory))
+}
+
+/// One reading of HAProxy.
+pub(super) struct Look {
+    /// When it was asked.
+    pub(super) asked: Instant,
+    /// What it answered.
+    pub(super) found: Result<Inventory, RuntimeError>,
+}
+
+/// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
+async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Sender<Look>) {
+    let mut ticks = tokio::time::interval(tick);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let asked = Instant::now();
+        let found = executor.inventory().await;
+        if looks.send(Look { asked, found }).await.is_err() {
+            return;
+        }
+    }
+}

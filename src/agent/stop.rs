@@ -1,0 +1,59 @@
+//! The end: what is under way is stopped, what was read is counted, and all of it is told.
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::{Agent, Summary, signals};
+use crate::core::controller::Action;
+use crate::core::log::reader::LineCounts;
+use crate::core::plan::outcome::CallOff;
+
+/// Plans have so long to put temporary weights right.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+impl Agent {
+    /// Temporary weights are put right; READY, DRAIN and MAINT stay as they are.
+    pub(super) async fn stop(mut self) -> Summary {
+        signals::notify_stopping();
+        self.stop_plans().await;
+        self.stop_reading().await;
+        // What is begun now would never be carried out.
+        while let Some(action) = self.controller.poll_action() {
+            if let Action::Record(record) = action {
+                self.record(&record);
+            }
+        }
+        self.remember();
+        self.repeats.tell_now();
+        let Summary { lines, decisions, moves } = self.summary;
+        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = lines;
+        info!(lines, requests, messages, unparsed, dropped, lost, decisions, moves, "stopped");
+        self.summary
+    }
+
+    async fn stop_plans(&mut self) {
+        for plan in self.call_offs.values() {
+            // Nobody listens: the plan is over already.
+            let _ = plan.send(Some(CallOff::Stop));
+        }
+        let finished = async { while self.plans.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, finished).await.is_err() {
+            warn!("a plan did not stop in time; its temporary weights are put right at the next start");
+        }
+        while let Ok(outcome) = self.inbox.outcomes.try_recv() {
+            self.controller.handle_outcome(&outcome, Instant::now());
+        }
+    }
+
+    /// Ends the reading thread, which may be waiting for room, and counts what it has read.
+    async fn stop_reading(&mut self) {
+        let Some(reading) = self.reading.take() else { return };
+        let stopping = tokio::task::spawn_blocking(move || reading.stop());
+        while let Some(delivery) = self.inbox.deliveries.recv().await {
+            self.take_delivery(delivery);
+        }
+        // It cannot fail but by a panic, which has been told.
+        let _ = stopping.await;
+    }
+}

@@ -1,0 +1,45 @@
+//! What is done when nothing else is: weights and drains that were left half done.
+
+use std::collections::VecDeque;
+
+use super::Action;
+use super::backend::Backend;
+use crate::core::names::Names;
+use crate::core::plan::inventory::BackendState;
+use crate::core::plan::step::{Plan, Purpose, Step};
+use crate::core::plan::{planner, weights};
+
+impl Backend {
+    /// After a crash in mid-ramp: the weights of before, of the servers that are still there.
+    /// True if a plan for it has begun.
+    pub(super) fn put_weights_back(&mut self, state: &BackendState, actions: &mut VecDeque<Action>) -> bool {
+        if self.is_moving() || self.borrowed.is_empty() {
+            return false;
+        }
+        let borrowed = std::mem::take(&mut self.borrowed).into_iter();
+        let borrowed: Vec<_> = borrowed.filter(|(server, _)| state.server(*server).is_some()).collect();
+        if borrowed.is_empty() {
+            return false;
+        }
+        let plan = Plan {
+            backend: state.id,
+            purpose: Purpose::Reweigh,
+            least_serving: 0, // weights that served before
+            before: vec![Step::SetWeights(borrowed.clone())],
+            lanes: vec![],
+            after: vec![],
+        };
+        self.begin(plan, None, actions);
+        self.borrowed = borrowed; // until they are back
+        true
+    }
+
+    /// What is done when nothing else is: drains that an agent before this one left half done,
+    /// and weights that are not in proportion to the capacities.
+    pub(super) fn tidy(&mut self, state: &BackendState, names: &Names, actions: &mut VecDeque<Action>) {
+        let drains = planner::finish_drains(state, &self.settings, &self.ours);
+        if let Some(plan) = drains.or_else(|| weights::reweigh(state, &self.settings, names)) {
+            self.begin(plan, None, actions);
+        }
+    }
+}

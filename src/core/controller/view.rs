@@ -1,0 +1,103 @@
+//! What is known of a backend and its servers, for those who show it.
+
+use std::time::{Duration, Instant};
+
+use super::backend::Backend;
+use crate::core::estimate::snapshot::Snapshot;
+use crate::core::names::{BackendId, Names};
+use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::ownership::{self, Role};
+use crate::core::plan::step::Purpose;
+use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::fleet::Fleet;
+use crate::core::settings::{Target, WindowSettings};
+
+/// Whether a backend can be decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Good,
+    /// HAProxy did not answer lately.
+    HaproxyAbsent,
+    /// HAProxy answers, but has no such backend.
+    BackendAbsent,
+    /// HAProxy counts requests that no line tells of.
+    Blind,
+}
+
+/// What is known of one backend.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its id.
+    pub backend: BackendId,
+    /// What it is held against.
+    pub target: Target,
+    /// The span its figures are taken over.
+    pub window: WindowSettings,
+    /// The latest decision and what could not be done about it.
+    pub decision: Option<(Decision, Option<String>)>,
+    /// The estimate now.
+    pub snapshot: Snapshot,
+    /// What HAProxy has, as the policy sees it.
+    pub fleet: Option<Fleet>,
+    /// What is under way, if anything.
+    pub moving: Option<Purpose>,
+    /// What is left of the cooldown.
+    pub cooldown: Duration,
+    /// Whether it can be decided about.
+    pub health: Health,
+    /// Its servers as HAProxy has them, each with its own estimate.
+    pub servers: Vec<ServerView>,
+}
+
+/// What is known of one server.
+#[derive(Clone, Debug)]
+pub struct ServerView {
+    /// As HAProxy has it.
+    pub state: ServerState,
+    /// Its estimate; `None` if it had no request in the window.
+    pub snapshot: Option<Snapshot>,
+    /// What the agent may do with it.
+    pub role: Role,
+    /// It failed to start, and is passed over for so long.
+    pub quarantine: Option<Duration>,
+}
+
+impl Backend {
+    /// What is known at `now`; `state` is what HAProxy has.
+    pub(super) fn view(
+        &mut self,
+        id: BackendId,
+        state: Option<&BackendState>,
+        names: &Names,
+        now: Instant,
+    ) -> View {
+        let snapshot = self.estimator.snapshot(now);
+        let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
+            None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
+            Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
+            Some(_) => Health::Good,
+        };
+        let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
+        let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
+            snapshot: self.estimator.server(server.id, now),
+            role,
+            quarantine: self.quarantine.left(server.id, now),
+            state: server.clone(),
+        });
+        let servers = servers.collect();
+        View {
+            backend: id,
+            target: self.settings.target,
+            window: self.settings.window,
+            decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
+            fleet: self.latest.as_ref().map(|latest| latest.fleet),
+            snapshot,
+            moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
+            cooldown: self.cooldown(now),
+            health,
+            servers,
+        }
+    }
+}

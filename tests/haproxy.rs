@@ -1,0 +1,337 @@
+//! The whole agent on a real HAProxy to which things happen: restarts, other people's hands, and an agent
+//! before it that was killed.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use haproxy_autoscale::demo::load::Load;
+use serde_json::Value;
+use support::{Agent, Haproxy, Origin, free_port, wait_until};
+use tempfile::TempDir;
+
+mod support;
+
+/// More than a busy machine needs for anything here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What happens to HAProxy is to be noticed within a tick or two, here of 200 ms each; the rest is for a
+/// busy machine.
+const NOTICED: Duration = Duration::from_secs(3);
+
+/// An answer that does not come.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// HAProxy, the servers s1, s2, ... of its backend `app`, and its log.
+struct Site {
+    haproxy: Haproxy,
+    port: u16,
+    servers: Vec<Origin>,
+}
+
+impl Site {
+    /// One server for each of `keywords`, which end its line in the configuration.
+    fn start(keywords: &[&str]) -> Option<Self> {
+        let (port, servers): (_, Vec<_>) = (free_port(), keywords.iter().map(|_| Origin::start()).collect());
+        let lines = (1..).zip(&servers).zip(keywords).map(|((n, server), keywords)| {
+            format!(
+                "    use-server s{n} if {{ path /s{n} }}\n    server s{n} 127.0.0.1:{} {keywords}\n",
+                server.port()
+            )
+        });
+        let haproxy = Haproxy::start(&format!(
+            "global\n    log stdout format raw local0\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
+             \x20   timeout client 60s\n    timeout server 60s\n\
+             frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
+             backend app\n    balance roundrobin\n{}",
+            lines.collect::<String>()
+        ))?;
+        Some(Self { haproxy, port, servers })
+    }
+
+    /// The agent on it, quick, with more `keys` of its backend.
+    fn agent(&self, keys: &str) -> Agent {
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        self.agent_in(dir, keys)
+    }
+
+    /// In a folder that an agent before it has left.
+    fn agent_in(&self, dir: TempDir, keys: &str) -> Agent {
+        let log = self.haproxy.dir().join("output");
+        let log = log.to_str().expect("a temporary path is text");
+        Agent::start_in(dir, &self.config(keys), &[log], Stdio::null())
+    }
+
+    fn config(&self, keys: &str) -> String {
+        let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+        format!(
+            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
+             \x20   target: {{ below: 250ms }}\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
+            self.haproxy.socket().display()
+        )
+    }
+
+    /// Each server's state and weight, as in `READY 1`.
+    fn servers(&self) -> BTreeMap<String, String> {
+        let answer = self.haproxy.ask("show servers state app");
+        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
+        rows.map(|row| {
+            let admin: u32 = row[6].parse().expect("a number");
+            let state = match (admin & 0x23, admin & 0x18) {
+                (0, 0) => "READY",
+                (0, _) => "DRAIN",
+                _ => "MAINT",
+            };
+            (row[3].to_owned(), format!("{state} {}", row[7]))
+        })
+        .collect()
+    }
+
+    fn is(&self, server: &str, state: &str) -> bool {
+        self.servers()[server] == state
+    }
+
+    #[track_caller]
+    fn wait_for(&self, server: &str, state: &str) {
+        wait_until(&format!("{server} is {state}"), PATIENCE, || self.is(server, state));
+    }
+
+    fn ready(&self) -> usize {
+        self.servers().values().filter(|state| state.starts_with("READY")).count()
+    }
+
+    /// A request; its answer's status.
+    fn get(&self, path: &str) -> String {
+        get(self.port, path)
+    }
+
+    /// A request to `server` that is never answered.
+    fn keep_busy(&self, server: usize) {
+        self.servers[server - 1].set_delay(NEVER);
+        let (port, path) = (self.port, format!("/s{server}"));
+        let before = self.servers[server - 1].requests();
+        thread::spawn(move || get(port, &path));
+        wait_until("the request is with its server", PATIENCE, || {
+            self.servers[server - 1].requests() > before
+        });
+    }
+
+    fn load(&self, rate: f64) -> Load {
+        Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate)
+    }
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut answer = String::new();
+    let mut ask = || -> std::io::Result<usize> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_string(&mut answer)
+    };
+    match ask() {
+        Ok(_) => answer.split(' ').nth(1).unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn has_journaled(agent: &Agent, key: &str, value: impl Into<Value>) -> bool {
+    let value = value.into();
+    agent.journal().iter().any(|entry| entry[key] == value)
+}
+
+/// What `status` says of `server`.
+fn shown(agent: &Agent, server: &str) -> Value {
+    let status = agent.status().unwrap_or_default();
+    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
+    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
+}
+
+// --- HAProxy is restarted.
+
+#[test]
+fn a_reload_in_the_middle_of_traffic_is_noticed_and_costs_no_request() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let agent = site.agent("");
+    wait_until("it knows HAProxy", PATIENCE, || {
+        agent.status().unwrap_or_default()["haproxy"]["pid"] == site.haproxy.pid()
+    });
+    let load = site.load(100.0).start(Duration::from_secs(3)).expect("the load runs");
+    wait_until("requests come", PATIENCE, || !load.measured(20).is_empty());
+    site.haproxy.reload();
+    wait_until("the reload is noticed", NOTICED, || {
+        has_journaled(&agent, "event", "haproxy_restarted")
+            && has_journaled(&agent, "pid", site.haproxy.pid())
+    });
+    assert!(load.finish().iter().all(|request| !request.is_failed()));
+    wait_until("it is shown", NOTICED, || {
+        let status = agent.status().unwrap_or_default();
+        status["haproxy"]["pid"] == site.haproxy.pid() && status["backends"][0]["health"] == "good"
+    });
+}
+
+#[test]
+fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let agent = site.agent("ready: { min: 2 }");
+    site.wait_for("s2", "READY 1");
+    let load = site.load(100.0).start(Duration::from_secs(30)).expect("the load runs");
+    wait_until("requests come", PATIENCE, || !load.measured(20).is_empty());
+    site.haproxy.kill();
+    wait_until("it is noticed", NOTICED, || {
+        agent.event("haproxy does not answer; waiting for it").is_some()
+            && agent.status().unwrap_or_default()["haproxy"]["answers"] == false
+    });
+    wait_until("it is no ground for decisions any more", PATIENCE, || {
+        agent.status().unwrap_or_default()["backends"][0]["health"] == "haproxy_absent"
+    });
+    let moves = agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count();
+    site.haproxy.start_again();
+    wait_until("its return is noticed", NOTICED, || {
+        has_journaled(&agent, "event", "haproxy_restarted")
+            && agent.status().unwrap_or_default()["haproxy"]["pid"] == site.haproxy.pid()
+    });
+    // It begins with one server; two have to serve.
+    site.wait_for("s2", "READY 1");
+    wait_until("the move is told", NOTICED, || {
+        agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count() == moves + 1
+    });
+}
+
+// --- Somebody else changes servers.
+
+#[test]
+fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
+    let Some(site) = Site::start(&["", "", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    let agent = site.agent(
+        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2 }\nscale_up: { stabilization_window: 1s, cooldown: 0s }",
+    );
+    wait_until("both are shown", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    site.haproxy.ask("set server app/s1 state maint");
+    wait_until("it is shown", NOTICED, || {
+        let s1 = shown(&agent, "s1");
+        s1["state"] == "MAINT" && s1["role"] == "foreign"
+    });
+    site.wait_for("s3", "READY 1");
+    assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
+    // However much another server is needed.
+    let load = site.load(50.0).start(Duration::from_secs(30)).expect("the load runs");
+    wait_until("another one is needed", PATIENCE, || has_journaled(&agent, "rule", "no_spare"));
+    assert!(site.is("s1", "MAINT 1"));
+    drop(load);
+}
+
+// --- The agent before was killed.
+
+#[test]
+fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {
+    let Some(site) = Site::start(&["", "weight 2", "disabled"]) else { return };
+    let keys = "ready: { min: 3 }\nwarm_up: { ramp: 60s }";
+    let agent = site.agent(keys);
+    wait_until("the ramp is under way", PATIENCE, || {
+        let servers = site.servers();
+        servers["s3"].starts_with("READY") && servers["s1"] == "READY 100"
+    });
+    assert_ne!(site.servers()["s3"], "READY 100");
+    let left = agent.into_dir().expect("a temporary folder");
+    assert!(site.is("s2", "READY 200"), "it was killed in the middle");
+    let agent = site.agent_in(left, keys);
+    for (server, state) in [("s1", "READY 1"), ("s2", "READY 2"), ("s3", "READY 1")] {
+        site.wait_for(server, state);
+    }
+    let mut agent = agent;
+    assert!(agent.stop().0.success());
+    assert!(site.is("s1", "READY 1"));
+}
+
+/// The folder of an agent that was killed while s2 was draining.
+fn killed_in_a_drain(site: &Site) -> TempDir {
+    site.keep_busy(2);
+    let agent = site.agent(&format!("ready: {{ max: 1 }}\n{S1_STAYS}"));
+    site.wait_for("s2", "DRAIN 1");
+    agent.into_dir().expect("a temporary folder")
+}
+
+const S1_STAYS: &str = "scale_down: { drain_timeout: 4s }\nservers: { s1: { always_up: true } }";
+
+#[test]
+fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    let left = killed_in_a_drain(&site);
+    let agent = site.agent_in(left, &format!("ready: {{ max: 1 }}\n{S1_STAYS}"));
+    site.wait_for("s2", "MAINT 1");
+    wait_until("it is known as ours", PATIENCE, || {
+        let status = agent.status().unwrap_or_default();
+        shown(&agent, "s2")["role"] == "spare" && status["backends"][0]["spare"] == 1
+    });
+    // So does the one after it, killed while nothing moves.
+    let left = agent.into_dir().expect("a temporary folder");
+    let _agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{S1_STAYS}"));
+    site.wait_for("s2", "READY 1");
+}
+
+#[test]
+fn a_drain_that_was_killed_is_taken_back_if_the_server_is_needed() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    let left = killed_in_a_drain(&site);
+    let agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{S1_STAYS}"));
+    site.wait_for("s2", "READY 1");
+    assert!(!has_journaled(&agent, "event", "in_maint"), "{:#?}", agent.journal());
+}
+
+// --- How many, which, and with which weights.
+
+#[test]
+fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
+    let Some(mut site) = Site::start(&["", "", ""]) else { return };
+    let keys = "weights: by_capacity\nservers: { s1: { capacity: 2 }, s3: { capacity: 3 } }";
+    let _agent = site.agent(&format!("{keys}\nscale_down: {{ idle_after: 1h }}"));
+    for _ in 0..2 {
+        for (server, state) in [("s1", "READY 170"), ("s2", "READY 85"), ("s3", "READY 255")] {
+            site.wait_for(server, state);
+        }
+        let before: Vec<u64> = site.servers.iter().map(Origin::requests).collect();
+        (0..60).for_each(|_| assert_eq!(site.get("/"), "200"));
+        let got: Vec<u64> =
+            site.servers.iter().zip(before).map(|(server, before)| server.requests() - before).collect();
+        for (got, fair) in got.iter().zip([20, 10, 30]) {
+            assert!(got.abs_diff(fair) <= 2, "{got:?} requests");
+        }
+        site.haproxy.kill();
+        site.haproxy.start_again();
+        assert!(site.is("s1", "READY 1"));
+    }
+}
+
+#[test]
+fn no_more_than_max_no_fewer_than_min_and_always_those_that_are_always_up() {
+    let Some(site) = Site::start(&["", "", "", ""]) else { return };
+    let agent = site.agent(
+        "ready: { min: 2, max: 3 }\nservers: { s4: { always_up: true } }\n\
+         scale_down: { idle_after: 2s, cooldown: 0s }",
+    );
+    let mut fewest = usize::MAX;
+    wait_until("there are as few as there may be", PATIENCE, || {
+        fewest = fewest.min(site.ready());
+        has_journaled(&agent, "rule", "at_min")
+    });
+    assert_eq!((fewest, site.ready()), (2, 2));
+    for (server, state) in [("s1", "READY 1"), ("s2", "MAINT 1"), ("s3", "MAINT 1"), ("s4", "READY 1")] {
+        assert!(site.is(server, state), "{:?}", site.servers());
+    }
+    let downs: Vec<_> =
+        agent.journal().into_iter().filter(|entry| entry["decision"] == "scale_down").collect();
+    let steps: Vec<_> = downs.iter().map(|entry| (&entry["rule"], &entry["from"], &entry["to"])).collect();
+    assert_eq!(
+        steps,
+        [
+            (&Value::from("above_max"), &Value::from(4), &Value::from(3)),
+            (&Value::from("idle"), &Value::from(3), &Value::from(2))
+        ]
+    );
+}
