@@ -1,10 +1,10 @@
 //! HAProxy's own `log-format` strings, compiled to something that reads the lines they make.
 //!
 //! In: the string as it stands in `haproxy.cfg`, quotes and backslashes included, or without them. Out: a
-//! [`CompiledFormat`]; or why the string cannot be used, and where. The way of a string: [`words`]
-//! takes the quoting off, [`nodes`] finds text, blanks and items, [`items`] and [`samples`] know what an
-//! item tells and looks like, [`program`] makes a list of steps of it, and [`probing`] reads lines made
-//! up from it, to see whether all that is needed can be told apart. [`matching`] then reads lines.
+//! [`CompiledFormat`]; or why the string cannot be used, and where. The way of a string: `words`
+//! takes the quoting off, `nodes` finds text, blanks and items, `items` and `samples` know what an
+//! item tells and looks like, `program` makes a list of steps of it, and `probing` reads lines made
+//! up from it, to see whether all that is needed can be told apart. `matching` then reads lines.
 
 mod error;
 mod items;
