@@ -56,6 +56,8 @@ pub(super) struct Book {
     fast: Option<FastReader>,
     /// The last second, and its cell.
     second: (i64, usize),
+    /// Where names are put together, so that a line allocates nothing.
+    key: Vec<u8>,
 }
 
 impl Book {
@@ -73,6 +75,7 @@ impl Book {
             format,
             fast: is_http.then(FastReader::default),
             second: (i64::MIN, 0),
+            key: Vec::new(),
         }
     }
 
@@ -147,7 +150,11 @@ impl Book {
             return;
         }
         let cell = date_ms.map(|ms| self.cell(ms));
-        let id = self.id(&[line.backend, b"/", line.server].concat());
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        [line.backend, b"/", line.server].iter().for_each(|part| key.extend_from_slice(part));
+        let id = self.recent.find(&key, &self.accounts).map_or_else(|| self.id(&key), |id| id.index);
+        self.key = key;
         self.accounts[id].1.add(line, cell);
     }
 

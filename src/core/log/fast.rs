@@ -59,7 +59,7 @@ const BEHIND: usize = 64;
 /// The start of a line: with a place below [`HEAD`], none of what is looked at needs a check of its own.
 type Head = [u8; HEAD + BEHIND];
 
-/// Bytes of the longest header; that of RFC 5424 without structured data is shorter.
+/// Bytes of the longest header; longer ones, as with structured data, go the long way.
 const HEADER: usize = 64;
 
 /// `[21/Nov/2026:09:31:`
@@ -185,7 +185,7 @@ fn next_blank(head: &Head, mut at: usize) -> Option<usize> {
 /// The two next ones; looks once if that is enough.
 #[inline(always)]
 fn next_blanks(head: &Head, at: usize) -> Option<(usize, usize)> {
-    let found = lanes::white::<WORD>(head.get(at..HEAD + WORD)?.first_chunk()?);
+    let found = lanes::white::<{ 2 * WORD }>(head.get(at..HEAD + 2 * WORD)?.first_chunk()?);
     let rest = found & found.wrapping_sub(1);
     if rest == 0 {
         let first = next_blank(head, at)?;
@@ -211,7 +211,8 @@ fn is_client(head: &Head, begin: usize, end: usize) -> bool {
     let digits = lanes::no_digits(*last).leading_zeros() as usize / 8;
     // As text of one length, numbers are ordered like numbers.
     let five = u64::from_be_bytes(*last) & 0xFF_FFFF_FFFF;
-    let is_port = matches!(digits, 1..=4) || digits == 5 && five <= MOST_PORT;
+    // Without a branch: both lengths are common.
+    let is_port = matches!(digits, 1..=4) | ((digits == 5) & (five <= MOST_PORT));
     is_port && head[end - 1 - digits] == b':'
 }
 
