@@ -8,6 +8,8 @@ use std::time::Instant;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
 use haproxy_autoscale::core::log::custom::CustomFormat;
+use haproxy_autoscale::core::log::envelope::body_offset;
+use haproxy_autoscale::core::log::fast::FastReader;
 use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::log::framing::{Frame, Framing};
 use haproxy_autoscale::core::log::reader::{Batch, Reader};
@@ -69,6 +71,50 @@ fn read_all(bencher: Bencher<'_, '_>, text: &[u8], mut format: LineFormat) {
             }
         });
         assert_eq!(requests, LINES);
+    });
+}
+
+/// From bytes to lines, without looking into them.
+#[divan::bench]
+fn framing(bencher: Bencher<'_, '_>) {
+    let text = log(httplog);
+    let mut framing = Framing::default();
+    bencher.counter(ItemsCount::new(LINES)).counter(BytesCount::new(text.len())).bench_local(|| {
+        let mut lines = 0;
+        for chunk in text.chunks(CHUNK_BYTES) {
+            framing.push(black_box(chunk), |frame| lines += u32::from(matches!(frame, Frame::Line(_))));
+        }
+        assert_eq!(lines, LINES);
+    });
+}
+
+/// From a line to where HAProxy's own text begins.
+#[divan::bench]
+fn envelope(bencher: Bencher<'_, '_>) {
+    let text = log(httplog);
+    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    bencher
+        .counter(ItemsCount::new(LINES))
+        .bench_local(|| lines.iter().map(|line| body_offset(black_box(line))).sum::<usize>());
+}
+
+/// The short way of `report`: names, timers and status.
+#[divan::bench]
+fn fast(bencher: Bencher<'_, '_>) {
+    let mut text = log(httplog);
+    let end = text.len();
+    // The last lines need something behind them.
+    text.extend_from_slice(&log(httplog)[..CHUNK_BYTES]);
+    let mut reader = FastReader::default();
+    bencher.counter(ItemsCount::new(LINES)).counter(BytesCount::new(end)).bench_local(|| {
+        let (mut begin, mut lines) = (0, 0);
+        while begin < end {
+            // All lines of this log are as the short way knows them.
+            let line = black_box(reader.read(black_box(&text[begin..]))).expect("a usual line");
+            begin += line.length + 1;
+            lines += 1;
+        }
+        assert_eq!(lines, LINES);
     });
 }
 

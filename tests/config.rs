@@ -8,9 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use haproxy_autoscale::config::{Config, ConfigError, Mistake};
-use haproxy_autoscale::core::log::custom::CustomFormat;
-use haproxy_autoscale::core::log::format::LineFormat;
+use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::{
     BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
     Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
@@ -277,9 +275,7 @@ fn every_setting_reaches_its_place() {
     };
     let expected = Config {
         sources: vec!["/a.log".to_owned(), "-".to_owned()],
-        log_format: LineFormat::Custom(Box::new(
-            CustomFormat::new("(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)").unwrap(),
-        )),
+        log_format: LogFormat::Regex("(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)".into()),
         sockets: vec!["127.0.0.1:9999".to_owned()],
         socket_timeout: seconds(7),
         state_dir: "/state".into(),

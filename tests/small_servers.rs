@@ -173,8 +173,9 @@ fn a_real_haproxy_sends_requests_to_the_servers_that_serve() {
         servers.iter().map(|server| server.counters().users() > 0).collect::<Vec<_>>(),
         [true, false, true]
     );
-    wait_for("four lines in the log", || {
-        std::fs::read_to_string(haproxy.log()).unwrap().matches(" app/s").count() == 4
+    wait_for("four requests in the log", || {
+        let log = std::fs::read_to_string(haproxy.log()).unwrap();
+        log.lines().filter(|line| line.contains(" app/s") && line.contains("\"GET ")).count() == 4
     });
     wait_for("a health check", || servers[2].counters().checks() > 0);
     let folder = haproxy.folder().to_owned();

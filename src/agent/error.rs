@@ -1,5 +1,6 @@
 //! Why the agent cannot run.
 
+use crate::config::FormatError;
 use crate::state_file::StateError;
 
 /// Why the agent cannot run.
@@ -11,6 +12,9 @@ pub enum AgentError {
     /// An address of HAProxy's that makes no sense.
     #[error("`haproxy.sockets`: {0}")]
     Socket(String),
+    /// The log format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The metrics address.
     #[error("cannot listen on `metrics.listen` {0}")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),

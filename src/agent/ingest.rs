@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{FormatError, LogFormat};
+use crate::core::log::format::LineFormat;
 use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
 use crate::input::{Sink, Source, SourceEvent};
@@ -35,16 +36,14 @@ impl Ingest {
     /// One reader for each of `sources`.
     pub(super) fn new(
         sources: &[Source],
-        config: &Config,
+        format: &LineFormat,
+        most_line_bytes: usize,
         names: &Names,
         out: mpsc::Sender<Delivery>,
     ) -> Self {
-        for refused in config.log_format.refused() {
-            warn!(reason = %refused, "log format in haproxy.cfg not read: its lines will not be understood");
-        }
         let reader = |source: &Source| {
-            let reader = Reader::new(names.clone(), config.log_format.clone());
-            (source.to_string().into(), reader.with_most_line_bytes(config.max_line_bytes))
+            let reader = Reader::new(names.clone(), format.clone());
+            (source.to_string().into(), reader.with_most_line_bytes(most_line_bytes))
         };
         let readers = sources.iter().map(reader).collect();
         Self { readers, batch: Batch::default(), of: 0, out, wanted: true }
@@ -111,4 +110,17 @@ impl Drop for Ingest {
     fn drop(&mut self) {
         self.hand_over();
     }
+}
+
+/// The configured format as the readers take it. Formats of HAProxy's configuration that cannot be
+/// read are told, for their lines will not be understood.
+///
+/// # Errors
+/// If it cannot be used.
+pub(super) fn line_format(format: &LogFormat) -> Result<LineFormat, FormatError> {
+    let loaded = format.load()?;
+    for refused in loaded.refused {
+        warn!(reason = refused, "log format not read");
+    }
+    Ok(loaded.format)
 }

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::ingest::{Delivery, Ingest};
+use super::ingest::{Delivery, Ingest, line_format};
 use super::repeats::Repeats;
 use super::signals::Signals;
 use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
 use crate::config::Config;
 use crate::core::controller::{Controller, Memory};
+use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::haproxy::client::Client;
@@ -58,7 +59,8 @@ impl Agent {
 
         // Last, since the thread may wait for room in the channel: nobody would empty it if the start failed.
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES);
-        let reading = read(&sources, from_start, &config, &names, deliveries_in);
+        let format = line_format(&config.log_format)?;
+        let reading = read(&sources, from_start, (&format, config.max_line_bytes), &names, deliveries_in);
         let (reading, waker) = reading.map_err(|e| AgentError::Start("the reading thread", e))?;
         tasks.spawn(input::watch(paths(&sources), waker));
 
@@ -119,13 +121,12 @@ async fn serve(config: &Config, asker: Asker, tasks: &mut JoinSet<()>) -> Result
 fn read(
     sources: &[Source],
     from_start: bool,
-    config: &Config,
+    (format, longest_line): (&LineFormat, usize),
     names: &Names,
     out: mpsc::Sender<Delivery>,
 ) -> std::io::Result<(Reading, Waker)> {
     let waker = Waker::new()?;
-    let sink = Ingest::new(sources, config, names, out);
-    let longest_line = config.max_line_bytes;
+    let sink = Ingest::new(sources, format, longest_line, names, out);
     let options = input::Options { from_start, longest_line, ..Default::default() };
     Ok((input::start(sources.to_vec(), options, sink, waker.clone())?, waker))
 }

@@ -1,13 +1,10 @@
-//! Old logs, for the commands that read them from start to end: files and standard input.
+//! Old logs, for the commands that read them from start to end: files, compressed or not, and standard input.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use super::Failure;
-use crate::core::log::framing::{Frame, Framing};
-
-/// How much is read at once: enough that the calls cost nothing, little enough for the cache.
-pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+use crate::input::archive::{Packing, unpack};
 
 /// Standard input, by its usual name.
 const STDIN: &str = "-";
@@ -16,37 +13,51 @@ const STDIN: &str = "-";
 pub(super) struct LogFile {
     name: String,
     input: Box<dyn Read + Send>,
-    framing: Framing,
-    block: Vec<u8>,
 }
 
 impl LogFile {
     /// Opens the file `name`, or standard input for `-`.
     pub(super) fn open(name: &str) -> Result<Self, Failure> {
-        let input = open(name).map_err(|error| cannot_read(name, &error))?;
-        Ok(Self { name: name.to_owned(), input, framing: Framing::default(), block: vec![0; BLOCK_BYTES] })
+        Self::open_at(name, 0)
     }
 
-    /// Reads what is there, at most a block, and gives its lines to `each`; `false` at the end.
-    pub(super) fn read_block(&mut self, each: impl FnMut(Frame<'_>)) -> Result<bool, Failure> {
-        let length = loop {
-            match self.input.read(&mut self.block) {
+    /// Opens `name` and goes to byte `begin`, which only files can that have [`Self::plain_bytes`].
+    pub(super) fn open_at(name: &str, begin: u64) -> Result<Self, Failure> {
+        let input = input(name, begin).map_err(|error| cannot_read(name, &error))?;
+        Ok(Self { name: name.to_owned(), input })
+    }
+
+    /// The size of `name` if it is a file whose bytes are its lines, so that it can be read in parts.
+    pub(super) fn plain_bytes(name: &str) -> Option<u64> {
+        let mut file = File::open(name).ok().filter(|_| name != STDIN)?;
+        let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let mut head = [0; 4];
+        let length = file.read(&mut head).ok()?;
+        (Packing::of(&head[..length]) == Packing::Plain).then_some(found.len())
+    }
+
+    /// The next bytes; 0 at the end.
+    pub(super) fn read(&mut self, block: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            match self.input.read(block) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| cannot_read(&self.name, &error))?,
+                read => return read.map_err(|error| cannot_read(&self.name, &error)),
             }
-        };
-        if length == 0 {
-            self.framing.finish(each);
-        } else {
-            self.framing.push(&self.block[..length], each);
         }
-        Ok(length > 0)
     }
 }
 
-/// The bytes of `name`.
-fn open(name: &str) -> io::Result<Box<dyn Read + Send>> {
-    Ok(if name == STDIN { Box::new(io::stdin()) } else { Box::new(File::open(name)?) })
+/// The text of `name` from byte `begin` on.
+fn input(name: &str, begin: u64) -> io::Result<Box<dyn Read + Send>> {
+    if name == STDIN {
+        return Ok(Box::new(unpack(io::stdin())?));
+    }
+    let mut file = File::open(name)?;
+    if begin > 0 {
+        file.seek(SeekFrom::Start(begin))?;
+        return Ok(Box::new(file));
+    }
+    Ok(Box::new(unpack(file)?))
 }
 
 fn cannot_read(name: &str, error: &io::Error) -> Failure {

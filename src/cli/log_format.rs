@@ -1,10 +1,9 @@
 //! `--format`: in which format the lines of a log are.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::Failure;
-use crate::config;
-use crate::core::log::custom::CustomFormat;
+use crate::config::LogFormat;
 use crate::core::log::format::LineFormat;
 use crate::report::chain;
 
@@ -20,15 +19,13 @@ const HAPROXY_CFG: &str = "haproxy_cfg:";
 /// The format that `text` names.
 pub(super) fn line_format(text: &str) -> Result<LineFormat, Failure> {
     let wrong = |reason: String| Failure::Usage(format!("--format `{text}`: {reason}"));
-    if let Some(pattern) = text.strip_prefix(REGEX) {
-        let custom = CustomFormat::new(pattern).map_err(|error| wrong(chain(&error)))?;
-        return Ok(LineFormat::Custom(Box::new(custom)));
-    }
-    if let Some(path) = text.strip_prefix(HAPROXY_CFG) {
-        let formats =
-            config::formats_of_haproxy(Path::new(path)).map_err(|error| wrong(error.to_string()))?;
-        return Ok(LineFormat::Set(Box::new(formats)));
-    }
-    let format = config::line_format(text).map_err(|error| wrong(error.to_string()))?;
-    format.ok_or_else(|| Failure::Usage(format!("--format `{text}` is not one of: {FORMATS}")))
+    let format = if let Some(pattern) = text.strip_prefix(REGEX) {
+        LogFormat::Regex(pattern.to_owned())
+    } else if let Some(path) = text.strip_prefix(HAPROXY_CFG) {
+        LogFormat::HaproxyCfg(PathBuf::from(path))
+    } else {
+        let format = LogFormat::from_text(text).map_err(|error| wrong(error.to_string()))?;
+        format.ok_or_else(|| Failure::Usage(format!("--format `{text}` is not one of: {FORMATS}")))?
+    };
+    format.load().map(|loaded| loaded.format).map_err(|error| wrong(chain(&error)))
 }

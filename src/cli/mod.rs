@@ -13,7 +13,7 @@ use tracing::Level;
 use crate::config::nearest::nearest;
 use crate::config::{Config, DEFAULT_PATH, parse_duration};
 use crate::input::Source;
-use crate::report;
+use crate::report as errors;
 
 mod check;
 mod demo;
@@ -21,6 +21,7 @@ mod log_file;
 mod log_format;
 mod output;
 mod parse;
+mod report;
 mod run;
 mod status;
 
@@ -96,6 +97,8 @@ enum Command {
     },
     /// Print every field of every line of old logs
     Parse(parse::ParseArguments),
+    /// Tell latency, failures and load of each backend and server from old logs
+    Report(report::ReportArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
             Command::Check { config, output } => check::run(&config, output.output),
             Command::Status { config, output } => status::run(config.as_deref(), output.output),
             Command::Parse(arguments) => parse::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },
     };
@@ -163,11 +167,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Told) => ExitCode::from(1),
         Err(Failure::Failed(error)) => {
-            report::print(&error);
+            errors::print(&error);
             ExitCode::from(1)
         }
         Err(Failure::Usage(error)) => {
-            report::print(&error);
+            errors::print(&error);
             ExitCode::from(2)
         }
     }

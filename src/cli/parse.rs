@@ -13,7 +13,7 @@ use super::log_file::LogFile;
 use super::log_format::{FORMATS, line_format};
 use crate::core::log::error::{ErrorKind as LineErrorKind, LineError};
 use crate::core::log::format::Line;
-use crate::core::log::framing::{DEFAULT_MOST_LINE_BYTES, Frame};
+use crate::core::log::framing::{DEFAULT_MOST_LINE_BYTES, Frame, Framing};
 use crate::core::log::parser::LineParser;
 
 mod failed;
@@ -22,6 +22,9 @@ mod writing;
 
 use record::Origin;
 use writing::{Json, Pairs};
+
+/// How much is read at once: enough that the calls cost nothing, little enough for the cache.
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]
@@ -80,16 +83,24 @@ enum Reader {
 
 fn print_file(name: &str, shown: Option<&str>, printer: &mut Printer) -> Result<Reader, Failure> {
     let mut log = LogFile::open(name)?;
+    let mut framing = Framing::default();
+    let mut block = vec![0; BLOCK_BYTES];
     let mut line = 0;
-    while log.read_block(|frame| {
-        line += 1;
-        printer.take(Origin { file: shown, line }, frame);
-    })? {
-        if printer.flush()? == Reader::Gone {
-            return Ok(Reader::Gone);
+    loop {
+        let length = log.read(&mut block)?;
+        let mut take = |frame: Frame<'_>| {
+            line += 1;
+            printer.take(Origin { file: shown, line }, frame);
+        };
+        match length {
+            0 => framing.finish(&mut take),
+            _ => framing.push(&block[..length], &mut take),
+        }
+        match printer.flush()? {
+            Reader::Here if length > 0 => {}
+            reader => return Ok(reader),
         }
     }
-    printer.flush()
 }
 
 /// Frames in, records out.

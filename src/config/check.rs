@@ -13,7 +13,6 @@ use super::document::locate;
 use super::duration::Written;
 use super::error::{Mistake, Problem};
 use super::file::{Backend, File, Haproxy, Metrics};
-use super::log_format::LogFormat;
 use super::path::KeyPath;
 use super::value::Value;
 use crate::core::settings::BackendSettings;
@@ -103,9 +102,7 @@ impl Checker<'_> {
         self.sources(&mut config.sources, file.sources, &top.key("sources"));
         self.haproxy(&mut config, file.haproxy.unwrap_or_default(), &top.key("haproxy"));
         self.metrics(&mut config, &file.metrics.unwrap_or_default(), &top.key("metrics"));
-        if let Some(LogFormat(log_format)) = file.log_format {
-            config.log_format = log_format;
-        }
+        config.log_format = file.log_format.unwrap_or(config.log_format);
         set(&mut config.state_dir, file.state_dir);
         set(&mut config.runtime_dir, file.runtime_dir);
         set(&mut config.log_level, file.log_level);

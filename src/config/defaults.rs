@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
+use super::log_format::LogFormat;
 use super::percent::Percent;
 use super::value::BandEnd;
-use crate::core::log::format::LineFormat;
 use crate::core::settings::{
     ReadyLimits, ScaleDown, ScaleUp, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
     WindowSettings,
@@ -39,7 +39,7 @@ pub(super) const CAPACITY: f64 = 1.0;
 pub(super) fn config() -> Config {
     Config {
         sources: vec!["/var/log/haproxy.log".to_owned()],
-        log_format: LineFormat::Auto,
+        log_format: LogFormat::Auto,
         sockets: vec!["/run/haproxy/admin.sock".to_owned()],
         // HAProxy answers in milliseconds; it drops an idle connection after 10 s.
         socket_timeout: Duration::from_secs(5),

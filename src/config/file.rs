@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::log_format::LogFormat;
+use super::log_format::{LogFormat, Pattern};
 use super::value::{BandEnd, Name, OrAll, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::{PlainStatistic, Policy};
-use crate::core::log::custom::CustomFormat;
-use crate::core::log::format_set::FormatSet;
 use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.
@@ -38,9 +36,9 @@ pub(super) struct File {
 /// `log_format: {regex: ...}` or `log_format: {haproxy_cfg: ...}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping with the key `haproxy_cfg` or `regex`")]
-pub(super) struct Custom {
-    pub(super) haproxy_cfg: Option<Value<FormatSet>>,
-    pub(super) regex: Option<Value<CustomFormat>>,
+pub(super) struct CustomFormat {
+    pub(super) haproxy_cfg: Option<Value<PathBuf>>,
+    pub(super) regex: Option<Value<Pattern>>,
 }
 
 /// `haproxy:`.

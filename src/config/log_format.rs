@@ -1,7 +1,7 @@
 //! `log_format:`, a word, a log-format or a mapping, so that it cannot be read from a scalar alone.
 //!
-//! What it says is made into a [`LineFormat`] at once, so that a mistake is told at its place. This is the one
-//! part of the program that reads HAProxy's own configuration.
+//! [`LogFormat::load`] makes of it what lines are read by; that is the one place where HAProxy's
+//! own configuration is read.
 
 use std::fmt;
 use std::fs;
@@ -9,62 +9,119 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
-use super::file::Custom;
+use super::file::CustomFormat;
 use super::nearest::nearest;
-use super::value::{FromText, Value, shown};
-use crate::core::log::custom::{CustomFormat, CustomFormatError};
+use super::value::{FromText, shown};
+use crate::core::log::custom::{self, CustomFormatError};
 use crate::core::log::format::LineFormat;
-use crate::core::log::format_set::FormatSet;
 use crate::core::log::haproxy_cfg;
 use crate::core::log::log_format::{CompiledFormat, LogFormatError};
 
-/// Why the formats of HAProxy's configuration cannot be used.
+/// How a line of the log reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Each line tells.
+    Auto,
+    /// `option httplog`.
+    HttpLog,
+    /// `option httpslog`.
+    HttpsLog,
+    /// `option tcplog`.
+    TcpLog,
+    /// `option httplog clf` or `option tcplog clf`.
+    Clf,
+    /// A `log-format` as it stands in HAProxy's configuration; it compiles.
+    Written(String),
+    /// As HAProxy's configuration says; a file, or a folder of `*.cfg`.
+    HaproxyCfg(PathBuf),
+    /// A regular expression with named groups; it compiles.
+    Regex(String),
+}
+
+/// What lines are read by.
+#[derive(Clone, Debug)]
+pub struct LoadedFormat {
+    /// The format.
+    pub format: LineFormat,
+    /// For each format of HAProxy's configuration that cannot be read: where it is, and why.
+    pub refused: Vec<String>,
+}
+
+/// Why a log format cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum HaproxyCfgError {
-    /// It cannot be read.
-    #[error("`{}` cannot be read: {_1}", .0.display())]
-    Read(PathBuf, std::io::Error),
-    /// No frontend in it has a format that can be read; the first that has one that cannot.
-    #[error("`{}` has no frontend with a log format that can be read{}", .0.display(), first(.1.as_ref()))]
-    Nothing(PathBuf, Option<String>),
+pub enum FormatError {
+    /// A regex without what is needed.
+    #[error("`log_format.regex`")]
+    Regex(#[from] CustomFormatError),
+    /// A log-format that cannot be read.
+    #[error("`log_format`")]
+    Written(#[from] LogFormatError),
+    /// HAProxy's configuration.
+    #[error("cannot read `log_format.haproxy_cfg` {}", .0.display())]
+    Read(PathBuf, #[source] std::io::Error),
+    /// No frontend in it has a format that can be read.
+    #[error("no log format that can be read in {}{}", .0.display(), first_of(.1))]
+    Nothing(PathBuf, Vec<String>),
 }
 
-fn first(refused: Option<&String>) -> String {
-    refused.map(|refused| format!("; {refused}")).unwrap_or_default()
+fn first_of(refused: &[String]) -> String {
+    refused.first().map(|refused| format!(": {refused}")).unwrap_or_default()
 }
 
-/// The format that a word such as `httplog` or a log-format string means; `None` if it is neither.
-///
-/// # Errors
-/// It is a log-format that cannot be read.
-pub fn line_format(text: &str) -> Result<Option<LineFormat>, LogFormatError> {
-    // A log-format has an item, or is one of HAProxy's own by name.
-    if text.contains('%') || text.contains("_LOG_FMT") {
-        return CompiledFormat::new(text).map(|format| Some(LineFormat::Compiled(Box::new(format))));
+/// The words for formats that need no more.
+const WORDS: [(&str, LogFormat); 5] = [
+    ("auto", LogFormat::Auto),
+    ("httplog", LogFormat::HttpLog),
+    ("httpslog", LogFormat::HttpsLog),
+    ("tcplog", LogFormat::TcpLog),
+    ("clf", LogFormat::Clf),
+];
+
+impl LogFormat {
+    /// A word such as `httplog`, or a log-format string, which has a `%` in it; `None` if it is neither.
+    ///
+    /// # Errors
+    /// The log-format cannot be read.
+    pub fn from_text(text: &str) -> Result<Option<Self>, LogFormatError> {
+        if text.contains('%') {
+            return CompiledFormat::new(text).map(|_| Some(Self::Written(text.to_owned())));
+        }
+        // All of HAProxy's own variables are log-formats.
+        if text.contains("_LOG_FMT") {
+            return CompiledFormat::new(text).map(|_| Some(Self::Written(text.to_owned())));
+        }
+        Ok(WORDS.into_iter().find(|(word, _)| *word == text).map(|(_, format)| format))
     }
-    Ok(Some(match text {
-        "auto" => LineFormat::Auto,
-        "httplog" => LineFormat::Http,
-        "httpslog" => LineFormat::Https,
-        "tcplog" => LineFormat::Tcp,
-        "clf" => LineFormat::Clf,
-        _ => return Ok(None),
-    }))
+
+    /// What lines are read by; reads HAProxy's configuration if that is what tells.
+    ///
+    /// # Errors
+    /// A file cannot be read, or nothing in it is of use.
+    pub fn load(&self) -> Result<LoadedFormat, FormatError> {
+        let format = match self {
+            Self::Auto => LineFormat::Auto,
+            Self::HttpLog => LineFormat::Http,
+            Self::HttpsLog => LineFormat::Https,
+            Self::TcpLog => LineFormat::Tcp,
+            Self::Clf => LineFormat::Clf,
+            Self::Written(text) => LineFormat::Compiled(Box::new(CompiledFormat::new(text)?)),
+            Self::Regex(regex) => LineFormat::Custom(Box::new(custom::CustomFormat::new(regex)?)),
+            Self::HaproxyCfg(path) => return load_haproxy_cfg(path),
+        };
+        Ok(LoadedFormat { format, refused: Vec::new() })
+    }
 }
 
-/// The formats of the frontends in HAProxy's configuration: a file, or a folder of `*.cfg`.
-///
-/// # Errors
-/// It cannot be read, or nothing in it is of use.
-pub fn formats_of_haproxy(path: &Path) -> Result<FormatSet, HaproxyCfgError> {
-    let text = read_haproxy_cfg(path).map_err(|error| HaproxyCfgError::Read(path.to_owned(), error))?;
-    // Our environment is not HAProxy's.
+fn load_haproxy_cfg(path: &Path) -> Result<LoadedFormat, FormatError> {
+    let text = read_haproxy_cfg(path).map_err(|error| FormatError::Read(path.to_owned(), error))?;
+    // The agent's environment is not HAProxy's.
     let formats = haproxy_cfg::read(&text, &|_| None);
+    let refused: Vec<_> =
+        formats.refused().iter().map(|refused| format!("{}: {refused}", path.display())).collect();
     if formats.is_empty() {
-        let refused = formats.refused().first().map(ToString::to_string);
-        return Err(HaproxyCfgError::Nothing(path.to_owned(), refused));
+        return Err(FormatError::Nothing(path.to_owned(), refused));
     }
-    Ok(formats)
+    Ok(LoadedFormat { format: LineFormat::Set(Box::new(formats)), refused })
 }
 
 /// The file, or the `*.cfg` of the folder in the order in which HAProxy reads them.
@@ -80,19 +137,15 @@ fn read_haproxy_cfg(path: &Path) -> std::io::Result<String> {
     files.iter().map(|file| read(file).map(|text| text + "\n")).collect()
 }
 
-impl FromText for FormatSet {
-    const EXPECTED: &'static str = "the path of HAProxy's configuration";
+/// A regular expression that compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(pub(super) String);
 
-    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        formats_of_haproxy(Path::new(text)).map_err(E::custom)
-    }
-}
-
-impl FromText for CustomFormat {
+impl FromText for Pattern {
     const EXPECTED: &'static str = "a regular expression";
 
     fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        Self::new(text).map_err(|error| match error {
+        custom::CustomFormat::new(text).map(|_| Self(text.to_owned())).map_err(|error| match error {
             // The crate draws a picture of several lines; its last one says what is wrong.
             CustomFormatError::Regex(error) => {
                 let picture = error.to_string();
@@ -100,7 +153,7 @@ impl FromText for CustomFormat {
                 E::custom(format_args!("`{}` is no regular expression: {reason}", shown(text)))
             }
             CustomFormatError::UnknownGroup(group) => {
-                let known = Self::group_names();
+                let known = custom::CustomFormat::group_names();
                 let hint = match nearest(&group, &known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known: {}", known.join(", ")),
@@ -115,10 +168,6 @@ impl FromText for CustomFormat {
         })
     }
 }
-
-/// A [`LineFormat`] as it is written.
-#[derive(Debug)]
-pub(super) struct LogFormat(pub(super) LineFormat);
 
 impl<'de> Deserialize<'de> for LogFormat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -138,20 +187,18 @@ impl<'de> Visitor<'de> for FormatVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<LogFormat, E> {
         const KNOWN: &[&str] = &["auto", "httplog", "httpslog", "tcplog", "clf", "haproxy_cfg", "regex"];
-        match line_format(text) {
-            Ok(Some(format)) => Ok(LogFormat(format)),
+        match LogFormat::from_text(text) {
+            Ok(Some(format)) => Ok(format),
             Ok(None) => Err(E::unknown_variant(&shown(text), KNOWN)),
             Err(error) => Err(E::custom(format_args!("`{}` cannot be read: {error}", shown(text)))),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<LogFormat, A::Error> {
-        Ok(LogFormat(match Custom::deserialize(MapAccessDeserializer::new(mapping))? {
-            Custom { regex: Some(Value(regex)), haproxy_cfg: None } => LineFormat::Custom(Box::new(regex)),
-            Custom { regex: None, haproxy_cfg: Some(Value(formats)) } => LineFormat::Set(Box::new(formats)),
-            _ => {
-                return Err(A::Error::custom("`haproxy_cfg` or `regex` has to be given, and not both"));
-            }
-        }))
+        match CustomFormat::deserialize(MapAccessDeserializer::new(mapping))? {
+            CustomFormat { regex: Some(regex), haproxy_cfg: None } => Ok(LogFormat::Regex(regex.0.0)),
+            CustomFormat { regex: None, haproxy_cfg: Some(path) } => Ok(LogFormat::HaproxyCfg(path.0)),
+            _ => Err(A::Error::custom("`haproxy_cfg` or `regex` has to be given, and not both")),
+        }
     }
 }

@@ -30,9 +30,8 @@ use std::time::Duration;
 
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
-pub use log_format::{HaproxyCfgError, formats_of_haproxy, line_format};
+pub use log_format::{FormatError, LoadedFormat, LogFormat};
 
-use crate::core::log::format::LineFormat;
 use crate::core::settings::BackendSettings;
 
 /// Where the config is, unless another file is named.
@@ -44,7 +43,7 @@ pub struct Config {
     /// Where lines come from: paths of files or FIFOs, `-` for standard input. At least one.
     pub sources: Vec<String>,
     /// How a line of the log reads.
-    pub log_format: LineFormat,
+    pub log_format: LogFormat,
     /// HAProxy's stats socket, a path or `HOST:PORT`. Exactly one for now.
     pub sockets: Vec<String>,
     /// For one command and its answer.

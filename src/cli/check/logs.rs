@@ -12,6 +12,7 @@ use crate::core::log::reader::{Batch, Reader};
 use crate::core::names::Names;
 use crate::core::policy::Span;
 use crate::input::Source;
+use crate::report::chain;
 
 /// So much of a log's end is looked at: some 500 requests.
 const TAIL: u64 = 128 << 10;
@@ -70,8 +71,17 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
 /// What there is to say of the last lines of a log, written so long ago, if that is known.
 pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let mut reader =
-        Reader::new(names.clone(), config.log_format.clone()).with_most_line_bytes(config.max_line_bytes);
+    let format = match config.log_format.load() {
+        Ok(loaded) => loaded.format,
+        Err(error) => {
+            return vec![Finding::fail(
+                "log_format",
+                chain(&error),
+                "see `log_format` in the reference config",
+            )];
+        }
+    };
+    let mut reader = Reader::new(names.clone(), format).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
@@ -82,10 +92,6 @@ pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &C
         return vec![Finding::warn(about, "is empty: its format cannot be told yet", remedy)];
     }
     let mut findings = vec![understood(about, &batch, age)];
-    findings.extend(config.log_format.refused().iter().map(|refused| {
-        let remedy = "lines in this format are not understood; change it, or give a regex";
-        Finding::warn("log_format", format!("haproxy.cfg {refused}"), remedy)
-    }));
     if counts.requests > 0 {
         let seen: HashSet<String> =
             batch.samples.iter().map(|sample| names.of_backend(sample.backend).to_string()).collect();

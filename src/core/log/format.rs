@@ -7,7 +7,7 @@ use super::custom::CustomFormat;
 use super::envelope;
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
-use super::format_set::{FormatSet, RefusedFormat};
+use super::format_set::FormatSet;
 use super::head::{self, Head};
 use super::line::{Counters, LogLine, Rest};
 use super::log_format::CompiledFormat;
@@ -16,7 +16,7 @@ use super::timers::{self, Kind, LineTimers};
 use super::{clf, http, legacy, tcp};
 
 /// In which format requests are expected.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub enum LineFormat {
     /// httplog, httpslog, tcplog, either of them in CLF, or the layouts of HAProxy 1.1 and 1.2,
     /// told apart line by line.
@@ -100,14 +100,6 @@ impl LineFormat {
             return read_without_client(line, body, self);
         }
         read
-    }
-
-    /// The formats of HAProxy's configuration that cannot be read, if it was found there.
-    pub fn refused(&self) -> &[RefusedFormat] {
-        match self {
-            Self::Set(set) => set.refused(),
-            _ => &[],
-        }
     }
 
     fn accepts(&self, kind: Kind) -> bool {

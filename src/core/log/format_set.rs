@@ -25,13 +25,6 @@ pub struct FormatSet {
     last: usize,
 }
 
-/// By what it says, not by what it was last used for.
-impl PartialEq for FormatSet {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.formats, &self.of_errors, &self.refused) == (&other.formats, &other.of_errors, &other.refused)
-    }
-}
-
 /// A format that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedFormat {
@@ -54,7 +47,7 @@ impl fmt::Display for RefusedFormat {
 }
 
 /// A format, and whose it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct OfFrontends {
     format: LineFormat,
     frontends: HashSet<Box<[u8]>>,

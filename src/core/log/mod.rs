@@ -40,4 +40,7 @@ pub mod sample;
 
 mod name_cache;
 
+pub mod fast;
+mod lanes;
+
 pub mod reader;

@@ -52,6 +52,12 @@ impl Timers {
         u32::try_from(self.millis[at]).ok()
     }
 
+    /// Those of `line` as latencies. After a 101 the last one ends at the headers: how long a WebSocket
+    /// stays open is no latency.
+    pub fn of(line: &LogLine<'_>) -> Self {
+        if line.status == Some(SWITCHING_PROTOCOLS) { line.timers.until_headers() } else { line.timers }
+    }
+
     /// With the last timer ending where the answer's headers did.
     fn until_headers(self) -> Self {
         let [request, queue, connect, response, _] = self.millis;
@@ -185,17 +191,15 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 impl Sample {
     /// What is kept of `line`, once it is known whose it is and when it ended.
     ///
-    /// With logasap the counters include the request itself, which here they do not. After a 101
-    /// the last timer ends at the headers: how long a WebSocket stays open is no latency.
+    /// With logasap the counters include the request itself, which here they do not.
     pub fn new(line: &LogLine<'_>, backend: BackendId, server: Option<ServerId>, end: Instant) -> Self {
         let class = Class::of(line);
-        let is_switch = line.status == Some(SWITCHING_PROTOCOLS);
         let others = |count: Option<u32>| count.unwrap_or(0).saturating_sub(u32::from(line.partial));
         Self {
             backend,
             server,
             end,
-            timers: if is_switch { line.timers.until_headers() } else { line.timers },
+            timers: Timers::of(line),
             class,
             timed_out: state_letters(line).0 == b's' && class != Class::Success,
             beconn: others(line.counters.beconn),

@@ -1,10 +1,10 @@
 //! HAProxy's own `log-format` strings, compiled to something that reads the lines they make.
 //!
 //! In: the string as it stands in `haproxy.cfg`, quotes and backslashes included, or without them. Out: a
-//! [`CompiledFormat`]; or why the string cannot be used, and where. The way of a string: [`words`]
-//! takes the quoting off, [`nodes`] finds text, blanks and items, [`items`] and [`samples`] know what an
-//! item tells and looks like, [`program`] makes a list of steps of it, and [`probing`] reads lines made
-//! up from it, to see whether all that is needed can be told apart. [`matching`] then reads lines.
+//! [`CompiledFormat`]; or why the string cannot be used, and where. The way of a string: `words`
+//! takes the quoting off, `nodes` finds text, blanks and items, `items` and `samples` know what an
+//! item tells and looks like, `program` makes a list of steps of it, and `probing` reads lines made
+//! up from it, to see whether all that is needed can be told apart. `matching` then reads lines.
 
 mod error;
 mod items;
@@ -35,19 +35,10 @@ use words::Word;
 /// A log-format that lines can be read by.
 #[derive(Clone, Debug)]
 pub struct CompiledFormat {
-    /// What it was compiled from, quoting taken off.
-    text: Vec<u8>,
     layout: Layout,
     has: Has,
     /// Kept, so that a line allocates nothing.
     found: Found,
-}
-
-/// By the text: everything else follows from it.
-impl PartialEq for CompiledFormat {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
 }
 
 /// How a line is laid out.
@@ -116,8 +107,7 @@ impl CompiledFormat {
         } else {
             Layout::Text(Program::new(&nodes.list)?)
         };
-        let text = word.bytes().to_vec();
-        let mut format = Self { text, layout, has: Has::default(), found: Found::default() };
+        let mut format = Self { layout, has: Has::default(), found: Found::default() };
         let timer = |&field: &Field| format.tells(Target::Field(field));
         format.has = Has {
             server: format.tells(Target::Field(Field::Server)),

@@ -1,0 +1,118 @@
+//! The figures of one server, or of several together.
+
+use super::counts::Counts;
+use super::timeline::Timeline;
+use crate::core::log::fast::FastLine;
+use crate::core::log::line::LogLine;
+use crate::core::log::sample::{Class, Owner, Timers};
+use crate::core::settings::Timer;
+
+/// The timers of a line in its order.
+pub(super) const TIMERS: [Timer; 5] = [Timer::TR, Timer::Tw, Timer::Tc, Timer::Tr, Timer::Tt];
+
+/// How requests end, in the order of reports; see [`Class`].
+pub(super) const CLASSES: [Class; 5] =
+    [Class::Success, Class::Server, Class::Saturation, Class::Client, Class::Proxy];
+
+/// All that is counted of a server's requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
+    /// In the order of [`TIMERS`]; of requests that are somebody's.
+    pub(super) timers: [Counts; 5],
+    /// Those requests that were read the long way, by how they ended, in the order of [`CLASSES`].
+    ended: [u64; 5],
+    /// Those that were read the short way, by the first digit of their status, which tells how they ended.
+    ended_well: [u64; 10],
+    /// Requests whose timers tell nothing of a server: HAProxy answered by itself, or the line was cut.
+    pub(super) nobodys: u64,
+    /// By the first digit of their status, 0 for none: all requests but those in `ended_well`.
+    other_statuses: [u64; 10],
+    /// Latency over time, of requests that are somebody's.
+    pub(super) over_time: Timeline,
+}
+
+impl Account {
+    /// Counts a request that ended normally.
+    #[inline(always)]
+    pub(super) fn add_fast(&mut self, line: &FastLine<'_>, cell: usize) {
+        count_status(&mut self.ended_well, line.status_class);
+        for (counts, ms) in self.timers.iter_mut().zip(line.millis) {
+            counts.add(ms);
+        }
+        self.over_time.add(cell, line.millis[4], line.status_class >= SERVER_ERROR);
+    }
+
+    /// Counts a request that ended normally, and that HAProxy answered by itself.
+    pub(super) fn add_fast_of_haproxy(&mut self, line: &FastLine<'_>) {
+        count_status(&mut self.other_statuses, line.status_class);
+        self.nobodys += 1;
+    }
+
+    /// Counts a request, in `cell` of the time axis if its line has a date.
+    pub(super) fn add(&mut self, line: &LogLine<'_>, cell: Option<usize>) {
+        count_status(&mut self.other_statuses, (line.status.unwrap_or(0) / 100) as u8);
+        if Owner::of(line) == Owner::Nobody {
+            self.nobodys += 1;
+            return;
+        }
+        let class = Class::of(line);
+        for (count, its) in self.ended.iter_mut().zip(CLASSES) {
+            *count += u64::from(class == its);
+        }
+        let timers = Timers::of(line);
+        for (counts, timer) in self.timers.iter_mut().zip(TIMERS) {
+            if let Some(ms) = timers.get(timer) {
+                counts.add(ms);
+            }
+        }
+        if let (Some(cell), Some(ms)) = (cell, timers.get(Timer::Tt)) {
+            self.over_time.add(cell, ms, class != Class::Success);
+        }
+    }
+
+    /// Counts all that `other` has counted, but for what it did over time.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (own, theirs) in self.timers.iter_mut().zip(&other.timers) {
+            own.add_all(theirs);
+        }
+        self.nobodys += other.nobodys;
+        let own = self.ended.iter_mut().chain(&mut self.ended_well).chain(&mut self.other_statuses);
+        for (own, theirs) in own.zip(other.ended.iter().chain(&other.ended_well).chain(&other.other_statuses))
+        {
+            *own += theirs;
+        }
+    }
+
+    /// How many ended like this.
+    pub(super) fn ended(&self, class: Class) -> u64 {
+        let (well, badly) = self.ended_well.split_at(usize::from(SERVER_ERROR));
+        let short = match class {
+            Class::Success => well,
+            Class::Server => badly,
+            Class::Saturation | Class::Client | Class::Proxy => &[],
+        };
+        let long = self.ended.iter().zip(CLASSES).filter(|&(_, its)| its == class).map(|(count, _)| count);
+        short.iter().chain(long).sum()
+    }
+
+    /// All requests by the first digit of their status, 0 for none.
+    pub(super) fn statuses(&self) -> [u64; 10] {
+        std::array::from_fn(|digit| self.ended_well[digit] + self.other_statuses[digit])
+    }
+
+    /// All of them.
+    pub(super) fn requests(&self) -> u64 {
+        self.statuses().iter().sum()
+    }
+}
+
+/// From this first digit of a status on the server has failed.
+const SERVER_ERROR: u8 = 5;
+
+#[inline(always)]
+fn count_status(statuses: &mut [u64; 10], class: u8) {
+    // It is a digit.
+    if let Some(count) = statuses.get_mut(usize::from(class)) {
+        *count += 1;
+    }
+}

@@ -1,0 +1,157 @@
+//! A summary for people: tables, and latency over time as a picture.
+
+use super::summary::{BackendFigures, CLASS_NAMES, Figures, PERCENTILES, Summary, TIMER_NAMES};
+use super::timeline::{BANDS, Cell, band_begin};
+use super::when::written;
+use crate::cli::output::table;
+
+/// From no request to many.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+/// Heights of a bar.
+const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// All of it.
+pub(super) fn text(summary: &Summary) -> String {
+    let mut text = head(summary);
+    if !summary.backends.is_empty() {
+        text.push_str("\nrequests, and how they ended\n");
+        text.push_str(&numbers(&summary.backends, requests_heading(), requests_row));
+        text.push_str("\nmilliseconds\n");
+        text.push_str(&table(&timers(&summary.backends)));
+        text.push_str(&picture(summary));
+    }
+    text
+}
+
+fn head(summary: &Summary) -> String {
+    let span = summary.span.map_or_else(
+        || "no requests".to_owned(),
+        |(first, last)| format!("{} to {}, {} requests", written(first), written(last), summary.requests()),
+    );
+    let others = summary.others;
+    let mut text = format!("{span}; {} messages, {} lines not understood", others.messages, others.unparsed);
+    if others.outside > 0 {
+        text.push_str(&format!(", {} requests outside the time asked for", others.outside));
+    }
+    if others.unparsed > 0 {
+        text.push_str(" (parse --failed shows them)");
+    }
+    text + "\n"
+}
+
+fn requests_heading() -> Vec<String> {
+    let names = ["backend/server", "requests", "req/s", "at once", "queued"];
+    names.into_iter().chain(CLASS_NAMES).chain(["by itself", "5xx", "failed"]).map(String::from).collect()
+}
+
+fn requests_row(figures: &Figures) -> Vec<String> {
+    let somebodys = figures.ended.iter().sum::<u64>().max(1) as f64;
+    let mut row = vec![figures.requests.to_string()];
+    row.extend([figures.rate, figures.concurrency, figures.queue].map(short));
+    row.extend(figures.ended.iter().chain([&figures.nobodys, &figures.statuses[5]]).map(u64::to_string));
+    row.push(format!("{:.2} %", 100.0 * figures.failed() as f64 / somebodys));
+    row
+}
+
+/// With as many digits as are worth reading.
+fn short(number: f64) -> String {
+    if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
+}
+
+/// Rows of numbers for all backends and servers, flush right.
+fn numbers(
+    backends: &[BackendFigures],
+    heading: Vec<String>,
+    row: impl Fn(&Figures) -> Vec<String>,
+) -> String {
+    let mut rows = vec![heading];
+    for backend in backends {
+        rows.push([vec![backend.name.clone()], row(&backend.all)].concat());
+        for (server, figures) in &backend.servers {
+            rows.push([vec![format!("  {server}")], row(figures)].concat());
+        }
+    }
+    table(&flush_right(rows))
+}
+
+fn timers(backends: &[BackendFigures]) -> Vec<Vec<String>> {
+    let names = ["backend/server", "timer"].into_iter();
+    let heading = names.chain(PERCENTILES.map(|(name, _)| name)).chain(["max", "mean"]);
+    let mut rows = vec![heading.map(String::from).collect::<Vec<_>>()];
+    for backend in backends {
+        rows.extend(timer_rows(&backend.name, &backend.all));
+        for (server, figures) in &backend.servers {
+            rows.extend(timer_rows(&format!("  {server}"), figures));
+        }
+    }
+    flush_right(rows)
+}
+
+/// A row for each timer that happened; the name stands in the first one.
+fn timer_rows(name: &str, figures: &Figures) -> Vec<Vec<String>> {
+    let timers =
+        TIMER_NAMES.iter().zip(&figures.timers).filter_map(|(name, its)| Some((name, its.as_ref()?)));
+    let names = [name].into_iter().chain(std::iter::repeat(""));
+    let row = |(name, (timer, its)): (&str, (&&str, &super::summary::TimerFigures))| {
+        let mut row = vec![name.to_owned(), (*timer).to_owned()];
+        row.extend(its.percentiles.iter().chain([&its.max]).map(u32::to_string));
+        row.push(short(its.mean));
+        row
+    };
+    names.zip(timers).map(row).collect()
+}
+
+/// All columns but the first, which are numbers.
+fn flush_right(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let columns = rows.first().map_or(0, Vec::len);
+    for column in 1..columns {
+        let width = rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            *cell = format!("{cell:>width$}");
+        }
+    }
+    rows
+}
+
+/// Rows are octaves of latency, columns are time; the darker, the more of that time's requests.
+fn picture(summary: &Summary) -> String {
+    let cells = &summary.over_time;
+    let count = |band: usize| cells.iter().map(|cell| u64::from(cell.bands[band])).sum::<u64>();
+    let seen = (0..BANDS).filter(|&band| count(band) > 0);
+    let (Some(low), Some(high)) = (seen.clone().min(), seen.max()) else {
+        return String::new();
+    };
+    let (begin, step) = summary.axis.begin_and_step();
+    let mut text = format!("\nTa over time, each column {step} s from {}\n", written(begin));
+    for band in (low..=high).rev() {
+        let shades = cells.iter().map(|cell| shade(cell, band));
+        text.push_str(&row(&format!("{} ms", band_begin(band)), shades));
+    }
+    let most = cells.iter().map(Cell::requests).max().unwrap_or(0);
+    text.push_str(&row("requests", cells.iter().map(|cell| bar(cell.requests(), most))));
+    if cells.iter().any(|cell| cell.failed > 0) {
+        text.push_str(&row("failed", cells.iter().map(|cell| bar(cell.failed.into(), cell.requests()))));
+    }
+    text
+}
+
+fn row(label: &str, signs: impl Iterator<Item = char>) -> String {
+    let line = format!("{label:>10} |{}", signs.collect::<String>());
+    line.trim_end().to_owned() + "\n"
+}
+
+fn shade(cell: &Cell, band: usize) -> char {
+    level(cell.bands[band].into(), cell.requests(), &SHADES)
+}
+
+fn bar(part: u64, whole: u64) -> char {
+    level(part, whole, &BARS)
+}
+
+/// The sign for a part of a whole; the first one for nothing only.
+fn level(part: u64, whole: u64, signs: &[char]) -> char {
+    let most = signs.len() as u64 - 1;
+    let level = (part * most).div_ceil(whole.max(1));
+    signs.get(level.min(most) as usize).copied().unwrap_or(' ')
+}

@@ -1,0 +1,227 @@
+//! The short way through a line against the long way: where the short way says something, both say the same.
+
+use std::fs;
+use std::path::Path;
+
+use haproxy_autoscale::core::log::fast::{FastLine, FastReader};
+use haproxy_autoscale::core::log::format::{Line, LineFormat};
+use haproxy_autoscale::core::log::sample::Class;
+use haproxy_autoscale::core::settings::Timer;
+use proptest::prelude::*;
+
+/// What follows a line in a log; the short way looks at more than one line at once.
+const NEXT: &str = "Nov 21 09:31:51 lb haproxy[1]: 10.0.0.2:40000 [21/Nov/2026:09:31:51.000] fe be/s2 0/0/0/7/8 200 9 - - ---- 1/1/0/0/0 0/0 \"GET /\"\n";
+
+fn fixtures() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lines");
+    let mut logs: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    let text: Vec<u8> = logs.iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    text.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// Reads `lines` one behind the other, holds each that is read the short way against the long way, and
+/// returns how many those were.
+#[track_caller]
+fn check(lines: &[Vec<u8>]) -> usize {
+    let mut text = lines.join(&b'\n');
+    let end = text.len();
+    text.extend_from_slice(&[b"\n", NEXT.repeat(4).as_bytes()].concat());
+    let mut fast = FastReader::default();
+    let (mut begin, mut found) = (0, 0);
+    while let Some(length) = text[begin..].iter().position(|&byte| byte == b'\n') {
+        let line = &text[begin..begin + length];
+        if let Some(short) = fast.read(&text[begin..]) {
+            found += usize::from(check_line(line, &short) && begin < end);
+        } else if let Line::Request(_) = LineFormat::Auto.read(line) {
+            fast.learn(line);
+        }
+        begin += length + 1;
+    }
+    found
+}
+
+/// `false` if its names are no names: whether they may be like this is not for the short way to say.
+#[track_caller]
+fn check_line(line: &[u8], short: &FastLine<'_>) -> bool {
+    let shown = line.escape_ascii();
+    assert!(short.length <= line.len(), "it reads on behind the end of {shown}");
+    let mut names = short.names.split(|&byte| byte == b'/');
+    let is_name = |name: &[u8]| {
+        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_:.-<>".contains(byte))
+    };
+    let [Some(backend), Some(server), None] = [names.next(), names.next(), names.next()] else {
+        return false;
+    };
+    if !is_name(backend) || !is_name(server) {
+        return false;
+    }
+    let Line::Request(long) = LineFormat::Auto.read(line) else {
+        panic!("no request: {shown}");
+    };
+    assert_eq!((backend, server), (long.backend, long.server), "{shown}");
+    let timers = [Timer::TR, Timer::Tw, Timer::Tc, Timer::Tr, Timer::Tt];
+    assert_eq!(short.millis.map(Some), timers.map(|timer| long.timers.get(timer)), "{shown}");
+    assert_eq!(Some(u16::from(short.status_class)), long.status.map(|status| status / 100), "{shown}");
+    assert_eq!(Some(short.date_ms), long.date.map(|date| date.millis), "{shown}");
+    let class = if short.status_class >= 5 { Class::Server } else { Class::Success };
+    assert_eq!((Class::of(&long), long.partial, long.is_tcp()), (class, false, false), "{shown}");
+    assert_ne!(long.status, Some(101), "{shown}");
+    assert!(long.frontend.is_some_and(|frontend| !frontend.starts_with(b"<")), "{shown}");
+    true
+}
+
+#[test]
+fn most_lines_of_a_real_haproxy_that_ended_well_are_read_the_short_way() {
+    let lines = fixtures();
+    let well = |line: &&Vec<u8>| {
+        matches!(LineFormat::Auto.read(line), Line::Request(line) if !line.is_tcp() && !line.partial
+            && line.request_cookie == Some(b"-") && line.response_cookie == Some(b"-")
+            && line.termination_state.is_some_and(|state| state.starts_with(b"--"))
+            && line.timers.get(Timer::Tr).is_some() && line.status != Some(101))
+    };
+    let well = lines.iter().filter(well).count();
+    let short = check(&lines);
+    assert!(short * 10 >= well * 8, "{short} of {well}");
+}
+
+#[test]
+fn what_a_line_is_cut_off_is_not_made_up() {
+    let whole = &NEXT.as_bytes()[..NEXT.len() - 1];
+    assert_eq!(check(&[whole.to_vec()]), 1);
+    let figures_end = NEXT.find("\"GET").unwrap();
+    for end in 0..figures_end {
+        assert_eq!(check(&[whole[..end].to_vec()]), 0, "{}", whole[..end].escape_ascii());
+    }
+}
+
+/// What a line is made of, usual and strange; one line of all parts that are usual is read the short way.
+fn part(
+    usual: &'static [&'static str],
+    strange: &'static [&'static str],
+) -> impl Strategy<Value = &'static str> {
+    prop_oneof![12 => prop::sample::select(usual), 1 => prop::sample::select(strange)]
+}
+
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let header = part(
+        &[
+            "",
+            "Nov 21 09:31:50 lb haproxy[1]: ",
+            "<134>Nov 21 09:31:50 haproxy[1]: ",
+            "2026-11-21T09:31:50.000001+00:00 lb haproxy[1]: ",
+        ],
+        &[
+            "<134>",
+            "<6>2026-11-21T09:31:50+00:00 ",
+            "2026-11-21T09:55 ",
+            "<134>1 2026-11-21T09:31:50+00:00 - haproxy 1 - - ",
+            "a: ",
+            "\u{feff}",
+            "2026-11-21T09:36:03Z stdout F ",
+        ],
+    );
+    let client = part(
+        &["10.0.0.1:50000", "2001:db8::9:65535", "1.2.3.4:5", "unix:1"],
+        &[
+            "10.0.0.1:65536",
+            "10.0.0.1:99999",
+            "10.0.0.1",
+            "-:-",
+            "2026-11-21T09:55",
+            "<3>a:1",
+            "x:1x1",
+            "a\tb:1",
+            "haproxy[1]:",
+        ],
+    );
+    let date = part(
+        &["[21/Nov/2026:09:31:50.191]", "[21/Nov/2026:09:32:59.999]"],
+        &[
+            "[21/Nov/2026:09:31:60.191]",
+            "[21/Nov/2026:09:31:61.191]",
+            "[31/Foo/2026:09:31:50.191]",
+            "[21/Nov/2026:09:31:5x.191]",
+            "[21/Nov/2026:09:31:50]",
+            "[21/Nov/2026:25:31:50.191]",
+            "[21/Nov/2026:09:31:50,191]",
+        ],
+    );
+    let frontend = part(
+        &["fe", "https~"],
+        &["<OCSP>", "fe:", "fe/1:", "", "f\ne", "a_frontend_with_a_name_of_more_than_thirty_two_bytes"],
+    );
+    let names = part(
+        &["be/s1", "backend-with-a-name/and-a-server", "b/<NOSRV>"],
+        &["be", "be/", "/s", "b\"e/s", "be/s/t", "be/s\rt"],
+    );
+    let timers = part(
+        &["0/0/0/1/1", "10/20/30/400/500", "0/0/1/1234567/1234567"],
+        &[
+            "0/0/0/-1/7",
+            "0/0/0/1/+1",
+            "0/0/0/12345678/12345678",
+            "0//0/1/1",
+            "0/0/0/1",
+            "0/0/0/1/1/1",
+            "0/0/0/1/ 1",
+            "x/0/0/1/1",
+            "0/0 0/1/1",
+        ],
+    );
+    let status = part(&["200", "404", "503"], &["-1", "0", "99", "101", "1000", "20x", "099", ""]);
+    let bytes = part(&["0", "1234567"], &["+7", "-7", "999999999999999999", "1000000000000000000", "", "7x"]);
+    let cookies = part(&["- -"], &["-  -", "a=b -", "- c=d", "--"]);
+    let state = part(&["----", "--NI"], &["--", "SC--", "cD--", "LR--", "---", "-----", "--1-", "-- -"]);
+    let counters = part(
+        &["1/1/0/0/0", "1234567/7/6/5/4"],
+        &[
+            "1/1/0/0/+1",
+            "1/1/0/0",
+            "1/1/0/0/0/0",
+            "1/1/0/12345678/0",
+            "1/1/0/99999999999/0",
+            "1/1//0/0",
+            "1/1/0/0/",
+        ],
+    );
+    let queues = part(&["0/0", "12/345"], &["0", "0/0/0", "/0", "0/x", "0/0x", "0/0\n"]);
+    let tail =
+        part(&[" \"GET / HTTP/1.1\"", " {a|b} {c} \"GET / HTTP/1.1\""], &["", " ", "\r", " \"GE", " \u{e9}"]);
+    let head = (header, client, date, frontend, names);
+    let figures = (timers, status, bytes, cookies, state, counters, queues, tail);
+    (head, figures).prop_map(|((header, client, date, frontend, names), figures)| {
+        let (timers, status, bytes, cookies, state, counters, queues, tail) = figures;
+        format!("{header}{client} {date} {frontend} {names} {timers} {status} {bytes} {cookies} {state} {counters} {queues}{tail}").into_bytes()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn both_ways_agree_on_lines_of_any_parts(lines in proptest::collection::vec(line(), 1..12)) {
+        check(&lines);
+    }
+
+    #[test]
+    fn both_ways_agree_on_damaged_lines(
+        lines in proptest::collection::vec(line(), 1..4),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), b' '..=b':'], 0u8..4), 0..6),
+    ) {
+        let mut lines = lines;
+        for line in &mut lines {
+            for &(at, byte, how) in &damage {
+                let at = at.index(line.len().max(1));
+                match how {
+                    0 if at < line.len() => line[at] = byte,
+                    1 => line.insert(at, byte),
+                    2 if at < line.len() => drop(line.remove(at)),
+                    _ => line.truncate(at),
+                }
+            }
+        }
+        check(&lines);
+    }
+}
