@@ -1,6 +1,7 @@
 //! Lines in, accounts out: one for each `backend/server`, and what became of all lines.
 
 use std::collections::HashMap;
+use std::mem;
 
 use memchr::memchr;
 
@@ -10,6 +11,7 @@ use crate::core::log::fast::{FastLine, FastReader};
 use crate::core::log::format::{Line, LineFormat};
 use crate::core::log::framing::DEFAULT_MOST_LINE_BYTES;
 use crate::core::log::line::LogLine;
+use crate::core::log::parser::LineParser;
 
 /// Which requests count, by their accept date in civil milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub(super) struct Book {
     ids: HashMap<Box<[u8]>, usize>,
     recent: Recent,
     range: Range,
-    format: LineFormat,
+    parser: LineParser,
     /// `None` where no line is in a format that it knows.
     fast: Option<FastReader>,
     /// The last second, and its cell.
@@ -72,7 +74,7 @@ impl Book {
             ids: HashMap::new(),
             recent: Recent::default(),
             range,
-            format,
+            parser: LineParser::new(format),
             fast: is_http.then(FastReader::default),
             second: (i64::MIN, 0),
             key: Vec::new(),
@@ -130,16 +132,20 @@ impl Book {
             return self.take_overlong();
         }
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        match self.format.read(text) {
+        // What a line says may be borrowed from its parser.
+        let mut parser = mem::take(&mut self.parser);
+        match parser.read(text) {
             Line::Request(ref line) => {
                 self.take_request(line);
-                if let Some(fast) = &mut self.fast {
+                // A line wrapped in JSON never goes the short way.
+                if let Some(fast) = self.fast.as_mut().filter(|_| !text.starts_with(b"{")) {
                     fast.learn(text);
                 }
             }
             Line::Message(_) => self.others.messages += 1,
             Line::Unparsed(_) => self.others.unparsed += 1,
         }
+        self.parser = parser;
     }
 
     fn take_request(&mut self, line: &LogLine<'_>) {
