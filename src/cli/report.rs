@@ -14,6 +14,7 @@ use summary::Summary;
 mod account;
 mod book;
 mod counts;
+mod index;
 mod machine;
 mod parts;
 mod progress;

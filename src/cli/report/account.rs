@@ -29,23 +29,30 @@ pub(super) struct Account {
     other_statuses: [u64; 10],
     /// Latency over time, of requests that are somebody's.
     pub(super) over_time: Timeline,
+    /// The server is one of HAProxy's own, such as `<STATS>`: what ends normally there is nobody's.
+    is_haproxys: bool,
 }
 
 impl Account {
+    /// Of a server, called `backend/server`.
+    pub(super) fn of(names: &[u8]) -> Self {
+        let server = names.split(|&byte| byte == b'/').nth(1);
+        Self { is_haproxys: server.is_some_and(|name| name.starts_with(b"<")), ..Self::default() }
+    }
+
     /// Counts a request that ended normally.
     #[inline(always)]
     pub(super) fn add_fast(&mut self, line: &FastLine<'_>, cell: usize) {
+        if self.is_haproxys {
+            count_status(&mut self.other_statuses, line.status_class);
+            self.nobodys += 1;
+            return;
+        }
         count_status(&mut self.ended_well, line.status_class);
         for (counts, ms) in self.timers.iter_mut().zip(line.millis) {
             counts.add(ms);
         }
         self.over_time.add(cell, line.millis[4], line.status_class >= SERVER_ERROR);
-    }
-
-    /// Counts a request that ended normally, and that HAProxy answered by itself.
-    pub(super) fn add_fast_of_haproxy(&mut self, line: &FastLine<'_>) {
-        count_status(&mut self.other_statuses, line.status_class);
-        self.nobodys += 1;
     }
 
     /// Counts a request, in `cell` of the time axis if its line has a date.

@@ -1,11 +1,11 @@
 //! Lines in, accounts out: one for each `backend/server`, and what became of all lines.
 
-use std::collections::HashMap;
 use std::mem;
 
 use memchr::memchr;
 
 use super::account::Account;
+use super::index::Index;
 use super::timeline::{Axis, change};
 use crate::core::log::fast::{FastLine, FastReader};
 use crate::core::log::format::{Line, LineFormat};
@@ -39,19 +39,20 @@ pub(super) struct Others {
     pub(super) unparsed: u64,
     /// Requests outside the range of time.
     pub(super) outside: u64,
+    /// Requests of more backends and servers than are counted.
+    pub(super) dropped: u64,
 }
 
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub(super) struct Book {
     pub(super) others: Others,
-    /// By `backend/server`, in the order in which they were seen.
-    pub(super) accounts: Vec<(Box<[u8]>, Account)>,
+    /// `backend/server` of each account.
+    names: Index,
+    accounts: Vec<Account>,
     pub(super) axis: Axis,
     /// The first and the last second in which a request began, from 1970.
     pub(super) span: Option<(i64, i64)>,
-    ids: HashMap<Box<[u8]>, usize>,
-    recent: Recent,
     range: Range,
     parser: LineParser,
     /// `None` where no line is in a format that it knows.
@@ -71,8 +72,7 @@ impl Book {
             accounts: Vec::new(),
             axis: Axis::default(),
             span: None,
-            ids: HashMap::new(),
-            recent: Recent::default(),
+            names: Index::default(),
             range,
             parser: LineParser::new(format),
             fast: is_http.then(FastReader::default),
@@ -109,7 +109,7 @@ impl Book {
     /// `false` if its names were not seen before: only the long way can tell whether they are names.
     #[inline]
     fn take_fast(&mut self, line: &FastLine<'_>) -> bool {
-        let Some(id) = self.recent.find(line.names, &self.accounts) else {
+        let Some(id) = self.names.find(line.names) else {
             return false;
         };
         if !self.range.contains(line.date_ms) {
@@ -117,12 +117,7 @@ impl Book {
             return true;
         }
         let cell = self.cell(line.date_ms);
-        let account = &mut self.accounts[id.index].1;
-        if id.is_haproxys {
-            account.add_fast_of_haproxy(line);
-        } else {
-            account.add_fast(line, cell);
-        }
+        self.accounts[id].add_fast(line, cell);
         true
     }
 
@@ -159,9 +154,11 @@ impl Book {
         let mut key = std::mem::take(&mut self.key);
         key.clear();
         [line.backend, b"/", line.server].iter().for_each(|part| key.extend_from_slice(part));
-        let id = self.recent.find(&key, &self.accounts).map_or_else(|| self.id(&key), |id| id.index);
+        match self.account(&key) {
+            Some(account) => account.add(line, cell),
+            None => self.others.dropped += 1,
+        }
         self.key = key;
-        self.accounts[id].1.add(line, cell);
     }
 
     /// The cell of a moment; the axis is made longer if it has none.
@@ -182,23 +179,22 @@ impl Book {
             return cell;
         }
         let change = self.axis.reach(second);
-        self.accounts.iter_mut().for_each(|(_, account)| account.over_time.change(&change));
+        self.accounts.iter_mut().for_each(|account| account.over_time.change(&change));
         self.axis.cell(second).unwrap_or(0)
     }
 
-    /// The place of the account of these names.
-    fn id(&mut self, names: &[u8]) -> usize {
-        let id = match self.ids.get(names) {
-            Some(&id) => id,
-            None => {
-                let id = self.accounts.len();
-                self.ids.insert(names.into(), id);
-                self.accounts.push((names.into(), Account::default()));
-                id
-            }
-        };
-        self.recent.remember(names, id);
-        id
+    /// The account of these names; `None` if there are too many.
+    fn account(&mut self, names: &[u8]) -> Option<&mut Account> {
+        let id = self.names.insert(names)?;
+        if id == self.accounts.len() {
+            self.accounts.push(Account::of(names));
+        }
+        self.accounts.get_mut(id)
+    }
+
+    /// All accounts with their `backend/server`, in the order in which they were seen.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (&[u8], &Account)> {
+        self.names.texts().iter().map(|names| &**names).zip(&self.accounts)
     }
 
     /// Counts all that `other` has counted.
@@ -206,94 +202,23 @@ impl Book {
         self.others.messages += other.others.messages;
         self.others.unparsed += other.others.unparsed;
         self.others.outside += other.others.outside;
+        self.others.dropped += other.others.dropped;
         if let Some((first, last)) = other.span {
             let own = self.span.get_or_insert((first, last));
             *own = (own.0.min(first), own.1.max(last));
         }
         let own = self.axis.join(&other.axis);
-        self.accounts.iter_mut().for_each(|(_, account)| account.over_time.change(&own));
+        self.accounts.iter_mut().for_each(|account| account.over_time.change(&own));
         let theirs = change(other.axis, self.axis);
-        for (names, account) in &other.accounts {
-            let id = self.id(names);
-            let own = &mut self.accounts[id].1;
-            own.add_all(account);
-            own.over_time.add_all(&account.over_time, &theirs);
-        }
-    }
-}
-
-/// Where the accounts are of names seen lately; found by a few of their bytes.
-#[derive(Clone, Debug)]
-struct Recent(Vec<Slot>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    key: Key,
-    id: Id,
-}
-
-/// An account.
-#[derive(Clone, Copy, Debug, Default)]
-struct Id {
-    index: usize,
-    /// Of a name such as `<NOSRV>`.
-    is_haproxys: bool,
-}
-
-/// The first and the last eight bytes of names, and their length: up to 16 bytes that is all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Key {
-    first: u64,
-    last: u64,
-    length: usize,
-}
-
-/// Names that share a slot push each other out, so there are many more than names usually are.
-const SLOTS: usize = 4096;
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self(vec![Slot::default(); SLOTS])
-    }
-}
-
-impl Recent {
-    #[inline]
-    fn find(&self, names: &[u8], accounts: &[(Box<[u8]>, Account)]) -> Option<Id> {
-        let key = Key::of(names);
-        let slot = &self.0[key.slot()];
-        let is_it = slot.key == key && (key.length <= 16 || *accounts[slot.id.index].0 == *names);
-        is_it.then_some(slot.id)
-    }
-
-    fn remember(&mut self, names: &[u8], index: usize) {
-        let key = Key::of(names);
-        let is_haproxys = names.split(|&byte| byte == b'/').nth(1).is_some_and(|name| name.starts_with(b"<"));
-        self.0[key.slot()] = Slot { key, id: Id { index, is_haproxys } };
-    }
-}
-
-impl Key {
-    #[inline]
-    fn of(names: &[u8]) -> Self {
-        let length = names.len();
-        match (names.first_chunk::<8>(), names.last_chunk::<8>()) {
-            (Some(first), Some(last)) => {
-                Self { first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last), length }
-            }
-            _ => {
-                let first = names.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-                Self { first, last: 0, length }
+        for (names, account) in other.accounts() {
+            match self.account(names) {
+                Some(own) => {
+                    own.add_all(account);
+                    own.over_time.add_all(&account.over_time, &theirs);
+                }
+                None => self.others.dropped += account.requests(),
             }
         }
-    }
-
-    /// Names often differ in their last digit only, and up to eight bytes the two halves are the same.
-    #[inline]
-    fn slot(self) -> usize {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mixed = self.first.wrapping_mul(ODD).wrapping_add(self.last).wrapping_mul(ODD);
-        (mixed >> (u64::BITS - SLOTS.ilog2())) as usize
     }
 }
 
@@ -309,9 +234,10 @@ mod tests {
 
     /// All accounts, by name.
     fn accounts(book: &Book) -> Vec<(String, &Account)> {
-        let accounts = book.accounts.iter();
-        let mut accounts: Vec<_> =
-            accounts.map(|(names, account)| (String::from_utf8_lossy(names).into_owned(), account)).collect();
+        let mut accounts: Vec<_> = book
+            .accounts()
+            .map(|(names, account)| (String::from_utf8_lossy(names).into_owned(), account))
+            .collect();
         accounts.sort_by(|one, other| one.0.cmp(&other.0));
         accounts
     }

@@ -16,6 +16,7 @@ pub(super) fn json(summary: &Summary) -> Value {
         "messages": summary.others.messages,
         "unparsed": summary.others.unparsed,
         "outside": summary.others.outside,
+        "dropped": summary.others.dropped,
         "backends": summary.backends.iter().map(backend).collect::<Value>(),
         "over_time": over_time(summary),
     })

@@ -188,7 +188,7 @@ mod tests {
 
     /// How many lines were what, and what the server was called: one for each length of line.
     fn counted(book: &Book) -> (u64, u64, Vec<(String, u64)>) {
-        let accounts = book.accounts.iter();
+        let accounts = book.accounts();
         let mut requests: Vec<_> = accounts
             .map(|(names, account)| (String::from_utf8_lossy(names).into_owned(), account.requests()))
             .collect();

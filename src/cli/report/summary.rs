@@ -72,8 +72,7 @@ impl Summary {
     pub(super) fn of(book: &Book, backend: Option<&str>) -> Self {
         let seconds = book.span.map_or(1, |(first, last)| last - first + 1) as f64;
         let mut accounts: Vec<(String, String, &Account)> = book
-            .accounts
-            .iter()
+            .accounts()
             .map(|(names, account)| {
                 let names = String::from_utf8_lossy(names);
                 let (backend, server) = names.split_once('/').unwrap_or((&names, ""));

@@ -34,6 +34,9 @@ fn head(summary: &Summary) -> String {
     if others.outside > 0 {
         text.push_str(&format!(", {} requests outside the time asked for", others.outside));
     }
+    if others.dropped > 0 {
+        text.push_str(&format!(", {} requests of more servers than are counted", others.dropped));
+    }
     if others.unparsed > 0 {
         text.push_str(" (parse --failed shows them)");
     }

@@ -122,7 +122,8 @@ impl Timeline {
             self.0.resize(cell + 1, Cell::default());
         }
         let cell = &mut self.0[cell];
-        let band = (u32::BITS - ms.leading_zeros()) as usize;
+        // The number of its bits. Twice as many and one are never none, which some processors ask about.
+        let band = (u64::BITS - 1 - (u64::from(ms) << 1 | 1).leading_zeros()) as usize;
         cell.bands[band.min(BANDS - 1)] += 1;
         cell.failed += u32::from(failed);
     }

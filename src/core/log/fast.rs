@@ -110,8 +110,16 @@ impl FastReader {
         Some(FastLine { names: text.get(names..names_end)?, millis, status_class, date_ms, length })
     }
 
-    /// Learns the header of `line`, a whole one: the next lines will begin the same.
+    /// Learns the header of `line`, a whole one that was read the long way, unless it is the last one's.
     pub fn learn(&mut self, line: &[u8]) {
+        let length = self.header_bits.map_or(0, |bits| bits.trailing_ones() as usize);
+        // An empty header tells nothing: any line begins like that.
+        if length == 0 || !line.starts_with(&self.header[..length]) {
+            self.learn_anew(line);
+        }
+    }
+
+    fn learn_anew(&mut self, line: &[u8]) {
         let header = &line[..body_offset(line)];
         self.header_bits = None;
         if let Some(own) = self.header.get_mut(..header.len()) {
@@ -126,7 +134,7 @@ impl FastReader {
         // Always there, in both.
         let same = lanes::same(&self.header, head.first_chunk()?);
         if self.header_bits.is_none_or(|bits| bits & !same != 0) {
-            self.learn(&text[..memchr(b'\n', text)?]);
+            self.learn_anew(&text[..memchr(b'\n', text)?]);
         }
         self.header_bits.map(|bits| bits.trailing_ones() as usize)
     }
@@ -307,10 +315,12 @@ fn are_apart(bits: u64) -> bool {
     bits & (bits << 1 | 1) == 0
 }
 
-/// Takes the lowest bit, and returns its place; 64 if there is none.
+/// Takes the lowest bit, and returns its place; 63 if there is none.
 #[inline(always)]
 fn take_first(bits: &mut u64) -> usize {
-    let first = bits.trailing_zeros() as usize;
+    // With a bit that is always there the processor's own instruction does, and the last bit of a mask of
+    // 48 is never it.
+    let first = (*bits | 1 << 63).trailing_zeros() as usize;
     *bits &= bits.wrapping_sub(1);
     first
 }
