@@ -7,6 +7,7 @@ pub mod estimator;
 mod figures;
 mod latencies;
 mod latency;
+pub mod load;
 pub mod snapshot;
 mod tally;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
-    Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp, ServerSettings,
+    Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
 use crate::core::units::Weight;
 
@@ -127,6 +127,8 @@ fn settings() -> BackendSettings {
     BackendSettings {
         name: "web".to_owned(),
         target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: seconds(1) },
+        policy: Policy::Threshold,
+        model: ModelSettings::default(),
         window: WindowSettings { length: seconds(30), min_samples: 50 },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
         ready: ReadyLimits { min: 1, max: None },
