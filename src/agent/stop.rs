@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
-use crate::core::plan::outcome::CallOff;
+use crate::core::plan::outcome::Changes;
 
 /// Plans have so long to put temporary weights right.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -33,9 +33,8 @@ impl Agent {
     }
 
     async fn stop_plans(&mut self) {
-        for plan in self.call_offs.values() {
-            // Nobody listens: the plan is over already.
-            let _ = plan.send(Some(CallOff::Stop));
+        for plan in self.changes.values() {
+            plan.send_replace(Changes::stop());
         }
         let finished = async { while self.plans.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_WITHIN, finished).await.is_err() {
