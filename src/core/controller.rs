@@ -161,6 +161,16 @@ impl Controller {
         backend.handle_outcome(outcome, now, &mut self.actions);
     }
 
+    /// The agent stops: weights that are less for a while are put right.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let Some(latest) = &self.latest else { return };
+        for (&id, backend) in &mut self.backends {
+            if let Some(state) = latest.inventory.backend(id) {
+                backend.restore_weights(state, now, &mut self.actions);
+            }
+        }
+    }
+
     /// The next thing to do, oldest first.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

@@ -9,6 +9,7 @@ use super::*;
 use crate::core::estimate::estimator::{Estimator, Recorded};
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::ownership;
+use crate::core::plan::shares::Shares;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::state::Phase;
@@ -29,6 +30,8 @@ pub(super) struct Backend {
     pub(super) moving: Option<Moving>,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
+    /// Weights that are less for a while.
+    pub(super) shares: Option<Shares>,
     /// When the last plan was over: a reading of HAProxy from before may not show what it did.
     pub(super) settled: Option<Instant>,
     /// What a plan failed to bring about, to be tried with other servers.
@@ -60,6 +63,7 @@ impl Backend {
             quarantine: Quarantine::default(),
             moving: None,
             borrowed: Vec::new(),
+            shares: None,
             settled: None,
             again: None,
             tidy_from: None,
@@ -108,7 +112,7 @@ impl Backend {
         BackendMemory {
             name: self.settings.name.clone(),
             ours: self.ours.iter().map(name).collect(),
-            weights: self.borrowed.iter().map(|(id, weight)| (name(id), *weight)).collect(),
+            weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
             cooldown: match self.mind.phase(now) {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
                 _ => None,
@@ -123,6 +127,11 @@ impl Backend {
         self.estimator.record(sample, now) == Recorded::InWindow
     }
 
+    /// The weights that temporary ones stand in for.
+    fn to_put_back(&self) -> &[(ServerId, Weight)] {
+        self.shares.as_ref().map_or(&self.borrowed, Shares::base)
+    }
+
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
@@ -131,10 +140,13 @@ impl Backend {
         if self.is_moving() || self.is_outdated(asked) {
             return false;
         }
+        let shares = self.shares.take();
+        let had_shares = shares.is_some();
+        self.shares = shares.and_then(|shares| shares.found_in(state));
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.ours.len();
         self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        self.ours.len() != before
+        self.ours.len() != before || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.

@@ -8,8 +8,8 @@ use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::BackendState;
 use crate::core::plan::outcome::{Changes, Outcome};
-use crate::core::plan::planner;
 use crate::core::plan::step::{Lane, Plan, Purpose, Step};
+use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::state::Direction;
 use crate::core::settings::Policy;
@@ -173,6 +173,39 @@ impl Backend {
         }
     }
 
+    /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
+    /// theirs in full. True if that takes a plan, and none is under way.
+    #[expect(dead_code, reason = "the policy that asks for it comes next")]
+    pub(super) fn share_out(
+        &mut self,
+        wanted: &[(ServerId, f64)],
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let may = self.moving.is_none() && self.tidy_from.is_none_or(|from| now >= from);
+        let planned = shares::share_out(wanted, self.shares.as_ref(), state, &self.settings, names);
+        let Some((plan, shares)) = planned.filter(|_| may) else { return false };
+        // Until they are back, what is to be put back is remembered.
+        self.shares = shares.or(self.shares.take());
+        self.begin(plan, None, now, actions);
+        true
+    }
+
+    /// Puts weights right that are less for a while: the agent stops. True if a plan for it has begun.
+    pub(super) fn restore_weights(
+        &mut self,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let restoring = self.shares.as_ref().and_then(|shares| shares.restoring(state, &self.settings));
+        let Some(plan) = restoring.filter(|_| self.moving.is_none()) else { return false };
+        self.begin(plan, None, now, actions);
+        true
+    }
+
     /// Remembers what the plan is about to do before it is done: a crash in between then finds
     /// servers in MAINT that are known to be ours, and weights that have to be put back.
     pub(super) fn begin(
@@ -234,9 +267,14 @@ impl Backend {
     /// another server; a plan that was taken back leaves the way free for what turned it.
     fn finish(&mut self, called_off: bool, now: Instant) {
         let Some(moving) = self.moving.take() else { return };
-        match moving.weights_failed {
-            true => self.tidy_from = Some(now + TIDY_AGAIN),
-            false => self.borrowed.clear(),
+        if moving.weights_failed {
+            self.tidy_from = Some(now + TIDY_AGAIN);
+            // Some of them may have been set: what to put back is known, and tried again.
+            if let Some(shares) = self.shares.take_if(|_| moving.plan.purpose == Purpose::Reweigh) {
+                self.borrowed = shares.base().to_vec();
+            }
+        } else {
+            self.borrowed.clear();
         }
         self.told = None;
         self.settled = Some(now);

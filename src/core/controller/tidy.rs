@@ -50,7 +50,8 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) {
         let drains = planner::finish_drains(state, &self.settings, &self.ours);
-        if let Some(plan) = drains.or_else(|| weights::reweigh(state, &self.settings, names)) {
+        let reweigh = || weights::reweigh(state, &self.settings, names).filter(|_| self.shares.is_none());
+        if let Some(plan) = drains.or_else(reweigh) {
             self.begin(plan, None, now, actions);
         }
     }

@@ -27,7 +27,7 @@ pub struct Shares {
 
 impl Shares {
     /// The weights to put back.
-    pub const fn base(&self) -> &WeightList {
+    pub fn base(&self) -> &[(ServerId, Weight)] {
         &self.base
     }
 
