@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use super::doubt::counters;
 use super::quarantine::Quarantine;
 use super::*;
+use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
+use crate::core::log::sample::Class;
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::step::{Purpose, Step};
 use crate::core::plan::{ownership, planner};
@@ -24,6 +27,9 @@ const UNSEEN_MARGIN: u64 = 5;
 pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
     pub(super) estimator: Estimator,
+    pub(super) coverage: Coverage,
+    /// Why the log cannot be gone by.
+    pub(super) doubt: Option<Reason>,
     state: State,
     /// In MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) ours: HashSet<ServerId>,
@@ -70,6 +76,8 @@ impl Backend {
     pub(super) fn new(settings: BackendSettings, now: Instant) -> Self {
         Self {
             estimator: Estimator::new(settings.target, settings.window, now),
+            coverage: Coverage::new(settings.log, settings.window.length),
+            doubt: None,
             settings: Arc::new(settings),
             state: State::default(),
             ours: HashSet::new(),
@@ -99,6 +107,9 @@ impl Backend {
             == (self.settings.target, self.settings.window, self.settings.band);
         if !same {
             self.estimator = Estimator::new(settings.target, settings.window, now);
+        }
+        if (settings.log, settings.window) != (self.settings.log, self.settings.window) {
+            self.coverage = Coverage::new(settings.log, settings.window.length);
         }
         self.settings = Arc::new(settings);
         self.told = None;
@@ -131,14 +142,22 @@ impl Backend {
         }
     }
 
+    /// The estimate at `now`.
+    pub(super) fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.estimator.snapshot(now).of_sample(self.settings.log.sample_rate)
+    }
+
     /// True if the sample is in the window now.
     pub(super) fn record(&mut self, sample: &Sample, now: Instant) -> bool {
         self.lines_since_stock = true;
+        let told = if sample.class == Class::Success { Told::Success } else { Told::Other };
+        self.coverage.count(told, sample.end);
         self.estimator.record(sample, now) == Recorded::InWindow
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
+        self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
@@ -158,6 +177,7 @@ impl Backend {
 
     pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
         self.counted = None;
+        self.coverage.restart();
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),
@@ -181,7 +201,7 @@ impl Backend {
             return;
         }
         self.quarantine.forget_old(now);
-        let snapshot = self.estimator.snapshot(now);
+        let snapshot = self.snapshot(now);
         let Some(state) = state else {
             let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
@@ -192,9 +212,11 @@ impl Backend {
             return;
         }
         let fleet = self.fleet(state, names, now);
-        let (next, decision) = threshold::step(self.state.clone(), now, &snapshot, &fleet, &self.settings);
+        let (seen, trusted) = self.trusted(&snapshot, fleet);
+        let (next, decision) = threshold::step(self.state.clone(), now, &seen, &trusted, &self.settings);
         self.state = next;
         let decision = self.again.take().unwrap_or(decision);
+        let decision = self.explained(decision);
         let refused =
             self.act(id, &decision, state, names, now, actions).err().map(|reason| reason.to_string());
         if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
@@ -208,7 +230,8 @@ impl Backend {
         let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        fleet.unseen = unseen.saturating_sub(running + UNSEEN_MARGIN);
+        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
     }
 
