@@ -222,7 +222,7 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> Result<(), Reason> {
-        if matches!(decision, Decision::Hold(_)) {
+        if matches!(decision, Decision::Hold(_) | Decision::Reweigh { .. }) {
             return Ok(());
         }
         if let Some(moving) = &mut self.moving {
