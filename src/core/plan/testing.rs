@@ -77,7 +77,7 @@ pub(in crate::core) fn up(by: u32) -> Decision {
 }
 
 pub(in crate::core) fn down(by: u32) -> Decision {
-    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+    Decision::ScaleDown { by, prefer: Vec::new(), reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
 pub(in crate::core) fn ready(server: &mut ServerState) {
@@ -123,7 +123,7 @@ fn server(id: ServerId) -> ServerState {
     }
 }
 
-fn settings() -> BackendSettings {
+pub(in crate::core) fn settings() -> BackendSettings {
     let seconds = Duration::from_secs;
     BackendSettings {
         name: "web".to_owned(),
