@@ -19,13 +19,16 @@ use super::estimate::snapshot::Snapshot;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
-use super::plan::outcome::{CallOff, Outcome};
+use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
 
 mod backend;
 mod memory;
+mod mind;
+mod moves;
+mod pool;
 mod quarantine;
 mod record;
 #[cfg(test)]
@@ -48,8 +51,8 @@ pub enum Action {
     Remember,
     /// Carry a plan out, and report every [`Outcome`].
     Execute(Plan),
-    /// Call the plan of this backend off.
-    CallOff(BackendId, CallOff),
+    /// This is what has been changed about the plan of this backend.
+    Change(BackendId, Changes),
     /// Tell it: log, journal, metrics.
     Record(Box<Record>),
 }
@@ -100,7 +103,7 @@ impl Controller {
         }
         for (id, backend) in old {
             if backend.is_moving() {
-                self.actions.push_back(Action::CallOff(id, CallOff::Stop));
+                self.actions.push_back(Action::Change(id, Changes::stop()));
             }
         }
     }
@@ -158,6 +161,16 @@ impl Controller {
         backend.handle_outcome(outcome, now, &mut self.actions);
     }
 
+    /// The agent stops: weights that are less for a while are put right.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let Some(latest) = &self.latest else { return };
+        for (&id, backend) in &mut self.backends {
+            if let Some(state) = latest.inventory.backend(id) {
+                backend.restore_weights(state, now, &mut self.actions);
+            }
+        }
+    }
+
     /// The next thing to do, oldest first.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -202,9 +215,4 @@ pub struct Counted {
 
 fn record(record: Record) -> Action {
     Action::Record(Box::new(record))
-}
-
-/// Servers of a plan's lanes.
-fn servers_of(plan: &Plan) -> HashSet<ServerId> {
-    plan.lanes.iter().map(|lane| lane.server).collect()
 }

@@ -1,7 +1,7 @@
 //! Servers that are at their limit, whatever their curve says.
 //!
-//! Two signs: more comes than is answered while the streams grow, and HAProxy has to queue in
-//! front of servers with a `maxconn`. Both give what a server can do by what it just does.
+//! More comes than is answered while the streams grow, or HAProxy has to queue in front of servers
+//! with a `maxconn`: then what a server can do is what it just does.
 
 use std::time::{Duration, Instant};
 
@@ -52,46 +52,13 @@ fn is_outrun(load: &LoadFigures) -> bool {
         && load.streams_grown > 4.0 * (f64::from(load.streams) + 4.0).sqrt()
 }
 
-/// HAProxy's own queue is believed once it has lasted for so long.
-const QUEUEING: Duration = Duration::from_secs(6);
-/// And once requests wait in it for this share of the service time.
-const QUEUE_TIME: f64 = 0.2;
-/// What full servers did is believed for so long,
-const BELIEVED: Duration = Duration::from_secs(60);
-/// and let go by this much a minute.
-const LET_GO: f64 = 1.05;
 /// Full servers are not quite full: a place is free between two requests.
 const FULL: f64 = 0.95;
-/// Servers that hang do not show what they can do.
+/// Servers that hang do not show what they can do: less than this of the curve's is not believed.
 const LEAST_SHARE: f64 = 0.3;
 
-/// What servers did while HAProxy queued in front of them, in workers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct QueueLimit {
-    busy: Option<(f64, Instant)>,
-}
-
-impl QueueLimit {
-    /// The workers of a server: those of the curve, or fewer where it was full with fewer.
-    pub(super) fn observe(
-        &mut self,
-        load: &LoadFigures,
-        service: &Service,
-        serving: u32,
-        now: Instant,
-    ) -> f64 {
-        let queues = load.queueing_for >= QUEUEING && load.queue_time > QUEUE_TIME * service.time;
-        if queues && serving > 0 && load.throughput.last_4 > 0.0 {
-            let busy = load.throughput.last_4 * service.time / f64::from(serving);
-            let busy = self.busy.map_or(busy, |(before, _)| before + 0.3 * (busy - before));
-            self.busy = Some((busy, now));
-        }
-        let Some((busy, at)) = self.busy else { return service.workers };
-        let too_old = now.saturating_duration_since(at).saturating_sub(BELIEVED).as_secs_f64() / 60.0;
-        let workers = busy * LET_GO.powf(too_old) / FULL;
-        if workers >= service.workers {
-            self.busy = None;
-        }
-        workers.clamp(LEAST_SHARE * service.workers, service.workers)
-    }
+/// The workers of a server: those of the curve, or fewer where it was full with fewer.
+pub(super) fn workers(load: &LoadFigures, service: &Service) -> f64 {
+    let full = load.saturated_workers.map_or(f64::INFINITY, |workers| workers / FULL);
+    full.clamp(LEAST_SHARE * service.workers, service.workers)
 }
