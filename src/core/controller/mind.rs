@@ -13,6 +13,7 @@ use crate::core::policy::pool::{Pool, Stage};
 use crate::core::policy::state::{Direction, Phase, State};
 use crate::core::policy::threshold;
 use crate::core::settings::{BackendSettings, Policy};
+use crate::core::units::Ratio;
 
 /// The policy of one backend.
 #[derive(Debug)]
@@ -26,6 +27,16 @@ pub(super) struct Mind {
 struct Modelled {
     load: LoadEstimator,
     model: Model,
+}
+
+/// What a policy sees at one `now`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looks<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) fleet: &'a Fleet,
+    pub(super) pool: &'a Pool,
+    /// The log cannot be gone by.
+    pub(super) in_doubt: bool,
 }
 
 impl Mind {
@@ -61,19 +72,17 @@ impl Mind {
         }
     }
 
-    pub(super) fn decide(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        fleet: &Fleet,
-        pool: &Pool,
-        settings: &BackendSettings,
-    ) -> Decision {
+    /// A log that is in doubt, or tells of some requests only, is no ground for the model: requests
+    /// that it cannot see are beside those it sees.
+    pub(super) fn decide(&mut self, now: Instant, looks: &Looks<'_>, settings: &BackendSettings) -> Decision {
         if let Some(modelled) = &mut self.modelled {
-            return modelled.decide(now, pool, settings);
+            let decision = modelled.decide(now, looks.pool, settings);
+            if !looks.in_doubt && settings.log.sample_rate == Ratio::ALL {
+                return decision;
+            }
         }
-        let (next, decision) =
-            threshold::step(std::mem::take(&mut self.state), now, snapshot, fleet, settings);
+        let state = std::mem::take(&mut self.state);
+        let (next, decision) = threshold::step(state, now, looks.snapshot, looks.fleet, settings);
         self.state = next;
         decision
     }

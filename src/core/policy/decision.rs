@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
 
@@ -81,6 +82,28 @@ pub enum Reason {
     Blind {
         /// Requests HAProxy counted since the last line.
         requests: u64,
+    },
+    /// Too many of the requests that HAProxy counts are not understood in the log: scale-down is off.
+    Uncovered {
+        /// So many were.
+        understood: u64,
+        /// Of so many.
+        expected: u64,
+        /// Over so long.
+        span: Duration,
+        /// Nearly all of them failed: those that ended well are not logged.
+        only_failures: bool,
+        /// What was wrong with the first line that was not understood lately.
+        first: Option<LineError>,
+    },
+    /// The log tells of more requests than HAProxy counts: scale-down is off.
+    TooManyLines {
+        /// So many lines.
+        lines: u64,
+        /// For so many requests.
+        expected: u64,
+        /// Over so long.
+        span: Duration,
     },
     /// Within the band.
     InBand {
@@ -188,7 +211,7 @@ pub enum Reason {
         /// Of so many.
         of: u64,
     },
-    /// HAProxy's counters show a queue though no line arrives.
+    /// HAProxy's counters show a queue, and the log does not tell.
     BlindQueue {
         /// Requests waiting in HAProxy.
         queued: u64,
@@ -398,6 +421,8 @@ impl Reason {
             Self::NoInventory => "no_inventory",
             Self::UnknownBackend => "unknown_backend",
             Self::Blind { .. } => "blind",
+            Self::Uncovered { .. } => "uncovered",
+            Self::TooManyLines { .. } => "too_many_lines",
             Self::InBand { .. } => "in_band",
             Self::PendingUp { .. } => "pending_up",
             Self::PendingDown { .. } => "pending_down",

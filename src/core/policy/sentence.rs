@@ -5,6 +5,7 @@ use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
 use super::decision::{Decision, Load, LoadUnit, Reason};
+use crate::core::log::error::LineError;
 use crate::core::settings::Statistic;
 
 /// A duration as people say it: `412 ms`, `1.2 s`, `10 s`, `4 min 20 s`, `1 h 5 min`, `3 d 2 h`.
@@ -72,6 +73,17 @@ impl Display for Reason {
                     Count(*requests, "request")
                 )
             }
+            Self::Uncovered { understood, expected, span, only_failures, first } => {
+                uncovered(f, *understood, *expected, *span)?;
+                why_uncovered(f, *understood, *only_failures, *first)
+            }
+            Self::TooManyLines { lines, expected, span } => write!(
+                f,
+                "the log tells of {} in {}, HAProxy counted {expected}: does it hold each line twice, or \
+                 another HAProxy's?",
+                Count(*lines, "request"),
+                Span(*span)
+            ),
             Self::InBand { statistic, latency, lower, upper } => {
                 let (latency, lower, upper) = (Span(*latency), Span(*lower), Span(*upper));
                 write!(f, "{statistic} {latency} is between {lower} and {upper}")
@@ -119,7 +131,7 @@ impl Display for Reason {
             Self::BlindQueue { queued, since } => {
                 write!(
                     f,
-                    "no log line comes, and HAProxy has had a queue for {}, now {queued} long",
+                    "the log does not tell, and HAProxy has had a queue for {}, now {queued} long",
                     Span(*since)
                 )
             }
@@ -259,6 +271,33 @@ fn rest_too_few(f: &mut Formatter<'_>, left: u32, each: f64, limit: f64, unit: L
         LoadUnit::Connections => {
             write!(f, "would leave {left} with {each} connections each, of the {limit} that maxconn allows")
         }
+    }
+}
+
+/// How much is missing. Cut off, not rounded: it is below the limit when it says so.
+fn uncovered(f: &mut Formatter<'_>, understood: u64, expected: u64, span: Duration) -> Result {
+    let (span, percent) = (Span(span), understood * 100 / expected.max(1));
+    match understood {
+        0 => write!(f, "none of HAProxy's {expected} requests of the last {span} was understood in the log"),
+        _ => write!(
+            f,
+            "only {percent} % of HAProxy's {expected} requests of the last {span} were understood in the log"
+        ),
+    }
+}
+
+/// Why it is missing, as far as that is known.
+fn why_uncovered(
+    f: &mut Formatter<'_>,
+    understood: u64,
+    only_failures: bool,
+    first: Option<LineError>,
+) -> Result {
+    match first {
+        Some(first) => write!(f, "; the first that was not: {first}"),
+        None if only_failures => f.write_str(", and those failed: `option dontlog-normal`?"),
+        None if understood == 0 => f.write_str("; are they logged elsewhere, or not at all?"),
+        None => f.write_str("; the others are not in it: sampled, silent, or lost on the way?"),
     }
 }
 
