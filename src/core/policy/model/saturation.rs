@@ -62,3 +62,64 @@ pub(super) fn workers(load: &LoadFigures, service: &Service) -> f64 {
     let full = load.saturated_workers.map_or(f64::INFINITY, |workers| workers / FULL);
     full.clamp(LEAST_SHARE * service.workers, service.workers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    /// 300 come, 200 are answered.
+    fn outrun() -> LoadFigures {
+        let mut load = steady(300.0);
+        load.throughput.last_4 = 200.0;
+        (load.throughput.first_half, load.throughput.second_half) = (200.0, 200.0);
+        (load.streams, load.streams_grown) = (480, 400.0);
+        load
+    }
+
+    #[track_caller]
+    fn check(change: impl Fn(&mut LoadFigures), same_s: u64, seconds: u64, expected: Option<f64>) {
+        let mut load = outrun();
+        change(&mut load);
+        let (mut saturation, start) = (Saturation::default(), Instant::now());
+        let mut found = None;
+        for second in 0..=seconds {
+            let now = start + Duration::from_secs(second);
+            found = saturation.observe(&load, 2, Duration::from_secs(same_s), now);
+        }
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn servers_are_at_their_limit_when_more_comes_than_they_answer() {
+        check(|_| {}, 4, 0, Some(100.0));
+        check(|_| {}, 3, 0, None);
+        check(|load| load.arrivals.last_4 = 250.0, 4, 20, None);
+        check(|load| load.throughput.second_half = 231.0, 4, 20, None);
+        check(|load| load.streams_grown = 80.0, 4, 20, None);
+        check(|load| load.throughput.last_4 = 0.0, 4, 20, None);
+    }
+
+    #[test]
+    fn against_the_knee_it_takes_longer() {
+        let half_used = |load: &mut LoadFigures| load.throughput.last_4 = 120.0;
+        check(half_used, 4, 7, None);
+        check(half_used, 4, 8, Some(60.0));
+        let unknown = |load: &mut LoadFigures| (load.throughput.last_4, load.service) = (120.0, None);
+        check(unknown, 4, 0, Some(60.0));
+    }
+
+    #[test]
+    fn servers_that_were_full_have_no_more_workers_than_they_showed() {
+        #[track_caller]
+        fn check(seen: Option<f64>, expected: f64) {
+            let load = LoadFigures { saturated_workers: seen, ..steady(100.0) };
+            let service = load.service.expect("it is known");
+            assert!((workers(&load, &service) - expected).abs() < 1e-9);
+        }
+        check(None, 8.0);
+        check(Some(5.7), 6.0);
+        check(Some(20.0), 8.0);
+        check(Some(0.0), 2.4);
+    }
+}
