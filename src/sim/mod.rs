@@ -14,6 +14,7 @@ use crate::core::log::sample::Sample;
 pub mod baseline;
 pub mod scenario;
 pub mod score;
+pub mod traces;
 
 /// Somebody who decides by other means than the core: a baseline to compare with.
 pub trait Autoscaler {
