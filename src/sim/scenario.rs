@@ -153,6 +153,16 @@ pub enum Balance {
     LeastConn,
 }
 
+impl Balance {
+    /// As HAProxy has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundrobin",
+            Self::LeastConn => "leastconn",
+        }
+    }
+}
+
 /// What each server is like when it is healthy and warm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerModel {
