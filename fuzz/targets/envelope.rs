@@ -4,7 +4,7 @@
 
 use haproxy_autoscale::core::log::envelope::body_offset;
 use haproxy_autoscale::core::log::format::LineFormat;
-use haproxy_autoscale_fuzz::{Said, said};
+use haproxy_autoscale_fuzz::reference::{Said, said};
 use libfuzzer_sys::fuzz_target;
 
 const BODY: &str = "10.0.0.1:5 [21/Nov/2026:09:31:50.191] fe be/s1 0/0/0/3/3 200 76 - - ---- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"";

@@ -5,7 +5,8 @@
 use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::log::format_set::FormatSet;
 use haproxy_autoscale::core::log::haproxy_cfg;
-use haproxy_autoscale_fuzz::{check_request, lines};
+use haproxy_autoscale_fuzz::lines;
+use haproxy_autoscale_fuzz::reference::check_request;
 use libfuzzer_sys::fuzz_target;
 
 fn read(text: &str) -> FormatSet {

@@ -5,7 +5,8 @@
 use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::log::log_format::{CompiledFormat, reference};
 use haproxy_autoscale::core::log::parser::LineParser;
-use haproxy_autoscale_fuzz::{check_request, first_line, lines};
+use haproxy_autoscale_fuzz::reference::check_request;
+use haproxy_autoscale_fuzz::{first_line, lines};
 use libfuzzer_sys::fuzz_target;
 
 /// Longer ones can be read in too many ways to try them all.

@@ -5,7 +5,8 @@ use haproxy_autoscale::core::log::custom::CustomFormat;
 use haproxy_autoscale::core::log::envelope::body_offset;
 use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::settings::Timer;
-use haproxy_autoscale_fuzz::{check_request, first_line, lines};
+use haproxy_autoscale_fuzz::reference::check_request;
+use haproxy_autoscale_fuzz::{first_line, lines};
 use libfuzzer_sys::fuzz_target;
 use regex::bytes::Regex;
 

@@ -4,8 +4,8 @@
 
 use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::log::parser::LineParser;
-use haproxy_autoscale_fuzz::reference::fields_of;
-use haproxy_autoscale_fuzz::{Said, lines};
+use haproxy_autoscale_fuzz::lines;
+use haproxy_autoscale_fuzz::reference::{Said, fields_of};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 

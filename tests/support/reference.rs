@@ -1,13 +1,15 @@
 //! HAProxy's own formats read a second time, slowly: by regular expressions, one for each format, and
 //! by splitting. What the real parser makes of a line has to be the same, field by field.
 //!
-//! Only whole lines are read here. A line that was cut is none; what the real parser still makes of
+//! [`check`] does that. Only whole lines are read here. A line that was cut is none; what the real parser still makes of
 //! it is held against the line it was cut from.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use haproxy_autoscale::core::log::envelope::body_offset;
 use haproxy_autoscale::core::log::field::{Field, Value};
+use haproxy_autoscale::core::log::format::{Line, LineFormat};
 use haproxy_autoscale::core::log::line::LogLine;
 use regex::bytes::{Captures, Regex};
 
@@ -38,17 +40,18 @@ static HTTP_END: LazyLock<Regex> = LazyLock::new(|| regex(&["^(?<state>[A-Za-z-]
 static TCP: LazyLock<Regex> = LazyLock::new(|| {
     regex(&[HEAD, SERVER, TCP_TIMERS, r"\+?(?<bytes>N) (?<state>[A-Za-z-]{2}) ", COUNTERS, QUEUES])
 });
-/// From the right, up to two blocks of captures and the request line; tried from two blocks down to none.
+/// What is found from the right: state, counters and mostly queues, then blocks of captures and the request line; tried from two blocks down to none.
 static FROM_THE_RIGHT: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     [2, 1, 0].map(|blocks| {
         let blocks = format!(r"(?: \{{[^{{]*\}}){{{blocks}}}");
-        regex(&[r"^(?<cookies>.*) (?<end>[^ ]* [^ ]* [^ ]*", &blocks, r#" "[^"]*"(?: [^"]*)?)$"#])
+        let before = r"(?:[A-Za-z-]{4} [^ ]*|[^ ]* [^ ]* [^ ]*)";
+        regex(&[r"^(?<cookies>.*) (?<end>", before, &blocks, r#" "[^"]*"(?: [^"]*)?)$"#])
     })
 });
 static CLF: LazyLock<Regex> = LazyLock::new(|| {
     regex(&[
         r#"^(?<ip>[^ ]*) - - \[(?<date>[^\]]*)\] ?"(?<request>[^"]*)" (?<status>[^ ]*) \+?(?<bytes>N) "#,
-        r#"(?:"" "" )?(?<any_port>N) [^ ]* ?"(?<frontend>[^"]*)"  ?"(?<backend>NAME)"  ?"(?<server>NAME)" "#,
+        r#"(?:"" "" )?(?<any_port>N) [^ ]*  ?"(?<frontend>[^"]*)"  ?"(?<backend>NAME)"  ?"(?<server>NAME)" "#,
         r"(?<p1>\+?)(?<t1>N) (?<p2>\+?)(?<t2>N) (?<p3>\+?)(?<t3>N) (?<p4>\+?)(?<t4>N) (?<last>[^ ]*) ",
         r"(?<state>[A-Za-z-]{4}) (?<actconn>N) (?<feconn>N) (?<beconn>N) (?<srv_conn>N) ",
         r"(?<redispatched>\+?)(?<retries>N) (?<srv_queue>N) (?<backend_queue>N) (?<tail>.*)$",
@@ -62,12 +65,12 @@ static LEGACY: LazyLock<Regex> = LazyLock::new(|| {
 static LEGACY_END: LazyLock<Regex> = LazyLock::new(|| {
     regex(&[
         r"^(?<state>[A-Za-z-]+) (?<counters>(?:N)(?:/N){0,3}/(?<redispatched>\+?)(?:N)|\+?(?:N)) ",
-        r"(?:(?<srv_queue>[0-9]{1,18})/(?<backend_queue>N)(?: |$))?(?<tail>.*)$",
+        r"(?:(?<srv_queue>[0-9]{1,18})/(?<backend_queue>N)(?<tail> .*)?$|(?<no_queues>(?:[^0-9].*)?)$)",
     ])
 });
 /// One word before the first date in brackets that has a word before it.
 static CLIENT: LazyLock<Regex> =
-    LazyLock::new(|| regex(&[r"^(?:.*? )??(?<client>[^ ]* \[[0-9]{2}/...?/....:)"]));
+    LazyLock::new(|| regex(&[r"^(?:.*? )??(?<client>[^ ]* \[[0-9]{2}/.../....:)"]));
 
 /// The layout of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,139 @@ pub fn fields_of(line: &LogLine<'_>) -> Fields {
         Value::Flag(flag) => flag.to_string(),
     };
     Field::ALL.into_iter().filter_map(|field| Some((field, text(line.value(field)?)))).collect()
+}
+
+/// What a line says, as a whole.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// A request, all of its fields.
+    Request(Fields),
+    /// A message.
+    Message,
+    /// Neither.
+    Unparsed,
+}
+
+/// Reads `line` in `format`; whatever is said has to stand in it.
+#[track_caller]
+pub fn said(format: &mut LineFormat, line: &[u8]) -> Said {
+    match format.read(line) {
+        Line::Request(request) => {
+            check_request(&request, line);
+            Said::Request(fields_of(&request))
+        }
+        Line::Message(message) => {
+            assert!(line.ends_with(message.text.trim_ascii_end()) || line.ends_with(message.text));
+            Said::Message
+        }
+        Line::Unparsed(error) => {
+            assert!(error.offset <= line.len(), "{error}: {}", line.escape_ascii());
+            Said::Unparsed
+        }
+    }
+}
+
+/// What no line may lead to, whatever its format.
+#[track_caller]
+pub fn check_request(request: &LogLine<'_>, line: &[u8]) {
+    assert!(!request.backend.is_empty(), "{}", line.escape_ascii());
+    assert!(request.status.is_none_or(|status| (100..=999).contains(&status)), "{}", line.escape_ascii());
+    assert!(request.is_custom() || !request.server.is_empty(), "{}", line.escape_ascii());
+}
+
+/// Whole headers, up to the tag.
+const HEADERS: [&str; 4] = [
+    "Nov 21 09:55:39 vm haproxy[20463]: ",
+    "<134>Nov 21 09:36:03 haproxy[20583]: ",
+    "2026-11-21T09:55:39.522078+00:00 vm haproxy[20463]: ",
+    "2026-11-21T09:36:03.020178123Z stdout F <134>Nov 21 09:36:03 haproxy[20583]: ",
+];
+
+/// What the rest of a line may add to: `12` was `1234`, `GET /x` was `GET /xyz`.
+const CUT_SHORT: [Field; 9] = [
+    Field::BackendQueue,
+    Field::RequestCaptures,
+    Field::ResponseCaptures,
+    Field::Method,
+    Field::Path,
+    Field::HttpVersion,
+    Field::Sni,
+    Field::SslVersion,
+    Field::SslCipher,
+];
+
+/// Holds all that is read of `line` against the slow reading; each single format against `auto`; the line behind
+/// known headers, and cut at every byte, against the line itself.
+#[track_caller]
+pub fn check(line: &[u8]) {
+    let found = said(&mut LineFormat::Auto, line);
+    let layout = check_reference(line, &found);
+    check_formats(line, &found, layout);
+    if let Said::Request(fields) = &found {
+        if body_offset(line) == 0 && layout.is_some() {
+            for header in HEADERS {
+                let whole = [header.as_bytes(), line].concat();
+                assert_eq!(said(&mut LineFormat::Auto, &whole), found, "{}", whole.escape_ascii());
+            }
+        }
+        // Raw cookies may hold a whole line.
+        let has_cookie = [Field::RequestCookie, Field::ResponseCookie]
+            .iter()
+            .any(|cookie| fields.get(cookie).is_some_and(|cookie| cookie != "-"));
+        if !has_cookie && layout.is_some() {
+            check_prefixes(line, fields);
+        }
+    }
+}
+
+/// Which layout the line has, if it is a whole line of today's.
+fn check_reference(line: &[u8], found: &Said) -> Option<Layout> {
+    let offsets = [Some(body_offset(line)), client_offset(line)];
+    let bodies = offsets.map(|offset| offset.and_then(|offset| read(&line[offset..])));
+    match (found, &bodies) {
+        (Said::Request(fields), [Some((layout, expected)), _]) => {
+            assert_eq!(fields, expected, "{}", line.escape_ascii());
+            Some(*layout)
+        }
+        (Said::Request(fields), [None, Some((layout, expected))]) if fields == expected => Some(*layout),
+        (Said::Request(fields), _) => {
+            // What was cut is no whole line.
+            assert!(!fields.contains_key(&Field::Feconn), "{fields:?} of {}", line.escape_ascii());
+            None
+        }
+        (_, [Some(_), _]) => panic!("{found:?}: {}", line.escape_ascii()),
+        _ => None,
+    }
+}
+
+fn check_formats(line: &[u8], found: &Said, layout: Option<Layout>) {
+    let formats = [
+        (LineFormat::Http, [Layout::Http, Layout::OldHttp]),
+        (LineFormat::Https, [Layout::Http, Layout::OldHttp]),
+        (LineFormat::Tcp, [Layout::Tcp, Layout::OldTcp]),
+        (LineFormat::Clf, [Layout::Clf; 2]),
+    ];
+    for (mut format, of) in formats {
+        let alone = said(&mut format, line);
+        let is_of = layout.map(|layout| of.contains(&layout));
+        if is_of == Some(true) || matches!(alone, Said::Request(_)) {
+            assert_eq!(&alone, found, "{format:?}: {}", line.escape_ascii());
+            assert_ne!(is_of, Some(false), "{format:?}: {}", line.escape_ascii());
+        }
+    }
+}
+
+fn check_prefixes(line: &[u8], whole: &Fields) {
+    for end in 0..line.len() {
+        let Line::Request(request) = LineFormat::Auto.read(&line[..end]) else { continue };
+        for (field, value) in fields_of(&request) {
+            // In CLF, what follows may be more of a cookie, and then none is told.
+            let is_cookie = matches!(field, Field::RequestCookie | Field::ResponseCookie);
+            let is_the_same = whole.get(&field).map_or(is_cookie, |whole| *whole == value);
+            let is_the_same = is_the_same || CUT_SHORT.contains(&field);
+            assert!(is_the_same, "{field}={value} of {}", line[..end].escape_ascii());
+        }
+    }
 }
 
 fn read_http(body: &[u8]) -> Option<Fields> {
@@ -229,11 +365,10 @@ fn legacy_ending(found: &Captures<'_>, letters: usize, fields: &mut Fields) -> O
     }
     if found.name("srv_queue").is_some() {
         number(found, "srv_queue", Field::SrvQueue, fields, i64::from(u32::MAX))?;
-        if let Ok(queue) = u32::try_from(int(&found["backend_queue"])) {
-            fields.insert(Field::BackendQueue, queue.to_string());
-        }
+        number(found, "backend_queue", Field::BackendQueue, fields, i64::from(u32::MAX))?;
     }
-    tail(&found["tail"], fields);
+    let rest = found.name("tail").or(found.name("no_queues"));
+    tail(rest.map_or(b"", |rest| rest.as_bytes()), letters == 2, fields);
     Some(())
 }
 
@@ -332,7 +467,8 @@ fn status(found: &Captures<'_>, fields: &mut Fields) -> Option<()> {
 fn ending(found: &Captures<'_>, fields: &mut Fields) -> Option<()> {
     text(Field::TerminationState, &found["state"], fields);
     counters(found, fields)?;
-    tail(found.name("tail").map_or(b"", |tail| tail.as_bytes()), fields);
+    let is_tcp = found["state"].len() == 2;
+    tail(found.name("tail").map_or(b"", |tail| tail.as_bytes()), is_tcp, fields);
     Some(())
 }
 
@@ -358,7 +494,7 @@ fn number(found: &Captures<'_>, name: &str, field: Field, fields: &mut Fields, m
 }
 
 /// Captures, request line, and what httpslog adds.
-fn tail(text: &[u8], fields: &mut Fields) {
+fn tail(text: &[u8], is_tcp: bool, fields: &mut Fields) {
     static TAIL: LazyLock<Regex> = LazyLock::new(|| {
         regex(&[r"^(?:\{(?<hr>[^}]*)\}[ \t\n\x0C\r]*(?:\{(?<hs>[^}]*)\}[ \t\n\x0C\r]*)?)?(?<rest>.*)$"])
     });
@@ -369,7 +505,12 @@ fn tail(text: &[u8], fields: &mut Fields) {
             self::text(field, captures.as_bytes(), fields);
         }
     }
-    let Some(quoted) = found["rest"].strip_prefix(b"\"") else { return };
+    let Some(quoted) = found["rest"].strip_prefix(b"\"") else {
+        // A session has no request line that could be missing.
+        return if is_tcp {
+            tls(&found["rest"], fields)
+        };
+    };
     let mut parts = quoted.splitn(2, |&byte| byte == b'"');
     request(parts.next().unwrap_or_default(), fields);
     tls(parts.next().unwrap_or_default().trim_ascii(), fields);
