@@ -462,6 +462,17 @@ impl Reason {
         }
     }
 
+    /// The server it is about, if it is about one.
+    pub const fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Slow { server, .. }
+            | Self::Failing { server, .. }
+            | Self::Overfull { server, .. }
+            | Self::Recovered { server } => Some(*server),
+            _ => None,
+        }
+    }
+
     /// A move was called for, had lasted, and was not allowed: more than patience is needed.
     pub const fn limited(&self) -> bool {
         matches!(

@@ -65,7 +65,7 @@ pub(super) fn utilization(service: &Service, calm: &Calm, promise: Promise, most
 /// The share of requests above `below` seconds when `utilization` of the workers is busy.
 fn late(utilization: f64, service: &Service, calm: &Calm, below: f64) -> f64 {
     let waiting = waiting(utilization, service.workers);
-    let wait = mean_wait(utilization, service);
+    let wait = mean_wait(utilization, service).max(f64::MIN_POSITIVE);
     let late_after_waiting = |latency: f64| (-(below - latency).max(0.0) / wait).exp();
     let mean: f64 = match calm.latencies.is_empty() {
         true => late_after_waiting(service.time),
@@ -89,6 +89,7 @@ fn mean_wait(utilization: f64, service: &Service) -> f64 {
 mod tests {
     use super::*;
     use crate::core::policy::model::testing::calm;
+    use crate::core::units::Percentile;
 
     /// A target of 5 S for 95 %, utilization at most 0.80.
     #[track_caller]
@@ -101,9 +102,42 @@ mod tests {
 
     #[test]
     fn with_few_workers_the_target_decides_and_with_many_the_most_allowed() {
-        check(2.0, 1.0, 0.60);
+        check(2.0, 1.0, 0.575);
         check(1.0, 0.5, 0.575);
         check(1.0, 1.0, 0.30);
         check(40.0, 1.0, 0.80);
+    }
+
+    #[test]
+    fn a_promise_that_no_number_of_servers_keeps_costs_nothing() {
+        let service = Service { time: 0.08, workers: 1.0, knee: true, cv: 1.0 };
+        let at = |floor: f64| {
+            let calm = Calm { floor, latencies: vec![(0.08, 1.0 - floor), (0.5, floor)] };
+            utilization(&service, &calm, Promise { below: 0.1, budget: 0.05 }, 0.8)
+        };
+        assert_eq!((at(0.04), at(0.06)), (0.30, 0.80));
+    }
+
+    #[test]
+    fn without_calm_requests_the_service_time_stands_for_them() {
+        let service = Service { time: 0.08, workers: 8.0, knee: true, cv: 1.0 };
+        let found = |below| utilization(&service, &Calm::default(), Promise { below, budget: 0.05 }, 0.8);
+        assert_eq!(found(0.4), 0.8);
+        assert!(found(0.09) < 0.6, "{}", found(0.09));
+    }
+
+    #[test]
+    fn a_mean_and_a_p100_have_a_budget_too() {
+        #[track_caller]
+        fn check(statistic: Statistic, budget: f64) {
+            let target = Target { statistic, ..crate::core::policy::model::testing::settings().target };
+            assert!((Promise::of(&target).budget - budget).abs() < 1e-9);
+        }
+        let percentile = |value| Statistic::Percentile(Percentile::new(value).expect("it is one"));
+        check(percentile(95.0), 0.05);
+        check(percentile(99.9), 0.001);
+        check(percentile(100.0), 0.001);
+        check(Statistic::Mean, 0.5);
+        check(Statistic::MeanOfLast(100), 0.5);
     }
 }

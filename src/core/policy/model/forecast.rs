@@ -65,3 +65,46 @@ fn known(level: f64, expected: f64, peak: Option<f64>) -> f64 {
         None => expected,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    /// 100 requests a second, a rise by `slope` over the last 5 s, and `peak` within the last hour.
+    #[track_caller]
+    fn check(slope: f64, peak: Option<f64>, lead_s: u64, expected: Option<f64>) {
+        let change = Change { slope, sigma: 2.0 };
+        let arrivals = Arrivals { change_5: change, peak, ..steady(100.0).arrivals };
+        let found = Forecast::of(&arrivals, Duration::from_secs(lead_s)).sudden;
+        assert_eq!(found.map(|rise| rise.arrivals), expected);
+    }
+
+    #[test]
+    fn a_rise_is_followed_to_when_a_server_can_be_there() {
+        check(8.0, None, 5, None); // 4 sigma
+        check(9.0, None, 5, Some(100.0 + 9.0 * 10.5));
+        check(9.0, None, 0, Some(100.0 + 9.0 * 5.5));
+        check(60.0, None, 5, Some(250.0)); // never more than half as much again on top of it all
+        check(-60.0, None, 5, None);
+    }
+
+    #[test]
+    fn what_is_far_above_the_last_hour_is_not_believed_until_it_is_there() {
+        check(9.0, Some(150.0), 5, Some(165.0));
+        check(9.0, Some(80.0), 5, Some(194.5));
+    }
+
+    #[test]
+    fn a_slow_rise_adds_half_of_what_comes_at_most() {
+        #[track_caller]
+        fn check(slope: f64, lead_s: u64, expected: f64) {
+            let change_30 = Change { slope, sigma: 0.2 };
+            let arrivals = Arrivals { change_30, ..steady(100.0).arrivals };
+            assert_eq!(Forecast::of(&arrivals, Duration::from_secs(lead_s)).slow, expected);
+        }
+        check(0.5, 5, 0.0); // 2.5 sigma
+        check(0.6, 5, 0.6 * 23.0);
+        check(0.6, 120, 50.0);
+    }
+}

@@ -143,3 +143,86 @@ pub(super) fn lower_bound(late: u64, of: u64) -> f64 {
     let spread = Z * (p * (1.0 - p).max(0.0) / n + z2 / (4.0 * n * n)).sqrt();
     ((p + z2 / (2.0 * n) - spread) / (1.0 + z2 / n)).max(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    const PROMISE: Promise = Promise { below: 0.4, budget: 0.05 };
+    const QUIET_USE: Use = Use { of_workers: 0.7, of_limit: 0.9, unchanged_for: Duration::from_secs(60) };
+
+    /// What is left of gamma after a minute in which `late` of 1000 requests were.
+    #[track_caller]
+    fn check(late: u64, used: Use, change: impl Fn(&mut LoadFigures), expected: f64) {
+        let mut load =
+            LoadFigures { misses: Misses { last_15: (late, 1000), minutes: vec![] }, ..steady(100.0) };
+        load.calm.floor = 0.01;
+        change(&mut load);
+        let (mut guard, start) = (Guard::default(), Instant::now());
+        (0..=60).for_each(|second| {
+            guard.observe(&load, PROMISE, used, start + Duration::from_secs(second));
+        });
+        assert!((guard.gamma() - expected).abs() < 1e-9, "{}", guard.gamma());
+    }
+
+    #[test]
+    fn a_missed_target_cuts_what_a_server_may_carry() {
+        check(100, QUIET_USE, |_| {}, 0.6);
+        check(60, QUIET_USE, |_| {}, 1.0); // might be chance
+        check(100, Use { of_workers: 0.4, ..QUIET_USE }, |_| {}, 1.0);
+        check(100, Use { unchanged_for: Duration::from_secs(20), ..QUIET_USE }, |_| {}, 1.0);
+        check(100, QUIET_USE, |load| load.backlog = 3.0, 1.0);
+        check(100, QUIET_USE, |load| load.misses.last_15 = (6, 59), 1.0);
+        check(100, QUIET_USE, |load| load.calm.floor = 0.09, 1.0); // with a free worker as well
+    }
+
+    #[test]
+    fn what_was_cut_comes_back_slowly_while_servers_are_well_used() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut guard = Guard { gamma: 0.9, cut: Some(start), ..Guard::default() };
+        let load = LoadFigures { misses: Misses { last_15: (5, 1000), minutes: vec![] }, ..steady(100.0) };
+        (0..120).for_each(|second| guard.observe(&load, PROMISE, QUIET_USE, at(second)));
+        assert_eq!(guard.gamma(), 0.9, "not within two minutes");
+        (120..180).for_each(|second| guard.observe(&load, PROMISE, QUIET_USE, at(second)));
+        assert!((guard.gamma() - 0.96).abs() < 0.006, "{}", guard.gamma());
+        let idle = Use { of_limit: 0.5, ..QUIET_USE };
+        let before = guard.gamma();
+        (180..400).for_each(|second| guard.observe(&load, PROMISE, idle, at(second)));
+        assert_eq!(guard.gamma(), before, "servers with little to do prove nothing");
+    }
+
+    /// `minutes` of 1000 requests, of which this many are late.
+    #[track_caller]
+    fn check_room(before: f64, minutes: &[u64], expected: f64) {
+        let misses = Misses { last_15: (0, 0), minutes: minutes.iter().map(|late| (*late, 1000)).collect() };
+        let found = new_room(before, &misses, 0.05);
+        assert!((found - expected).abs() < 1e-9, "{found}");
+    }
+
+    #[test]
+    fn bursts_that_come_back_buy_room_and_one_crowd_does_not() {
+        check_room(1.0, &[0, 300, 0, 300, 0, 300, 0, 0], 1.12);
+        check_room(1.0, &[0, 0, 300, 300, 300, 0, 0, 0], 1.0);
+        check_room(1.0, &[60; 8], 1.12);
+        check_room(1.95, &[60; 8], 2.0);
+    }
+
+    #[test]
+    fn room_that_is_not_needed_is_given_back() {
+        check_room(1.5, &[40; 15], 1.5);
+        check_room(1.5, &[29; 15], 1.5 * 0.985);
+        check_room(1.5, &[5; 15], 1.5 * 0.95);
+        check_room(1.01, &[5; 15], 1.0);
+        let few = Misses { last_15: (0, 0), minutes: vec![(0, 10); 15] };
+        assert_eq!(new_room(1.5, &few, 0.05), 1.5, "too few requests to say");
+    }
+
+    #[test]
+    fn wilsons_lower_bound_is_below_the_share_and_nears_it() {
+        assert_eq!(lower_bound(0, 0), 0.0);
+        assert!(lower_bound(5, 60) < 0.05 && lower_bound(5000, 60_000) > 0.08);
+        assert!(lower_bound(60, 60) < 1.0);
+    }
+}

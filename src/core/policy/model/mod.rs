@@ -47,7 +47,7 @@ use guard::{Guard, Use};
 use need::{Capacity, Need};
 use patience::Patience;
 use rule::Wish;
-use saturation::{QueueLimit, Saturation};
+use saturation::Saturation;
 use scene::Scene;
 use watch::Watch;
 use weights::Weighing;
@@ -60,7 +60,6 @@ const OF_AN_UNKNOWN_LIMIT: f64 = 0.8;
 pub struct Model {
     watch: Watch,
     saturation: Saturation,
-    queue_limit: QueueLimit,
     guard: Guard,
     patience: Patience,
     weighing: Weighing,
@@ -209,14 +208,8 @@ impl Model {
         wish.decide(self, scene)
     }
 
-    fn carried(
-        &mut self,
-        scene: &Scene<'_>,
-        service: Service,
-        limit: Option<f64>,
-        promise: Promise,
-    ) -> Carried {
-        let workers = self.queue_limit.observe(scene.load, &service, scene.serving, scene.now);
+    fn carried(&self, scene: &Scene<'_>, service: Service, limit: Option<f64>, promise: Promise) -> Carried {
+        let workers = saturation::workers(scene.load, &service);
         let most = scene.settings.model.utilization_max;
         let learned = Service { workers, ..service };
         let utilization = capacity::utilization(&learned, &scene.load.calm, promise, most);

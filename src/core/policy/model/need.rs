@@ -127,3 +127,55 @@ impl Need {
 fn whole(servers: f64) -> u32 {
     servers.ceil().clamp(0.0, f64::from(u32::MAX)) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    fn capacity(limit: Option<f64>) -> Capacity {
+        Capacity::new(0.08, 8.0, 6.4, limit, 0.06, None)
+    }
+
+    #[track_caller]
+    fn check(load: &LoadFigures, capacity: &Capacity, have: u32, wish: u32, for_fewer: u32) {
+        let need = Need::of(load, capacity, &Forecast::default(), have, Duration::from_secs(10));
+        assert_eq!((need.wish(), need.wish_for_fewer()), (wish, for_fewer), "{need:?}");
+    }
+
+    #[test]
+    fn between_the_limits_for_more_and_for_fewer_nothing_changes() {
+        check(&steady(400.0), &capacity(None), 5, 5, 6); // 32 busy workers: 5.0 servers at 6.4, 5.4 at 5.92
+        check(&steady(404.0), &capacity(None), 5, 5, 6);
+        check(&steady(405.0), &capacity(None), 5, 6, 6);
+        check(&steady(370.0), &capacity(None), 5, 5, 5);
+    }
+
+    #[test]
+    fn a_backlog_counts_only_when_the_servers_there_are_would_be_full() {
+        let load = LoadFigures { backlog: 400.0, ..steady(400.0) };
+        check(&load, &capacity(None), 5, 5, 6);
+        check(&load, &capacity(None), 4, 6, 6);
+    }
+
+    #[test]
+    fn servers_at_their_limit_carry_what_they_show_within_reason() {
+        let carries = |limit| capacity(Some(limit)).carries;
+        assert!((carries(60.0) - 0.9 * 60.0 * 0.08).abs() < 1e-9);
+        assert!((carries(200.0) - 6.4).abs() < 1e-9);
+        assert!((carries(10.0) - 0.6 * 6.4).abs() < 1e-9);
+        assert!(capacity(Some(0.0)).panic > 0.0, "what is divided by");
+    }
+
+    #[test]
+    fn places_are_a_resource_of_their_own() {
+        let load = LoadFigures { transfer: 3.92, ..steady(100.0) };
+        let capacity = Capacity { slots: Some(50.0), ..capacity(None) };
+        check(&load, &capacity, 2, 10, 12); // 400 held: 40 of 50 on each, 35 before one may go
+    }
+
+    #[test]
+    fn no_figure_makes_a_number_that_is_none() {
+        assert_eq!((whole(f64::NAN), whole(f64::INFINITY), whole(-3.0)), (0, u32::MAX, 0));
+    }
+}

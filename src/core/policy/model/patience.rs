@@ -115,3 +115,87 @@ impl Patience {
         hold.saturating_sub(now.saturating_duration_since(from))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAD: Duration = Duration::from_secs(5);
+
+    fn settings() -> ModelSettings {
+        ModelSettings { moves_per_hour: u32::MAX, ..ModelSettings::default() }
+    }
+
+    #[test]
+    fn hold_follows_the_lead_within_limits() {
+        #[track_caller]
+        fn check(lead_s: u64, expected_s: u64) {
+            let found = base(&settings(), Duration::from_secs(lead_s));
+            assert_eq!(found, Duration::from_secs(expected_s));
+        }
+        check(0, 60);
+        check(5, 90);
+        check(60, 420);
+        check(600, 900);
+        let fixed = ModelSettings { hold: Some(Duration::from_secs(7)), ..settings() };
+        assert_eq!(base(&fixed, LEAD), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_mistake_doubles_hold_once_and_half_an_hour_without_one_halves_it() {
+        let (settings, start) = (settings(), Instant::now());
+        let at = |second: u64| start + Duration::from_secs(second);
+        let mut patience = Patience::default();
+        let hold = |patience: &Patience| patience.hold(base(&settings, LEAD)).as_secs();
+        let observe = |patience: &mut Patience, second: u64| {
+            patience.observe(3, 0.0, 0.0, base(&settings, LEAD), at(second));
+        };
+        patience.record_added(None, &settings, LEAD, at(10));
+        assert_eq!(hold(&patience), 90, "nothing was taken away");
+        patience.record_added(Some(at(20)), &settings, LEAD, at(319));
+        patience.record_added(Some(at(20)), &settings, LEAD, at(319));
+        assert_eq!(hold(&patience), 180);
+        patience.record_added(Some(at(400)), &settings, LEAD, at(700));
+        assert_eq!(hold(&patience), 180, "it was gone for long enough");
+        for second in [800, 1000, 1200] {
+            patience.record_added(Some(at(second)), &settings, LEAD, at(second + 10));
+        }
+        assert_eq!(hold(&patience), 600, "the longest allowed");
+        observe(&mut patience, 1210 + 1799);
+        assert_eq!(hold(&patience), 600);
+        observe(&mut patience, 1210 + 1800);
+        assert_eq!(hold(&patience), 300);
+        (0..10).for_each(|n| observe(&mut patience, 5000 + 1800 * n));
+        assert_eq!(hold(&patience), 90);
+    }
+
+    #[test]
+    fn the_highest_need_within_hold_counts() {
+        let (base, start) = (Duration::from_secs(60), Instant::now());
+        let at = |second: u64| start + Duration::from_secs(second);
+        let mut patience = Patience::default();
+        for second in 0..=200 {
+            let needed = match second {
+                0..50 => 9,
+                50..100 => 4,
+                100 => 7,
+                _ => 3,
+            };
+            patience.observe(needed, 10.0 * f64::from(needed), 0.0, base, at(second));
+            let highest =
+                patience.highest(base, at(second)).map(|(needed, since)| (needed.servers, since.as_secs()));
+            match second {
+                59 => assert_eq!(highest, None, "not known for long enough"),
+                60 => assert_eq!(highest, Some((9, 60))),
+                100 => assert_eq!(highest, Some((9, 100))),
+                109 => assert_eq!(highest, Some((9, 109))),
+                110 => assert_eq!(highest, Some((7, 61))),
+                160 => assert_eq!(highest, Some((7, 111))),
+                161 => assert_eq!(highest, Some((3, 61))),
+                _ => {}
+            }
+        }
+        assert_eq!(patience.until(3, base, at(130)), Duration::from_secs(30));
+        assert_eq!(patience.until(7, base, at(130)), Duration::ZERO);
+    }
+}

@@ -167,7 +167,7 @@ impl Wish {
         let trial = scene.settings.model.trial;
         Decision::ScaleDown {
             by: excess.div_ceil(2).min(removable),
-            prefer: model.weighing.prefer(scene.pool),
+            prefer: model.weighing.prefer(scene.pool, &self.capacity),
             reason: Reason::Ample { since, needed: kept, arrivals, busy, trial },
         }
     }

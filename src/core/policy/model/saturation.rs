@@ -1,7 +1,7 @@
 //! Servers that are at their limit, whatever their curve says.
 //!
-//! Two signs: more comes than is answered while the streams grow, and HAProxy has to queue in
-//! front of servers with a `maxconn`. Both give what a server can do by what it just does.
+//! More comes than is answered while the streams grow, or HAProxy has to queue in front of servers
+//! with a `maxconn`: then what a server can do is what it just does.
 
 use std::time::{Duration, Instant};
 
@@ -52,46 +52,74 @@ fn is_outrun(load: &LoadFigures) -> bool {
         && load.streams_grown > 4.0 * (f64::from(load.streams) + 4.0).sqrt()
 }
 
-/// HAProxy's own queue is believed once it has lasted for so long.
-const QUEUEING: Duration = Duration::from_secs(6);
-/// And once requests wait in it for this share of the service time.
-const QUEUE_TIME: f64 = 0.2;
-/// What full servers did is believed for so long,
-const BELIEVED: Duration = Duration::from_secs(60);
-/// and let go by this much a minute.
-const LET_GO: f64 = 1.05;
 /// Full servers are not quite full: a place is free between two requests.
 const FULL: f64 = 0.95;
-/// Servers that hang do not show what they can do.
+/// Servers that hang do not show what they can do: less than this of the curve's is not believed.
 const LEAST_SHARE: f64 = 0.3;
 
-/// What servers did while HAProxy queued in front of them, in workers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct QueueLimit {
-    busy: Option<(f64, Instant)>,
+/// The workers of a server: those of the curve, or fewer where it was full with fewer.
+pub(super) fn workers(load: &LoadFigures, service: &Service) -> f64 {
+    let full = load.saturated_workers.map_or(f64::INFINITY, |workers| workers / FULL);
+    full.clamp(LEAST_SHARE * service.workers, service.workers)
 }
 
-impl QueueLimit {
-    /// The workers of a server: those of the curve, or fewer where it was full with fewer.
-    pub(super) fn observe(
-        &mut self,
-        load: &LoadFigures,
-        service: &Service,
-        serving: u32,
-        now: Instant,
-    ) -> f64 {
-        let queues = load.queueing_for >= QUEUEING && load.queue_time > QUEUE_TIME * service.time;
-        if queues && serving > 0 && load.throughput.last_4 > 0.0 {
-            let busy = load.throughput.last_4 * service.time / f64::from(serving);
-            let busy = self.busy.map_or(busy, |(before, _)| before + 0.3 * (busy - before));
-            self.busy = Some((busy, now));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    /// 300 come, 200 are answered.
+    fn outrun() -> LoadFigures {
+        let mut load = steady(300.0);
+        load.throughput.last_4 = 200.0;
+        (load.throughput.first_half, load.throughput.second_half) = (200.0, 200.0);
+        (load.streams, load.streams_grown) = (480, 400.0);
+        load
+    }
+
+    #[track_caller]
+    fn check(change: impl Fn(&mut LoadFigures), same_s: u64, seconds: u64, expected: Option<f64>) {
+        let mut load = outrun();
+        change(&mut load);
+        let (mut saturation, start) = (Saturation::default(), Instant::now());
+        let mut found = None;
+        for second in 0..=seconds {
+            let now = start + Duration::from_secs(second);
+            found = saturation.observe(&load, 2, Duration::from_secs(same_s), now);
         }
-        let Some((busy, at)) = self.busy else { return service.workers };
-        let too_old = now.saturating_duration_since(at).saturating_sub(BELIEVED).as_secs_f64() / 60.0;
-        let workers = busy * LET_GO.powf(too_old) / FULL;
-        if workers >= service.workers {
-            self.busy = None;
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn servers_are_at_their_limit_when_more_comes_than_they_answer() {
+        check(|_| {}, 4, 0, Some(100.0));
+        check(|_| {}, 3, 0, None);
+        check(|load| load.arrivals.last_4 = 250.0, 4, 20, None);
+        check(|load| load.throughput.second_half = 231.0, 4, 20, None);
+        check(|load| load.streams_grown = 80.0, 4, 20, None);
+        check(|load| load.throughput.last_4 = 0.0, 4, 20, None);
+    }
+
+    #[test]
+    fn against_the_knee_it_takes_longer() {
+        let half_used = |load: &mut LoadFigures| load.throughput.last_4 = 120.0;
+        check(half_used, 4, 7, None);
+        check(half_used, 4, 8, Some(60.0));
+        let unknown = |load: &mut LoadFigures| (load.throughput.last_4, load.service) = (120.0, None);
+        check(unknown, 4, 0, Some(60.0));
+    }
+
+    #[test]
+    fn servers_that_were_full_have_no_more_workers_than_they_showed() {
+        #[track_caller]
+        fn check(seen: Option<f64>, expected: f64) {
+            let load = LoadFigures { saturated_workers: seen, ..steady(100.0) };
+            let service = load.service.expect("it is known");
+            assert!((workers(&load, &service) - expected).abs() < 1e-9);
         }
-        workers.clamp(LEAST_SHARE * service.workers, service.workers)
+        check(None, 8.0);
+        check(Some(5.7), 6.0);
+        check(Some(20.0), 8.0);
+        check(Some(0.0), 2.4);
     }
 }

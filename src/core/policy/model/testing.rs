@@ -10,16 +10,24 @@ use crate::core::policy::pool::{Member, Pool, Stage};
 use crate::core::settings::{BackendSettings, ReadyLimits, Statistic, Target, Timer};
 use crate::core::units::Percentile;
 
-/// Calm requests of a lognormal service time with this mean and coefficient of variation.
+/// Calm requests of a lognormal service time with this mean and coefficient of variation, in classes
+/// of latency as the estimator has them.
 pub(super) fn calm(mean: f64, cv: f64, below: f64) -> Calm {
     let sigma = (1.0 + cv * cv).ln().sqrt();
     let mu = mean.ln() - sigma * sigma / 2.0;
     // The normal distribution's quantile by Tukey's lambda, right to a hundredth.
     let quantile = |p: f64| 4.91 * (p.powf(0.14) - (1.0 - p).powf(0.14));
-    let latencies: Vec<(f64, f64)> =
-        (0..64).map(|n| ((mu + sigma * quantile((f64::from(n) + 0.5) / 64.0)).exp(), 1.0 / 64.0)).collect();
-    let floor = latencies.iter().filter(|(latency, _)| *latency > below).map(|(_, share)| share).sum();
-    Calm { floor, latencies }
+    let (many, classes) = (1024, 63.0);
+    let mut seen = vec![(0.0, 0.0); 64];
+    for n in 0..many {
+        let latency = (mu + sigma * quantile((f64::from(n) + 0.5) / f64::from(many))).exp();
+        let class = if latency > below { classes } else { (latency / below * classes).min(classes - 1.0) };
+        let (sum, share) = &mut seen[class as usize];
+        (*sum, *share) = (*sum + latency / f64::from(many), *share + 1.0 / f64::from(many));
+    }
+    let floor = seen[63].1;
+    let mean = |(sum, share): (f64, f64)| (sum / share, share);
+    Calm { floor, latencies: seen.into_iter().filter(|class| class.1 > 0.0).map(mean).collect() }
 }
 
 /// The backend that the rule was made with: S = 80 ms, CV 1, 8 workers, target 400 ms for 95 %.

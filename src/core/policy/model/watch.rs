@@ -91,3 +91,34 @@ impl Watch {
 fn since(then: Option<Instant>, now: Instant) -> Duration {
     then.map_or(Duration::ZERO, |then| now.saturating_duration_since(then))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::World;
+
+    #[test]
+    fn moves_are_what_happened_to_the_servers() {
+        let (mut watch, mut pool, start) = (Watch::default(), World::new(3, 6).pool, Instant::now());
+        let at = |second: u64| start + Duration::from_secs(second);
+        let mut see = |second: u64, n: usize, stage: Stage| {
+            pool.servers[n].stage = stage;
+            watch.observe(&pool, at(second));
+            watch.clone()
+        };
+        assert_eq!(see(0, 0, Stage::Serving).spent(1, at(0)), None, "how it was found is no move");
+        assert_eq!(see(10, 3, Stage::Starting).spent(1, at(10)), Some(HOUR));
+        assert_eq!(see(15, 3, Stage::Serving).spent(2, at(15)), None, "one move, not two");
+        let parked = see(20, 2, Stage::Parked);
+        assert_eq!(
+            (parked.spent(2, at(20)), parked.taken()),
+            (Some(HOUR - Duration::from_secs(10)), Some(at(20)))
+        );
+        assert_eq!(parked.serving_for(at(25)), Duration::from_secs(5));
+        let gone = see(30, 2, Stage::Spare);
+        assert_eq!((gone.spent(3, at(30)), gone.serving_for(at(30))), (None, Duration::from_secs(10)));
+        assert_eq!(gone.unchanged_for(at(31)), Duration::from_secs(1));
+        assert_eq!(see(3610, 2, Stage::Spare).spent(2, at(3610)), None, "an hour later");
+        assert_eq!(see(3610, 2, Stage::Spare).spent(0, at(3610)), Some(HOUR), "none are allowed at all");
+    }
+}

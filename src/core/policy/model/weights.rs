@@ -28,9 +28,12 @@ const SLOW: f64 = 1.6;
 const AS_ITS_PEERS: f64 = 1.25;
 /// So long it must have been so.
 const CONFIRMED: Duration = Duration::from_secs(5);
-/// A relapse within this makes the way back four times as long, up to `LONGEST_WAY_BACK`.
-const RELAPSE: Duration = Duration::from_secs(3600);
-const LONGEST_WAY_BACK: Duration = Duration::from_secs(600);
+/// And before it is let back where nothing proves it: with little weight there are few requests to see
+/// failures in, or none at all.
+const UNPROVEN: Duration = Duration::from_secs(60);
+/// A relapse within this makes the way back four times as long, up to the second.
+const RELAPSE: Duration = Duration::from_secs(2 * 3600);
+const LONGEST_WAY_BACK: Duration = Duration::from_secs(3600);
 /// A ratio that differs less than this is not worth another weight.
 const WORTH_A_CHANGE: f64 = 0.2;
 /// No server gets less than this for being slow or failing: it could not show that it is well again.
@@ -48,6 +51,8 @@ const OVERFULL: f64 = 0.75;
 const EMPTY: f64 = 0.25;
 /// The others carry everything with so much of their workers busy.
 const CARRIED: f64 = 0.95;
+/// Connections beyond this many times its workers are not requests at work: they would be cut off.
+const LONG_LIVED: f64 = 4.0;
 /// A weight that HAProxy has not taken is asked for again after this.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -95,8 +100,45 @@ impl Standing {
         if self.shifted.is_some() { share.min(SHIFTED_SHARE) } else { share }
     }
 
-    fn way_back(&self) -> Duration {
-        CONFIRMED.saturating_mul(4_u32.saturating_pow(self.relapses)).min(LONGEST_WAY_BACK)
+    /// Takes what one look at it says; `may_be_marked`: not too many others are.
+    fn see(&mut self, seen: Seen, may_be_marked: bool, now: Instant) {
+        let for_so_long =
+            |turning: &mut Option<Instant>| now.saturating_duration_since(*turning.get_or_insert(now));
+        match (self.mark, seen) {
+            (None, Seen::Outlier(mark)) => {
+                if for_so_long(&mut self.turning) >= CONFIRMED && may_be_marked {
+                    let is_relapse = |at| now.saturating_duration_since(at) < RELAPSE;
+                    self.relapses = if self.recovered.is_some_and(is_relapse) {
+                        self.relapses.saturating_add(1)
+                    } else {
+                        0
+                    };
+                    (self.mark, self.turning) = (Some(mark), None);
+                }
+            }
+            (Some(mark), Seen::Like | Seen::Nothing) => {
+                if for_so_long(&mut self.turning) >= self.way_back(mark, seen) {
+                    (self.mark, self.turning) = (None, None);
+                    self.recovered = Some(now);
+                }
+            }
+            (Some(old), Seen::Outlier(mark)) => {
+                self.turning = None;
+                if is_worth_it(old.share(), mark.share()) {
+                    self.mark = Some(mark);
+                }
+            }
+            (None, _) | (Some(_), Seen::Between) => self.turning = None,
+        }
+    }
+
+    /// How long it must be as its peers before it has its full weight again.
+    fn way_back(&self, mark: Mark, seen: Seen) -> Duration {
+        let first = match (mark, seen) {
+            (Mark::Slow(_), Seen::Like) => CONFIRMED,
+            _ => UNPROVEN,
+        };
+        first.saturating_mul(4_u32.saturating_pow(self.relapses)).min(LONGEST_WAY_BACK)
     }
 
     fn reason(&self, server: ServerId) -> Reason {
@@ -128,6 +170,16 @@ impl Weighing {
         if pool.takes_weights {
             self.shift(load, pool, capacity, promise);
         }
+        self.keep_one_full();
+    }
+
+    /// Where servers went, those that are left may all have been given less.
+    fn keep_one_full(&mut self) {
+        if self.servers.values().all(|standing| standing.share() < 1.0)
+            && let Some(best) = self.servers.values_mut().max_by(|a, b| a.share().total_cmp(&b.share()))
+        {
+            (best.mark, best.shifted) = (None, None);
+        }
     }
 
     /// Servers' worth of weight that SLOW and FAILING ones have less. SHIFTED ones do not count:
@@ -148,8 +200,9 @@ impl Weighing {
     }
 
     /// Which servers to take away first: outliers, the worst first, then those with the lightest
-    /// weight, then the last in HAProxy's order. SHIFTED ones last: they have the most to lose.
-    pub(super) fn prefer(&self, pool: &Pool) -> Vec<ServerId> {
+    /// weight, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
+    /// ones go last: work is queued in them.
+    pub(super) fn prefer(&self, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
         let mut members: Vec<&Member> = pool.at(Stage::Serving).filter(|member| member.removable).collect();
         members.reverse();
         let badness = |member: &Member| match self.servers.get(&member.server) {
@@ -157,7 +210,8 @@ impl Weighing {
             Some(Standing { mark: Some(mark), .. }) => mark.share() - 2.0,
             _ => member.share.clamp(0.0, 1.0) - 1.0,
         };
-        members.sort_by(|a, b| badness(a).total_cmp(&badness(b)));
+        let held = |member: &Member| (f64::from(member.sessions) / (LONG_LIVED * capacity.workers)) as u32;
+        members.sort_by(|a, b| badness(a).total_cmp(&badness(b)).then(held(a).cmp(&held(b))));
         members.into_iter().map(|member| member.server).collect()
     }
 
@@ -204,37 +258,17 @@ impl Weighing {
     fn mark(&mut self, load: &LoadFigures, now: Instant) {
         let peers: Vec<&ServerLoad> =
             load.servers.iter().filter(|server| self.servers.contains_key(&server.server)).collect();
-        let mut room = (self.servers.len() / ONE_IN).max(1).min(self.servers.len().saturating_sub(1));
-        room = room.saturating_sub(self.servers.values().filter(|standing| standing.mark.is_some()).count());
-        for server in &peers {
-            let seen = outlier(server, &peers);
-            let Some(standing) = self.servers.get_mut(&server.server) else { continue };
-            match (standing.mark, seen) {
-                (None, Seen::Outlier(mark)) => {
-                    let since = *standing.turning.get_or_insert(now);
-                    if now.saturating_duration_since(since) >= CONFIRMED && room > 0 {
-                        room -= 1;
-                        let is_relapse =
-                            standing.recovered.is_some_and(|at| now.saturating_duration_since(at) < RELAPSE);
-                        standing.relapses = if is_relapse { standing.relapses.saturating_add(1) } else { 0 };
-                        (standing.mark, standing.turning) = (Some(mark), None);
-                    }
-                }
-                (Some(_), Seen::Like) => {
-                    let since = *standing.turning.get_or_insert(now);
-                    if now.saturating_duration_since(since) >= standing.way_back() {
-                        (standing.mark, standing.turning) = (None, None);
-                        standing.recovered = Some(now);
-                    }
-                }
-                (Some(old), Seen::Outlier(mark)) => {
-                    standing.turning = None;
-                    if is_worth_it(old.share(), mark.share()) {
-                        standing.mark = Some(mark);
-                    }
-                }
-                (None, _) | (Some(_), Seen::Between) => standing.turning = None,
-            }
+        let marked = self.servers.values().filter(|standing| standing.mark.is_some()).count();
+        let most = (self.servers.len() / ONE_IN).max(1).min(self.servers.len().saturating_sub(1));
+        let mut room = most.saturating_sub(marked);
+        for (id, standing) in &mut self.servers {
+            let seen = peers
+                .iter()
+                .find(|peer| peer.server == *id)
+                .map_or(Seen::Nothing, |server| outlier(server, &peers));
+            let was_marked = standing.mark.is_some();
+            standing.see(seen, room > 0, now);
+            room -= usize::from(!was_marked && standing.mark.is_some());
         }
     }
 
@@ -287,8 +321,10 @@ enum Seen {
     Outlier(Mark),
     /// As its peers.
     Like,
-    /// Neither, or nobody knows.
+    /// Neither.
     Between,
+    /// Nobody knows.
+    Nothing,
 }
 
 fn outlier(server: &ServerLoad, peers: &[&ServerLoad]) -> Seen {
@@ -304,7 +340,7 @@ fn outlier(server: &ServerLoad, peers: &[&ServerLoad]) -> Seen {
     let mut slowness: Vec<f64> = others().filter_map(|peer| peer.slowness).collect();
     slowness.sort_by(f64::total_cmp);
     let (Some(own), Some(median)) = (server.slowness, slowness.get(slowness.len() / 2)) else {
-        return Seen::Between;
+        return Seen::Nothing;
     };
     match own / median.max(1e-9) {
         ratio if ratio > SLOW => Seen::Outlier(Mark::Slow(ratio)),
