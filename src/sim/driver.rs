@@ -170,10 +170,11 @@ impl Controlled<'_> {
                     self.executor.begin(plan);
                     self.go_on(world);
                 }
-                Action::CallOff(_, how) => {
-                    for outcome in self.executor.call_off(how, world) {
+                Action::Change(_, changes) => {
+                    for outcome in self.executor.change(&changes, world) {
                         self.controller.handle_outcome(&outcome, world.now());
                     }
+                    self.go_on(world);
                 }
                 Action::Record(record) => (self.told)(world.now_s(), &record),
             }

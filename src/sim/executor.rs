@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::world::World;
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::AdminState;
-use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::outcome::{CallOff, Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose, Step};
 use crate::core::settings::WarmUp;
 
@@ -59,21 +59,21 @@ impl Executor {
         self.underway = Some(Underway { plan, walks, is_prepared: false, has_weighed: false });
     }
 
-    /// More lanes for the plan under way; nothing if there is none.
-    pub fn widen(&mut self, lanes: Vec<Lane>) {
-        if let Some(underway) = &mut self.underway {
-            underway.walks.extend(lanes.into_iter().map(Walk::new));
-        }
-    }
-
-    /// Calls the plan off: what has been done of lanes that have not moved yet is undone, unless the agent stops.
-    pub fn call_off(&mut self, how: CallOff, world: &mut World) -> Vec<Outcome> {
+    /// Takes what has been changed about the plan since it began. It goes on with the next [`Executor::advance`].
+    pub fn change(&mut self, changes: &Changes, world: &mut World) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        if let Some(mut underway) = self.underway.take() {
-            for place in 0..underway.walks.len() {
+        let Some(underway) = &mut self.underway else { return outcomes };
+        let known = underway.walks.len() - underway.plan.lanes.len();
+        underway.walks.extend(changes.added.iter().skip(known).cloned().map(Walk::new));
+        for place in 0..underway.walks.len() {
+            if let Some(how) = changes.call_off(underway.walks[place].lane.server) {
                 underway.call_off_lane(place, how, world, &mut outcomes);
             }
-            underway.finish(true, world, &mut outcomes);
+        }
+        let is_taken_back = |walk: &Walk| changes.taken_back.contains(&walk.lane.server);
+        let is_turned_round = !underway.walks.is_empty() && underway.walks.iter().all(is_taken_back);
+        if changes.stop || is_turned_round {
+            self.finish(true, world, &mut outcomes);
         }
         outcomes
     }
@@ -92,12 +92,16 @@ impl Executor {
         for place in 0..underway.walks.len() {
             underway.walk(place, world, &mut outcomes);
         }
-        if underway.walks.iter().all(|walk| walk.over)
-            && let Some(mut underway) = self.underway.take()
-        {
-            underway.finish(false, world, &mut outcomes);
+        if underway.walks.iter().all(|walk| walk.over) {
+            self.finish(false, world, &mut outcomes);
         }
         outcomes
+    }
+
+    fn finish(&mut self, called_off: bool, world: &mut World, outcomes: &mut Vec<Outcome>) {
+        if let Some(mut underway) = self.underway.take() {
+            underway.finish(called_off, world, outcomes);
+        }
     }
 }
 
@@ -157,9 +161,9 @@ impl Underway {
                 _ => Taken::NotYet,
             },
             Step::WarmUp { server, requests } => self.warm_up(place, *server, requests, since_s, world),
-            Step::AwaitDrained { server, within } => {
+            Step::AwaitDrained { server, at_least, within } => {
                 let is_empty = world.place(*server).is_none_or(|server| world.sessions(server) == 0);
-                done_if(is_empty || waited(*within))
+                done_if(waited(*at_least) && (is_empty || waited(*within)))
             }
             Step::Pause(pause) => done_if(waited(*pause)),
         }
@@ -270,5 +274,209 @@ impl Underway {
         self.walks[place].over = true;
         let (backend, purpose) = (self.plan.backend, self.plan.purpose);
         outcomes.push(Outcome::Moved { backend, server: self.walks[place].lane.server, purpose });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::core::plan::planner;
+    use crate::core::policy::decision::{Decision, Reason};
+    use crate::core::settings::Policy;
+    use crate::sim::driver;
+    use crate::sim::scenario::{Incident, Scenario, Shape, Trouble};
+
+    /// Two of four servers serve, 20 requests a second come.
+    fn scenario() -> Scenario {
+        let scenario = Scenario::standard("test", "", 1000.0, Shape::Constant(20.0));
+        Scenario { servers: 4, serving_at_start: 2, ..scenario }
+    }
+
+    struct Scene {
+        world: World,
+        executor: Executor,
+        told: Vec<String>,
+    }
+
+    impl Scene {
+        fn new(scenario: &Scenario) -> Self {
+            let world = World::new(scenario, 1, Instant::now());
+            Self { world, executor: Executor::default(), told: Vec::new() }
+        }
+
+        fn plan(&mut self, scenario: &Scenario, by: i32) -> Plan {
+            let settings = driver::settings(scenario, Policy::Threshold).expect("a good target");
+            let inventory = self.world.inventory();
+            let why = Reason::NoInventory;
+            let decision = match by {
+                1.. => Decision::ScaleUp { by: by.unsigned_abs(), reason: why },
+                _ => Decision::ScaleDown { by: by.unsigned_abs(), prefer: Vec::new(), reason: why },
+            };
+            let (ours, none) = (self.ours(), HashSet::new());
+            planner::plan(&decision, &inventory.backends[0], &settings, &ours, &none, self.world.names())
+                .expect("there is something to do")
+        }
+
+        fn ours(&self) -> HashSet<ServerId> {
+            self.world.inventory().backends[0].servers.iter().map(|server| server.id).collect()
+        }
+
+        fn begin(&mut self, scenario: &Scenario, by: i32) {
+            let plan = self.plan(scenario, by);
+            self.executor.begin(plan);
+        }
+
+        fn run_for(&mut self, seconds: f64) {
+            let end_s = self.world.now_s() + seconds;
+            while self.world.now_s() < end_s {
+                let outcomes = self.executor.advance(&mut self.world);
+                self.tell(&outcomes);
+                self.world.run_until(self.world.now_s() + 0.2);
+            }
+        }
+
+        fn change(&mut self, changes: &Changes) {
+            let outcomes = self.executor.change(changes, &mut self.world);
+            self.tell(&outcomes);
+        }
+
+        fn tell(&mut self, outcomes: &[Outcome]) {
+            let names = self.world.names();
+            let word = |outcome: &Outcome| match outcome {
+                Outcome::StepDone { step, .. } => step.words(names),
+                Outcome::Moved { server, .. } => format!("{} moved", names.of_server(*server)),
+                Outcome::Failed { error, .. } => format!("failed: {error}"),
+                Outcome::Finished { called_off: true, .. } => "called off".to_owned(),
+                other => format!("{other:?}").split(' ').next().unwrap_or_default().to_lowercase(),
+            };
+            let told: Vec<String> = outcomes.iter().map(word).collect();
+            self.told.extend(told);
+        }
+
+        fn states(&self) -> String {
+            let letter = |server| self.world.state(server).name().chars().next().unwrap_or('?');
+            (0..4).map(letter).collect()
+        }
+
+        #[track_caller]
+        fn check(&self, states: &str, told: &[&str]) {
+            assert_eq!(self.states(), states);
+            assert_eq!(self.told, told);
+        }
+    }
+
+    const STARTED: [&str; 6] = [
+        "set app/s3 DRAIN",
+        "wait up to 60s until app/s3 is healthy",
+        "warm up app/s3",
+        "set app/s3 READY",
+        "s3 moved",
+        "finished",
+    ];
+
+    #[test]
+    fn a_spare_serves_after_its_start_delay_and_its_warm_up() {
+        let scenario = scenario();
+        let mut scene = Scene::new(&scenario);
+        scene.begin(&scenario, 1);
+        scene.run_for(3.8);
+        scene.check("RRDM", &STARTED[..1]);
+        // 4 to 6 s of delay; 100 requests of 80 ms, 8 at a time and cold at first, take 2 s.
+        scene.run_for(2.6);
+        scene.check("RRDM", &STARTED[..2]);
+        scene.run_for(4.0);
+        scene.check("RRRM", &STARTED);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_undone_and_what_is_added_joins() {
+        let scenario = scenario();
+        let mut scene = Scene::new(&scenario);
+        let both = scene.plan(&scenario, 2);
+        let (first, second) = (both.lanes[0].clone(), both.lanes[1].clone());
+        scene.executor.begin(Plan { lanes: vec![first.clone()], ..both });
+        scene.run_for(1.0);
+        let mut changes = Changes { added: vec![second], ..Changes::default() };
+        scene.change(&changes);
+        scene.run_for(1.0);
+        assert_eq!(scene.states(), "RRDD");
+        changes.taken_back.insert(first.server);
+        scene.change(&changes);
+        assert_eq!(scene.states(), "RRMD");
+        scene.run_for(20.0);
+        scene.check(
+            "RRMR",
+            &[
+                "set app/s3 DRAIN",
+                "set app/s4 DRAIN",
+                "set app/s3 MAINT",
+                "wait up to 60s until app/s4 is healthy",
+                "warm up app/s4",
+                "set app/s4 READY",
+                "s4 moved",
+                "finished",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_plan_is_over_once_all_of_it_is_taken_back() {
+        let scenario = scenario();
+        let mut scene = Scene::new(&scenario);
+        scene.begin(&scenario, 1);
+        scene.run_for(1.0);
+        let changes = Changes { taken_back: scene.ours().into_iter().collect(), ..Changes::default() };
+        scene.change(&changes);
+        scene.check("RRMM", &["set app/s3 DRAIN", "set app/s3 MAINT", "called off"]);
+    }
+
+    #[test]
+    fn a_server_that_does_not_get_healthy_goes_back() {
+        let down = Incident { from_s: 0.0, until_s: f64::INFINITY, what: Trouble::Down(2) };
+        let scenario = Scenario { incidents: vec![down], ..scenario() };
+        let mut scene = Scene::new(&scenario);
+        scene.world.run_until(1.0);
+        scene.begin(&scenario, 1);
+        scene.run_for(61.0);
+        scene.check(
+            "RRMM",
+            &[
+                "set app/s3 DRAIN",
+                "set app/s3 MAINT",
+                "failed: its health check has not passed within 60s",
+                "finished",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_drain_waits_for_its_requests_but_not_for_ever() {
+        let mut scenario = scenario();
+        scenario.clients.streams.share = 1.0;
+        scenario.clients.slow_readers.share = 0.0;
+        let mut scene = Scene::new(&scenario);
+        scene.world.run_until(10.0);
+        scene.begin(&scenario, -1);
+        scene.run_for(59.0);
+        scene.check("RDMM", &["set app/s2 DRAIN"]);
+        assert!(scene.world.sessions(1) > 0);
+        scene.run_for(2.0);
+        assert_eq!((scene.states().as_str(), scene.told.len()), ("RMMM", 5));
+    }
+
+    #[test]
+    fn the_last_one_is_not_taken_away_even_if_the_plan_says_so() {
+        let mut scenario = scenario();
+        let mut scene = Scene::new(&scenario);
+        let plan = scene.plan(&scenario, -1);
+        scenario.incidents.push(Incident { from_s: 0.0, until_s: f64::INFINITY, what: Trouble::Down(0) });
+        let mut scene = Scene::new(&scenario);
+        scene.world.run_until(10.0);
+        scene.executor.begin(plan);
+        scene.run_for(1.0);
+        scene.check("RRMM", &["failed: it would leave 0 serving, and 1 have to", "finished"]);
     }
 }

@@ -293,7 +293,8 @@ impl World {
     }
 
     fn sample(&self, coming: &Coming, stage: Stage, server: Option<usize>, ending: Ending) -> Sample {
-        let ms = |seconds: f64| (seconds * 1e3) as i32;
+        // A timeout of 10 s is 10,000 ms, and not 9,999 for want of digits.
+        let ms = |seconds: f64| (seconds * 1e3 + 1e-6) as i32;
         let (sent_s, answered_s) = match stage {
             Stage::Queued => (None, None),
             Stage::Sent { at_s, .. } => (Some(at_s), None),

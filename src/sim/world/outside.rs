@@ -155,6 +155,7 @@ impl World {
             queued: self.queued(),
             sessions: self.requests.len(),
             total_sessions: self.totals.came,
+            total_requests: Some(self.totals.ended),
             servers: self.lines.iter().zip(&self.ids).map(server).collect(),
         };
         let process =
