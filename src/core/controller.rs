@@ -40,6 +40,7 @@ mod tidy;
 mod view;
 
 use backend::Backend;
+pub use doubt::reason as doubt;
 pub use memory::{BackendMemory, Memory};
 pub use record::{Event, Record};
 pub use view::{Health, ServerView, View};
