@@ -20,6 +20,7 @@ mod model;
 pub mod nearest;
 mod path;
 mod percent;
+mod schedule;
 mod translate;
 mod value;
 mod warm_up;

@@ -22,6 +22,7 @@ pub(crate) fn defaults() -> BackendSettings {
         window: WindowSettings { length: s(30), min_samples: 50 },
         band: HysteresisBand::new(ms(100), ms(250)).unwrap(),
         ready: ReadyLimits { min: 1, max: None },
+        schedule: schedule::Schedule::default(),
         scale_up: ScaleUp { stabilization_window: s(10), breaches: 0, cooldown: s(30), step: 1 },
         scale_down: ScaleDown {
             stabilization_window: s(300),
