@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::limits::LimitsView;
+use super::overrides::Override;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{BackendState, ServerState};
@@ -10,6 +12,7 @@ use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::settings::schedule::CivilTime;
 use crate::core::settings::{Target, WindowSettings};
 
 /// Whether a backend can be decided about.
@@ -44,6 +47,14 @@ pub struct View {
     pub moving: Option<Purpose>,
     /// What is left of the cooldown.
     pub cooldown: Duration,
+    /// From when on a move is possible; `None`: not before somebody ends a pause.
+    pub next_move: Option<Duration>,
+    /// What an operator wants instead of what the policy decides.
+    pub overridden: Option<Override>,
+    /// What the policy would do by itself, where an operator overrules it.
+    pub wish: Option<Decision>,
+    /// Fewest and most serving servers.
+    pub limits: LimitsView,
     /// Whether it can be decided about.
     pub health: Health,
     /// Its servers as HAProxy has them, each with its own estimate.
@@ -69,6 +80,7 @@ impl Backend {
         &mut self,
         id: BackendId,
         state: Option<&BackendState>,
+        local: Option<CivilTime>,
         names: &Names,
         now: Instant,
     ) -> View {
@@ -96,6 +108,10 @@ impl Backend {
             snapshot,
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
             cooldown: self.cooldown(now),
+            next_move: self.next_move(now),
+            overridden: self.overridden.clone(),
+            wish: self.wish.clone(),
+            limits: self.limits_view(local),
             health,
             servers,
         }

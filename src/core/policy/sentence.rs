@@ -129,7 +129,25 @@ impl Display for Reason {
                 write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
             }
             Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
+            Self::Paused { left, by } => write!(f, "paused{} by {by}", For(*left)),
+            Self::Pinned { asked, to, left, by, but } => {
+                write!(f, "pinned to {asked}{} by {by}", For(*left))?;
+                if asked != to {
+                    write!(f, ", but {to} is the fewest allowed")?;
+                }
+                but.as_ref().map_or(Ok(()), |but| write!(f, "; {but}"))
+            }
         }
+    }
+}
+
+/// ` for another 12 min`, or nothing for what has no end.
+struct For(Option<Duration>);
+
+impl Display for For {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        self.0.map_or(Ok(()), |left| write!(f, " for another {}", Span(left)))
     }
 }
 
