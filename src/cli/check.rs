@@ -18,6 +18,7 @@ mod backends;
 mod links;
 mod logs;
 mod places;
+mod schedule;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     let sources = sources(&config)?;
     let mut findings = vec![about_config(&config, arguments.file())];
     findings.extend(config.backends.iter().flat_map(cooldowns));
+    findings.extend(config.backends.iter().filter_map(schedule::check));
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);

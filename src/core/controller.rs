@@ -229,6 +229,11 @@ impl Controller {
         self.latest.as_ref().map(|latest| &latest.inventory.process)
     }
 
+    /// The names of all configured backends.
+    pub fn backend_names(&self) -> impl Iterator<Item = String> {
+        self.backends.values().map(|backend| backend.settings().name.clone())
+    }
+
     /// The settings of `backend`, if it is configured.
     pub fn settings(&self, backend: BackendId) -> Option<&BackendSettings> {
         self.backends.get(&backend).map(Backend::settings)

@@ -1,6 +1,7 @@
 //! A [`Record`] in words: as a journal entry, and as a log event. The sentence is the same in both.
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
@@ -11,6 +12,7 @@ use crate::core::plan::outcome::Outcome;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::Decision;
+use crate::core::settings::schedule::CivilTime;
 
 /// The journal entry: what, from how many servers to how many, why, from which figures.
 pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> Value {
@@ -115,6 +117,13 @@ pub fn begun(what: &Override) -> String {
 fn ended(what: &Override, by: Option<&Operator>) -> String {
     let why = by.map_or("its time is over".to_owned(), |by| format!("ended by {}", by.name));
     format!("no longer {}: {why}", ordered(what.order))
+}
+
+/// `Mon 2026-11-23 08:00`.
+pub fn civil_words(time: CivilTime) -> String {
+    let then =
+        DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(SignedDuration::from_secs(time.seconds()));
+    then.map_or_else(|_| "never".to_owned(), |then| then.strftime("%a %Y-%m-%d %H:%M").to_string())
 }
 
 /// `paused`, or `pinned to 6`.
