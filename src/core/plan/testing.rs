@@ -129,7 +129,7 @@ fn settings() -> BackendSettings {
         name: "web".to_owned(),
         target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: seconds(1) },
         window: WindowSettings { length: seconds(30), min_samples: 50 },
-        log: LogSettings { coverage: Ratio::NONE, sample_rate: Ratio::ALL },
+        log: LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
         ready: ReadyLimits { min: 1, max: None },
         scale_up: ScaleUp { stabilization_window: seconds(10), breaches: 0, cooldown: seconds(30), step: 1 },
