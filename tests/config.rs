@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic,
-    Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
 use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
@@ -55,6 +55,8 @@ fn no_file_is_a_config_without_backends() {
 fn with_examples() -> String {
     let (before, servers) = REFERENCE.split_once("    servers: {}\n").unwrap();
     let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
+    let before =
+        before.replace("    #coverage:", "    coverage:").replace("    #sample_rate:", "    sample_rate:");
     format!("{before}{}", format!("\n{servers}").replace("\n    #", "\n    "))
 }
 
@@ -208,7 +210,18 @@ sample_rate: 1:4
 backends:
   - name: web.1
     target: { timer: Tr, percentile: 99.9, below: 400ms }
-    policy: threshold
+    policy: model
+    model:
+      utilization_max: 70%
+      hold: 41s
+      hold_max: 42s
+      min_off: 43s
+      trial: 44s
+      backlog: 45s
+      band: 7%
+      forecast: false
+      workers: 4.5
+      moves_per_hour: 46
     window: { length: 1m, min_samples: 3 }
     band: { lower: 10%, upper: 300ms }
     ready: { min: 2, max: 9 }
@@ -256,6 +269,19 @@ fn every_setting_reaches_its_place() {
             timer: Timer::Tr,
             statistic: Statistic::Percentile(Percentile::new(99.9).unwrap()),
             below: Duration::from_millis(400),
+        },
+        policy: Policy::Model,
+        model: ModelSettings {
+            utilization_max: 0.7,
+            hold: Some(seconds(41)),
+            hold_max: seconds(42),
+            min_off: seconds(43),
+            trial: seconds(44),
+            backlog: seconds(45),
+            band: 0.07,
+            forecast: false,
+            workers: Some(4.5),
+            moves_per_hour: 46,
         },
         window: WindowSettings { length: seconds(60), min_samples: 3 },
         log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(50) },

@@ -12,10 +12,10 @@ use super::file::{
 };
 use super::path::KeyPath;
 use super::value::{BandEnd, FromText, Name, OrAll, Value};
-use super::words::{PlainStatistic, Policy};
+use super::words::PlainStatistic;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic,
-    Target, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, WindowSettings,
 };
 use crate::core::units::Percentile;
 
@@ -62,6 +62,8 @@ pub(super) fn with_defaults(
         window: defaults::WINDOW,
         log,
         band: band.filter(|_| BELOW.contains(&below)).ok_or_else(|| out_of_range(&below, &BELOW))?,
+        policy: defaults::POLICY,
+        model: ModelSettings::default(),
         ready: defaults::READY,
         scale_up: defaults::SCALE_UP,
         scale_down: defaults::SCALE_DOWN,
@@ -96,8 +98,6 @@ impl Checker<'_> {
         log: LogSettings,
         at: &KeyPath,
     ) -> Option<BackendSettings> {
-        // The only policy there is; the key is there so that a file can say it.
-        let (Some(Value(Policy::Threshold)) | None) = file.policy;
         let target = self.target(&file.target, &at.key("target"));
         let window = self.window(file.window.unwrap_or_default(), &at.key("window"));
         let log = check::log(log, file.coverage, file.sample_rate);
@@ -112,13 +112,17 @@ impl Checker<'_> {
             servers.insert(name, self.server(server.unwrap_or_default(), &warm_up, &here));
         }
         self.always_up_fits(&servers, ready, at);
-        let mut weights = defaults::WEIGHTS;
+        let (mut weights, mut policy) = (defaults::WEIGHTS, defaults::POLICY);
         set(&mut weights, file.weights);
+        set(&mut policy, file.policy);
+        let model = self.model(file.model.unwrap_or_default(), &at.key("model"));
         let Value(Name(name)) = file.name;
         let band = band?;
         Some(BackendSettings {
             name,
             target,
+            policy,
+            model,
             window,
             log,
             band,

@@ -14,6 +14,7 @@ use super::duration::Written;
 use super::error::{Mistake, Problem};
 use super::file::{Backend, File, Haproxy, Metrics};
 use super::path::KeyPath;
+use super::percent::Percent;
 use super::share::{SampleRate, Share};
 use super::value::Value;
 use crate::core::settings::{BackendSettings, LogSettings};
@@ -218,7 +219,7 @@ macro_rules! shown_by_display {
     };
 }
 
-shown_by_display!(u32, u64, usize, f64);
+shown_by_display!(u32, u64, usize, f64, Percent);
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,8 @@ use super::log_format::LogFormat;
 use super::percent::Percent;
 use super::value::BandEnd;
 use crate::core::settings::{
-    LogSettings, ReadyLimits, ScaleDown, ScaleUp, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls,
-    Weights, WindowSettings,
+    LogSettings, Policy, ReadyLimits, ScaleDown, ScaleUp, Statistic, Target, Timer, WarmUp, WarmUpMethod,
+    WarmUpTls, Weights, WindowSettings,
 };
 use crate::core::units::{Percentile, Ratio};
 
@@ -21,6 +21,9 @@ pub(super) const fn target(below: Duration) -> Target {
 
 /// Stands in for a `target.below` that was refused, while the rest of the file is looked at.
 pub(super) const BELOW: Duration = Duration::from_millis(250);
+
+/// `policy:`.
+pub(super) const POLICY: Policy = Policy::Threshold;
 
 /// `weights:`.
 pub(super) const WEIGHTS: Weights = Weights::Keep;

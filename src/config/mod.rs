@@ -16,6 +16,7 @@ mod duration;
 mod error;
 mod file;
 mod log_format;
+mod model;
 pub mod nearest;
 mod path;
 mod percent;

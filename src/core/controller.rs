@@ -21,7 +21,7 @@ use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
-use super::plan::outcome::{CallOff, Outcome};
+use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
@@ -29,6 +29,9 @@ use super::settings::BackendSettings;
 mod backend;
 mod doubt;
 mod memory;
+mod mind;
+mod moves;
+mod pool;
 mod quarantine;
 mod record;
 #[cfg(test)]
@@ -52,8 +55,8 @@ pub enum Action {
     Remember,
     /// Carry a plan out, and report every [`Outcome`].
     Execute(Plan),
-    /// Call the plan of this backend off.
-    CallOff(BackendId, CallOff),
+    /// This is what has been changed about the plan of this backend.
+    Change(BackendId, Changes),
     /// Tell it: log, journal, metrics.
     Record(Box<Record>),
 }
@@ -110,7 +113,7 @@ impl Controller {
         }
         for (id, backend) in old {
             if backend.is_moving() {
-                self.actions.push_back(Action::CallOff(id, CallOff::Stop));
+                self.actions.push_back(Action::Change(id, Changes::stop()));
             }
         }
     }
@@ -195,6 +198,16 @@ impl Controller {
         backend.handle_outcome(outcome, now, &mut self.actions);
     }
 
+    /// The agent stops: weights that are less for a while are put right.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let Some(latest) = &self.latest else { return };
+        for (&id, backend) in &mut self.backends {
+            if let Some(state) = latest.inventory.backend(id) {
+                backend.restore_weights(state, now, &mut self.actions);
+            }
+        }
+    }
+
     /// The next thing to do, oldest first.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -241,9 +254,4 @@ pub struct Counted {
 
 fn record(record: Record) -> Action {
     Action::Record(Box::new(record))
-}
-
-/// Servers of a plan's lanes.
-fn servers_of(plan: &Plan) -> HashSet<ServerId> {
-    plan.lanes.iter().map(|lane| lane.server).collect()
 }

@@ -15,6 +15,10 @@ pub struct BackendSettings {
     pub name: String,
     /// What has to stay below what.
     pub target: Target,
+    /// How decisions are made.
+    pub policy: Policy,
+    /// For [`Policy::Model`].
+    pub model: ModelSettings,
     /// Over what span the figures are taken.
     pub window: WindowSettings,
     /// How much of the requests the log has to tell of.
@@ -33,6 +37,57 @@ pub struct BackendSettings {
     pub weights: Weights,
     /// Servers that the file says something about. A server named here is ours to use as a spare.
     pub servers: BTreeMap<String, ServerSettings>,
+}
+
+/// How decisions are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// By a hysteresis band around the target.
+    Threshold,
+    /// By the load in busy workers, learned from the log.
+    Model,
+}
+
+/// Parameters of [`Policy::Model`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelSettings {
+    /// So much of a server's workers may be busy at most, 0.3 to 0.95.
+    pub utilization_max: f64,
+    /// How long fewer servers must have been enough; `None`: 60 s and six times what a server needs to start.
+    pub hold: Option<Duration>,
+    /// The longest that `hold` may become after servers were taken away too early.
+    pub hold_max: Duration,
+    /// Servers needed again sooner than this after they were taken away: that was too early.
+    pub min_off: Duration,
+    /// In DRAIN for so long at least, from where a server can be taken back at once.
+    pub trial: Duration,
+    /// In how long a backlog should be gone.
+    pub backlog: Duration,
+    /// Gap between the limits for more and for fewer servers, as a share of a server's workers, 0 to 0.5.
+    pub band: f64,
+    /// Arrivals are extrapolated over the time a server needs to start.
+    pub forecast: bool,
+    /// Workers of a server, where they are not to be learned; above 0.
+    pub workers: Option<f64>,
+    /// Servers added or taken away in an hour, at most; beyond it only more servers are allowed.
+    pub moves_per_hour: u32,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            utilization_max: 0.8,
+            hold: None,
+            hold_max: Duration::from_secs(600),
+            min_off: Duration::from_secs(300),
+            trial: Duration::from_secs(20),
+            backlog: Duration::from_secs(10),
+            band: 0.06,
+            forecast: true,
+            workers: None,
+            moves_per_hour: 200,
+        }
+    }
 }
 
 /// The promise: `statistic` of `timer` stays below `below`.

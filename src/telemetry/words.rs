@@ -75,7 +75,7 @@ fn round(figure: f64) -> f64 {
 /// Servers before and after `decision`.
 fn change(decision: &Decision, serving: u32) -> (u32, u32) {
     match decision {
-        Decision::Hold(_) => (serving, serving),
+        Decision::Hold(_) | Decision::Reweigh { .. } => (serving, serving),
         Decision::ScaleUp { by, .. } => (serving, serving + by),
         Decision::ScaleDown { by, .. } => (serving, serving.saturating_sub(*by)),
     }

@@ -17,6 +17,8 @@ pub(crate) fn defaults() -> BackendSettings {
     BackendSettings {
         name: "app".to_owned(),
         target: Target { timer: Timer::Tt, statistic: p95, below: ms(250) },
+        policy: Policy::Threshold,
+        model: ModelSettings::default(),
         window: WindowSettings { length: s(30), min_samples: 50 },
         log: LogSettings { coverage: Ratio::new(0.9).unwrap(), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(ms(100), ms(250)).unwrap(),

@@ -8,6 +8,7 @@ pub mod estimator;
 mod figures;
 mod latencies;
 mod latency;
+pub mod load;
 pub mod snapshot;
 mod tally;
 #[cfg(test)]

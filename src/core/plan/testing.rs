@@ -9,8 +9,8 @@ use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic,
-    Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
 use crate::core::units::{Ratio, Weight};
 
@@ -77,7 +77,7 @@ pub(in crate::core) fn up(by: u32) -> Decision {
 }
 
 pub(in crate::core) fn down(by: u32) -> Decision {
-    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+    Decision::ScaleDown { by, prefer: Vec::new(), reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
 pub(in crate::core) fn ready(server: &mut ServerState) {
@@ -123,11 +123,13 @@ fn server(id: ServerId) -> ServerState {
     }
 }
 
-fn settings() -> BackendSettings {
+pub(in crate::core) fn settings() -> BackendSettings {
     let seconds = Duration::from_secs;
     BackendSettings {
         name: "web".to_owned(),
         target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: seconds(1) },
+        policy: Policy::Threshold,
+        model: ModelSettings::default(),
         window: WindowSettings { length: seconds(30), min_samples: 50 },
         log: LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),

@@ -1,0 +1,1 @@
+//! Autoscalers to compare with.
