@@ -41,6 +41,6 @@ pub mod sample;
 mod name_cache;
 
 pub mod fast;
-mod lanes;
+pub(crate) mod lanes;
 
 pub mod reader;
