@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp, ServerSettings,
-    Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
-use haproxy_autoscale::core::units::Percentile;
+use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
 
 const REFERENCE: &str = include_str!("../config/haproxy-autoscale.yaml");
@@ -55,6 +55,8 @@ fn no_file_is_a_config_without_backends() {
 fn with_examples() -> String {
     let (before, servers) = REFERENCE.split_once("    servers: {}\n").unwrap();
     let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
+    let before =
+        before.replace("    #coverage:", "    coverage:").replace("    #sample_rate:", "    sample_rate:");
     format!("{before}{}", format!("\n{servers}").replace("\n    #", "\n    "))
 }
 
@@ -203,6 +205,8 @@ log_level: debug
 log_json: true
 tick: 2s
 max_line_bytes: 2048
+coverage: 80%
+sample_rate: 1:4
 backends:
   - name: web.1
     target: { timer: Tr, percentile: 99.9, below: 400ms }
@@ -234,6 +238,7 @@ backends:
       timeout: 17s
       statuses: 204
       ramp: 18s
+    sample_rate: 50%
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -279,6 +284,7 @@ fn every_setting_reaches_its_place() {
             moves_per_hour: 46,
         },
         window: WindowSettings { length: seconds(60), min_samples: 3 },
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(50) },
         band: HysteresisBand::new(Duration::from_millis(40), Duration::from_millis(300)).unwrap(),
         ready: ReadyLimits { min: 2, max: Some(9) },
         scale_up: ScaleUp { stabilization_window: seconds(11), breaches: 4, cooldown: seconds(12), step: 5 },
@@ -309,6 +315,7 @@ fn every_setting_reaches_its_place() {
         log_json: true,
         tick: seconds(2),
         max_line_bytes: 2048,
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(25) },
         backends: vec![backend],
     };
     assert_eq!(parsed(EVERY_KEY), expected);

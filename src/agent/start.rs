@@ -75,7 +75,7 @@ impl Agent {
             state,
             executor,
             plans: JoinSet::new(),
-            call_offs: HashMap::new(),
+            changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions },
             outcomes: outcomes_in,
             reading: Some(reading),

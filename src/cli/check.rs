@@ -15,8 +15,10 @@ use crate::core::policy::Span;
 use crate::core::settings::BackendSettings;
 
 mod backends;
+mod coverage;
 mod links;
 mod logs;
+mod omissions;
 mod places;
 
 /// How bad it is.
@@ -67,6 +69,8 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }
+        findings.extend(omissions::check(&config));
+        findings.extend(coverage::check(&sources, &config).await);
     });
     match output {
         Output::Json => print_json(&as_json(&findings))?,

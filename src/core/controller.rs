@@ -15,17 +15,23 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::estimate::coverage::Told;
 use super::estimate::snapshot::Snapshot;
+use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
-use super::plan::outcome::{CallOff, Outcome};
+use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
 
 mod backend;
+mod doubt;
 mod memory;
+mod mind;
+mod moves;
+mod pool;
 mod quarantine;
 mod record;
 #[cfg(test)]
@@ -34,6 +40,7 @@ mod tidy;
 mod view;
 
 use backend::Backend;
+pub use doubt::reason as doubt;
 pub use memory::{BackendMemory, Memory};
 pub use record::{Event, Record};
 pub use view::{Health, ServerView, View};
@@ -48,8 +55,8 @@ pub enum Action {
     Remember,
     /// Carry a plan out, and report every [`Outcome`].
     Execute(Plan),
-    /// Call the plan of this backend off.
-    CallOff(BackendId, CallOff),
+    /// This is what has been changed about the plan of this backend.
+    Change(BackendId, Changes),
     /// Tell it: log, journal, metrics.
     Record(Box<Record>),
 }
@@ -60,6 +67,7 @@ pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
     latest: Option<Latest>,
+    log: doubt::Log,
     actions: VecDeque<Action>,
 }
 
@@ -74,8 +82,13 @@ struct Latest {
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
-        let mut controller =
-            Self { names, backends: BTreeMap::new(), latest: None, actions: VecDeque::new() };
+        let mut controller = Self {
+            names,
+            backends: BTreeMap::new(),
+            latest: None,
+            log: doubt::Log::default(),
+            actions: VecDeque::new(),
+        };
         controller.reconfigure(settings, now);
         for (id, backend) in &mut controller.backends {
             backend.recall(memory, *id, &controller.names, now);
@@ -100,7 +113,7 @@ impl Controller {
         }
         for (id, backend) in old {
             if backend.is_moving() {
-                self.actions.push_back(Action::CallOff(id, CallOff::Stop));
+                self.actions.push_back(Action::Change(id, Changes::stop()));
             }
         }
     }
@@ -116,6 +129,32 @@ impl Controller {
             }
         }
         counted
+    }
+
+    /// Takes what was read of the log. Requests that HAProxy's counters prove to be no repetitions move
+    /// from the batch's repetitions to its samples.
+    pub fn handle_batch(&mut self, batch: &mut Batch, now: Instant) -> Counted {
+        if batch.counts.lines > 0 {
+            self.log.note(batch.first_unparsed.as_ref().map(|line| line.error), now);
+        }
+        for answer in &batch.answers {
+            if let Some(backend) = self.backends.get_mut(&answer.backend) {
+                backend.coverage.count(Told::Other, answer.end);
+            }
+        }
+        let mut duplicate = 0;
+        for repeat in batch.repeats.drain(..) {
+            match self.backends.get_mut(&repeat.backend) {
+                Some(backend) if !backend.coverage.drops_repeats() => batch.samples.push(repeat),
+                backend => {
+                    duplicate += 1;
+                    if let Some(backend) = backend {
+                        backend.coverage.count(Told::Repeat, repeat.end);
+                    }
+                }
+            }
+        }
+        Counted { duplicate, ..self.handle_samples(&batch.samples, now) }
     }
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
@@ -146,6 +185,7 @@ impl Controller {
             .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
+            backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
         }
@@ -156,6 +196,16 @@ impl Controller {
         let id = outcome.backend();
         let Some(backend) = self.backends.get_mut(&id) else { return };
         backend.handle_outcome(outcome, now, &mut self.actions);
+    }
+
+    /// The agent stops: weights that are less for a while are put right.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let Some(latest) = &self.latest else { return };
+        for (&id, backend) in &mut self.backends {
+            if let Some(state) = latest.inventory.backend(id) {
+                backend.restore_weights(state, now, &mut self.actions);
+            }
+        }
     }
 
     /// The next thing to do, oldest first.
@@ -198,13 +248,10 @@ pub struct Counted {
     pub late: u64,
     /// Of backends that nobody configured.
     pub elsewhere: u64,
+    /// Told of already by a line before.
+    pub duplicate: u64,
 }
 
 fn record(record: Record) -> Action {
     Action::Record(Box::new(record))
-}
-
-/// Servers of a plan's lanes.
-fn servers_of(plan: &Plan) -> HashSet<ServerId> {
-    plan.lanes.iter().map(|lane| lane.server).collect()
 }

@@ -278,8 +278,8 @@ fn a_scale_up_that_meets_a_drain_calls_it_off() {
     drain(world.site.server("s2"));
     world.seconds(40, SLOW_MS);
     let id = world.site.backend.id;
-    let call_offs =
-        world.done.iter().filter(|action| **action == Action::CallOff(id, CallOff::TakeBack)).count();
+    let back = Changes { taken_back: [plan.lanes[0].server].into(), ..Changes::default() };
+    let call_offs = world.done.iter().filter(|action| **action == Action::Change(id, back.clone())).count();
     assert_eq!(call_offs, 1, "called off, and once");
     ready(world.site.server("s2"));
     world.report(Outcome::Finished { backend: id, purpose: plan.purpose, called_off: true });
@@ -401,7 +401,7 @@ fn a_backend_that_leaves_the_config_has_its_plan_stopped() {
     let plan = world.take_plan();
     world.controller.reconfigure(vec![], world.now);
     world.collect();
-    assert!(world.done.contains(&Action::CallOff(plan.backend, CallOff::Stop)));
+    assert!(world.done.contains(&Action::Change(plan.backend, Changes::stop())));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{BackendState, ServerState};
@@ -23,6 +24,10 @@ pub enum Health {
     BackendAbsent,
     /// HAProxy counts requests that no line tells of.
     Blind,
+    /// HAProxy counts more requests than are understood in the log.
+    Uncovered,
+    /// The log tells of more requests than HAProxy counts.
+    TooManyLines,
 }
 
 /// What is known of one backend.
@@ -46,6 +51,10 @@ pub struct View {
     pub cooldown: Duration,
     /// Whether it can be decided about.
     pub health: Health,
+    /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
+    pub coverage: Option<Share>,
+    /// Why the log cannot be gone by.
+    pub doubt: Option<Reason>,
     /// Its servers as HAProxy has them, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -72,16 +81,23 @@ impl Backend {
         names: &Names,
         now: Instant,
     ) -> View {
-        let snapshot = self.estimator.snapshot(now);
+        let snapshot = self.snapshot(now);
         let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
-            Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
-            Some(_) => Health::Good,
+            Some(reason) => match (&self.doubt, reason) {
+                (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
+                (Some(_), _) => Health::Uncovered,
+                (None, Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
+                (None, _) => Health::Good,
+            },
         };
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
-            snapshot: self.estimator.server(server.id, now),
+            snapshot: self
+                .estimator
+                .server(server.id, now)
+                .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             quarantine: self.quarantine.left(server.id, now),
             state: server.clone(),
@@ -97,6 +113,8 @@ impl Backend {
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
             cooldown: self.cooldown(now),
             health,
+            coverage: self.coverage.found(),
+            doubt: self.doubt.clone(),
             servers,
         }
     }

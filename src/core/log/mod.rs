@@ -33,6 +33,7 @@ pub mod haproxy_cfg;
 pub mod line;
 pub mod log_format;
 pub mod message;
+pub mod omissions;
 pub mod parser;
 
 pub mod clock;
@@ -44,3 +45,4 @@ pub mod fast;
 mod lanes;
 
 pub mod reader;
+pub mod recent;
