@@ -150,3 +150,106 @@ impl Effect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::steady;
+
+    const PROMISE: Promise = Promise { below: 0.4, budget: 0.05 };
+
+    /// What is seen at one second: servers, requests answered, share late, service time.
+    type Sights = fn(u64) -> (u32, f64, f64, f64);
+
+    /// From when to when more servers are not added, of `seconds`.
+    #[track_caller]
+    fn check(seconds: u64, sights: Sights, expected: &[(u64, u64)]) {
+        let (mut effect, start) = (Effect::default(), Instant::now());
+        let mut stopped: Vec<(u64, u64)> = Vec::new();
+        for second in 0..seconds {
+            let (serving, answered, late, service) = sights(second);
+            let mut load = steady(answered);
+            load.misses.last_15 = ((late * 1000.0) as u64, 1000);
+            let now = start + Duration::from_secs(second);
+            effect.observe(&load, service, serving, true, PROMISE, now);
+            if effect.reason().is_some() {
+                match stopped.last_mut() {
+                    Some((_, until)) if *until == second - 1 => *until = second,
+                    _ => stopped.push((second, second)),
+                }
+            }
+        }
+        assert_eq!(stopped, expected);
+    }
+
+    /// 4 servers, after 100 s 6.
+    fn grown(second: u64) -> u32 {
+        if second < 100 { 4 } else { 6 }
+    }
+
+    #[test]
+    fn servers_that_answer_no_more_than_before_are_no_help() {
+        check(400, |second| (grown(second), 300.0, 0.4, 0.2), &[(160, 399)]);
+    }
+
+    #[test]
+    fn servers_that_answer_more_are() {
+        check(400, |second| (grown(second), 50.0 * f64::from(grown(second)), 0.4, 0.2), &[]);
+    }
+
+    #[test]
+    fn faster_answers_and_fewer_late_ones_are_help_too() {
+        check(400, |second| (grown(second), 300.0, 0.4, if second < 100 { 0.2 } else { 0.15 }), &[]);
+        check(400, |second| (grown(second), 300.0, if second < 100 { 0.4 } else { 0.3 }, 0.2), &[]);
+    }
+
+    #[test]
+    fn a_few_more_servers_are_no_trial() {
+        check(600, |second| (if second < 100 { 4 } else { 5 }, 300.0, 0.4, 0.2), &[]);
+    }
+
+    #[test]
+    fn a_crowd_that_has_just_come_is_no_evidence() {
+        check(400, |second| (grown(second), 300.0, if second < 90 { 0.0 } else { 0.4 }, 0.2), &[]);
+    }
+
+    #[test]
+    fn too_few_requests_are_no_evidence() {
+        let (mut effect, start) = (Effect::default(), Instant::now());
+        for second in 0..400 {
+            let mut load = steady(4.0);
+            load.misses.last_15 = (40, 60);
+            effect.observe(&load, 0.2, grown(second), true, PROMISE, start + Duration::from_secs(second));
+            assert_eq!(effect.reason(), None);
+        }
+    }
+
+    #[test]
+    fn it_ends_when_what_held_them_up_is_gone() {
+        check(
+            400,
+            |second| (grown(second), 300.0, if second < 250 { 0.4 } else { 0.01 }, 0.2),
+            &[(160, 279)],
+        );
+        check(
+            400,
+            |second| (grown(second), if second < 250 { 300.0 } else { 400.0 }, 0.4, 0.2),
+            &[(160, 249)],
+        );
+    }
+
+    #[test]
+    fn it_is_tried_again_after_longer_and_longer() {
+        let sights: Sights = |second| {
+            let serving = if second < 460 {
+                grown(second)
+            } else if second < 500 {
+                6
+            } else {
+                9
+            };
+            (serving, 300.0, 0.4, 0.2)
+        };
+        check(1200, sights, &[(160, 459), (560, 1159)]);
+    }
+}
