@@ -407,7 +407,7 @@ proptest! {
 
 proptest! {
     // Hours of seconds each.
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Loads that come and go: each server that is needed again soon after it went was a mistake, and
     /// mistakes make for patience.
@@ -418,11 +418,11 @@ proptest! {
         const HOURS: u64 = 3;
         let mut world = World::new(2, 16);
         world.start_delay = Duration::from_secs(start_delay);
-        world.load = steady(low);
+        let loads = [low, low * high].map(|level| LoadFigures { lead: world.start_delay, ..steady(level) });
         let (mut away, mut mistakes) = (None, 0);
         for second in 0..HOURS * 3600 {
             let is_high = second % (on_s + off_s) < on_s;
-            world.load = LoadFigures { lead: world.start_delay, ..steady(if is_high { low * high } else { low }) };
+            world.load.clone_from(&loads[usize::from(is_high)]);
             match world.tick() {
                 Decision::ScaleDown { .. } => away = Some(second),
                 Decision::ScaleUp { .. } => {
