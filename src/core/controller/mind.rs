@@ -72,12 +72,14 @@ impl Mind {
         }
     }
 
-    /// A log that is in doubt, or tells of some requests only, is no ground for the model: requests
-    /// that it cannot see are beside those it sees.
+    /// What is known of the log is no ground for the model if the log is in doubt or tells of some
+    /// requests only (those that it cannot see are beside those it sees), or before anything is
+    /// learned, as from a log without Tr: then the hysteresis band decides.
     pub(super) fn decide(&mut self, now: Instant, looks: &Looks<'_>, settings: &BackendSettings) -> Decision {
         if let Some(modelled) = &mut self.modelled {
             let decision = modelled.decide(now, looks.pool, settings);
-            if !looks.in_doubt && settings.log.sample_rate == Ratio::ALL {
+            let knows_nothing = modelled.model.is_learning() && matches!(decision, Decision::Hold(_));
+            if !looks.in_doubt && settings.log.sample_rate == Ratio::ALL && !knows_nothing {
                 return decision;
             }
         }
@@ -123,6 +125,10 @@ impl Modelled {
             serving.map(|member| Serving { server: member.server, share: member.share }).collect();
         self.load.observe(&serving, now);
         let load = self.load.figures(now);
-        self.model.decide(now, &load, pool, settings)
+        let decision = self.model.decide(now, &load, pool, settings);
+        for member in &pool.servers {
+            self.load.set_slow(member.server, self.model.is_outlier(member.server));
+        }
+        decision
     }
 }

@@ -24,7 +24,7 @@ impl Backend {
             Some(Member {
                 server: server.id,
                 stage,
-                share: 1.0,
+                share: self.shares.as_ref().map_or(1.0, |shares| shares.of(server.id)),
                 sessions: server.sessions,
                 maxconn: server.maxconn,
                 removable: role == Role::Serving,
@@ -32,7 +32,8 @@ impl Backend {
         });
         Pool {
             servers: members.collect(),
-            takes_weights: weights::take_effect(&state.algorithm),
+            takes_weights: weights::take_effect(&state.algorithm)
+                && self.tidy_from.is_none_or(|from| now >= from),
             unseen: fleet.unseen,
             queued: fleet.queued,
         }

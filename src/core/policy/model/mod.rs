@@ -19,6 +19,7 @@ use super::decision::{Decision, Reason};
 use super::pool::Pool;
 use super::stabilizer::Stabilizer;
 use crate::core::estimate::load::{LoadFigures, Service};
+use crate::core::names::ServerId;
 use crate::core::settings::BackendSettings;
 
 mod capacity;
@@ -120,6 +121,11 @@ impl Model {
     /// The latest evaluation; `None` before the first.
     pub fn latest(&self) -> Option<&Evaluation> {
         self.latest.as_ref()
+    }
+
+    /// `server` is slower, or fails more, than its peers: what it shows says nothing about them.
+    pub fn is_outlier(&self, server: ServerId) -> bool {
+        self.weighing.is_outlier(server)
     }
 
     /// What a request costs is not known: [`decide`](Self::decide) then keeps the limits, adds

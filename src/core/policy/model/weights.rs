@@ -189,6 +189,11 @@ impl Weighing {
         pool.at(Stage::Serving).filter(is_counted).map(|member| (1.0 - member.share).clamp(0.0, 1.0)).sum()
     }
 
+    /// `server` is SLOW or FAILING.
+    pub(super) fn is_outlier(&self, server: ServerId) -> bool {
+        self.servers.get(&server).is_some_and(|standing| standing.mark.is_some())
+    }
+
     /// Some server is SHIFTED.
     pub(super) fn shifts(&self) -> bool {
         self.servers.values().any(|standing| standing.shifted.is_some())
