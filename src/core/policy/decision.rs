@@ -56,6 +56,17 @@ impl Decision {
             | Self::Reweigh { reason, .. } => reason,
         }
     }
+
+    /// The same for another reason.
+    #[must_use]
+    pub fn map_reason(self, other: impl FnOnce(Reason) -> Reason) -> Self {
+        match self {
+            Self::Hold(reason) => Self::Hold(other(reason)),
+            Self::ScaleUp { by, reason } => Self::ScaleUp { by, reason: other(reason) },
+            Self::ScaleDown { by, prefer, reason } => Self::ScaleDown { by, prefer, reason: other(reason) },
+            Self::Reweigh { shares, reason } => Self::Reweigh { shares, reason: other(reason) },
+        }
+    }
 }
 
 /// Why. `Display` is one sentence with figures for a tired operator; [`Reason::key`] is one word
@@ -248,6 +259,33 @@ pub enum Reason {
         /// For so long.
         since: Duration,
     },
+    /// A limit that a schedule has set.
+    Scheduled {
+        /// The limit's own reason.
+        reason: Box<Reason>,
+        /// When the limit holds, as the config says it.
+        at: String,
+    },
+    /// An operator wants no moves.
+    Paused {
+        /// Until it ends by itself; `None`: it does not.
+        left: Option<Duration>,
+        /// Who.
+        by: String,
+    },
+    /// An operator wants so many servers.
+    Pinned {
+        /// So many were asked for.
+        asked: u32,
+        /// So many it takes, because fewer are not allowed.
+        to: u32,
+        /// Until it ends by itself; `None`: it does not.
+        left: Option<Duration>,
+        /// Who.
+        by: String,
+        /// Why there are others now.
+        but: Option<Box<Reason>>,
+    },
     /// `policy: model` does not know yet what a request costs.
     Learning {
         /// It has watched for so long.
@@ -414,8 +452,12 @@ impl Load {
 
 impl Reason {
     /// One snake_case word for each kind.
-    pub const fn key(&self) -> &'static str {
+    pub fn key(&self) -> &'static str {
         match self {
+            Self::Scheduled { reason, .. } => reason.key(),
+            Self::Paused { .. } => "paused",
+            Self::Pinned { .. } if self.limited() => "pin_limited",
+            Self::Pinned { .. } => "pinned",
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
@@ -474,19 +516,30 @@ impl Reason {
     }
 
     /// A move was called for, had lasted, and was not allowed: more than patience is needed.
-    pub const fn limited(&self) -> bool {
-        matches!(
-            self,
+    pub fn limited(&self) -> bool {
+        match self {
+            Self::Scheduled { reason, .. } => reason.limited(),
+            Self::Pinned { but: Some(but), .. } => but.limited(),
             Self::AtMax { .. }
-                | Self::NoSpare
-                | Self::AtMin { .. }
-                | Self::NothingToRemove
-                | Self::RestTooFew { .. }
-                | Self::ServerFailures { .. }
-                | Self::NotLoad { .. }
-                | Self::NoEffect { .. }
-                | Self::MovesSpent { .. }
-        )
+            | Self::NoSpare
+            | Self::AtMin { .. }
+            | Self::NothingToRemove
+            | Self::RestTooFew { .. }
+            | Self::ServerFailures { .. }
+            | Self::NotLoad { .. }
+            | Self::NoEffect { .. }
+            | Self::MovesSpent { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// A pin, and why there are other servers than it wants.
+    #[must_use]
+    pub fn but(mut self, why: Self) -> Self {
+        if let Self::Pinned { but, .. } = &mut self {
+            *but = Some(Box::new(why));
+        }
+        self
     }
 }
 
