@@ -152,17 +152,21 @@ impl Agent {
         }
     }
 
-    fn take_delivery(&mut self, Delivery { source, batch }: Delivery) {
+    fn take_delivery(&mut self, Delivery { source, mut batch }: Delivery) {
         let now = Instant::now();
         self.summary.lines += batch.counts;
         self.metrics.count_lines(&batch.counts);
+        let counted = self.controller.handle_batch(&mut batch, now);
         for sample in &batch.samples {
             if self.controller.settings(sample.backend).is_some() {
                 self.observer.observe(sample, &self.metrics, &self.names);
             }
         }
-        let counted = self.controller.handle_samples(&batch.samples, now);
         self.metrics.count_samples(counted);
+        self.summary.duplicate += counted.duplicate;
+        if counted.duplicate > 0 {
+            self.repeats.note_duplicate(&source);
+        }
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }

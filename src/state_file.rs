@@ -86,8 +86,8 @@ impl StateDir {
                 return (Memory::default(), Some(format!("cannot read `{}`: {error}", path.display())));
             }
         };
-        match serde_json::from_slice::<FileMemory>(&text) {
-            Ok(memory) => (memory.into_memory(SystemTime::now()), None),
+        match parse(&text, SystemTime::now()) {
+            Ok(memory) => (memory, None),
             Err(error) => (Memory::default(), Some(format!("`{}` makes no sense: {error}", path.display()))),
         }
     }
@@ -99,8 +99,7 @@ impl StateDir {
     pub fn save(&self, memory: &Memory) -> Result<(), StateError> {
         let path = self.path.join("state.json");
         let new = self.path.join("state.json.new");
-        let text = serde_json::to_vec_pretty(&FileMemory::from_memory(memory, SystemTime::now()));
-        let text = text.unwrap_or_default();
+        let text = render(memory, SystemTime::now());
         let write = || {
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
@@ -116,6 +115,20 @@ impl StateDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// What the text of a state file says at `now`.
+///
+/// # Errors
+/// It is none.
+pub fn parse(text: &[u8], now: SystemTime) -> Result<Memory, serde_json::Error> {
+    serde_json::from_slice::<FileMemory>(text).map(|file| file.into_memory(now))
+}
+
+/// The text of a state file that keeps `memory`, written at `now`.
+pub fn render(memory: &Memory, now: SystemTime) -> Vec<u8> {
+    // Maps with texts as keys: nothing in them can fail.
+    serde_json::to_vec_pretty(&FileMemory::from_memory(memory, now)).unwrap_or_default()
 }
 
 /// The lock on `file`, which is the directory's lock file.

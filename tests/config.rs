@@ -11,10 +11,10 @@ use std::time::Duration;
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp, ServerSettings,
-    Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
-use haproxy_autoscale::core::units::Percentile;
+use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
 
 const REFERENCE: &str = include_str!("../config/haproxy-autoscale.yaml");
@@ -58,6 +58,8 @@ fn with_examples() -> String {
     let reference = reference.replace("#  - { at:", "  - { at:");
     let (before, servers) = reference.split_once("    servers: {}\n").unwrap();
     let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
+    let before =
+        before.replace("    #coverage:", "    coverage:").replace("    #sample_rate:", "    sample_rate:");
     format!("{before}{}", format!("\n{servers}").replace("\n    #", "\n    "))
 }
 
@@ -207,6 +209,8 @@ log_level: debug
 log_json: true
 tick: 2s
 max_line_bytes: 2048
+coverage: 80%
+sample_rate: 1:4
 backends:
   - name: web.1
     target: { timer: Tr, percentile: 99.9, below: 400ms }
@@ -241,6 +245,7 @@ backends:
       timeout: 17s
       statuses: 204
       ramp: 18s
+    sample_rate: 50%
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -290,6 +295,7 @@ fn every_setting_reaches_its_place() {
             moves_per_hour: 46,
         },
         window: WindowSettings { length: seconds(60), min_samples: 3 },
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(50) },
         band: HysteresisBand::new(Duration::from_millis(40), Duration::from_millis(300)).unwrap(),
         ready: ReadyLimits { min: 2, max: Some(9) },
         schedule: Schedule {
@@ -336,6 +342,7 @@ fn every_setting_reaches_its_place() {
         log_json: true,
         tick: seconds(2),
         max_line_bytes: 2048,
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(25) },
         backends: vec![backend],
     };
     assert_eq!(parsed(EVERY_KEY), expected);

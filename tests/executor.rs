@@ -209,7 +209,7 @@ fn up(by: u32) -> Decision {
 }
 
 fn down(by: u32) -> Decision {
-    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+    Decision::ScaleDown { by, prefer: Vec::new(), reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
 /// A HAProxy with a frontend on `port`, and `servers` in the backend `web`.

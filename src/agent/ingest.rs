@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::config::{FormatError, LogFormat};
 use crate::core::log::format::LineFormat;
 use crate::core::log::reader::{Batch, Reader};
+use crate::core::log::recent::Recent;
 use crate::core::names::Names;
 use crate::input::{Sink, Source, SourceEvent};
 
@@ -45,14 +46,19 @@ impl Ingest {
             let reader = Reader::new(names.clone(), format.clone());
             (source.to_string().into(), reader.with_most_line_bytes(most_line_bytes))
         };
-        let readers = sources.iter().map(reader).collect();
+        let mut readers: Vec<_> = sources.iter().map(reader).collect();
+        if let Some((_, first)) = readers.first_mut() {
+            first.remember_in(Recent::new());
+        }
         Self { readers, batch: Batch::default(), of: 0, out, wanted: true }
     }
 
-    /// The reader of this source, and the batch it reads into.
+    /// The reader of this source, and the batch it reads into. It gets to know the lines of all of them.
     fn turn_to(&mut self, source: usize) -> (&mut Reader, &mut Batch) {
         if self.of != source {
             self.hand_over();
+            let recent = self.readers[self.of].1.remember_in(Recent::default());
+            self.readers[source].1.remember_in(recent);
             self.of = source;
         }
         (&mut self.readers[source].1, &mut self.batch)

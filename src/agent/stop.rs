@@ -26,9 +26,9 @@ impl Agent {
         }
         self.remember();
         self.repeats.tell_now();
-        let Summary { lines, decisions, moves } = self.summary;
+        let Summary { lines, duplicate, decisions, moves } = self.summary;
         let LineCounts { lines, requests, messages, unparsed, dropped, lost } = lines;
-        info!(lines, requests, messages, unparsed, dropped, lost, decisions, moves, "stopped");
+        info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
         self.summary
     }
 

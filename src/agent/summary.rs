@@ -12,6 +12,8 @@ use crate::core::policy::decision::Decision;
 pub struct Summary {
     /// What became of the lines.
     pub lines: LineCounts,
+    /// Requests that a line before had told of already; they are counted once.
+    pub duplicate: u64,
     /// Scale-ups and scale-downs decided.
     pub decisions: u64,
     /// Servers moved, as HAProxy confirmed.
@@ -40,6 +42,7 @@ impl Summary {
             "unparsed": unparsed,
             "dropped": dropped,
             "lost": lost,
+            "duplicate": self.duplicate,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::check::{Checker, Shown, out_of_range, set};
+use super::check::{self, Checker, Shown, out_of_range, set};
 use super::defaults;
 use super::error::{Mistake, Order};
 use super::file::{
@@ -15,8 +15,8 @@ use super::value::{BandEnd, FromText, Name, Value};
 use super::words::PlainStatistic;
 use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, ModelSettings, ReadyLimits, ScaleDown, ScaleUp, ServerSettings,
-    Statistic, Target, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, WindowSettings,
 };
 use crate::core::units::Percentile;
 
@@ -51,12 +51,17 @@ pub(super) fn name(name: &str) -> Result<String, Mistake> {
 }
 
 /// The backend `name` with the defaults and p95 of Tt below `below`.
-pub(super) fn with_defaults(name: String, below: Duration) -> Result<BackendSettings, Mistake> {
+pub(super) fn with_defaults(
+    name: String,
+    below: Duration,
+    log: LogSettings,
+) -> Result<BackendSettings, Mistake> {
     let band = band(defaults::BAND_LOWER, defaults::BAND_UPPER, below);
     Ok(BackendSettings {
         name,
         target: defaults::target(below),
         window: defaults::WINDOW,
+        log,
         band: band.filter(|_| BELOW.contains(&below)).ok_or_else(|| out_of_range(&below, &BELOW))?,
         policy: defaults::POLICY,
         model: ModelSettings::default(),
@@ -89,9 +94,15 @@ fn band(lower: BandEnd, upper: BandEnd, below: Duration) -> Option<HysteresisBan
 
 impl Checker<'_> {
     /// The settings of the backend at `at`; `None` if what is wrong leaves none, and it is reported.
-    pub(super) fn backend(&mut self, file: Backend, at: &KeyPath) -> Option<BackendSettings> {
+    pub(super) fn backend(
+        &mut self,
+        file: Backend,
+        log: LogSettings,
+        at: &KeyPath,
+    ) -> Option<BackendSettings> {
         let target = self.target(&file.target, &at.key("target"));
         let window = self.window(file.window.unwrap_or_default(), &at.key("window"));
+        let log = check::log(log, file.coverage, file.sample_rate);
         let band = self.band(&file.band.unwrap_or_default(), target.below, at);
         let (ready, schedule) = self.ready(file.ready.unwrap_or_default(), &at.key("ready"));
         let scale_up = self.scale_up(file.scale_up.unwrap_or_default(), &at.key("scale_up"));
@@ -120,6 +131,7 @@ impl Checker<'_> {
             policy,
             model,
             window,
+            log,
             band,
             ready,
             schedule,

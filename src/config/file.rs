@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::log_format::{LogFormat, Pattern};
 use super::percent::Percent;
+use super::share::{SampleRate, Share};
 use super::value::{BandEnd, Name, OrAll, OrAuto, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::PlainStatistic;
@@ -32,6 +33,8 @@ pub(super) struct File {
     pub(super) log_json: Option<Value<bool>>,
     pub(super) tick: Option<Value<Duration>>,
     pub(super) max_line_bytes: Option<Value<usize>>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) backends: Option<Vec<Backend>>,
 }
 
@@ -68,6 +71,8 @@ pub(super) struct Backend {
     pub(super) policy: Option<Value<Policy>>,
     pub(super) model: Option<Model>,
     pub(super) window: Option<Window>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) band: Option<Band>,
     pub(super) ready: Option<Ready>,
     pub(super) scale_up: Option<ScaleUp>,

@@ -15,7 +15,9 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::estimate::coverage::Told;
 use super::estimate::snapshot::Snapshot;
+use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
@@ -26,6 +28,7 @@ use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
 
 mod backend;
+mod doubt;
 mod limits;
 mod memory;
 mod mind;
@@ -70,6 +73,7 @@ pub struct Controller {
     latest: Option<Latest>,
     /// What the clocks on the wall say.
     local: Option<CivilTime>,
+    log: doubt::Log,
     actions: VecDeque<Action>,
 }
 
@@ -84,8 +88,14 @@ struct Latest {
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
-        let mut controller =
-            Self { names, backends: BTreeMap::new(), latest: None, local: None, actions: VecDeque::new() };
+        let mut controller = Self {
+            names,
+            backends: BTreeMap::new(),
+            latest: None,
+            local: None,
+            log: doubt::Log::default(),
+            actions: VecDeque::new(),
+        };
         controller.reconfigure(settings, now);
         for (id, backend) in &mut controller.backends {
             backend.recall(memory, *id, &controller.names, now);
@@ -126,6 +136,32 @@ impl Controller {
             }
         }
         counted
+    }
+
+    /// Takes what was read of the log. Requests that HAProxy's counters prove to be no repetitions move
+    /// from the batch's repetitions to its samples.
+    pub fn handle_batch(&mut self, batch: &mut Batch, now: Instant) -> Counted {
+        if batch.counts.lines > 0 {
+            self.log.note(batch.first_unparsed.as_ref().map(|line| line.error), now);
+        }
+        for answer in &batch.answers {
+            if let Some(backend) = self.backends.get_mut(&answer.backend) {
+                backend.coverage.count(Told::Other, answer.end);
+            }
+        }
+        let mut duplicate = 0;
+        for repeat in batch.repeats.drain(..) {
+            match self.backends.get_mut(&repeat.backend) {
+                Some(backend) if !backend.coverage.drops_repeats() => batch.samples.push(repeat),
+                backend => {
+                    duplicate += 1;
+                    if let Some(backend) = backend {
+                        backend.coverage.count(Told::Repeat, repeat.end);
+                    }
+                }
+            }
+        }
+        Counted { duplicate, ..self.handle_samples(&batch.samples, now) }
     }
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
@@ -178,6 +214,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
             backend.settle_limits(self.local);
+            backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
         }
@@ -249,6 +286,8 @@ pub struct Counted {
     pub late: u64,
     /// Of backends that nobody configured.
     pub elsewhere: u64,
+    /// Told of already by a line before.
+    pub duplicate: u64,
 }
 
 fn record(record: Record) -> Action {

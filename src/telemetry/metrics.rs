@@ -86,6 +86,7 @@ pub struct Metrics {
     lines: Family<Kind, Counter>,
     lost: Counter,
     samples: Family<Kind, Counter>,
+    coverage: Family<Backend, Seconds>,
     requests: Family<Outcomes, Counter>,
     latency: Histograms,
     p95: Family<Backend, Seconds>,
@@ -112,6 +113,7 @@ impl Default for Metrics {
             lines: Family::default(),
             lost: Counter::default(),
             samples: Family::default(),
+            coverage: Family::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(BOUNDS)),
             p95: Family::default(),
@@ -140,10 +142,11 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("log_lines", "Lines read, by what they were", self.lines.clone());
         r.register("lost_lines", "Lines a source lost before they could be read", self.lost.clone());
-        let help =
-            "Requests by use: in a window, too late for it, of a backend nobody named, no room for its name";
+        let help = "Requests by use: in a window, too late for it, of a backend nobody named, told of before, no room for its name";
         r.register("samples", help, self.samples.clone());
         r.register("requests", "Requests of a backend, by how they ended", self.requests.clone());
+        let help = "Requests understood in the log, of those that HAProxy counted; not there while that cannot be said";
+        r.register("coverage_ratio", help, self.coverage.clone());
         r.register(
             "latency_seconds",
             "Latency of requests by server, of Tw, Tr and Tt",
@@ -185,7 +188,12 @@ impl Metrics {
 
     /// Counts what became of samples.
     pub fn count_samples(&self, counted: Counted) {
-        let kinds = [("used", counted.used), ("late", counted.late), ("elsewhere", counted.elsewhere)];
+        let kinds = [
+            ("used", counted.used),
+            ("late", counted.late),
+            ("elsewhere", counted.elsewhere),
+            ("duplicate", counted.duplicate),
+        ];
         for (kind, count) in kinds {
             self.samples.get_or_create(&Kind { kind }).inc_by(count);
         }
@@ -216,7 +224,9 @@ impl Metrics {
 
     /// Takes over the figures of now. What is in no view, or has no figure, is no longer shown.
     pub fn show(&self, views: &[View], names: &Names) {
-        for seconds in [&self.p95, &self.target_latency, &self.target_below, &self.rate, &self.cooldown] {
+        for seconds in
+            [&self.coverage, &self.p95, &self.target_latency, &self.target_below, &self.rate, &self.cooldown]
+        {
             seconds.clear();
         }
         self.pinned.clear();
@@ -247,6 +257,9 @@ impl Metrics {
             let Some(servers) = servers else { continue };
             let labels = Limit { backend: labels.backend.clone(), limit };
             self.limits.get_or_create(&labels).set(i64::from(servers));
+        }
+        if let Some(found) = view.coverage {
+            set(&self.coverage, found.ratio());
         }
         if let Some(latency) = view.snapshot.latency {
             set(&self.target_latency, latency.as_secs_f64());

@@ -79,6 +79,14 @@ pub fn backend(view: &View, names: &Names) -> Value {
         "limits": limits(view),
         "override": order(view),
         "wish": view.wish.as_ref().map(|wish| wish.to_string()),
+        "coverage": view.coverage.map(|found| json!({
+            "ratio": round(found.ratio()),
+            "understood": found.understood,
+            "expected": found.expected,
+            "counted": found.counted,
+            "span_s": round(found.span.as_secs_f64()),
+        })),
+        "doubt": view.doubt.as_ref().map(ToString::to_string),
         "figures": figures(&view.snapshot),
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
@@ -124,6 +132,11 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
     })
 }
 
+/// To a thousandth: more digits would be noise.
+fn round(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
+}
+
 /// One word for people and probes.
 fn health(health: Health) -> &'static str {
     match health {
@@ -131,5 +144,7 @@ fn health(health: Health) -> &'static str {
         Health::HaproxyAbsent => "haproxy_absent",
         Health::BackendAbsent => "backend_absent",
         Health::Blind => "blind",
+        Health::Uncovered => "uncovered",
+        Health::TooManyLines => "too_many_lines",
     }
 }

@@ -73,14 +73,14 @@ pub fn figures(snapshot: &Snapshot) -> Value {
 }
 
 /// To a tenth: more digits would be noise.
-fn round(figure: f64) -> f64 {
+pub(super) fn round(figure: f64) -> f64 {
     (figure * 10.0).round() / 10.0
 }
 
 /// Servers before and after `decision`.
 fn change(decision: &Decision, serving: u32) -> (u32, u32) {
     match decision {
-        Decision::Hold(_) => (serving, serving),
+        Decision::Hold(_) | Decision::Reweigh { .. } => (serving, serving),
         Decision::ScaleUp { by, .. } => (serving, serving + by),
         Decision::ScaleDown { by, .. } => (serving, serving.saturating_sub(*by)),
     }
@@ -212,7 +212,7 @@ pub fn tell(record: &Record, names: &Names) {
 }
 
 /// Holds that an operator should look into: the backend cannot be decided about.
-const TROUBLE: [&str; 2] = ["unknown_backend", "blind"];
+const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
 const LIMITED: [&str; 6] =
     ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures", "pin_limited"];
@@ -286,7 +286,13 @@ mod tests {
             Reason::ServerFailures { failed: 1, of: 2 },
         ];
         assert!(limited.iter().all(|reason| LIMITED.contains(&reason.key()) && reason.limited()));
-        let trouble = [Reason::UnknownBackend, Reason::Blind { requests: 3 }];
+        let span = std::time::Duration::from_secs(30);
+        let trouble = [
+            Reason::UnknownBackend,
+            Reason::Blind { requests: 3 },
+            Reason::Uncovered { understood: 3, expected: 9, span, only_failures: false, first: None },
+            Reason::TooManyLines { lines: 9, expected: 3, span },
+        ];
         assert!(trouble.iter().all(|reason| TROUBLE.contains(&reason.key())));
     }
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use super::doubt::counters;
 use super::limits::Limits;
-use super::mind::Mind;
+use super::mind::{Looks, Mind};
 use super::moves::Moving;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
+use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
+use crate::core::log::sample::Class;
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::ownership;
 use crate::core::plan::shares::Shares;
@@ -26,6 +29,9 @@ pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
     pub(super) estimator: Estimator,
     pub(super) mind: Mind,
+    pub(super) coverage: Coverage,
+    /// Why the log cannot be gone by.
+    pub(super) doubt: Option<Reason>,
     /// In MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) ours: HashSet<ServerId>,
     pub(super) quarantine: Quarantine,
@@ -67,6 +73,8 @@ impl Backend {
             limits: Limits::new(settings.ready),
             overridden: None,
             wish: None,
+            coverage: Coverage::new(settings.log, settings.window.length),
+            doubt: None,
             settings: Arc::new(settings),
             ours: HashSet::new(),
             quarantine: Quarantine::default(),
@@ -99,6 +107,9 @@ impl Backend {
             self.estimator = Estimator::new(settings.target, settings.window, now);
         }
         self.limits = Limits::new(settings.ready);
+        if (settings.log, settings.window) != (self.settings.log, self.settings.window) {
+            self.coverage = Coverage::new(settings.log, settings.window.length);
+        }
         self.settings = Arc::new(settings);
         self.told = None;
     }
@@ -132,10 +143,17 @@ impl Backend {
         }
     }
 
+    /// The estimate at `now`.
+    pub(super) fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.estimator.snapshot(now).of_sample(self.settings.log.sample_rate)
+    }
+
     /// True if the sample is in the window now.
     pub(super) fn record(&mut self, sample: &Sample, now: Instant) -> bool {
         self.lines_since_stock = true;
         self.mind.record(sample, now);
+        let told = if sample.class == Class::Success { Told::Success } else { Told::Other };
+        self.coverage.count(told, sample.end);
         self.estimator.record(sample, now) == Recorded::InWindow
     }
 
@@ -146,6 +164,7 @@ impl Backend {
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
+        self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
@@ -168,6 +187,7 @@ impl Backend {
 
     pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
         self.counted = None;
+        self.coverage.restart();
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),
@@ -191,7 +211,7 @@ impl Backend {
             return;
         }
         self.quarantine.forget_old(now);
-        let snapshot = self.estimator.snapshot(now);
+        let snapshot = self.snapshot(now);
         let Some(state) = state else {
             let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
@@ -203,8 +223,11 @@ impl Backend {
         }
         let fleet = self.fleet(state, names, now);
         let pool = self.pool(state, &fleet, names, now);
-        let decision = self.mind.decide(now, &snapshot, &fleet, &pool, &self.settings);
+        let (seen, trusted) = self.trusted(&snapshot, fleet);
+        let looks = Looks { snapshot: &seen, fleet: &trusted, pool: &pool, in_doubt: self.doubt.is_some() };
+        let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
+        let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
@@ -225,7 +248,8 @@ impl Backend {
         let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        fleet.unseen = unseen.saturating_sub(running + UNSEEN_MARGIN);
+        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
     }
 

@@ -8,11 +8,12 @@ use crate::core::log::sample::Sample;
 use crate::core::names::ServerId;
 use crate::core::policy::decision::Decision;
 use crate::core::policy::fleet::Fleet;
-use crate::core::policy::model::Model;
+use crate::core::policy::model::{Evaluation, Model};
 use crate::core::policy::pool::{Pool, Stage};
 use crate::core::policy::state::{Direction, Phase, State};
 use crate::core::policy::threshold;
 use crate::core::settings::{BackendSettings, Policy};
+use crate::core::units::Ratio;
 
 /// The policy of one backend.
 #[derive(Debug)]
@@ -26,6 +27,16 @@ pub(super) struct Mind {
 struct Modelled {
     load: LoadEstimator,
     model: Model,
+}
+
+/// What a policy sees at one `now`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looks<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) fleet: &'a Fleet,
+    pub(super) pool: &'a Pool,
+    /// The log cannot be gone by.
+    pub(super) in_doubt: bool,
 }
 
 impl Mind {
@@ -61,21 +72,26 @@ impl Mind {
         }
     }
 
-    pub(super) fn decide(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        fleet: &Fleet,
-        pool: &Pool,
-        settings: &BackendSettings,
-    ) -> Decision {
+    /// What is known of the log is no ground for the model if the log is in doubt or tells of some
+    /// requests only (those that it cannot see are beside those it sees), or before anything is
+    /// learned, as from a log without Tr: then the hysteresis band decides.
+    pub(super) fn decide(&mut self, now: Instant, looks: &Looks<'_>, settings: &BackendSettings) -> Decision {
         if let Some(modelled) = &mut self.modelled {
-            return modelled.decide(now, pool, settings);
+            let decision = modelled.decide(now, looks.pool, settings);
+            let knows_nothing = modelled.model.is_learning() && matches!(decision, Decision::Hold(_));
+            if !looks.in_doubt && settings.log.sample_rate == Ratio::ALL && !knows_nothing {
+                return decision;
+            }
         }
-        let (next, decision) =
-            threshold::step(std::mem::take(&mut self.state), now, snapshot, fleet, settings);
+        let state = std::mem::take(&mut self.state);
+        let (next, decision) = threshold::step(state, now, looks.snapshot, looks.fleet, settings);
         self.state = next;
         decision
+    }
+
+    /// What the model made of its latest figures; `None` where it is not asked.
+    pub(super) fn evaluation(&self) -> Option<&Evaluation> {
+        self.modelled.as_ref().and_then(|modelled| modelled.model.latest())
     }
 
     /// A plan has begun.
@@ -114,6 +130,10 @@ impl Modelled {
             serving.map(|member| Serving { server: member.server, share: member.share }).collect();
         self.load.observe(&serving, now);
         let load = self.load.figures(now);
-        self.model.decide(now, &load, pool, settings)
+        let decision = self.model.decide(now, &load, pool, settings);
+        for member in &pool.servers {
+            self.load.set_slow(member.server, self.model.is_outlier(member.server));
+        }
+        decision
     }
 }

@@ -72,6 +72,9 @@ impl Backend {
     ) -> Result<bool, Reason> {
         let direction = match decision {
             Decision::Hold(_) => return Ok(false),
+            Decision::Reweigh { shares, .. } => {
+                return Ok(self.share_out(shares, state, names, now, actions));
+            }
             Decision::ScaleUp { .. } => Direction::Up,
             Decision::ScaleDown { .. } => Direction::Down,
         };
@@ -169,15 +172,16 @@ impl Backend {
         match decision.clone() {
             _ if room == 0 => Err(reason),
             Decision::ScaleUp { by, reason } => Ok(Decision::ScaleUp { by: by.min(room), reason }),
-            Decision::ScaleDown { by, reason } => Ok(Decision::ScaleDown { by: by.min(room), reason }),
-            hold @ Decision::Hold(_) => Ok(hold),
+            Decision::ScaleDown { by, prefer, reason } => {
+                Ok(Decision::ScaleDown { by: by.min(room), prefer, reason })
+            }
+            other => Ok(other),
         }
     }
 
     /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
     /// theirs in full. True if that takes a plan, and none is under way.
-    #[expect(dead_code, reason = "the policy that asks for it comes next")]
-    pub(super) fn share_out(
+    fn share_out(
         &mut self,
         wanted: &[(ServerId, f64)],
         state: &BackendState,

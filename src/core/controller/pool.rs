@@ -15,7 +15,7 @@ use crate::core::policy::pool::{Member, Pool, Stage};
 impl Backend {
     /// What the policy may count on, and use. A server that is being started or taken away is so
     /// from the moment that was decided, whatever HAProxy still says.
-    pub(super) fn pool(&self, state: &BackendState, _fleet: &Fleet, names: &Names, now: Instant) -> Pool {
+    pub(super) fn pool(&self, state: &BackendState, fleet: &Fleet, names: &Names, now: Instant) -> Pool {
         let quarantined = self.quarantine.servers(now);
         let moving = self.moving.as_ref().map(|moving| (moving.plan.purpose, moving.under_way().collect()));
         let roles = ownership::roles(state, &self.settings, &self.ours, names);
@@ -24,13 +24,19 @@ impl Backend {
             Some(Member {
                 server: server.id,
                 stage,
-                share: 1.0,
+                share: self.shares.as_ref().map_or(1.0, |shares| shares.of(server.id)),
                 sessions: server.sessions,
                 maxconn: server.maxconn,
                 removable: role == Role::Serving,
             })
         });
-        Pool { servers: members.collect(), takes_weights: weights::take_effect(&state.algorithm) }
+        Pool {
+            servers: members.collect(),
+            takes_weights: weights::take_effect(&state.algorithm)
+                && self.tidy_from.is_none_or(|from| now >= from),
+            unseen: fleet.unseen,
+            queued: fleet.queued,
+        }
     }
 }
 

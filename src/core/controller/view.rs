@@ -7,6 +7,7 @@ use super::backend::Backend;
 use super::limits::LimitsView;
 use super::moves::Moving;
 use super::overrides::Override;
+use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
@@ -14,6 +15,7 @@ use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::policy::model::Evaluation;
 use crate::core::settings::schedule::CivilTime;
 use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
@@ -28,6 +30,10 @@ pub enum Health {
     BackendAbsent,
     /// HAProxy counts requests that no line tells of.
     Blind,
+    /// HAProxy counts more requests than are understood in the log.
+    Uncovered,
+    /// The log tells of more requests than HAProxy counts.
+    TooManyLines,
 }
 
 /// What is known of one backend.
@@ -45,6 +51,8 @@ pub struct View {
     pub decision: Option<(Decision, Option<String>)>,
     /// The estimate now.
     pub snapshot: Snapshot,
+    /// What `policy: model` made of its latest figures; `None` where another policy decides.
+    pub evaluation: Option<Evaluation>,
     /// What HAProxy has, as the policy sees it.
     pub fleet: Option<Fleet>,
     /// What is under way, if anything.
@@ -65,6 +73,10 @@ pub struct View {
     pub limits: LimitsView,
     /// Whether it can be decided about.
     pub health: Health,
+    /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
+    pub coverage: Option<Share>,
+    /// Why the log cannot be gone by.
+    pub doubt: Option<Reason>,
     /// Its servers as HAProxy has them, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -92,16 +104,28 @@ impl Backend {
         names: &Names,
         now: Instant,
     ) -> View {
-        let snapshot = self.estimator.snapshot(now);
-        let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
+        let snapshot = self.snapshot(now);
+        // An operator's order hides what the policy makes of it.
+        let reason = self.latest.as_ref().map(|latest| match (latest.decision.reason(), &self.wish) {
+            (Reason::Ordered(_), Some(wish)) => wish.reason(),
+            (reason, _) => reason,
+        });
+        let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
-            Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
-            Some(_) => Health::Good,
+            Some(reason) => match (&self.doubt, reason) {
+                (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
+                (Some(_), _) => Health::Uncovered,
+                (None, Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
+                (None, _) => Health::Good,
+            },
         };
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
-            snapshot: self.estimator.server(server.id, now),
+            snapshot: self
+                .estimator
+                .server(server.id, now)
+                .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             quarantine: self.quarantine.left(server.id, now),
             state: server.clone(),
@@ -113,6 +137,7 @@ impl Backend {
             settings: self.settings.clone(),
             window: self.settings.window,
             decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
+            evaluation: self.mind.evaluation().filter(|_| self.doubt.is_none()).cloned(),
             fleet: self.latest.as_ref().map(|latest| latest.fleet),
             snapshot,
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
@@ -124,6 +149,8 @@ impl Backend {
             wish: self.wish.clone(),
             limits: self.limits_view(local),
             health,
+            coverage: self.coverage.found(),
+            doubt: self.doubt.clone(),
             servers,
         }
     }

@@ -44,3 +44,4 @@ pub mod fast;
 mod lanes;
 
 pub mod reader;
+pub mod recent;

@@ -44,9 +44,9 @@ pub fn plan(
 ) -> Result<Plan, Reason> {
     let planner = Planner { backend, settings, ours, passed_over, names };
     match decision {
-        Decision::Hold(reason) => Err(reason.clone()),
+        Decision::Hold(reason) | Decision::Reweigh { reason, .. } => Err(reason.clone()),
         Decision::ScaleUp { by, .. } => planner.scale_up(*by),
-        Decision::ScaleDown { by, .. } => planner.scale_down(*by),
+        Decision::ScaleDown { by, prefer, .. } => planner.scale_down(*by, prefer),
     }
 }
 
@@ -100,13 +100,13 @@ impl Planner<'_> {
         Ok(Plan { before: ramps.before, after: ramps.after, ..plan })
     }
 
-    fn scale_down(&self, by: u32) -> Result<Plan, Reason> {
+    fn scale_down(&self, by: u32, prefer: &[ServerId]) -> Result<Plan, Reason> {
         let serving = self.serving();
         let room = serving.saturating_sub(self.settings.ready.min);
         if room == 0 {
             return Err(Reason::AtMin { serving });
         }
-        let mut chosen = self.removable();
+        let mut chosen = self.removable(prefer);
         chosen.truncate(by.min(room) as usize);
         if chosen.is_empty() {
             return Err(Reason::NothingToRemove);
@@ -132,9 +132,9 @@ impl Planner<'_> {
         startable.into_iter().map(|(server, _)| server).collect()
     }
 
-    /// Those with the least to lose first: fewest requests on them or waiting for them, then the
-    /// lowest weight, then last in HAProxy's order.
-    fn removable(&self) -> Vec<&ServerState> {
+    /// Those that the decision prefers, then those with the least to lose: fewest requests on them or
+    /// waiting for them, then the lowest weight, then last in HAProxy's order.
+    fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
         let mut removable: Vec<_> = roles
             .filter(|(server, role)| *role == Role::Serving && !self.passed_over.contains(&server.id))
@@ -142,7 +142,9 @@ impl Planner<'_> {
             .enumerate()
             .collect();
         removable.sort_by_key(|(place, server)| {
-            (u64::from(server.sessions) + u64::from(server.queued), server.weight, Reverse(*place))
+            let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
+            let requests = u64::from(server.sessions) + u64::from(server.queued);
+            (preferred, requests, server.weight, Reverse(*place))
         });
         removable.into_iter().map(|(_, server)| server).collect()
     }

@@ -33,7 +33,10 @@ pub struct LoadFigures {
     pub queue_time: f64,
     /// For how long HAProxy itself has been queueing without a break.
     pub queueing_for: Duration,
-    /// How long ago the last line came; `None`: never.
+    /// Workers of a server by what they did while HAProxy queued in front of them: then they are full by
+    /// definition, whatever the curve says. Believed for a minute, then let go by 5 % a minute.
+    pub saturated_workers: Option<f64>,
+    /// How long ago the newest request ended; `None`: there was none.
     pub silent_for: Option<Duration>,
     /// How long it has been learning.
     pub watched: Duration,
