@@ -1,7 +1,10 @@
 //! What the agent makes of a log that does not tell the truth, on a real HAProxy: lines that it does not
 //! understand, lines that are missing, lines that come twice.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
@@ -22,13 +25,13 @@ struct Site {
 }
 
 impl Site {
-    /// With `log` in its defaults, `frontend` in its frontend.
-    fn start(log: &str, frontend: &str) -> Option<Self> {
+    /// With `log` in its defaults, `backend` in its backend.
+    fn start(log: &str, backend: &str) -> Option<Self> {
         let (port, servers) = (free_port(), [Origin::start(), Origin::start()]);
         let config = format!(
             "defaults\n    mode http\n    {log}\n    timeout connect 1s\n    timeout client 10s\n\
-             \x20   timeout server 10s\nfrontend users\n    bind 127.0.0.1:{port}\n    {frontend}\n\
-             \x20   default_backend app\nbackend app\n    server s1 127.0.0.1:{}\n    server s2 127.0.0.1:{} disabled\n",
+             \x20   timeout server 10s\nfrontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
+             backend app\n    {backend}\n    server s1 127.0.0.1:{}\n    server s2 127.0.0.1:{} disabled\n",
             servers[0].port(),
             servers[1].port()
         );
@@ -55,9 +58,12 @@ impl Site {
 
     fn load(&self, rate: f64) -> haproxy_autoscale::demo::load::Running {
         let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate);
-        load.start(Duration::from_secs(120)).expect("the load runs")
+        load.start(Duration::from_secs(20)).expect("the load runs")
     }
 }
+
+/// The end of a `defaults` section, a ring, and the beginning of the next.
+const RING: &str = "timeout check 1s\nring requests\n    size 1048576\n    format raw\n    maxlen 4096\ndefaults\n    mode http\n    ";
 
 const HTTPLOG: &str = "log {dir}/log.sock local0\n    option httplog";
 
@@ -111,20 +117,23 @@ fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
 
 #[test]
 fn a_log_that_comes_twice_is_counted_once() {
-    let twice = "log {dir}/log.sock local0\n    log {dir}/log.sock local1\n    option httplog";
-    let Some(site) = Site::start(twice, "") else { return };
-    let agent = site.agent("");
+    let twice =
+        "log ring@requests format raw local0\n    log ring@requests format raw local1\n    option httplog";
+    let Some(site) = Site::start(&format!("{RING}{twice}"), "") else { return };
+    let agent = Agent::start(&site.keys(""), &["ring:requests"]);
     let load = site.load(50.0);
     let good = wait_for_health(&agent, "good");
     assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
     wait_until("the window is full", PATIENCE, || load.measured(700).len() > 1);
     let rate = app(&agent)["figures"]["rate"].as_f64().unwrap_or_default();
     assert!((35.0..65.0).contains(&rate), "50 requests a second are {rate}");
-    let requests = load.measured(0).len() as u64;
-    drop(load);
-    let lines = agent.status().unwrap_or_default()["lines"].clone();
-    let (told, duplicate) = (lines["requests"].as_u64().unwrap(), lines["duplicate"].as_u64().unwrap());
-    assert!(duplicate * 2 == told && told >= 2 * requests, "{lines} of {requests} requests");
+    let requests = load.finish().len() as u64;
+    wait_until("each line is there twice, and half of them are duplicates", PATIENCE, || {
+        let lines = agent.status().unwrap_or_default()["lines"].clone();
+        // Those of the first moment came before the agent was connected.
+        lines["duplicate"].as_u64() > Some(requests * 95 / 100)
+            && lines["requests"].as_u64() == lines["duplicate"].as_u64().map(|duplicate| 2 * duplicate)
+    });
     let warned =
         agent.events().iter().filter(|event| text(&event["message"]).contains("logged twice")).count();
     assert_eq!(warned, 1);
@@ -132,10 +141,8 @@ fn a_log_that_comes_twice_is_counted_once() {
 
 #[test]
 fn a_log_that_comes_twice_by_different_ways_is_counted_once() {
-    let twice = "log {dir}/log.sock local0\n    log ring@requests format raw local0\n    option httplog\n\
-                 ring requests\n    size 1048576\n    format raw\n    maxlen 4096\ndefaults\n    mode http\n\
-                 \x20   log {dir}/log.sock local0\n    log ring@requests format raw local0\n    option httplog";
-    let Some(site) = Site::start(twice, "") else { return };
+    let twice = "log {dir}/log.sock local0\n    log ring@requests format raw local0\n    option httplog";
+    let Some(site) = Site::start(&format!("{RING}{twice}"), "") else { return };
     let config = site.keys("");
     let unix = format!("unix://{}?mode=600", site.haproxy.dir().join("log.sock").display());
     let agent = Agent::start(&config, &[&unix, "ring:requests"]);
@@ -181,7 +188,75 @@ fn a_log_without_what_went_well_is_known_as_such() {
     let mut doubt = String::new();
     wait_until("it is known", PATIENCE, || {
         doubt = text(&app(&agent)["doubt"]);
-        !doubt.is_empty()
+        doubt.contains("dontlog-normal")
     });
-    assert!(doubt.contains("requests of the last"), "{doubt}");
+    assert!(doubt.starts_with("only ") && doubt.contains("requests of the last"), "{doubt}");
+    // Who asks `check` then is told what the agent has found.
+    check(&agent.config(), "fail", "backend app", "dontlog-normal");
+}
+
+/// `check` with the config at `path` finds something `about` that reads like `found`.
+#[track_caller]
+fn check(path: &Path, grade: &str, about: &str, found: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
+    let output = command.args(["check", "--output", "json", "--config"]).arg(path).output().unwrap();
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let is_it = |finding: &&Value| {
+        text(&finding["about"]).starts_with(about) && text(&finding["found"]).contains(found)
+    };
+    let Some(finding) = findings.iter().find(is_it) else {
+        panic!("nothing about {about} says {found:?}: {findings:#?}")
+    };
+    assert_eq!(text(&finding["grade"]), grade, "{finding}");
+    assert_eq!(grade == "ok", text(&finding["remedy"]).is_empty(), "{finding}");
+}
+
+/// A config that reads HAProxy's standard output and its configuration.
+fn config_of_output(site: &Site) -> PathBuf {
+    let dir = site.haproxy.dir();
+    let path = dir.join("agent.yaml");
+    let text = format!(
+        "sources: [{0}/output]\nlog_format: {{ haproxy_cfg: {0}/haproxy.cfg }}\nstate_dir: {0}/state\n\
+         runtime_dir: {0}/run\n{1}",
+        dir.display(),
+        site.keys("")
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+const STDOUT: &str = "log stdout format raw local0\n    option httplog";
+
+#[test]
+fn check_holds_the_log_against_haproxys_counters() {
+    let Some(site) = Site::start(STDOUT, "") else { return };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    wait_until("there is a log", PATIENCE, || site.haproxy.output().lines().count() > 30);
+    check(&config, "ok", "backend app", "are understood in the log");
+}
+
+#[test]
+fn check_finds_the_lines_of_haproxys_configuration_that_leave_requests_out() {
+    let log = "log stdout format raw sample 1:5 local0\n    option httplog\n    option dontlog-normal";
+    let Some(site) = Site::start(log, "http-request set-log-level silent if { rand(2) eq 1 }") else {
+        return;
+    };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    check(&config, "warn", "haproxy_cfg", "`sample 1:5` logs a share");
+    check(&config, "warn", "haproxy_cfg", "`set-log-level silent` leaves");
+    check(&config, "warn", "haproxy_cfg", "`option dontlog-normal` logs only");
+    check(&config, "fail", "backend app", "none of HAProxy's");
+}
+
+#[test]
+fn check_finds_lines_that_come_twice() {
+    let twice = "log stdout format raw local0\n    log stdout format raw local1\n    option httplog";
+    let Some(site) = Site::start(twice, "") else { return };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    wait_until("there is a log", PATIENCE, || site.haproxy.output().lines().count() > 30);
+    check(&config, "warn", "log ", "are told of by a line before as well");
+    check(&config, "ok", "backend app", "are understood in the log");
 }

@@ -27,7 +27,7 @@ impl Agent {
         self.remember();
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;
-        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = lines;
+        let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;
         info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
         self.summary
     }

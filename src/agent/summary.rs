@@ -34,12 +34,13 @@ impl Summary {
 
     /// What became of the lines, for `status`.
     pub(super) fn lines_value(&self) -> Value {
-        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = self.lines;
+        let LineCounts { lines, requests, messages, unparsed, steps, dropped, lost } = self.lines;
         json!({
             "lines": lines,
             "requests": requests,
             "messages": messages,
             "unparsed": unparsed,
+            "steps": steps,
             "dropped": dropped,
             "lost": lost,
             "duplicate": self.duplicate,

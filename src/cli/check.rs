@@ -15,8 +15,10 @@ use crate::core::policy::Span;
 use crate::core::settings::BackendSettings;
 
 mod backends;
+mod coverage;
 mod links;
 mod logs;
+mod omissions;
 mod places;
 mod schedule;
 
@@ -69,6 +71,8 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }
+        findings.extend(omissions::check(&config));
+        findings.extend(coverage::check(&sources, &config).await);
     });
     match output {
         Output::Json => print_json(&as_json(&findings))?,

@@ -43,6 +43,7 @@ mod tidy;
 mod view;
 
 use backend::Backend;
+pub use doubt::reason as doubt;
 pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};

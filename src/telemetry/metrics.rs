@@ -358,8 +358,7 @@ mod tests {
             requests: 4,
             messages: 2,
             unparsed: 1,
-            dropped: 0,
-            lost: 0,
+            ..LineCounts::default()
         });
         let text = metrics.encode();
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"request\"} 4\n"), "{text}");

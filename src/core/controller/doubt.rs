@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
-use crate::core::estimate::coverage::{Counters, Verdict};
+use crate::core::estimate::coverage::{Counters, Share, Verdict};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::log::error::LineError;
 use crate::core::plan::inventory::BackendState;
@@ -66,25 +66,23 @@ pub(super) fn counters(state: &BackendState) -> Counters {
     Counters { begun, ended: state.total_requests.unwrap_or_else(over) }
 }
 
+/// Why a log cannot be gone by of which that was `found`; `unparsed` is what was wrong with a line of it.
+pub fn reason(found: &Share, unparsed: Option<LineError>) -> Option<Reason> {
+    let &Share { understood, expected, span, verdict, .. } = found;
+    match verdict {
+        Verdict::Good => None,
+        Verdict::TooFew { only_failures } => {
+            Some(Reason::Uncovered { understood, expected, span, only_failures, first: unparsed })
+        }
+        Verdict::TooMany => Some(Reason::TooManyLines { lines: understood, expected, span }),
+    }
+}
+
 impl Backend {
     /// Looks anew at whether the log can be gone by.
     pub(super) fn weigh(&mut self, log: &Log, now: Instant) {
         let found = self.coverage.found().filter(|_| !log.is_silent(now));
-        self.doubt = found.and_then(|found| match found.verdict {
-            Verdict::Good => None,
-            Verdict::TooFew { only_failures } => Some(Reason::Uncovered {
-                understood: found.understood,
-                expected: found.expected,
-                span: found.span,
-                only_failures,
-                first: log.unparsed(now),
-            }),
-            Verdict::TooMany => Some(Reason::TooManyLines {
-                lines: found.understood,
-                expected: found.expected,
-                span: found.span,
-            }),
-        });
+        self.doubt = found.and_then(|found| reason(&found, log.unparsed(now)));
     }
 
     /// What the policy may see of the log, and of HAProxy.

@@ -24,6 +24,9 @@ const SLOT: Duration = Duration::from_secs(1);
 /// longer, and a log that has come to an end would not be noticed in time.
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
+/// Over less, what ended while HAProxy was busy answering would be a good part of it.
+const LEAST: Duration = Duration::from_secs(3);
+
 /// Fewer requests than this prove nothing.
 const ENOUGH: u64 = 20;
 
@@ -198,6 +201,10 @@ impl Coverage {
         let in_span = |slot: &Slot| self.slots[end].at.saturating_duration_since(slot.at) <= self.span;
         let begin = self.slots.iter().position(in_span).filter(|&begin| begin < end)?;
         let (first, last) = (self.slots[begin], self.slots[end]);
+        let span = last.at.saturating_duration_since(first.at);
+        if span < LEAST {
+            return None;
+        }
         let ended = last.counters.ended - first.counters.ended;
         let begun = last.counters.begun.saturating_sub(first.counters.ended);
         // Lines may be late by a few slots, all alike; the one that fits best is meant.
@@ -231,7 +238,6 @@ impl Coverage {
             Verdict::TooMany => (begun, at_most, fewest),
             Verdict::Good | Verdict::TooFew { .. } => (ended, expected, most),
         };
-        let span = last.at.saturating_duration_since(first.at);
         Some(Share { span, counted, expected: expected.round() as u64, understood, verdict })
     }
 
@@ -435,7 +441,7 @@ mod tests {
         world.counters = Counters { begun: 7, ended: 3 };
         world.seconds(1, 100, &[(100, Told::Success)], AT_ONCE);
         assert_eq!(world.verdict(), None);
-        world.seconds(4, 100, &[(100, Told::Success)], AT_ONCE);
+        world.seconds(5, 100, &[(100, Told::Success)], AT_ONCE);
         world.check(Some(Verdict::Good), 100);
     }
 

@@ -33,6 +33,7 @@ pub mod haproxy_cfg;
 pub mod line;
 pub mod log_format;
 pub mod message;
+pub mod omissions;
 pub mod parser;
 
 pub mod clock;

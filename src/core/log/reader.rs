@@ -16,7 +16,7 @@ use super::line::LogLine;
 use super::name_cache::{Ids, NameCache};
 use super::parser::LineParser;
 use super::recent::Recent;
-use super::sample::{Owner, Sample, answered_for};
+use super::sample::{Owner, Sample, answered_for, is_early_step};
 use crate::core::names::{BackendId, Names};
 use crate::core::settings::Timer;
 
@@ -67,6 +67,8 @@ pub struct LineCounts {
     pub messages: u64,
     /// Lines that were not understood.
     pub unparsed: u64,
+    /// Of the requests, those that tell of a step before the answer (`log-steps`).
+    pub steps: u64,
     /// Of the requests, those whose sample was lost because the table of names is full.
     pub dropped: u64,
     /// Lines that never arrived, as far as their source knows: none of the others counts them.
@@ -79,6 +81,7 @@ impl AddAssign for LineCounts {
         self.requests += other.requests;
         self.messages += other.messages;
         self.unparsed += other.unparsed;
+        self.steps += other.steps;
         self.dropped += other.dropped;
         self.lost += other.lost;
     }
@@ -202,6 +205,7 @@ impl Keeping {
                 samples.push(Sample::new(line, backend, server, end));
             }
             Ids::Full => batch.counts.dropped += 1,
+            Ids::None if is_early_step(line) => batch.counts.steps += 1,
             Ids::None => {
                 let backend = answered_for(line).and_then(|name| self.cache.known_backend(name));
                 if let Some(backend) = backend.filter(|_| !self.recent.has_seen(line, text)) {

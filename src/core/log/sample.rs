@@ -155,7 +155,7 @@ pub(super) fn answered_for<'a>(line: &LogLine<'a>) -> Option<&'a [u8]> {
 
 /// A step of `log-steps` before the answer: nothing is wrong, and nothing has been said. With a format of
 /// its own a line may just not say it.
-fn is_early_step(line: &LogLine<'_>) -> bool {
+pub(super) fn is_early_step(line: &LogLine<'_>) -> bool {
     let is_normal = line.termination_state.is_some_and(|state| state.starts_with(b"--"));
     is_normal
         && line.status.is_none()
