@@ -13,7 +13,7 @@ use crate::core::log::recent::Recent;
 use crate::core::names::Names;
 use crate::input::{Sink, Source, SourceEvent};
 
-/// A batch is handed over when it has so many samples, or when all there is has been read.
+/// A batch is handed over when it tells of so many requests, or when all there is has been read.
 const SAMPLES: usize = 4096;
 
 /// What was read of one source.
@@ -78,7 +78,8 @@ impl Sink for Ingest {
     fn bytes(&mut self, source: usize, bytes: &[u8], arrived: Instant) {
         let (reader, batch) = self.turn_to(source);
         reader.read(bytes, arrived, batch);
-        if self.batch.samples.len() >= SAMPLES {
+        let Batch { samples, repeats, answers, .. } = &self.batch;
+        if samples.len() + repeats.len() + answers.len() >= SAMPLES {
             self.hand_over();
         }
     }

@@ -42,7 +42,7 @@ fn head(status: &Value) -> String {
     let lines = &status["lines"];
     format!(
         "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n\
-         log: {} lines, {} requests, {} messages, {} not understood\n",
+         log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
         word(&status["pid"]),
@@ -51,6 +51,10 @@ fn head(status: &Value) -> String {
         word(&lines["requests"]),
         word(&lines["messages"]),
         word(&lines["unparsed"]),
+        match lines["duplicate"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(duplicate) => format!(", {duplicate} told twice"),
+        },
     )
 }
 
@@ -74,7 +78,12 @@ fn backend_text(backend: &Value) -> String {
         word(&figures["queue_ms"]),
         failures(&figures["failures"]),
     ));
+    text.push_str(&coverage(&backend["coverage"]));
     text.push_str(&format!("  {}: {}\n", word(&backend["decision"]), word(&backend["reason"])));
+    let doubt = backend["doubt"].as_str().filter(|_| backend["doubt"] != backend["reason"]);
+    if let Some(doubt) = doubt {
+        text.push_str(&format!("  {doubt}\n"));
+    }
     if let Some(refused) = backend["refused"].as_str() {
         text.push_str(&format!("  but: {refused}\n"));
     }
@@ -120,6 +129,17 @@ fn limits(limits: &Value) -> String {
         return String::new();
     }
     format!("  may serve: {}{}{}\n", range(limits), entry.unwrap_or_default(), then.unwrap_or_default())
+}
+
+/// How much of what HAProxy counts the log tells of; nothing while that cannot be said.
+fn coverage(found: &Value) -> String {
+    let Some(ratio) = found["ratio"].as_f64() else { return String::new() };
+    format!(
+        "  log: {} % of the {} requests that HAProxy counts in {}\n",
+        (ratio * 100.0).floor(),
+        word(&found["expected"]),
+        span(&found["span_s"]),
+    )
 }
 
 /// `; failed: 3 by server, 12 by saturation`; nothing if none has failed.
@@ -221,6 +241,21 @@ mod tests {
             "failed to start, passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
         );
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_gone_by_is_told_beside_the_decision() {
+        let status = json!({
+            "lines": {"duplicate": 3},
+            "backends": [{
+                "decision": "hold", "reason": "cooling down for 3 s", "doubt": "only 62 % of it",
+                "coverage": {"ratio": 0.629, "expected": 1204, "span_s": 30.0},
+            }],
+        });
+        let text = text(&status);
+        assert!(text.contains(", 3 told twice\n"), "{text}");
+        assert!(text.contains("  log: 62 % of the 1204 requests that HAProxy counts in 30 s\n"), "{text}");
+        assert!(text.contains("  only 62 % of it\n"), "{text}");
     }
 
     #[test]

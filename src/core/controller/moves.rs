@@ -134,9 +134,12 @@ impl Backend {
         };
         let under_way: HashSet<ServerId> = moving.under_way().collect();
         let decision = self.beyond(&under_way, decision, state)?;
-        let mut passed_over = self.quarantine.servers(now);
-        passed_over.extend(moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server));
-        let more = planner::plan(&decision, state, &self.settings, &self.ours, &passed_over, names)?;
+        let taken: HashSet<ServerId> =
+            moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
+        let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
+        let rest = BackendState { servers: others, ..state.clone() };
+        let quarantined = self.quarantine.servers(now);
+        let more = planner::plan(&decision, &rest, &self.settings, &self.ours, &quarantined, names)?;
         if !more.before.is_empty() || !more.after.is_empty() {
             return Ok(false);
         }

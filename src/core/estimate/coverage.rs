@@ -206,39 +206,51 @@ impl Coverage {
             return None;
         }
         let ended = last.counters.ended - first.counters.ended;
-        let begun = last.counters.begun.saturating_sub(first.counters.ended);
-        // Lines may be late by a few slots, all alike; the one that fits best is meant.
-        let shifts = self.slots.len() - end;
-        let lines: Vec<Lines> = (0..shifts).map(|by| self.lines(begin + by, end + by)).collect();
-        let rate = self.settings.sample_rate.value();
-        let slack = |expected: f64| SLACK + DEVIATIONS * (expected * (1.0 - rate)).sqrt();
-        if begun >= ENOUGH {
-            let most = TOO_MANY * begun as f64 * rate + slack(begun as f64 * rate);
-            self.repeats_are_duplicates = lines.iter().all(|lines| lines.all() as f64 > most);
+        // With logasap a line comes before the end.
+        let most = ended.max(last.counters.begun - first.counters.begun);
+        // Lines may be late by a few slots, all alike.
+        let shifts = 0..self.slots.len() - end;
+        let lines: Vec<Lines> = shifts.map(|by| self.lines(begin + by, end + by)).collect();
+        if most >= ENOUGH {
+            let (most, slack) = self.expected(most);
+            self.repeats_are_duplicates =
+                lines.iter().all(|lines| lines.all() as f64 > TOO_MANY * most + slack);
         }
-        let understood = |lines: &Lines| match self.repeats_are_duplicates {
-            true => lines.all() - lines.repeats,
-            false => lines.all(),
-        };
+        self.judge(span, ended, most, &lines)
+    }
+
+    /// Holds the `lines` of a span, by each lateness, against how many requests ended in it, and how many
+    /// there were at most.
+    fn judge(&self, span: Duration, ended: u64, most: u64, lines: &[Lines]) -> Option<Share> {
+        let understood = |lines: &Lines| lines.requests(self.repeats_are_duplicates);
         let fewest = lines.iter().map(understood).min()?;
         let best = lines.iter().max_by_key(|lines| understood(lines))?;
-        let most = understood(best);
-        let (expected, at_most) = (ended as f64 * rate, begun as f64 * rate);
-        let verdict = if begun >= ENOUGH && fewest as f64 > TOO_MANY * at_most + slack(at_most) {
-            Verdict::TooMany
-        } else if ended < ENOUGH {
+        let (expected, slack) = self.expected(ended);
+        let (at_most, slack_above) = self.expected(most);
+        let share = |counted, expected: f64, understood, verdict| {
+            Some(Share { span, counted, expected: expected.round() as u64, understood, verdict })
+        };
+        if most >= ENOUGH && fewest as f64 > TOO_MANY * at_most + slack_above {
+            return share(most, at_most, fewest, Verdict::TooMany);
+        }
+        if ended < ENOUGH {
             return None;
-        } else if (most as f64) < self.settings.coverage.value() * expected - slack(expected) {
-            let only_failures = most > 0 && (best.successes as f64) < FEW_SUCCESSES * most as f64;
-            Verdict::TooFew { only_failures }
-        } else {
-            Verdict::Good
-        };
-        let (counted, expected, understood) = match verdict {
-            Verdict::TooMany => (begun, at_most, fewest),
-            Verdict::Good | Verdict::TooFew { .. } => (ended, expected, most),
-        };
-        Some(Share { span, counted, expected: expected.round() as u64, understood, verdict })
+        }
+        let found = understood(best);
+        if (found as f64) < self.settings.coverage.value() * expected - slack {
+            let only_failures = found > 0 && (best.successes as f64) < FEW_SUCCESSES * found as f64;
+            return share(ended, expected, found, Verdict::TooFew { only_failures });
+        }
+        let off = |lines: &u64| (*lines as f64 - expected).abs();
+        let nearest = lines.iter().map(understood).min_by(|a, b| off(a).total_cmp(&off(b)))?;
+        share(ended, expected, nearest, Verdict::Good)
+    }
+
+    /// Of so many requests so many have to be in the log, give or take this.
+    fn expected(&self, requests: u64) -> (f64, f64) {
+        let rate = self.settings.sample_rate.value();
+        let expected = requests as f64 * rate;
+        (expected, SLACK + DEVIATIONS * (expected * (1.0 - rate)).sqrt())
     }
 
     /// Those behind `begin`, up to `end`.
@@ -260,6 +272,11 @@ impl Lines {
 
     fn all(self) -> u64 {
         self.successes + self.others + self.repeats
+    }
+
+    /// Requests, if repetitions are duplicates or not.
+    fn requests(self, repeats_are_duplicates: bool) -> u64 {
+        if repeats_are_duplicates { self.successes + self.others } else { self.all() }
     }
 }
 
@@ -430,7 +447,7 @@ mod tests {
         // Duplicates that could not be known as such.
         let mut world = World::new(1.0);
         world.seconds(40, 100, &[(200, Told::Success)], AT_ONCE);
-        world.check(Some(Verdict::TooMany), 199);
+        world.check(Some(Verdict::TooMany), 200);
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
         policy: Policy::Threshold,
         model: ModelSettings::default(),
         window: WindowSettings { length: seconds(30), min_samples: 50 },
-        log: LogSettings { coverage: Ratio::NONE, sample_rate: Ratio::ALL },
+        log: LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
         ready: ReadyLimits { min: 1, max: None },
         schedule: Schedule::default(),
