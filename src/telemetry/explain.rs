@@ -206,3 +206,118 @@ fn has_to_last(reason: &Reason) -> Option<Duration> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    use crate::config::Config;
+    use crate::core::controller::{Controller, Memory};
+    use crate::core::policy::model::{Carried, Condition, Evaluation, Forecast, Limit};
+
+    /// A backend that nothing is known of, and what `change` makes of it.
+    fn explained(change: impl FnOnce(&mut View)) -> Value {
+        let config = Config::default().with_backend("app", Some(Duration::from_millis(250)));
+        let settings = config.expect("it has a target").backends;
+        let (names, now) = (Names::default(), Instant::now());
+        let mut controller = Controller::new(names.clone(), settings, &Memory::default(), now);
+        let mut view = controller.views(now).remove(0);
+        change(&mut view);
+        backend(&view, &names)["explanation"].clone()
+    }
+
+    #[track_caller]
+    fn check(part: &str, expected: &str, change: impl FnOnce(&mut View)) {
+        let explained = explained(change);
+        let lines: Vec<&str> = match &explained[part] {
+            Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+            line => line.as_str().into_iter().collect(),
+        };
+        assert!(lines.contains(&expected), "{expected}\nis not among\n{lines:#?}");
+    }
+
+    fn hold(reason: Reason) -> Option<(Decision, Option<String>)> {
+        Some((Decision::Hold(reason), None))
+    }
+
+    #[test]
+    fn a_backend_that_nothing_is_known_of_is_explained_too() {
+        check("wants", "nothing yet: no evaluation was made", |_| {});
+        check("limited_by", "servers that may serve: at least 1", |_| {});
+        check("next_move", "as soon as the figures ask for it", |_| {});
+    }
+
+    #[test]
+    fn the_next_move_is_told_with_what_it_waits_for() {
+        let s = Duration::from_secs;
+        check("next_move", "in 12 s, when the cooldown is over", |view| view.next_move = Some(s(12)));
+        check("next_move", "when somebody resumes it", |view| view.next_move = None);
+        check("next_move", "when the move under way is over", |view| view.moving = Some(Purpose::Add));
+        check("next_move", "in 7 s, when the window is whole", |view| {
+            view.decision = hold(Reason::JustStarted { left: s(7) });
+        });
+        check("next_move", "in 4 s, if it lasts", |view| {
+            let wish = Box::new(Reason::Idle { since: s(6) });
+            view.decision = hold(Reason::PendingDown { wish, since: s(6), needed: s(10) });
+        });
+    }
+
+    fn evaluation() -> Evaluation {
+        let carried = Carried {
+            service: 0.08,
+            workers: 4.0,
+            knee: false,
+            utilization: 0.8,
+            gamma: 1.0,
+            room: 1.0,
+            carries: 3.2,
+            floor: 0.0,
+            limit: None,
+        };
+        Evaluation {
+            condition: Condition::Steady,
+            arrivals: 60.0,
+            backlog: 3.0,
+            carried: Some(carried),
+            forecast: Forecast::default(),
+            need_fast: 0.0,
+            need_slow: 1.5,
+            need_in: 1.5,
+            want: 2,
+            want_in: Some(2),
+            serving: 3,
+            starting: 0,
+            parked: 0,
+            lost: 0.0,
+            hold: Duration::from_secs(60),
+            limits: vec![Limit::Hold(Duration::from_secs(40))],
+            may_add_in: Duration::ZERO,
+            may_remove_in: Duration::from_secs(40),
+        }
+    }
+
+    #[test]
+    fn what_the_model_knows_is_said_in_its_own_figures() {
+        let with = |view: &mut View| view.evaluation = Some(evaluation());
+        check(
+            "is",
+            "60.0 requests a second x 80 ms = 4.8 busy workers; a server has at least 4.0 and may keep 3.2 busy",
+            with,
+        );
+        check("is", "3 requests wait beyond what is usual", with);
+        check("wants", "the load takes 1.5 servers, within the limits 2", |view| {
+            view.evaluation = Some(evaluation());
+            view.decision = hold(Reason::Acting);
+        });
+        check("limited_by", "fewer must have been enough for 40 s longer", with);
+        check(
+            "next_move",
+            "more servers as soon as the load asks for it; fewer in 40 s at the earliest",
+            with,
+        );
+        let band = "p95 of Tt over 30 s is not known; the target is below 250 ms";
+        check("is", band, with);
+        check("is", &format!("{band} (more servers above 250 ms, fewer below 100 ms)"), |_| {});
+    }
+}
