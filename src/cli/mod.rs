@@ -25,8 +25,11 @@ mod log_format;
 mod orders;
 mod output;
 mod parse;
+mod picture;
+mod progress;
 mod report;
 mod run;
+mod simulate;
 mod status;
 
 /// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
@@ -111,6 +114,9 @@ enum Command {
     Parse(parse::ParseArguments),
     /// Tell latency, failures and load of each backend and server from old logs
     Report(report::ReportArguments),
+    /// Play a load against simulated servers, for several policies side by side
+    #[command(long_about = simulate::LONG_ABOUT)]
+    Simulate(simulate::SimulateArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -176,6 +182,7 @@ pub fn main() -> ExitCode {
             Command::Resume(arguments) => orders::resume(arguments),
             Command::Parse(arguments) => parse::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
+            Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },
     };
