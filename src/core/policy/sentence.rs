@@ -142,6 +142,8 @@ impl Display for Reason {
                 write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
             }
             Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
+            Self::Ordered(ordered) => ordered.fmt(f),
             Self::Learning { watched } => {
                 write!(f, "watched for {}, too little to know what a request costs", Span(*watched))
             }
@@ -219,15 +221,6 @@ impl Display for Reason {
                 write!(f, "{} of its weight: {} of work queued in it", Percent(*share), Span(*wait))
             }
             Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
-            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
-            Self::Paused { left, by } => write!(f, "paused{} by {by}", For(*left)),
-            Self::Pinned { asked, to, left, by, but } => {
-                write!(f, "pinned to {asked}{} by {by}", For(*left))?;
-                if asked != to {
-                    write!(f, ", but {to} is the fewest allowed")?;
-                }
-                but.as_ref().map_or(Ok(()), |but| write!(f, "; {but}"))
-            }
         }
     }
 }
@@ -268,15 +261,6 @@ impl Display for Load {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let service = Duration::try_from_secs_f64(self.service).unwrap_or_default();
         write!(f, "{} req/s x {}", Figure(self.arrivals), Span(service))
-    }
-}
-
-/// ` for another 12 min`, or nothing for what has no end.
-struct For(Option<Duration>);
-
-impl Display for For {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        self.0.map_or(Ok(()), |left| write!(f, " for another {}", Span(left)))
     }
 }
 
