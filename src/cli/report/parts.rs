@@ -18,7 +18,7 @@ use crate::cli::log_file::LogFile;
 const PART_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How much is read at once. With more of it, the counts no longer stay in the processor's caches.
-const BLOCK_BYTES: usize = 128 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// One piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
