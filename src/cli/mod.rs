@@ -21,6 +21,7 @@ mod log_file;
 mod log_format;
 mod output;
 mod parse;
+mod progress;
 mod report;
 mod run;
 mod status;
@@ -175,6 +176,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// As many threads as were asked for; if none were, one for each core.
+fn threads_or_cores(threads: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    threads.map_or_else(cores, usize::from)
 }
 
 /// A runtime of one thread: the agent needs no more, and HAProxy's machine has other work.

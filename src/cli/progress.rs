@@ -1,7 +1,11 @@
 //! How far it is, for a person who waits: on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use super::log_file::file_bytes;
 
 /// Between two pictures.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
@@ -15,22 +19,43 @@ const WIDTH: u64 = 30;
 /// See the module's text.
 pub(super) struct Progress {
     begun: Instant,
+    shown: Option<Instant>,
     /// `None` if it is not known how much there is.
     total_bytes: Option<u64>,
-    is_shown: bool,
+    done_bytes: Arc<AtomicU64>,
+    is_wanted: bool,
 }
 
 impl Progress {
-    /// Of work that begins now.
-    pub(super) fn new(total_bytes: Option<u64>) -> Self {
-        Self { begun: Instant::now(), total_bytes, is_shown: false }
+    /// Of reading `files`, which begins now.
+    pub(super) fn of(files: &[String]) -> Self {
+        Self {
+            begun: Instant::now(),
+            shown: None,
+            total_bytes: files.iter().map(|name| file_bytes(name)).sum(),
+            done_bytes: Arc::default(),
+            is_wanted: io::stderr().is_terminal(),
+        }
     }
 
-    /// Draws the bar where the last one was.
-    pub(super) fn show(&mut self, done_bytes: u64) {
+    /// The same if the result goes elsewhere: on a terminal it would be written over.
+    pub(super) fn beside_result(mut self) -> Self {
+        self.is_wanted &= !io::stdout().is_terminal();
+        self
+    }
+
+    /// Where bytes are counted as they are read.
+    pub(super) fn done_bytes(&self) -> &Arc<AtomicU64> {
+        &self.done_bytes
+    }
+
+    /// Draws the bar where the last one was, now and then.
+    pub(super) fn show(&mut self) {
         let took = self.begun.elapsed();
-        if took >= WORTH_SHOWING && io::stderr().is_terminal() {
-            self.is_shown = true;
+        let is_due = self.shown.map_or(took >= WORTH_SHOWING, |shown| shown.elapsed() >= PATIENCE);
+        if self.is_wanted && is_due {
+            self.shown = Some(Instant::now());
+            let done_bytes = self.done_bytes.load(Ordering::Relaxed);
             // Nobody needs it so much that a broken terminal should end the work.
             let _ = write!(io::stderr(), "\r{}\x1b[K", picture(done_bytes, self.total_bytes, took));
         }
@@ -39,7 +64,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_shown {
+        if self.shown.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
