@@ -45,7 +45,7 @@ pub(super) fn figures(evaluation: &Evaluation) -> Vec<String> {
         figures.push(format!("{:.0} requests wait beyond what is usual", evaluation.backlog));
     }
     if let Some(rise) = evaluation.forecast.sudden {
-        let (slope, arrivals, within) = (rise.slope, rise.arrivals, Span(rise.within));
+        let (slope, arrivals, within) = (rise.slope, rise.arrivals, Span(evaluation.forecast.within));
         figures.push(format!("arrivals rise by {slope:.1} a second each second: {arrivals:.0} in {within}"));
     }
     if evaluation.lost >= 0.05 {
