@@ -49,8 +49,9 @@ const SHIFTED_SHARE: f64 = 0.05;
 /// Its requests wait this share of the target at least; SHIFTED no more below the second.
 const OVERFULL: f64 = 0.75;
 const EMPTY: f64 = 0.25;
-/// The others carry everything with so much of their workers busy.
-const CARRIED: f64 = 0.95;
+/// The others carry everything with so much of their workers busy. With more, one burst tips servers that
+/// get slower the more they have to do, one after the other (`simulate thrash`).
+const CARRIED: f64 = 0.8;
 /// Connections beyond this many times its workers are not requests at work: they would be cut off.
 const LONG_LIVED: f64 = 4.0;
 /// A weight that HAProxy has not taken is asked for again after this.
