@@ -25,36 +25,8 @@ use support::{Haproxy, free_port};
 
 mod support;
 
-/// Formats of our own: every item and flag, quoted in every way.
-const FORMATS: &[&str] = &[
-    r#""%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r""#,
-    r"%ci:%cp\ [%t]\ %ft\ %b/%s\ %Tq/%Tw/%Tc/%Tr/%Tt\ %ST\ %B\ %hr\ %hs\ %tsc\ %{+Q}r",
-    r#"'{"at":"%tr","fe":"%f","be":"%b","srv":"%s","t":{"R":%TR,"w":%Tw,"c":%Tc,"r":%Tr,"a":%Ta},"st":%ST,"end":"%tsc","uri":"%HU","ua":"%[capture.req.hdr(1),json(utf8s)]"}'"#,
-    r#""{\"ua\":\"%[capture.req.hdr(1),json(utf8s)]\",\"u\":\"%[capture.req.uri,json(utf8s)]\",\"m\":\"%[capture.req.method]\",\"be\":\"%b\",\"srv\":\"%s\",\"Ta\":%Ta,\"st\":%ST}""#,
-    r#"'{"ua":"%[capture.req.hdr(1)]","be":"%b","srv":"%s","Ta":%Ta,"fe":"%f","st":%ST}'"#,
-    r#"'ua="%[capture.req.hdr(1)]" be=%b srv=%s Tr=%Tr Ta=%Ta st=%ST host=%[capture.req.hdr(0)] end=%tsc'"#,
-    r#"'%{+Q}o at=%tr ci=%ci cp=%cp fe=%ft be=%b srv=%s Tw=%Tw Tc=%Tc Tr=%Tr Ta=%Ta st=%ST B=%B req=%r hr=%hr CC=%CC end=%tsc rc=%rc'"#,
-    r#"'%{+Q,+E}r be=%b srv=%s Ta=%Ta ua=%{+Q,+E}[capture.req.hdr(1)] hr=%{+E}hr st=%ST'"#,
-    r"'%HM %HP%HQ %HV -> %b/%s in %Ta (%Tw+%Tc+%Tr) = %ST, %tsc by %ci'",
-    r"'%HM|%HP|%HQ|%HV|%HU|%b|%s|%Ta|%ST|%Tt|%Ti|%Th|%Td|%Tu'",
-    r"'%r %b/%s %Ta %ST'",
-    r"'%s:%sp %b %Ta %si %bi:%bp %fi:%fp'",
-    r"'%{+X}ci %{+X}cp %{+X}Ts %{+X}pid %{+X}rt %f %b/%s %Ta'",
-    r"'%Ts.%ms %H %pid %lc %rt %f %b/%s %Ta %U'",
-    r"'%T|%f|%b|%s|%Ta'",
-    r"'[%trg] [%trl] [%Tl] %f %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST'",
-    r"'%[be_name] %[srv_name] %[fe_name] %Ta %ST %[src]:%[src_port] %[rand(100)]'",
-    r#"'%ci - - [%T] "%r" %ST %B "%[capture.req.hdr(1)]" %b %s %Tr'"#,
-    r#"'%hr%hs<%b/%s %Ta>'"#,
-    r"'  %hr  %hs  %f  %b/%s  %Ta  %hr'",
-    r"'%b/%s %Tw-%Tc-%Tr-%Ta%tsc%ST'",
-    r"'be=%b,srv=%s,Ta=%Ta,ID=%ID,cc=%CC,cs=%CS,sslv=%sslv,sslc=%sslc,hrl=%hrl,hsl=%hsl'",
-    r"'%{+Q}o %ci %b %s %Ta %ST %CC %CS %hrl %hsl'",
-    r#"'<134>%t %H app[%pid]: 100%% %b/%s %Ta'"#,
-    r#""$HAPROXY_HTTP_LOG_FMT ua=%[capture.req.hdr(1)]""#,
-    r"'%[var(txn.none)] %[capture.req.hdr(1)] be=%b srv=%s Ta=%Ta'",
-    r"'%Bi %Ci:%Cp %st %b/%s %Ta %cc %cs %[date,ltime(%Y-%m-%d %H:%M:%S)].%ms'",
-];
+/// Formats of our own, one a line as they stand in a configuration: every item and flag, quoted in every way.
+const FORMATS: &str = include_str!("../fixtures/log-formats.txt");
 
 /// Formats that HAProxy takes and we cannot: each with the item that is named.
 const REFUSED: &[(&str, &str)] = &[
@@ -124,7 +96,7 @@ fn requests() -> Vec<(Vec<u8>, bool)> {
 
 #[test]
 fn what_is_read_is_what_httplog_says_of_the_same_request() {
-    let mut formats: Vec<String> = FORMATS.iter().map(|&format| format.to_owned()).collect();
+    let mut formats: Vec<String> = FORMATS.lines().map(str::to_owned).collect();
     if let Some(path) = env::var_os("LOG_FORMATS") {
         let text = fs::read_to_string(path).expect("LOG_FORMATS names a file");
         formats.extend(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));

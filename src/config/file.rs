@@ -12,9 +12,11 @@ use serde::Deserialize;
 
 use super::log_format::{LogFormat, Pattern};
 use super::percent::Percent;
+use super::share::{SampleRate, Share};
 use super::value::{BandEnd, Name, OrAll, OrAuto, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::PlainStatistic;
+use crate::core::settings::schedule::Times;
 use crate::core::settings::{Policy, Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.
@@ -31,6 +33,8 @@ pub(super) struct File {
     pub(super) log_json: Option<Value<bool>>,
     pub(super) tick: Option<Value<Duration>>,
     pub(super) max_line_bytes: Option<Value<usize>>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) backends: Option<Vec<Backend>>,
 }
 
@@ -67,6 +71,8 @@ pub(super) struct Backend {
     pub(super) policy: Option<Value<Policy>>,
     pub(super) model: Option<Model>,
     pub(super) window: Option<Window>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) band: Option<Band>,
     pub(super) ready: Option<Ready>,
     pub(super) scale_up: Option<ScaleUp>,
@@ -123,6 +129,16 @@ pub(super) struct Band {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping such as `{min: 1, max: all}`")]
 pub(super) struct Ready {
+    pub(super) min: Option<Value<u32>>,
+    pub(super) max: Option<Value<OrAll>>,
+    pub(super) schedule: Option<Vec<ScheduleEntry>>,
+}
+
+/// One of `ready.schedule:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{at: Mon-Fri 08:00-18:00, min: 4}`")]
+pub(super) struct ScheduleEntry {
+    pub(super) at: Value<Times>,
     pub(super) min: Option<Value<u32>>,
     pub(super) max: Option<Value<OrAll>>,
 }

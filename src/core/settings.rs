@@ -6,7 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::units::Percentile;
+use super::units::{Percentile, Ratio};
+
+pub mod schedule;
+
+use schedule::Schedule;
 
 /// All there is to know about one backend that the agent may scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +25,14 @@ pub struct BackendSettings {
     pub model: ModelSettings,
     /// Over what span the figures are taken.
     pub window: WindowSettings,
+    /// How much of the requests the log has to tell of.
+    pub log: LogSettings,
     /// Above `upper`: too slow. Below `lower`: more servers than needed.
     pub band: HysteresisBand,
     /// Fewest and most serving servers.
     pub ready: ReadyLimits,
+    /// Others of these for certain times.
+    pub schedule: Schedule,
     /// How servers are added.
     pub scale_up: ScaleUp,
     /// How servers are taken away.
@@ -145,6 +153,16 @@ pub struct WindowSettings {
     pub length: Duration,
     /// Fewer requests than this in it are no reason to do anything.
     pub min_samples: u64,
+}
+
+/// What is expected of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogSettings {
+    /// When fewer of the requests that HAProxy counts are understood in the log, nothing is decided
+    /// on it. [`Ratio::NONE`]: the two are not compared.
+    pub coverage: Ratio,
+    /// HAProxy logs this share of the requests, above 0.
+    pub sample_rate: Ratio,
 }
 
 /// `lower` < `upper`; between them nothing changes.

@@ -14,7 +14,7 @@ const MOST_DIGITS: usize = 6;
 
 /// What a connection has sent so far of a message.
 #[derive(Clone, Debug)]
-pub(super) struct Messages {
+pub struct Messages {
     framing: TcpFraming,
     /// So much of a message is kept: a byte more than a line may have, so that it is seen to be too long.
     most_kept: usize,
@@ -35,13 +35,13 @@ enum Within {
 
 impl Messages {
     /// Of a connection whose lines may have `longest_line` bytes.
-    pub(super) fn new(framing: TcpFraming, longest_line: usize) -> Self {
+    pub fn new(framing: TcpFraming, longest_line: usize) -> Self {
         Self { framing, most_kept: longest_line + 1, within: Within::Start, half: Vec::new() }
     }
 
     /// Adds to `lines` each message that ends in `bytes`, with a newline at its end. One that is longer
     /// than a line may be is cut, but not so short that it could be taken for whole.
-    pub(super) fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
+    pub fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
         while !bytes.is_empty() {
             bytes = match self.within {
                 Within::Start => self.begin(bytes),
@@ -52,7 +52,7 @@ impl Messages {
     }
 
     /// The connection has ended: what there is of a message is a line, for it did arrive.
-    pub(super) fn finish(&mut self, lines: &mut Vec<u8>) {
+    pub fn finish(&mut self, lines: &mut Vec<u8>) {
         self.end(lines);
     }
 

@@ -50,8 +50,11 @@ mod wake;
 use std::time::Instant;
 
 pub use link::LinkEvent;
+pub use messages::Messages;
 pub use place::{RingPlace, TcpFraming, TcpPlace, UnixPlace};
 pub use reading::{Options, Reading, start};
+#[cfg(feature = "fuzzing")]
+pub use ring::read_ring;
 pub use source::{Source, SourceError, SourceEvent};
 pub use udp::probe as probe_udp;
 pub use unix::{SocketState, state_of as socket_state};

@@ -112,7 +112,7 @@ impl Ring {
             false => format!("show info;show events {}", self.name),
         };
         let conversation = Conversation::begin(&self.address, &question, now)?;
-        let not_of = self.old.iter().filter_map(|talk| talk.conversation.process).collect();
+        let not_of = self.old.iter().filter_map(|talk| talk.conversation.process()).collect();
         let lines = Lines::new(self.last.clone(), not_of);
         let is_seed = !self.is_seeded;
         Ok(Talk {
@@ -135,7 +135,7 @@ impl Ring {
         }
         let Some(mut talk) = self.current.take() else { return Rest::Nothing };
         let end = self.hear(&mut talk, turn, now);
-        if let Some(process) = talk.conversation.process
+        if let Some(process) = talk.conversation.process()
             && matches!(end, Heard::More | Heard::Nothing)
             && !(talk.is_seed || talk.is_refused || talk.is_announced)
         {
@@ -216,7 +216,7 @@ impl Ring {
             turn.hand_over_copy(&self.out);
         }
         self.note(notes, is_seed, turn, now);
-        let Some(process) = conversation.process else {
+        let Some(process) = conversation.process() else {
             let kind = failure.unwrap_or(io::ErrorKind::UnexpectedEof);
             return self.fail(LinkEvent::Absent(kind), turn, now);
         };
@@ -264,7 +264,7 @@ impl Ring {
     /// Looks who answers. If it is another process than the one we read from, that one is an old one.
     fn look_who_answers(&mut self, turn: &mut Turn, now: Instant) {
         let current = self.current.as_ref().filter(|talk| !talk.is_seed);
-        let Some(process) = current.and_then(|talk| talk.conversation.process) else { return };
+        let Some(process) = current.and_then(|talk| talk.conversation.process()) else { return };
         if self.look.is_none() && now >= self.next_look {
             self.next_look = now + LOOK;
             // If it cannot be reached, it may be on its way up: we still have the one we read from.
@@ -273,12 +273,12 @@ impl Ring {
         let Some(look) = &mut self.look else { return };
         let ended = loop {
             match look.step(turn.block, now, |_, _| {}) {
-                Heard::More if look.process.is_none() => {}
+                Heard::More if look.process().is_none() => {}
                 Heard::Nothing => break false,
                 Heard::More | Heard::End | Heard::Failed(_) => break true,
             }
         };
-        let answers = look.process;
+        let answers = look.process();
         if ended {
             self.look = None;
         }
@@ -329,6 +329,17 @@ impl Talk {
     }
 }
 
+/// What is read of a ring's answer that comes in these chunks, and how many lines HAProxy says it lost.
+#[cfg(feature = "fuzzing")]
+pub fn read_ring<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, now: Instant) -> (Vec<u8>, u64) {
+    let (mut answer, mut lines, mut out) = (conversation::Answer::default(), Lines::default(), Vec::new());
+    for chunk in chunks {
+        answer.take(chunk, now, |process, line| lines.take(process, line, now, &mut out));
+    }
+    let (_, notes) = lines.end(&mut out);
+    (out, notes.lost)
+}
+
 impl Input for Ring {
     fn turn(&mut self, turn: &mut Turn) -> Rest {
         let now = Instant::now();
@@ -349,7 +360,7 @@ impl Input for Ring {
     fn next_look(&self, now: Instant) -> Option<Duration> {
         let next = match &self.current {
             None => Some(self.backoff.time_left(now)),
-            Some(talk) if talk.conversation.process.is_some() && self.look.is_none() => {
+            Some(talk) if talk.conversation.process().is_some() && self.look.is_none() => {
                 Some(self.next_look.saturating_duration_since(now))
             }
             Some(_) => None,

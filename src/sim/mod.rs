@@ -1,19 +1,28 @@
 //! Servers and arrivals as a model, driving `core/` through simulated time.
 //!
-//! In: a [`Scenario`], a seed, and who decides. Out: a [`Score`]. Time is seconds from the scenario's
+//! In: a [`scenario::Scenario`], a seed, and who decides. Out: a [`score::Score`]. Time is seconds from the scenario's
 //! start; the same scenario, seed and autoscaler give the same figures.
 //!
 //! ```text
 //!  arrivals.rs ─▶ world.rs (HAProxy and its servers) ─ Sample ─▶ driver.rs: Controller ─ Plan ─▶ executor.rs ─┐
-//!                     ▲                                  └─────▶ baseline/*: Autoscaler ─ Order ─▶ ───────────┤
+//!                     ▲                                  └─────▶ baseline/*: Autoscaler ─ Order ─▶ hands.rs ──┤
 //!                     └───────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
 use crate::core::log::sample::Sample;
 
+pub mod arrivals;
 pub mod baseline;
+pub mod driver;
+pub mod executor;
+mod hands;
+mod random;
+mod rate;
 pub mod scenario;
+pub mod scenarios;
 pub mod score;
+pub mod traces;
+pub mod world;
 
 /// Somebody who decides by other means than the core: a baseline to compare with.
 pub trait Autoscaler {

@@ -11,6 +11,8 @@ pub mod fake;
 pub mod haproxy;
 pub mod origin;
 pub mod received;
+pub mod reference;
+pub mod short_way;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};

@@ -60,7 +60,7 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, letters: usize) -> Result<(&'a [
 }
 
 /// The last field of a tcplog line, so it may end the line; otherwise a blank follows.
-fn read_backend_queue(cursor: &mut Cursor<'_>) -> Result<u32, LineError> {
+pub(super) fn read_backend_queue(cursor: &mut Cursor<'_>) -> Result<u32, LineError> {
     let (field, begin) = (Field::BackendQueue, cursor.offset());
     let number = cursor.last_number(field, ErrorKind::NotANumber)?;
     if !matches!(cursor.peek(), None | Some(b' ')) {

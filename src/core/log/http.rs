@@ -63,9 +63,13 @@ pub(super) fn read_cookies<'a>(cursor: &mut Cursor<'a>, line: &mut LogLine<'a>) 
     let cut = cursor.truncated(Field::TerminationState);
     let mut begin = tail::begin_from_right(rest).ok_or(cut)?;
     let not_a_state = LineError::of_field(ErrorKind::NotAState, Field::TerminationState, cursor.offset());
-    // Queues, counters and state: three words to the left.
+    // Queues, counters and state: three words to the left; HAProxy 1.1 has no queues.
     for _ in 0..3 {
-        begin = memrchr(b' ', &rest[..begin]).ok_or(not_a_state)?;
+        let end = begin;
+        begin = memrchr(b' ', &rest[..end]).ok_or(not_a_state)?;
+        if ending::is_state(&rest[begin + 1..end], STATE_LETTERS) {
+            break;
+        }
     }
     let (request, response) = split_cookies(&rest[..begin]).ok_or(not_a_state)?;
     (line.request_cookie, line.response_cookie) = (Some(request), Some(response));

@@ -10,10 +10,8 @@
 //! tcp  server Tw/Tc/Tt bytes state counters queues; 1.1: Tc/Tt
 //! ```
 
-use memchr::memchr;
-
 use super::cursor::Cursor;
-use super::ending::{Counters, is_state};
+use super::ending::{Counters, is_state, read_backend_queue};
 use super::error::{ErrorKind, LineError};
 use super::field::Field;
 use super::head::is_name_byte;
@@ -126,14 +124,8 @@ fn read_queues(cursor: &mut Cursor<'_>, counters: &mut Counters) -> Result<(), L
     if !cursor.peek().is_some_and(|byte| byte.is_ascii_digit()) {
         return Ok(());
     }
-    let is_last = memchr(b' ', cursor.rest()).is_none();
     counters.srv_queue = Some(cursor.count_then(b'/', Field::SrvQueue)?);
-    let backend_queue = if is_last {
-        cursor.last_number(Field::BackendQueue, ErrorKind::NotANumber)?
-    } else {
-        cursor.number_then(b' ', Field::BackendQueue)?
-    };
-    counters.backend_queue = u32::try_from(backend_queue).ok();
+    counters.backend_queue = Some(read_backend_queue(cursor)?);
     Ok(())
 }
 
@@ -185,6 +177,11 @@ mod tests {
             r#"<NOSRV> -1/-1/-1/-1/50001 408 0 - - cR-- 2/2 0/0 """#,
             "backend=web server=<NOSRV> Tt=50001 status=408 bytes=0 request_cookie=- response_cookie=- \
              termination_state=cR-- actconn=2 feconn=2 srv_queue=0 backend_queue=0",
+        );
+        check(
+            r#"s1 9/7/14/30 200 243 SID=a b SID=c ---- 2/3 {h} "GET / HTTP/1.0""#,
+            "backend=web server=s1 Tq=9 Tc=7 Tr=14 Tt=30 status=200 bytes=243 request_cookie=SID=a b response_cookie=SID=c \
+             termination_state=---- actconn=3 feconn=2 request_captures=h method=GET path=/ http_version=HTTP/1.0",
         );
         check(
             "s1 0/0/5007 0 cD 0/1/2 0/0",

@@ -65,7 +65,8 @@ impl<'a> Tail<'a> {
 
     /// What httpslog adds; `None` if it is not there as a whole.
     pub fn tls_details(&self) -> Option<TlsDetails<'a>> {
-        let blank = memchr(b' ', self.extra)?;
+        // In the place of a request line it is none of that.
+        let blank = memchr(b' ', self.extra).filter(|_| self.is_complete)?;
         let (codes, rest) = (&self.extra[..blank], &self.extra[blank + 1..]);
         let mut codes = codes.split(|&byte| byte == b'/');
         let five = [codes.next()?, codes.next()?, codes.next()?, codes.next()?, codes.next()?];
@@ -166,5 +167,6 @@ mod tests {
             (&b"a/b"[..], &b"TLSv1.3"[..], &b"AES"[..])
         );
         assert_eq!(Tail::read(br#" "GET / HTTP/1.1" AES/TLSv1.2"#).tls_details(), None);
+        assert_eq!(Tail::read(b" 0/0A/1/2/3 a/TLSv1.3/AES").tls_details(), None, "no request line");
     }
 }

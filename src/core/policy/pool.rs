@@ -9,6 +9,11 @@ pub struct Pool {
     pub servers: Vec<Member>,
     /// Weights have an effect on the backend's algorithm.
     pub takes_weights: bool,
+    /// Sessions HAProxy has counted on this backend since its last log line reached us; 0 while
+    /// that can be told from requests that still run.
+    pub unseen: u64,
+    /// Requests waiting in HAProxy for this backend, its servers' queues included.
+    pub queued: u64,
 }
 
 /// One server.
@@ -42,9 +47,13 @@ pub enum Stage {
 }
 
 impl Pool {
+    /// Those at `stage`, in HAProxy's order.
+    pub fn at(&self, stage: Stage) -> impl Iterator<Item = &Member> {
+        self.servers.iter().filter(move |member| member.stage == stage)
+    }
+
     /// How many are at `stage`.
     pub fn count(&self, stage: Stage) -> u32 {
-        let at = self.servers.iter().filter(|member| member.stage == stage).count();
-        u32::try_from(at).unwrap_or(u32::MAX)
+        u32::try_from(self.at(stage).count()).unwrap_or(u32::MAX)
     }
 }

@@ -4,10 +4,10 @@
 //! connection and so from the same process. Out: the inventory. The sections are told apart by
 //! their headings, not by counting empty lines, as a quoted field may hold one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::command::{Command, Scope};
-use super::error::AnswerError;
+use super::error::{AnswerError, excerpt};
 use super::info;
 use super::response::Refusal;
 use super::servers_state::{self, StateRow};
@@ -34,6 +34,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     let rest = rest.trim_start();
     refused(rest, scope, 2)?;
     let states = servers_state::rows(rest)?;
+    check_names(&states)?;
     let stat: HashMap<_, _> = stat.into_iter().map(|row| ((row.backend, row.server), row)).collect();
     if let Scope::Backend(name) = scope
         && !stat.contains_key(&(name.as_str(), BACKEND))
@@ -52,7 +53,28 @@ fn refused(section: &str, scope: &Scope, part: usize) -> Result<(), AnswerError>
 
 type Stat<'a> = HashMap<(&'a str, &'a str), StatRow<'a>>;
 
-/// HAProxy shows the servers of a backend one after the other.
+/// HAProxy shows the servers of a backend one after the other, and does not start if two have one name (seen
+/// on 2.6.12). Anything else is an answer that was damaged.
+fn check_names(states: &[StateRow<'_>]) -> Result<(), AnswerError> {
+    let (mut backends, mut servers) = (HashSet::new(), HashSet::new());
+    let mut before = None;
+    for (row, state) in (1..).zip(states) {
+        let is_next = before.replace(state.backend) == Some(state.backend);
+        let is_new =
+            (is_next || backends.insert(state.backend)) && servers.insert((state.backend, state.server));
+        if !is_new {
+            return Err(AnswerError::BadField {
+                table: servers_state::TABLE,
+                row,
+                column: "srv_name",
+                expected: "a server that is named once, beside those of its backend",
+                found: excerpt(&format!("{}/{}", state.backend, state.server)),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn backends(
     states: &[StateRow<'_>],
     stat: &Stat<'_>,
@@ -70,6 +92,7 @@ fn backends(
             queued: figures.queued,
             sessions: figures.sessions,
             total_sessions: figures.total_sessions,
+            total_requests: figures.total_requests,
             servers: servers
                 .map(|(state, figures)| server(state, figures, id, names))
                 .collect::<Result<_, _>>()?,
@@ -200,6 +223,23 @@ mod tests {
         let no_backend = format!("{INFO}{STAT}\nCan't find backend.\n\n");
         assert_eq!(part(&no_backend), ("show servers state web".to_owned(), Refusal::NoSuchBackend));
         assert_eq!(part("Permission denied\n\n"), ("show info".to_owned(), Refusal::PermissionDenied));
+    }
+
+    #[test]
+    fn a_server_that_is_named_twice_is_noticed() {
+        let figures = ["web,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,", "web,s1,0,0,,0,UP,0,,2,,,,,"];
+        let row = |name: &str| format!("3 {name} ::1 2 0 1 1 2 0 80 0");
+        let rows = |names: &[&str]| names.iter().map(|name| row(name)).collect::<Vec<_>>();
+        for names in [&["web s1", "web s1"][..], &["web s1", "db s1", "web s2"]] {
+            let rows = rows(names);
+            let text = answer(&figures, &rows.iter().map(String::as_str).collect::<Vec<_>>());
+            match read(&text) {
+                Err(AnswerError::BadField { row, .. }) => assert_eq!(row, names.len()),
+                other => panic!("{other:?}: {names:?}"),
+            }
+        }
+        let text = answer(&figures, &[&row("web s1"), &row("db s1")]);
+        assert!(read(&text).is_ok());
     }
 
     #[test]

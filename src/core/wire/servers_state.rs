@@ -11,7 +11,7 @@ use super::table::{Column, Heading, Row};
 use crate::core::plan::inventory::{AdminFlags, OperationalState};
 use crate::core::units::Weight;
 
-const TABLE: &str = "show servers state";
+pub(super) const TABLE: &str = "show servers state";
 
 /// A server's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

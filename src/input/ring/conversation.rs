@@ -52,10 +52,8 @@ impl Process {
 pub(super) struct Conversation {
     question: String,
     stage: Stage,
-    framing: Framing,
     begun: Instant,
-    info: Info,
-    pub(super) process: Option<Process>,
+    answer: Answer,
 }
 
 enum Stage {
@@ -65,8 +63,17 @@ enum Stage {
     Ended,
 }
 
+/// What is said on a connection: a `show info`, and behind it lines.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    framing: Framing,
+    info: Info,
+    /// Whose it is, once `show info` has ended.
+    pub(super) process: Option<Process>,
+}
+
 /// What has been seen of `show info`.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Info {
     pid: Option<u32>,
     uptime: Option<Duration>,
@@ -96,8 +103,7 @@ impl Conversation {
             },
         };
         let question = format!("{question}\n");
-        let (framing, info) = (Framing::default(), Info::default());
-        Ok(Self { question, stage, framing, begun: now, info, process: None })
+        Ok(Self { question, stage, begun: now, answer: Answer::default() })
     }
 
     /// Takes the next step, and gives each line that is behind `show info` to `each`.
@@ -111,7 +117,7 @@ impl Conversation {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Heard::Nothing,
             kind => Heard::Failed(kind),
         });
-        let is_late = self.process.is_none() && self.time_left(now).is_zero();
+        let is_late = self.process().is_none() && self.time_left(now).is_zero();
         let heard = if is_late { Heard::Failed(io::ErrorKind::TimedOut) } else { heard };
         if matches!(heard, Heard::End | Heard::Failed(_)) {
             self.stage = Stage::Ended;
@@ -142,7 +148,7 @@ impl Conversation {
             }
             Stage::Listening(stream) => {
                 let read = stream.read(block)?;
-                self.take(&block[..read], now, each);
+                self.answer.take(&block[..read], now, each);
                 return Ok(if read == 0 { Heard::End } else { Heard::More });
             }
             Stage::Ended => return Ok(Heard::End),
@@ -150,19 +156,9 @@ impl Conversation {
         Ok(Heard::More)
     }
 
-    fn take(&mut self, bytes: &[u8], now: Instant, mut each: impl FnMut(&Process, &[u8])) {
-        let Self { framing, info, process, .. } = self;
-        framing.push(bytes, |frame| {
-            let (Frame::Line(line) | Frame::Overlong(line)) = frame;
-            if let Some(process) = process {
-                // Empty lines end answers; no line of a log is empty.
-                if !line.is_empty() {
-                    each(process, line);
-                }
-            } else {
-                *process = info.take(line, now);
-            }
-        });
+    /// Who answers, as soon as it has said so.
+    pub(super) fn process(&self) -> Option<Process> {
+        self.answer.process
     }
 
     /// To wait on, and for what.
@@ -178,13 +174,31 @@ impl Conversation {
     pub(super) fn next_look(&self, now: Instant) -> Option<Duration> {
         match self.stage {
             Stage::LookingUp(_) => Some(LOOK_UP_POLL),
-            _ if self.process.is_none() => Some(self.time_left(now)),
+            _ if self.process().is_none() => Some(self.time_left(now)),
             _ => None,
         }
     }
 
     fn time_left(&self, now: Instant) -> Duration {
         (self.begun + ANSWER_WITHIN).saturating_duration_since(now)
+    }
+}
+
+impl Answer {
+    /// Takes in `bytes`, and gives each line that is behind `show info` to `each`.
+    pub(super) fn take(&mut self, bytes: &[u8], now: Instant, mut each: impl FnMut(&Process, &[u8])) {
+        let Self { framing, info, process } = self;
+        framing.push(bytes, |frame| {
+            let (Frame::Line(line) | Frame::Overlong(line)) = frame;
+            if let Some(process) = process {
+                // Empty lines end answers; no line of a log is empty.
+                if !line.is_empty() {
+                    each(process, line);
+                }
+            } else {
+                *process = info.take(line, now);
+            }
+        });
     }
 }
 

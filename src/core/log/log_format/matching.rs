@@ -83,8 +83,12 @@ impl Program {
             tried_again |= tries > 1;
         }
         let is_certain = found.places.len() == self.blocks.len();
-        if !is_certain {
+        if !is_certain || self.gaps.iter().any(|gap| gap.shape.is_some()) {
             self.drop_dead_ends(text, found);
+            if let (false, Some(gap)) = (found.places[0].is_good, self.gaps.first()) {
+                let value = Some(gap.value);
+                return Err(Stop { offset: found.places[0].end, value, is_at_end: false });
+            }
         }
         self.keep_values(text, found, is_certain && !tried_again);
         Ok(())
@@ -231,11 +235,15 @@ impl Program {
             let (before, after) = (found.places_of(number - 1), found.places_of(number));
             for at in before {
                 let end = found.places[at].end;
-                let next = after
+                let mut next = after
                     .clone()
                     .map(|next| found.places[next])
-                    .find(|next| next.is_good && next.begin >= end + gap.least);
-                found.places[at].is_good = next.is_some_and(|next| gap.holds(&text[end..next.begin]));
+                    .filter(|next| next.is_good && next.begin >= end + gap.least);
+                found.places[at].is_good = match gap.shape {
+                    // What the nearest one does not leave room for, none does.
+                    None => next.next().is_some_and(|next| gap.holds(&text[end..next.begin])),
+                    Some(_) => next.any(|next| gap.holds(&text[end..next.begin])),
+                };
             }
         }
     }
@@ -294,7 +302,10 @@ fn stop(text: &[u8], offset: usize, value: Option<usize>) -> Stop {
 
 impl Gap {
     fn holds(&self, text: &[u8]) -> bool {
-        self.is_any || text.iter().all(|&byte| self.bytes.has(byte))
+        match &self.shape {
+            None => self.is_any || text.iter().all(|&byte| self.bytes.has(byte)),
+            Some(shape) => shape.length(text) == Ok(text.len()),
+        }
     }
 
     /// Where the value ends without what should follow it.

@@ -16,6 +16,8 @@ mod probing;
 mod program;
 #[cfg(test)]
 mod properties;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod reference;
 mod samples;
 mod shape;
 pub(super) mod words;
@@ -67,13 +69,7 @@ impl CompiledFormat {
     /// # Errors
     /// It is no log-format, has no backend or no timer, or they cannot be told apart in a line.
     pub fn new(text: &str) -> Result<Self, LogFormatError> {
-        let words = words::split(text, &presets::variable);
-        let unknown = |error: &LogFormatError| matches!(error.kind, LogFormatErrorKind::UnknownVariable(_));
-        match words {
-            Ok(words) if words.len() == 1 => Self::of_word(&words[0]),
-            Err(error) if unknown(&error) => Err(error),
-            _ => Self::of_word(&Word::plain(text, 0)),
-        }
+        Self::of_word(&only_word(text)?)
     }
 
     /// Compiles a word that HAProxy's quoting has been taken off.
@@ -154,6 +150,15 @@ impl CompiledFormat {
             Layout::Text(program) => program.find(text, &mut self.found).is_ok(),
             Layout::Json(object) => object.fits(text),
         }
+    }
+}
+
+/// `text` without its quoting if it is one word of a configuration, else as it is.
+fn only_word(text: &str) -> Result<Word, LogFormatError> {
+    match words::split(text, &presets::variable) {
+        Ok(mut words) if words.len() == 1 => Ok(words.remove(0)),
+        Err(error) if matches!(error.kind, LogFormatErrorKind::UnknownVariable(_)) => Err(error),
+        _ => Ok(Word::plain(text, 0)),
     }
 }
 

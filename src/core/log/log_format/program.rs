@@ -49,6 +49,8 @@ pub(super) struct Gap {
     pub(super) is_any: bool,
     /// How many bytes it has at least.
     pub(super) least: usize,
+    /// What more than its bytes it has to be like; `None` if that is all.
+    pub(super) shape: Option<Shape>,
 }
 
 /// An item, and what it means.
@@ -86,8 +88,10 @@ impl Program {
                 && program.needs_search(value, &steps[at + 1..])
             {
                 program.end_block(std::mem::take(&mut block));
-                let (bytes, least) = program.values[value].meaning.shape.run();
-                program.gaps.push(Gap { value, is_any: bytes.is_all(), bytes, least });
+                let shape = &program.values[value].meaning.shape;
+                let (bytes, least) = shape.run();
+                let shape = Some(shape.clone()).filter(|shape| !matches!(shape, Shape::Run(..)));
+                program.gaps.push(Gap { value, is_any: bytes.is_all(), bytes, least, shape });
             } else {
                 block.steps.push(step.clone());
             }

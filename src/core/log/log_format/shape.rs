@@ -190,7 +190,7 @@ impl Shape {
                 None => Err(text.len()),
             },
             Self::CaptureList => list_length(text),
-            Self::Escaped => Ok(escaped_length(text)),
+            Self::Escaped => escaped_length(text),
         }
     }
 }
@@ -222,16 +222,18 @@ fn list_length(text: &[u8]) -> Result<usize, usize> {
     }
 }
 
-fn escaped_length(text: &[u8]) -> usize {
+fn escaped_length(text: &[u8]) -> Result<usize, usize> {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
-            b'"' => return at,
+            b'"' => return Ok(at),
+            // At the end, what it takes along was cut off.
+            b'\\' if at + 1 == text.len() => return Err(text.len()),
             b'\\' => at += 2,
             _ => at += 1,
         }
     }
-    text.len()
+    Ok(text.len())
 }
 
 #[cfg(test)]
@@ -264,5 +266,6 @@ mod tests {
         check(&Shape::CaptureList, "x", Ok(0));
         check(&Shape::CaptureList, r#""a" "b"#, Err(6));
         check(&Shape::Escaped, r#"a\"b\\" x"#, Ok(6));
+        check(&Shape::Escaped, r"a\", Err(2));
     }
 }
