@@ -96,7 +96,9 @@ impl CalmSample {
         }
         let seen = self.classes.iter().filter(|class| class.0 > 0.0);
         let share = |class: &(f32, f32)| (f64::from(class.1 / class.0), f64::from(class.0) / total);
-        Calm { floor: f64::from(self.classes[BELOW].0) / total, latencies: seen.map(share).collect() }
+        let mut latencies = Vec::with_capacity(BELOW + 1);
+        latencies.extend(seen.map(share));
+        Calm { floor: f64::from(self.classes[BELOW].0) / total, latencies }
     }
 
     #[cfg(test)]

@@ -139,3 +139,53 @@ impl Tails {
         Curve { time: times / weight, error: (self.squares - times * times / weight).max(0.0) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Points of 100 requests each, one for each number side by side, and 5 % off at most.
+    fn points(most: u32, time: impl Fn(f64) -> f64) -> Vec<Point> {
+        let point = |n: u32| {
+            let beside = f64::from(n);
+            let time = time(beside) * if n.is_multiple_of(2) { 1.02 } else { 0.98 };
+            Point { beside, time, weight: 100.0 / (time * time), requests: 100.0 }
+        };
+        (1..=most).map(point).collect()
+    }
+
+    #[track_caller]
+    fn check(points: &[Point], time: f64, workers: (f64, f64), knee: bool) {
+        let found = fit(points).expect("there are enough");
+        assert!((found.time / time - 1.0).abs() < 0.04, "{found:?}");
+        assert!((workers.0..=workers.1).contains(&found.workers), "{found:?}");
+        assert_eq!(found.knee, knee, "{found:?}");
+    }
+
+    #[test]
+    fn a_bend_is_found_where_it_is() {
+        for workers in [2.0, 5.0, 8.0, 20.0, 50.0] {
+            let curve = |n: f64| 0.08 * (n / workers).max(1.0);
+            check(&points(3 * workers as u32, curve), 0.08, (0.9 * workers, 1.1 * workers), true);
+        }
+    }
+
+    #[test]
+    fn without_a_bend_at_least_as_many_workers_as_fit_as_well() {
+        check(&points(12, |_| 0.08), 0.08, (9.0, 12.0), false);
+        check(&points(1, |_| 0.08), 0.08, (1.0, 1.0), false);
+    }
+
+    #[test]
+    fn a_line_through_the_origin_is_one_worker_or_as_good_as_one() {
+        let found = fit(&points(30, |n| 0.02 * n)).expect("there are enough");
+        assert!((found.workers / found.time / 50.0 - 1.0).abs() < 0.05, "{found:?}");
+    }
+
+    #[test]
+    fn too_little_or_nothing_at_all_says_nothing() {
+        assert_eq!(fit(&[]), None);
+        assert_eq!(fit(&[Point { requests: 39.0, ..points(1, |_| 0.08)[0] }]), None);
+        assert_eq!(fit(&points(5, |_| 0.0)), None);
+    }
+}

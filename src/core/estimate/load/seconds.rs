@@ -8,6 +8,9 @@ use super::request::{NEVER, Request};
 /// A minute is asked for; the rest is for lines that come late.
 const KEPT: usize = 72;
 
+/// So many seconds without a line are a gap.
+const LOST: i64 = 2;
+
 /// As far back as [`Recent`] looks: twice the longest span, for its change.
 pub(super) const SPAN: usize = 60;
 
@@ -74,6 +77,15 @@ impl Seconds {
         }
     }
 
+    /// Lines that ended after second `stopped` have come at last. If those of several seconds are
+    /// missing before them, they are lost, and what is known begins anew.
+    pub(super) fn resume(&mut self, stopped: i64) {
+        let next = self.ring.iter().map(|slot| slot.at).filter(|at| *at > stopped).min();
+        if let Some(next) = next.filter(|next| next - stopped > LOST) {
+            self.first = next;
+        }
+    }
+
     /// When the newest line's request ended, and the streams it left behind.
     pub(super) fn newest(&self) -> Option<(i64, u32)> {
         self.newest
@@ -83,7 +95,7 @@ impl Seconds {
     pub(super) fn recent(&self, now: i64) -> Recent {
         let known = usize::try_from(now - self.first).unwrap_or(0);
         let mut recent =
-            Recent { sums: [Sums::default(); SPAN], streams: [0; SPAN + 1], known: known.min(1 << 20) };
+            Recent { since: [Sums::default(); SPAN + 1], streams: [0; SPAN + 1], known: known.min(1 << 20) };
         if self.ring.is_empty() {
             return recent;
         }
@@ -92,18 +104,24 @@ impl Seconds {
         let mut streams = before.max_by_key(|slot| slot.at).map(|slot| slot.streams);
         for (back, second) in (1..=SPAN).rev().zip(oldest..) {
             recent.streams[back] = streams.unwrap_or(0);
+            if second == self.first {
+                streams = None;
+            }
             let slot = &self.ring[second.rem_euclid(KEPT as i64) as usize];
             if slot.at != second {
                 continue;
             }
             if streams.is_none() {
-                // Before the first line nothing is known: as if the streams had always been there.
+                // Nothing is known of the time before: as if the streams had always been there.
                 recent.streams[back..].fill(slot.streams);
             }
-            recent.sums[back - 1] = slot.sums;
+            recent.since[back] = slot.sums;
             streams = Some(slot.streams);
         }
         recent.streams[0] = streams.unwrap_or(0);
+        for back in 1..=SPAN {
+            recent.since[back] = recent.since[back].and(&recent.since[back - 1]);
+        }
         recent
     }
 
@@ -166,18 +184,36 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, other: &Self) {
-        self.lines += other.lines;
-        self.answered += other.answered;
-        self.worked += other.worked;
-        self.with_queue += other.with_queue;
-        self.queued += other.queued;
-        self.transfers += other.transfers;
-        self.judged += other.judged;
-        self.missed += other.missed;
-        self.tr_ms += other.tr_ms;
-        self.queue_ms += other.queue_ms;
-        self.transfer_ms += other.transfer_ms;
+    /// With those of `other` as well.
+    fn and(mut self, other: &Self) -> Self {
+        self.lines = self.lines.wrapping_add(other.lines);
+        self.answered = self.answered.wrapping_add(other.answered);
+        self.worked = self.worked.wrapping_add(other.worked);
+        self.with_queue = self.with_queue.wrapping_add(other.with_queue);
+        self.queued = self.queued.wrapping_add(other.queued);
+        self.transfers = self.transfers.wrapping_add(other.transfers);
+        self.judged = self.judged.wrapping_add(other.judged);
+        self.missed = self.missed.wrapping_add(other.missed);
+        self.tr_ms = self.tr_ms.wrapping_add(other.tr_ms);
+        self.queue_ms = self.queue_ms.wrapping_add(other.queue_ms);
+        self.transfer_ms = self.transfer_ms.wrapping_add(other.transfer_ms);
+        self
+    }
+
+    /// Without those of `part`, which are among them.
+    fn without(mut self, part: &Self) -> Self {
+        self.lines = self.lines.wrapping_sub(part.lines);
+        self.answered = self.answered.wrapping_sub(part.answered);
+        self.worked = self.worked.wrapping_sub(part.worked);
+        self.with_queue = self.with_queue.wrapping_sub(part.with_queue);
+        self.queued = self.queued.wrapping_sub(part.queued);
+        self.transfers = self.transfers.wrapping_sub(part.transfers);
+        self.judged = self.judged.wrapping_sub(part.judged);
+        self.missed = self.missed.wrapping_sub(part.missed);
+        self.tr_ms = self.tr_ms.wrapping_sub(part.tr_ms);
+        self.queue_ms = self.queue_ms.wrapping_sub(part.queue_ms);
+        self.transfer_ms = self.transfer_ms.wrapping_sub(part.transfer_ms);
+        self
     }
 
     /// Mean Tr, seconds; `None` if no request tells it.
@@ -203,9 +239,9 @@ fn mean_seconds(total_ms: u64, count: u32) -> Option<f64> {
 /// The minute before one moment, looked at backwards.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
-    /// The last second comes first.
-    sums: [Sums; SPAN],
-    /// Streams at the moment itself, one second before, and so on.
+    /// Since so many seconds before the moment.
+    since: [Sums; SPAN + 1],
+    /// Streams so many seconds before the moment.
     streams: [u32; SPAN + 1],
     /// So many seconds are known, even if nothing happened in them.
     known: usize,
@@ -214,11 +250,7 @@ pub(super) struct Recent {
 impl Recent {
     /// All of `seconds` whole seconds, the newest of which ended `ago` seconds before the moment.
     pub(super) fn sums(&self, seconds: usize, ago: usize) -> Sums {
-        let mut total = Sums::default();
-        for sums in &self.sums[ago.min(SPAN)..(ago + seconds).min(SPAN)] {
-            total.add(sums);
-        }
-        total
+        self.since[(ago + seconds).min(SPAN)].without(&self.since[ago.min(SPAN)])
     }
 
     /// Requests a second that came: those that ended, and the growth of the streams. Where less is
@@ -228,9 +260,9 @@ impl Recent {
         if end <= ago {
             return 0.0;
         }
-        let lines: u64 = self.sums[ago..end].iter().map(|sums| u64::from(sums.lines)).sum();
+        let lines = self.since[end].lines.wrapping_sub(self.since[ago].lines);
         let grown = f64::from(self.streams[ago]) - f64::from(self.streams[end]);
-        ((lines as f64 + grown) / (end - ago) as f64).max(0.0)
+        ((f64::from(lines) + grown) / (end - ago) as f64).max(0.0)
     }
 
     /// Requests a second that were answered, like [`Self::arrivals`].
@@ -239,7 +271,7 @@ impl Recent {
         if end <= ago {
             return 0.0;
         }
-        let answered: u32 = self.sums[ago..end].iter().map(|sums| sums.answered).sum();
+        let answered = self.since[end].answered.wrapping_sub(self.since[ago].answered);
         f64::from(answered) / (end - ago) as f64
     }
 

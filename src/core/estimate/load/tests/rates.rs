@@ -109,6 +109,23 @@ fn a_pause_of_the_tail_changes_nothing_and_late_lines_raise_nothing() {
 }
 
 #[test]
+fn lines_that_were_lost_are_no_fall_and_no_jump() {
+    let mut stage = Stage::new();
+    let mut lines = lines(&pool(200.0, 260.0).runs(), stage.begin);
+    let (lost, found) = (stage.at(100.4), stage.at(220.4));
+    lines.retain(|line| line.end < lost || line.end > found);
+    let all = play_lines(&mut stage, &lines, 250);
+    for (second, figures) in all.iter().enumerate().skip(60) {
+        let change = figures.arrivals.change_5;
+        assert!(change.slope < 4.0 * change.sigma, "{change:?} at {second} s");
+        if second > 222 {
+            assert_near(figures.arrivals.last_15, 200.0, 0.25);
+        }
+    }
+    assert_eq!(all[165].arrivals.last_30, 0.0, "after a minute it is no pause any more");
+}
+
+#[test]
 fn slow_clients_change_neither_service_time_nor_workers() {
     // A tenth of the clients send for 0.3 s and download for 2 s, and then for ten times as long.
     let learned = |factor: i32| {
