@@ -37,12 +37,14 @@ fn haproxy(servers: &[SmallServer]) -> Haproxy {
     Haproxy::start(&addresses, 1, 6).expect("HAProxy starts")
 }
 
-fn config(haproxy: &Haproxy) -> String {
+fn config(haproxy: &Haproxy, policy: &str) -> String {
     format!(
         "haproxy: {{ sockets: [{}] }}
 backends:
   - name: app
     target: {{ timer: Tt, percentile: 95, below: 250ms }}
+    policy: {policy}
+    model: {{ hold: 3s, trial: 1s }}
     window: {{ length: 2s, min_samples: 20 }}
     scale_up: {{ stabilization_window: 1s, cooldown: 2s }}
     scale_down: {{ stabilization_window: 2s, idle_after: 3s, cooldown: 1s, drain_timeout: 5s }}
@@ -97,7 +99,7 @@ fn a_load_too_much_for_one_server_is_answered_from_the_log_file() {
     let servers = four_servers();
     let haproxy = haproxy(&servers);
     let log = haproxy.log();
-    let mut agent = Agent::start(&config(&haproxy), &[log.to_str().unwrap()]);
+    let mut agent = Agent::start(&config(&haproxy, "model"), &[log.to_str().unwrap()]);
     hold_to_the_promise(&mut agent, &haproxy, &servers);
 }
 
@@ -106,7 +108,7 @@ fn a_load_too_much_for_one_server_is_answered_from_standard_input() {
     let servers = four_servers();
     let haproxy = haproxy(&servers);
     let mut tail = follow(&haproxy.log()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut agent = Agent::start_with(&config(&haproxy), &["-"], tail.stdout.take().unwrap().into());
+    let mut agent = Agent::start_with(&config(&haproxy, "model"), &["-"], tail.stdout.take().unwrap().into());
     hold_to_the_promise(&mut agent, &haproxy, &servers);
     tail.kill().unwrap();
     tail.wait().unwrap();
@@ -118,7 +120,7 @@ fn a_load_too_much_for_one_server_is_answered_from_a_fifo() {
     let haproxy = haproxy(&servers);
     let fifo = haproxy.folder().join("log.fifo");
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-    let mut agent = Agent::start(&config(&haproxy), &[fifo.to_str().unwrap()]);
+    let mut agent = Agent::start(&config(&haproxy, "threshold"), &[fifo.to_str().unwrap()]);
     let writer = std::fs::File::options().write(true).open(&fifo).unwrap();
     let mut tail = follow(&haproxy.log()).stdout(writer).spawn().unwrap();
     hold_to_the_promise(&mut agent, &haproxy, &servers);
@@ -137,7 +139,7 @@ fn a_dry_run_decides_and_touches_nothing() {
     let servers = four_servers();
     let haproxy = haproxy(&servers);
     let log = haproxy.log();
-    let mut agent = Agent::start(&config(&haproxy), &["--dry-run", log.to_str().unwrap()]);
+    let mut agent = Agent::start(&config(&haproxy, "threshold"), &["--dry-run", log.to_str().unwrap()]);
     let load = Load::new(haproxy.frontend(), |_| HIGH).start(Duration::from_secs(12)).unwrap();
     wait_until("it decides to scale up", Duration::from_secs(12), || {
         agent.journal().iter().any(|entry| entry["decision"] == "scale_up" && entry["dry_run"] == true)
@@ -155,7 +157,7 @@ fn sigterm_in_a_move_ends_the_agent_within_two_seconds() {
     let servers = four_servers();
     let haproxy = haproxy(&servers);
     let log = haproxy.log();
-    let config = config(&haproxy).replace("concurrency: 2", "concurrency: 2, ramp: 60s");
+    let config = config(&haproxy, "threshold").replace("concurrency: 2", "concurrency: 2, ramp: 60s");
     let mut agent = Agent::start(&config, &[log.to_str().unwrap()]);
     let load = Load::new(haproxy.frontend(), |_| HIGH).start(Duration::from_secs(15)).unwrap();
     wait_until("the newcomer's ramp is under way", Duration::from_secs(15), || serving(&haproxy) == 2);

@@ -66,7 +66,8 @@ impl Stage {
 
     fn with(socket: &Path, keys: &str, dry_run: bool) -> Self {
         let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
-        let text = format!("backends:\n  - name: web\n    target: {{ below: 1s }}\n{keys}");
+        let policy = if keys.contains("policy:") { "" } else { "    policy: threshold\n" };
+        let text = format!("backends:\n  - name: web\n    target: {{ below: 1s }}\n{policy}{keys}");
         let config = Config::parse(&text, Path::new("test.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let names = Names::default();
         let client = Client::new(Address::Unix(socket.to_owned()), Duration::from_secs(5));

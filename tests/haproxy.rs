@@ -70,7 +70,7 @@ impl Site {
         let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
         format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
-             \x20   target: {{ below: 250ms }}\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
+             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
             self.haproxy.socket().display()
         )
     }

@@ -45,7 +45,7 @@ impl Site {
     fn config(&self, keys: &str) -> String {
         format!(
             "tick: 100ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
-             \x20   target: {{ below: 250ms }}\n    window: {{ length: 1s, min_samples: 10 }}\n    {keys}\n",
+             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n    {keys}\n",
             self.haproxy.socket().display()
         )
     }

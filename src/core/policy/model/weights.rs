@@ -492,9 +492,9 @@ mod tests {
             pond.load = LoadFigures { servers: servers.map(full).collect(), ..steady(arrivals) };
             assert_eq!(pond.watch(10), expected);
         }
-        check(200.0, &[]); // 16 busy workers, and two servers carry 15.2
-        check(120.0, &["5/100/100 overfull"]); // 9.6, and one carries 7.6
-        check(90.0, &["5/5/100 overfull"]);
+        check(200.0, &[]); // 16 busy workers, and two servers carry 12.8
+        check(120.0, &["5/100/100 overfull"]); // 9.6, and one carries 6.4
+        check(75.0, &["5/5/100 overfull"]);
     }
 
     #[test]
