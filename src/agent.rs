@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::core::controller::{Action, Controller, Record, View};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
@@ -37,6 +37,7 @@ use crate::telemetry::{status, words};
 
 mod error;
 mod ingest;
+mod orders;
 mod repeats;
 mod signals;
 mod start;
@@ -85,7 +86,7 @@ struct Agent {
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
     plans: JoinSet<()>,
-    call_offs: HashMap<BackendId, watch::Sender<Option<CallOff>>>,
+    changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
     outcomes: mpsc::Sender<Outcome>,
     reading: Option<Reading>,
@@ -151,17 +152,21 @@ impl Agent {
         }
     }
 
-    fn take_delivery(&mut self, Delivery { source, batch }: Delivery) {
+    fn take_delivery(&mut self, Delivery { source, mut batch }: Delivery) {
         let now = Instant::now();
         self.summary.lines += batch.counts;
         self.metrics.count_lines(&batch.counts);
+        let counted = self.controller.handle_batch(&mut batch, now);
         for sample in &batch.samples {
             if self.controller.settings(sample.backend).is_some() {
                 self.observer.observe(sample, &self.metrics, &self.names);
             }
         }
-        let counted = self.controller.handle_samples(&batch.samples, now);
         self.metrics.count_samples(counted);
+        self.summary.duplicate += counted.duplicate;
+        if counted.duplicate > 0 {
+            self.repeats.note_duplicate(&source);
+        }
         if let Some(example) = batch.first_unparsed {
             self.repeats.note_unparsed(source, batch.counts.unparsed, example.error);
         }
@@ -187,6 +192,7 @@ impl Agent {
         };
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
+        self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
     }
 
@@ -196,7 +202,7 @@ impl Agent {
             match action {
                 Action::Remember => self.remember(),
                 Action::Execute(plan) => self.execute(plan),
-                Action::CallOff(backend, how) => self.call_off(backend, how),
+                Action::Change(backend, changes) => self.change(backend, changes),
                 Action::Record(record) => self.record(&record),
             }
         }
@@ -204,17 +210,16 @@ impl Agent {
 
     fn execute(&mut self, plan: Plan) {
         let Some(executor) = self.executor.clone() else { return };
-        let (call_off, called_off) = watch::channel(None);
-        self.call_offs.insert(plan.backend, call_off);
+        let (changes, changed) = watch::channel(Changes::default());
+        self.changes.insert(plan.backend, changes);
         let outcomes = self.outcomes.clone();
         while self.plans.try_join_next().is_some() {}
-        self.plans.spawn(async move { executor.run(plan, called_off, outcomes).await });
+        self.plans.spawn(async move { executor.run(plan, changed, outcomes).await });
     }
 
-    fn call_off(&self, backend: BackendId, how: CallOff) {
-        if let Some(plan) = self.call_offs.get(&backend) {
-            // Nobody listens: the plan is over already.
-            let _ = plan.send(Some(how));
+    fn change(&self, backend: BackendId, changes: Changes) {
+        if let Some(plan) = self.changes.get(&backend) {
+            plan.send_replace(changes);
         }
     }
 
@@ -247,10 +252,14 @@ impl Agent {
     /// Who has gone away meanwhile needs no answer.
     fn answer(&mut self, question: Question) {
         let now = Instant::now();
-        let views = self.controller.views(now);
         match question {
-            Question::Status(to) => drop(to.send(self.status(&views, now))),
+            Question::Status(to) => {
+                let views = self.controller.views(now);
+                drop(to.send(self.status(&views, now)));
+            }
+            Question::Request(request, by, to) => drop(to.send(self.request(&request, by))),
             Question::Metrics(to) => {
+                let views = self.controller.views(now);
                 self.metrics.show(&views, &self.names);
                 drop(to.send(self.metrics.encode()));
             }

@@ -38,3 +38,5 @@ pub mod report;
 pub mod cli;
 
 pub mod demo;
+
+pub mod sim;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
+use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
-    Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
-use haproxy_autoscale::core::units::Percentile;
+use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
 
 const REFERENCE: &str = include_str!("../config/haproxy-autoscale.yaml");
@@ -53,8 +54,12 @@ fn no_file_is_a_config_without_backends() {
 
 /// The reference with its examples no longer commented out; both at once, where a file may have one.
 fn with_examples() -> String {
-    let (before, servers) = REFERENCE.split_once("    servers: {}\n").unwrap();
+    let reference = REFERENCE.replace("      schedule: []\n", "").replace("#schedule:", "schedule:");
+    let reference = reference.replace("#  - { at:", "  - { at:");
+    let (before, servers) = reference.split_once("    servers: {}\n").unwrap();
     let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
+    let before =
+        before.replace("    #coverage:", "    coverage:").replace("    #sample_rate:", "    sample_rate:");
     format!("{before}{}", format!("\n{servers}").replace("\n    #", "\n    "))
 }
 
@@ -71,6 +76,7 @@ fn the_examples_in_the_reference_are_valid_too() {
     assert_eq!(parsed(&only("statistic")).backends[0].target.statistic, Statistic::Mean);
     assert_eq!(parsed(&only("last")).backends[0].target.statistic, Statistic::MeanOfLast(15));
     let backend = &parsed(&only("percentile")).backends[0];
+    assert_eq!(backend.schedule.entries.len(), 2);
     assert_eq!(backend.servers.len(), 2);
     assert!(backend.servers["s1"].always_up);
     assert_eq!(backend.servers["s1"].capacity, 2.0);
@@ -203,13 +209,29 @@ log_level: debug
 log_json: true
 tick: 2s
 max_line_bytes: 2048
+coverage: 80%
+sample_rate: 1:4
 backends:
   - name: web.1
     target: { timer: Tr, percentile: 99.9, below: 400ms }
-    policy: threshold
+    policy: model
+    model:
+      utilization_max: 70%
+      hold: 41s
+      hold_max: 42s
+      min_off: 43s
+      trial: 44s
+      backlog: 45s
+      band: 7%
+      forecast: false
+      workers: 4.5
+      moves_per_hour: 46
     window: { length: 1m, min_samples: 3 }
     band: { lower: 10%, upper: 300ms }
-    ready: { min: 2, max: 9 }
+    ready:
+      min: 2
+      max: 9
+      schedule: [{ at: Mon-Fri 08:00-18:00, min: 4 }, { at: 1970-01-01..1970-01-03, max: all }]
     scale_up: { stabilization_window: 11s, breaches: 4, cooldown: 12s, step: 5 }
     scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s }
     warm_up:
@@ -223,12 +245,17 @@ backends:
       timeout: 17s
       statuses: 204
       ramp: 18s
+    sample_rate: 50%
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
       s2: { warm_up: { path: none, requests: 31 } }
       s3:
 ";
+
+fn entry(words: &str, days: Days, (from, to): (Minute, Minute), limits: ReadyLimits) -> Entry {
+    Entry { at: Times::new(words, days, from, to).unwrap(), limits }
+}
 
 #[test]
 fn every_setting_reaches_its_place() {
@@ -254,9 +281,39 @@ fn every_setting_reaches_its_place() {
             statistic: Statistic::Percentile(Percentile::new(99.9).unwrap()),
             below: Duration::from_millis(400),
         },
+        policy: Policy::Model,
+        model: ModelSettings {
+            utilization_max: 0.7,
+            hold: Some(seconds(41)),
+            hold_max: seconds(42),
+            min_off: seconds(43),
+            trial: seconds(44),
+            backlog: seconds(45),
+            band: 0.07,
+            forecast: false,
+            workers: Some(4.5),
+            moves_per_hour: 46,
+        },
         window: WindowSettings { length: seconds(60), min_samples: 3 },
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(50) },
         band: HysteresisBand::new(Duration::from_millis(40), Duration::from_millis(300)).unwrap(),
         ready: ReadyLimits { min: 2, max: Some(9) },
+        schedule: Schedule {
+            entries: vec![
+                entry(
+                    "Mon-Fri 08:00-18:00",
+                    Days::OfWeek([true, true, true, true, true, false, false]),
+                    (8 * 60, 18 * 60),
+                    ReadyLimits { min: 4, max: Some(9) },
+                ),
+                entry(
+                    "1970-01-01..1970-01-03",
+                    Days::Dates(0, 2),
+                    (0, A_DAY),
+                    ReadyLimits { min: 2, max: None },
+                ),
+            ],
+        },
         scale_up: ScaleUp { stabilization_window: seconds(11), breaches: 4, cooldown: seconds(12), step: 5 },
         scale_down: ScaleDown {
             stabilization_window: seconds(13),
@@ -285,6 +342,7 @@ fn every_setting_reaches_its_place() {
         log_json: true,
         tick: seconds(2),
         max_line_bytes: 2048,
+        log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(25) },
         backends: vec![backend],
     };
     assert_eq!(parsed(EVERY_KEY), expected);

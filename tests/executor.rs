@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::names::{Names, ServerId};
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
-use haproxy_autoscale::core::plan::outcome::{CallOff, Outcome};
+use haproxy_autoscale::core::plan::outcome::{Changes, Outcome};
 use haproxy_autoscale::core::plan::planner;
 use haproxy_autoscale::core::plan::step::{Plan, Step};
 use haproxy_autoscale::core::plan::weights;
@@ -49,7 +49,7 @@ struct Stage {
 struct Play {
     names: Names,
     outcomes: mpsc::Receiver<Outcome>,
-    call_off: watch::Sender<Option<CallOff>>,
+    changes: watch::Sender<Changes>,
     seen: Vec<Outcome>,
     told: Vec<String>,
 }
@@ -80,6 +80,11 @@ impl Stage {
         }
     }
 
+    fn id(&self, server: &str) -> ServerId {
+        let web = self.names.backend("web").expect("there is room");
+        self.names.server(web, server).expect("there is room")
+    }
+
     async fn inventory(&self) -> Inventory {
         self.executor.inventory().await.unwrap_or_else(|error| panic!("{error:?}"))
     }
@@ -105,11 +110,11 @@ impl Stage {
     }
 
     fn start(&self, plan: Plan) -> Play {
-        let (call_off, called_off) = watch::channel(None);
+        let (changes, changed) = watch::channel(Changes::default());
         let (outcomes_in, outcomes) = mpsc::channel(256);
         let executor = self.executor.clone();
-        tokio::spawn(async move { executor.run(plan, called_off, outcomes_in).await });
-        Play { names: self.names.clone(), outcomes, call_off, seen: Vec::new(), told: Vec::new() }
+        tokio::spawn(async move { executor.run(plan, changed, outcomes_in).await });
+        Play { names: self.names.clone(), outcomes, changes, seen: Vec::new(), told: Vec::new() }
     }
 
     /// Carries out what `decision` asks for, to the end.
@@ -126,6 +131,15 @@ impl Stage {
 }
 
 impl Play {
+    /// As the agent does at its end.
+    fn stop(&self) {
+        self.changes.send_replace(Changes::stop());
+    }
+
+    fn take_back(&self, servers: &[ServerId]) {
+        self.changes.send_modify(|changes| changes.taken_back.extend(servers));
+    }
+
     /// Waits for the next outcome. `None` after the last one.
     async fn next(&mut self, within: Duration) -> Option<&Outcome> {
         let next = tokio::time::timeout(within, self.outcomes.recv()).await;
@@ -195,7 +209,7 @@ fn up(by: u32) -> Decision {
 }
 
 fn down(by: u32) -> Decision {
-    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+    Decision::ScaleDown { by, prefer: Vec::new(), reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
 /// A HAProxy with a frontend on `port`, and `servers` in the backend `web`.
@@ -511,7 +525,7 @@ async fn stopping_in_mid_ramp_puts_weights_right_and_leaves_the_server_ready() {
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set web/s2 READY").await;
     assert_eq!(stage.weights().await, [100, 10]);
-    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.stop();
     play.end(STOP_WITHIN).await;
     assert_eq!(
         play.told[play.told.len() - 3..],
@@ -618,7 +632,7 @@ async fn a_drain_that_is_taken_back_leaves_the_server_ready() {
     wait_for_session(&haproxy);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
-    play.call_off.send(Some(CallOff::TakeBack)).expect("it goes on");
+    play.take_back(&[stage.id("s2")]);
     play.end(Duration::from_secs(1)).await;
     play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
     assert!(stage.server("s2").await.is_serving());
@@ -633,7 +647,7 @@ async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_end
     wait_for_session(&haproxy);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
-    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.stop();
     play.end(STOP_WITHIN).await;
     play.check("set web/s2 DRAIN\n called off");
     let s2 = stage.server("s2").await;
@@ -770,7 +784,7 @@ async fn a_drain_that_is_taken_back_takes_what_waits() {
     play.until("set web/s2 DRAIN").await;
     keep_s1_busy(&haproxy, port, &s1);
     let waiting = wait_in_the_queue(&haproxy, port, 8);
-    play.call_off.send(Some(CallOff::TakeBack)).expect("it goes on");
+    play.take_back(&[stage.id("s2")]);
     play.end(PATIENCE).await;
     play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
     check_taken(&haproxy, port, waiting);
@@ -890,7 +904,7 @@ async fn a_socket_that_hangs_does_not_keep_the_agent_from_stopping() {
     let asked = fake.commands().len();
     eventually("HAProxy is asked in vain", PATIENCE, async || fake.commands().len() > asked).await;
     let stopped = Instant::now();
-    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.stop();
     play.end(STOP_WITHIN).await;
     assert!(stopped.elapsed() < STOP_WITHIN);
     let end = &play.told[play.told.len() - 2..];
@@ -908,7 +922,7 @@ async fn weights_are_put_right_on_stopping_as_soon_as_the_socket_answers_again()
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set weights: web/s1 100, web/s2 100").await;
     fake.fail_next(2, Fault::Hang);
-    play.call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    play.stop();
     play.end(STOP_WITHIN).await;
     assert_eq!((fake.server("web/s1").weight, fake.server("web/s2").weight), (1, 1));
 }
@@ -919,12 +933,12 @@ async fn a_plan_that_nobody_listens_to_stops_too() {
     fake.change("web/s2", |server| server.sessions = 1);
     let stage = Stage::new(&fake.socket(), S2_GOES);
     let plan = stage.plan(&down(1)).await;
-    let (call_off, called_off) = watch::channel(None);
+    let (changes, changed) = watch::channel(Changes::default());
     let (outcomes_in, _outcomes) = mpsc::channel(1);
     let executor = stage.executor.clone();
-    let run = tokio::spawn(async move { executor.run(plan, called_off, outcomes_in).await });
+    let run = tokio::spawn(async move { executor.run(plan, changed, outcomes_in).await });
     eventually("the drain has begun", PATIENCE, async || fake.server("web/s2").admin == 8).await;
-    call_off.send(Some(CallOff::Stop)).expect("it goes on");
+    changes.send_replace(Changes::stop());
     tokio::time::timeout(STOP_WITHIN, run).await.expect("it stops in time").expect("it does not panic");
 }
 
@@ -984,4 +998,41 @@ async fn a_dry_run_sends_nothing_and_shows_what_would_be() {
     assert!(sent.iter().all(|command| command.starts_with("show ")), "{sent:#?}");
     ask(&fake.socket(), "set server web/s2 state drain").expect("it answers");
     assert_eq!(stage.server("s2").await.state(), AdminState::Drain);
+}
+
+#[tokio::test]
+async fn servers_join_a_drain_under_way_and_leave_it_one_by_one() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2", "s3"])]);
+    for server in ["web/s2", "web/s3"] {
+        fake.change(server, |server| server.sessions = 1);
+    }
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s3 DRAIN").await;
+    let more = stage.plan(&down(1)).await.lanes;
+    play.changes.send_modify(|changes| changes.added.extend(more));
+    play.until("set web/s2 DRAIN").await;
+    play.take_back(&[stage.id("s3")]);
+    play.until("set web/s3 READY").await;
+    fake.change("web/s2", |server| server.sessions = 0);
+    play.end(PATIENCE).await;
+    play.check(
+        "set web/s3 DRAIN
+         set web/s2 DRAIN
+         set web/s3 READY
+         wait up to 60s until web/s2 has no sessions
+         set web/s2 MAINT
+         s2 moved
+         finished",
+    );
+}
+
+#[tokio::test]
+async fn an_empty_server_stays_in_drain_for_the_trial() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let stage = Stage::new(&fake.socket(), &format!("{S2_GOES}\npolicy: model\nmodel: {{ trial: 1s }}"));
+    let play = stage.play(&down(1)).await;
+    let trial = "wait 1s at least, up to 60s until web/s2 has no sessions";
+    play.check(&format!("set web/s2 DRAIN\n{trial}\nset web/s2 MAINT\ns2 moved\nfinished"));
+    assert!(play.took(trial) >= Duration::from_secs(1));
 }

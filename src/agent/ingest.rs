@@ -9,10 +9,11 @@ use tracing::{info, warn};
 use crate::config::{FormatError, LogFormat};
 use crate::core::log::format::LineFormat;
 use crate::core::log::reader::{Batch, Reader};
+use crate::core::log::recent::Recent;
 use crate::core::names::Names;
 use crate::input::{Sink, Source, SourceEvent};
 
-/// A batch is handed over when it has so many samples, or when all there is has been read.
+/// A batch is handed over when it tells of so many requests, or when all there is has been read.
 const SAMPLES: usize = 4096;
 
 /// What was read of one source.
@@ -45,14 +46,19 @@ impl Ingest {
             let reader = Reader::new(names.clone(), format.clone());
             (source.to_string().into(), reader.with_most_line_bytes(most_line_bytes))
         };
-        let readers = sources.iter().map(reader).collect();
+        let mut readers: Vec<_> = sources.iter().map(reader).collect();
+        if let Some((_, first)) = readers.first_mut() {
+            first.remember_in(Recent::new());
+        }
         Self { readers, batch: Batch::default(), of: 0, out, wanted: true }
     }
 
-    /// The reader of this source, and the batch it reads into.
+    /// The reader of this source, and the batch it reads into. It gets to know the lines of all of them.
     fn turn_to(&mut self, source: usize) -> (&mut Reader, &mut Batch) {
         if self.of != source {
             self.hand_over();
+            let recent = self.readers[self.of].1.remember_in(Recent::default());
+            self.readers[source].1.remember_in(recent);
             self.of = source;
         }
         (&mut self.readers[source].1, &mut self.batch)
@@ -72,7 +78,8 @@ impl Sink for Ingest {
     fn bytes(&mut self, source: usize, bytes: &[u8], arrived: Instant) {
         let (reader, batch) = self.turn_to(source);
         reader.read(bytes, arrived, batch);
-        if self.batch.samples.len() >= SAMPLES {
+        let Batch { samples, repeats, answers, .. } = &self.batch;
+        if samples.len() + repeats.len() + answers.len() >= SAMPLES {
             self.hand_over();
         }
     }

@@ -17,16 +17,35 @@ pub(super) struct Repeats {
     unparsed: BTreeMap<Arc<str>, (u64, LineError)>,
     journal: Option<(u64, String)>,
     state: Option<(u64, String)>,
+    /// That requests are told of twice is told once.
+    duplicates_told: bool,
 }
 
 impl Repeats {
     pub(super) fn new(every: Duration) -> Self {
-        Self { every, told: None, unparsed: BTreeMap::new(), journal: None, state: None }
+        Self {
+            every,
+            told: None,
+            unparsed: BTreeMap::new(),
+            journal: None,
+            state: None,
+            duplicates_told: false,
+        }
     }
 
     /// `lines` of `source` were not understood, `first` is what was wrong with the first of them.
     pub(super) fn note_unparsed(&mut self, source: Arc<str>, lines: u64, first: LineError) {
         self.unparsed.entry(source).or_insert((0, first)).0 += lines;
+    }
+
+    /// Lines of `source` told of requests that a line before had told of.
+    pub(super) fn note_duplicate(&mut self, source: &str) {
+        if !std::mem::replace(&mut self.duplicates_told, true) {
+            warn!(
+                source,
+                "requests are logged twice and counted once; two `log` lines, or a syslog rule too many?"
+            );
+        }
     }
 
     /// A journal entry was lost.

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
-use crate::core::plan::outcome::CallOff;
+use crate::core::plan::outcome::Changes;
 
 /// Plans have so long to put temporary weights right.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -26,20 +26,37 @@ impl Agent {
         }
         self.remember();
         self.repeats.tell_now();
-        let Summary { lines, decisions, moves } = self.summary;
-        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = lines;
-        info!(lines, requests, messages, unparsed, dropped, lost, decisions, moves, "stopped");
+        let Summary { lines, duplicate, decisions, moves } = self.summary;
+        let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;
+        info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
         self.summary
     }
 
     async fn stop_plans(&mut self) {
-        for plan in self.call_offs.values() {
-            // Nobody listens: the plan is over already.
-            let _ = plan.send(Some(CallOff::Stop));
+        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+        for plan in self.changes.values() {
+            plan.send_replace(Changes::stop());
         }
-        let finished = async { while self.plans.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_WITHIN, finished).await.is_err() {
-            warn!("a plan did not stop in time; its temporary weights are put right at the next start");
+        self.join_plans(deadline).await;
+        self.controller.handle_stop(Instant::now());
+        self.act();
+        self.join_plans(deadline).await;
+    }
+
+    async fn join_plans(&mut self, deadline: tokio::time::Instant) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(outcome) = self.inbox.outcomes.recv() => {
+                    self.controller.handle_outcome(&outcome, Instant::now());
+                }
+                // Its last outcome is there before it ends.
+                ended = self.plans.join_next() => if ended.is_none() { break },
+                () = tokio::time::sleep_until(deadline) => {
+                    warn!("a plan did not stop in time; its temporary weights are put right at the next start");
+                    break;
+                }
+            }
         }
         while let Ok(outcome) = self.inbox.outcomes.try_recv() {
             self.controller.handle_outcome(&outcome, Instant::now());

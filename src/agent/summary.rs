@@ -12,6 +12,8 @@ use crate::core::policy::decision::Decision;
 pub struct Summary {
     /// What became of the lines.
     pub lines: LineCounts,
+    /// Requests that a line before had told of already; they are counted once.
+    pub duplicate: u64,
     /// Scale-ups and scale-downs decided.
     pub decisions: u64,
     /// Servers moved, as HAProxy confirmed.
@@ -32,14 +34,16 @@ impl Summary {
 
     /// What became of the lines, for `status`.
     pub(super) fn lines_value(&self) -> Value {
-        let LineCounts { lines, requests, messages, unparsed, dropped, lost } = self.lines;
+        let LineCounts { lines, requests, messages, unparsed, steps, dropped, lost } = self.lines;
         json!({
             "lines": lines,
             "requests": requests,
             "messages": messages,
             "unparsed": unparsed,
+            "steps": steps,
             "dropped": dropped,
             "lost": lost,
+            "duplicate": self.duplicate,
         })
     }
 }

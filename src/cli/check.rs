@@ -15,9 +15,12 @@ use crate::core::policy::Span;
 use crate::core::settings::BackendSettings;
 
 mod backends;
+mod coverage;
 mod links;
 mod logs;
+mod omissions;
 mod places;
+mod schedule;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +64,15 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     let sources = sources(&config)?;
     let mut findings = vec![about_config(&config, arguments.file())];
     findings.extend(config.backends.iter().flat_map(cooldowns));
+    findings.extend(config.backends.iter().filter_map(schedule::check));
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }
+        findings.extend(omissions::check(&config));
+        findings.extend(coverage::check(&sources, &config).await);
     });
     match output {
         Output::Json => print_json(&as_json(&findings))?,

@@ -17,7 +17,6 @@ mod counts;
 mod index;
 mod machine;
 mod parts;
-mod progress;
 mod summary;
 mod text;
 mod timeline;

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::check::{Checker, Shown, out_of_range, set};
+use super::check::{self, Checker, Shown, out_of_range, set};
 use super::defaults;
 use super::error::{Mistake, Order};
 use super::file::{
-    Backend, Band, Ready, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
+    Backend, Band, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
 };
 use super::path::KeyPath;
-use super::value::{BandEnd, FromText, Name, OrAll, Value};
-use super::words::{PlainStatistic, Policy};
+use super::value::{BandEnd, FromText, Name, Value};
+use super::words::PlainStatistic;
+use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
-    WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, WindowSettings,
 };
 use crate::core::units::Percentile;
 
@@ -41,7 +42,7 @@ pub(super) const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=Durati
 const IDLE_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Servers of a backend, where at least one is meant.
-const SERVERS: RangeInclusive<u32> = 1..=10_000;
+pub(super) const SERVERS: RangeInclusive<u32> = 1..=10_000;
 
 /// `name`, if HAProxy could have a backend of that name.
 pub(super) fn name(name: &str) -> Result<String, Mistake> {
@@ -50,14 +51,22 @@ pub(super) fn name(name: &str) -> Result<String, Mistake> {
 }
 
 /// The backend `name` with the defaults and p95 of Tt below `below`.
-pub(super) fn with_defaults(name: String, below: Duration) -> Result<BackendSettings, Mistake> {
+pub(super) fn with_defaults(
+    name: String,
+    below: Duration,
+    log: LogSettings,
+) -> Result<BackendSettings, Mistake> {
     let band = band(defaults::BAND_LOWER, defaults::BAND_UPPER, below);
     Ok(BackendSettings {
         name,
         target: defaults::target(below),
         window: defaults::WINDOW,
+        log,
         band: band.filter(|_| BELOW.contains(&below)).ok_or_else(|| out_of_range(&below, &BELOW))?,
+        policy: defaults::POLICY,
+        model: ModelSettings::default(),
         ready: defaults::READY,
+        schedule: Schedule::default(),
         scale_up: defaults::SCALE_UP,
         scale_down: defaults::SCALE_DOWN,
         warm_up: defaults::warm_up(),
@@ -85,13 +94,17 @@ fn band(lower: BandEnd, upper: BandEnd, below: Duration) -> Option<HysteresisBan
 
 impl Checker<'_> {
     /// The settings of the backend at `at`; `None` if what is wrong leaves none, and it is reported.
-    pub(super) fn backend(&mut self, file: Backend, at: &KeyPath) -> Option<BackendSettings> {
-        // The only policy there is; the key is there so that a file can say it.
-        let (Some(Value(Policy::Threshold)) | None) = file.policy;
+    pub(super) fn backend(
+        &mut self,
+        file: Backend,
+        log: LogSettings,
+        at: &KeyPath,
+    ) -> Option<BackendSettings> {
         let target = self.target(&file.target, &at.key("target"));
         let window = self.window(file.window.unwrap_or_default(), &at.key("window"));
+        let log = check::log(log, file.coverage, file.sample_rate);
         let band = self.band(&file.band.unwrap_or_default(), target.below, at);
-        let ready = self.ready(file.ready.unwrap_or_default(), &at.key("ready"));
+        let (ready, schedule) = self.ready(file.ready.unwrap_or_default(), &at.key("ready"));
         let scale_up = self.scale_up(file.scale_up.unwrap_or_default(), &at.key("scale_up"));
         let scale_down = self.scale_down(file.scale_down.unwrap_or_default(), &at.key("scale_down"));
         let warm_up = self.warm_up(file.warm_up.unwrap_or_default(), defaults::warm_up(), &at.key("warm_up"));
@@ -100,17 +113,28 @@ impl Checker<'_> {
             let here = at.key("servers").key(&name);
             servers.insert(name, self.server(server.unwrap_or_default(), &warm_up, &here));
         }
-        self.always_up_fits(&servers, ready, at);
-        let mut weights = defaults::WEIGHTS;
+        self.always_up_fits(&servers, ready, &at.key("ready"));
+        for (nth, entry) in
+            schedule.entries.iter().enumerate().filter(|(_, entry)| entry.limits.max != ready.max)
+        {
+            self.always_up_fits(&servers, entry.limits, &at.key("ready").key("schedule").index(nth));
+        }
+        let (mut weights, mut policy) = (defaults::WEIGHTS, defaults::POLICY);
         set(&mut weights, file.weights);
+        set(&mut policy, file.policy);
+        let model = self.model(file.model.unwrap_or_default(), &at.key("model"));
         let Value(Name(name)) = file.name;
         let band = band?;
         Some(BackendSettings {
             name,
             target,
+            policy,
+            model,
             window,
+            log,
             band,
             ready,
+            schedule,
             scale_up,
             scale_down,
             warm_up,
@@ -187,30 +211,6 @@ impl Checker<'_> {
         band
     }
 
-    fn ready(&mut self, file: Ready, at: &KeyPath) -> ReadyLimits {
-        let mut ready = defaults::READY;
-        self.set_within(&mut ready.min, at.key("min"), file.min, SERVERS);
-        if let Some(Value(OrAll(Some(number)))) = file.max {
-            let mut max = *SERVERS.end();
-            self.set_within(&mut max, at.key("max"), Some(Value(number)), SERVERS);
-            if max < ready.min {
-                self.report(
-                    &at.key("max"),
-                    at,
-                    Mistake::Order(Box::new(Order {
-                        first: "min",
-                        first_value: ready.min.shown(),
-                        relation: "above",
-                        second: "max",
-                        second_value: max.shown(),
-                    })),
-                );
-            }
-            ready.max = Some(max);
-        }
-        ready
-    }
-
     fn scale_up(&mut self, file: ScaleUpFile, at: &KeyPath) -> ScaleUp {
         let mut up = defaults::SCALE_UP;
         let stabilization_window = &mut up.stabilization_window;
@@ -254,13 +254,13 @@ impl Checker<'_> {
             && always_up > max as usize
         {
             self.report(
-                &at.key("ready").key("max"),
+                &at.key("max"),
                 at,
                 Mistake::Order(Box::new(Order {
                     first: "servers",
                     first_value: format!("{always_up} of them `always_up`"),
                     relation: "above",
-                    second: "ready.max",
+                    second: "max",
                     second_value: max.shown(),
                 })),
             );

@@ -14,8 +14,10 @@ use super::duration::Written;
 use super::error::{Mistake, Problem};
 use super::file::{Backend, File, Haproxy, Metrics};
 use super::path::KeyPath;
+use super::percent::Percent;
+use super::share::{SampleRate, Share};
 use super::value::Value;
-use crate::core::settings::BackendSettings;
+use crate::core::settings::{BackendSettings, LogSettings};
 
 /// Shorter would keep an idle machine busy, longer would be felt.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -110,7 +112,8 @@ impl Checker<'_> {
         self.set_within(&mut config.tick, top.key("tick"), file.tick, TICK);
         let most_line_bytes = &mut config.max_line_bytes;
         self.set_within(most_line_bytes, top.key("max_line_bytes"), file.max_line_bytes, LINE_BYTES);
-        config.backends = self.backends(file.backends.unwrap_or_default(), &top.key("backends"));
+        config.log = log(config.log, file.coverage, file.sample_rate);
+        config.backends = self.backends(file.backends.unwrap_or_default(), config.log, &top.key("backends"));
         config
     }
 
@@ -146,7 +149,7 @@ impl Checker<'_> {
         }
     }
 
-    fn backends(&mut self, files: Vec<Backend>, at: &KeyPath) -> Vec<BackendSettings> {
+    fn backends(&mut self, files: Vec<Backend>, log: LogSettings, at: &KeyPath) -> Vec<BackendSettings> {
         let mut first_with: HashMap<String, usize> = HashMap::new();
         let mut backends = Vec::new();
         for (index, file) in files.into_iter().enumerate() {
@@ -158,9 +161,21 @@ impl Checker<'_> {
             } else {
                 first_with.insert(name, index);
             }
-            backends.extend(self.backend(file, &here));
+            backends.extend(self.backend(file, log, &here));
         }
         backends
+    }
+}
+
+/// `default`, but for what is said.
+pub(super) fn log(
+    default: LogSettings,
+    coverage: Option<Value<Share>>,
+    sample_rate: Option<Value<SampleRate>>,
+) -> LogSettings {
+    LogSettings {
+        coverage: coverage.map_or(default.coverage, |Value(Share(ratio))| ratio),
+        sample_rate: sample_rate.map_or(default.sample_rate, |Value(SampleRate(ratio))| ratio),
     }
 }
 
@@ -204,7 +219,7 @@ macro_rules! shown_by_display {
     };
 }
 
-shown_by_display!(u32, u64, usize, f64);
+shown_by_display!(u32, u64, usize, f64, Percent);
 
 #[cfg(test)]
 mod tests {

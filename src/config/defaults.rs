@@ -8,10 +8,10 @@ use super::log_format::LogFormat;
 use super::percent::Percent;
 use super::value::BandEnd;
 use crate::core::settings::{
-    ReadyLimits, ScaleDown, ScaleUp, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
-    WindowSettings,
+    LogSettings, Policy, ReadyLimits, ScaleDown, ScaleUp, Statistic, Target, Timer, WarmUp, WarmUpMethod,
+    WarmUpTls, Weights, WindowSettings,
 };
-use crate::core::units::Percentile;
+use crate::core::units::{Percentile, Ratio};
 
 /// `target:`, but for `below`, which has no default. Tt and p95: what users wait, but for the unlucky
 /// twentieth, whose figures jump about in a window of few requests.
@@ -21,6 +21,9 @@ pub(super) const fn target(below: Duration) -> Target {
 
 /// Stands in for a `target.below` that was refused, while the rest of the file is looked at.
 pub(super) const BELOW: Duration = Duration::from_millis(250);
+
+/// `policy:`.
+pub(super) const POLICY: Policy = Policy::Threshold;
 
 /// `weights:`.
 pub(super) const WEIGHTS: Weights = Weights::Keep;
@@ -52,9 +55,14 @@ pub(super) fn config() -> Config {
         tick: Duration::from_secs(1),
         // HAProxy's longest line (`len 65535`), and room for what syslog puts before it.
         max_line_bytes: 128 * 1024,
+        log: LOG,
         backends: Vec::new(),
     }
 }
+
+/// `coverage:` and `sample_rate:`. A tenth may be missing: a frontend that does not log, connections that
+/// are closed before they say anything (`option dontlognull`); what is left still tells.
+pub(super) const LOG: LogSettings = LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL };
 
 /// `window:`.
 pub(super) const WINDOW: WindowSettings = WindowSettings { length: Duration::from_secs(30), min_samples: 50 };

@@ -11,10 +11,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::log_format::{LogFormat, Pattern};
-use super::value::{BandEnd, Name, OrAll, OrNone, Value};
+use super::percent::Percent;
+use super::share::{SampleRate, Share};
+use super::value::{BandEnd, Name, OrAll, OrAuto, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
-use super::words::{PlainStatistic, Policy};
-use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
+use super::words::PlainStatistic;
+use crate::core::settings::schedule::Times;
+use crate::core::settings::{Policy, Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,8 @@ pub(super) struct File {
     pub(super) log_json: Option<Value<bool>>,
     pub(super) tick: Option<Value<Duration>>,
     pub(super) max_line_bytes: Option<Value<usize>>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) backends: Option<Vec<Backend>>,
 }
 
@@ -64,7 +69,10 @@ pub(super) struct Backend {
     pub(super) name: Value<Name>,
     pub(super) target: Target,
     pub(super) policy: Option<Value<Policy>>,
+    pub(super) model: Option<Model>,
     pub(super) window: Option<Window>,
+    pub(super) coverage: Option<Value<Share>>,
+    pub(super) sample_rate: Option<Value<SampleRate>>,
     pub(super) band: Option<Band>,
     pub(super) ready: Option<Ready>,
     pub(super) scale_up: Option<ScaleUp>,
@@ -83,6 +91,22 @@ pub(super) struct Target {
     pub(super) statistic: Option<Value<PlainStatistic>>,
     pub(super) last: Option<Value<usize>>,
     pub(super) below: Value<Duration>,
+}
+
+/// `model:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{utilization_max: 80%}`")]
+pub(super) struct Model {
+    pub(super) utilization_max: Option<Value<Percent>>,
+    pub(super) hold: Option<Value<OrAuto<Duration>>>,
+    pub(super) hold_max: Option<Value<Duration>>,
+    pub(super) min_off: Option<Value<Duration>>,
+    pub(super) trial: Option<Value<Duration>>,
+    pub(super) backlog: Option<Value<Duration>>,
+    pub(super) band: Option<Value<Percent>>,
+    pub(super) forecast: Option<Value<bool>>,
+    pub(super) workers: Option<Value<OrAuto<f64>>>,
+    pub(super) moves_per_hour: Option<Value<u32>>,
 }
 
 /// `window:`.
@@ -105,6 +129,16 @@ pub(super) struct Band {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping such as `{min: 1, max: all}`")]
 pub(super) struct Ready {
+    pub(super) min: Option<Value<u32>>,
+    pub(super) max: Option<Value<OrAll>>,
+    pub(super) schedule: Option<Vec<ScheduleEntry>>,
+}
+
+/// One of `ready.schedule:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{at: Mon-Fri 08:00-18:00, min: 4}`")]
+pub(super) struct ScheduleEntry {
+    pub(super) at: Value<Times>,
     pub(super) min: Option<Value<u32>>,
     pub(super) max: Option<Value<OrAll>>,
 }

@@ -112,6 +112,14 @@ impl LogFormat {
     }
 }
 
+impl LogFormat {
+    /// The text of HAProxy's configuration, if that is where the formats are from and it can be read.
+    pub fn haproxy_cfg(&self) -> Option<(&Path, String)> {
+        let Self::HaproxyCfg(path) = self else { return None };
+        Some((path, read_haproxy_cfg(path).ok()?))
+    }
+}
+
 fn load_haproxy_cfg(path: &Path) -> Result<LoadedFormat, FormatError> {
     let text = read_haproxy_cfg(path).map_err(|error| FormatError::Read(path.to_owned(), error))?;
     // The agent's environment is not HAProxy's.

@@ -16,9 +16,12 @@ mod duration;
 mod error;
 mod file;
 mod log_format;
+mod model;
 pub mod nearest;
 mod path;
 mod percent;
+mod schedule;
+mod share;
 mod translate;
 mod value;
 mod warm_up;
@@ -32,7 +35,7 @@ pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
 pub use log_format::{FormatError, LoadedFormat, LogFormat};
 
-use crate::core::settings::BackendSettings;
+use crate::core::settings::{BackendSettings, LogSettings};
 
 /// Where the config is, unless another file is named.
 pub const DEFAULT_PATH: &str = "/etc/haproxy-autoscale/config.yaml";
@@ -62,6 +65,8 @@ pub struct Config {
     pub tick: Duration,
     /// A longer line is dropped whole and counted.
     pub max_line_bytes: usize,
+    /// What is expected of the log, where a backend has nothing else.
+    pub log: LogSettings,
     /// The backends that may be scaled, no name twice; empty: observe only.
     pub backends: Vec<BackendSettings>,
 }
@@ -108,6 +113,8 @@ impl Config {
             ("log_level", self.log_level != other.log_level),
             ("log_json", self.log_json != other.log_json),
             ("tick", self.tick != other.tick),
+            ("coverage", self.log.coverage != other.log.coverage),
+            ("sample_rate", self.log.sample_rate != other.log.sample_rate),
             ("max_line_bytes", self.max_line_bytes != other.max_line_bytes),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
@@ -153,7 +160,7 @@ impl Config {
         let option = |option| move |mistake| ConfigError::Option { option, mistake };
         let target = target.ok_or_else(no_target).map_err(option("--backend"))?;
         let name = backend::name(name).map_err(option("--backend"))?;
-        self.backends.push(backend::with_defaults(name, target).map_err(option("--target"))?);
+        self.backends.push(backend::with_defaults(name, target, self.log).map_err(option("--target"))?);
         Ok(self)
     }
 

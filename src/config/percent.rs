@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// A whole share of something, 0 % to 1000 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Percent(u32);
 
 impl Percent {
@@ -22,6 +22,11 @@ impl Percent {
         let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let percent = all_digits.then(|| digits.parse().ok()).flatten()?;
         (percent <= Self::MOST).then_some(Self(percent))
+    }
+
+    /// As a part of 1.
+    pub(super) fn fraction(self) -> f64 {
+        f64::from(self.0) / 100.0
     }
 
     /// This share of `whole`.

@@ -142,6 +142,26 @@ impl<T: FromText> FromText for OrNone<T> {
     }
 }
 
+/// A value, or the word `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OrAuto<T>(pub(super) Option<T>);
+
+impl<T: FromText> FromText for OrAuto<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
+        if text == "auto" { Ok(Self(None)) } else { T::from_text(text).map(|value| Self(Some(value))) }
+    }
+}
+
+impl FromText for Percent {
+    const EXPECTED: &'static str = "a share such as `10%`";
+
+    fn from_text<E: Error>(text: &str) -> Result<Self, E> {
+        Self::parse(text).ok_or_else(|| unfit::<Self, E>(text))
+    }
+}
+
 impl FromText for SocketAddr {
     const EXPECTED: &'static str = "an address with a port, such as 127.0.0.1:9101";
 

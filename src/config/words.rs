@@ -3,7 +3,7 @@
 use serde::de::Error;
 
 use super::value::{FromText, shown};
-use crate::core::settings::{Timer, WarmUpMethod, WarmUpTls, Weights};
+use crate::core::settings::{Policy, Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// One of a fixed set of words.
 fn word<T: Copy, E: Error>(text: &str, words: &[(&str, T)], known: &'static [&'static str]) -> Result<T, E> {
@@ -38,14 +38,7 @@ words!(tracing::Level, "a level, such as info", {
     "debug" => Self::DEBUG, "trace" => Self::TRACE,
 });
 
-/// `policy:`, how decisions are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
-    /// By a hysteresis band around the target.
-    Threshold,
-}
-
-words!(Policy, "a policy", { "threshold" => Self::Threshold });
+words!(Policy, "threshold or model", { "threshold" => Self::Threshold, "model" => Self::Model });
 
 /// `statistic:`, where it is no percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

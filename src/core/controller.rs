@@ -15,17 +15,26 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::estimate::coverage::Told;
 use super::estimate::snapshot::Snapshot;
+use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
-use super::plan::outcome::{CallOff, Outcome};
+use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
+use super::settings::schedule::CivilTime;
 
 mod backend;
+mod doubt;
+mod limits;
 mod memory;
+mod mind;
+mod moves;
+mod overrides;
+mod pool;
 mod quarantine;
 mod record;
 #[cfg(test)]
@@ -34,7 +43,10 @@ mod tidy;
 mod view;
 
 use backend::Backend;
-pub use memory::{BackendMemory, Memory};
+pub use doubt::reason as doubt;
+pub use limits::LimitsView;
+pub use memory::{BackendMemory, Memory, OverrideMemory};
+pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
 pub use view::{Health, ServerView, View};
 
@@ -48,8 +60,8 @@ pub enum Action {
     Remember,
     /// Carry a plan out, and report every [`Outcome`].
     Execute(Plan),
-    /// Call the plan of this backend off.
-    CallOff(BackendId, CallOff),
+    /// This is what has been changed about the plan of this backend.
+    Change(BackendId, Changes),
     /// Tell it: log, journal, metrics.
     Record(Box<Record>),
 }
@@ -60,6 +72,9 @@ pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
     latest: Option<Latest>,
+    log: doubt::Log,
+    /// What the clocks on the wall say.
+    local: Option<CivilTime>,
     actions: VecDeque<Action>,
 }
 
@@ -74,8 +89,14 @@ struct Latest {
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
-        let mut controller =
-            Self { names, backends: BTreeMap::new(), latest: None, actions: VecDeque::new() };
+        let mut controller = Self {
+            names,
+            backends: BTreeMap::new(),
+            latest: None,
+            log: doubt::Log::default(),
+            local: None,
+            actions: VecDeque::new(),
+        };
         controller.reconfigure(settings, now);
         for (id, backend) in &mut controller.backends {
             backend.recall(memory, *id, &controller.names, now);
@@ -100,7 +121,7 @@ impl Controller {
         }
         for (id, backend) in old {
             if backend.is_moving() {
-                self.actions.push_back(Action::CallOff(id, CallOff::Stop));
+                self.actions.push_back(Action::Change(id, Changes::stop()));
             }
         }
     }
@@ -116,6 +137,32 @@ impl Controller {
             }
         }
         counted
+    }
+
+    /// Takes what was read of the log. Requests that HAProxy's counters prove to be no repetitions move
+    /// from the batch's repetitions to its samples.
+    pub fn handle_batch(&mut self, batch: &mut Batch, now: Instant) -> Counted {
+        if batch.counts.lines > 0 {
+            self.log.note(batch.first_unparsed.as_ref().map(|line| line.error), now);
+        }
+        for answer in &batch.answers {
+            if let Some(backend) = self.backends.get_mut(&answer.backend) {
+                backend.coverage.count(Told::Other, answer.end);
+            }
+        }
+        let mut duplicate = 0;
+        for repeat in batch.repeats.drain(..) {
+            match self.backends.get_mut(&repeat.backend) {
+                Some(backend) if !backend.coverage.drops_repeats() => batch.samples.push(repeat),
+                backend => {
+                    duplicate += 1;
+                    if let Some(backend) = backend {
+                        backend.coverage.count(Told::Repeat, repeat.end);
+                    }
+                }
+            }
+        }
+        Counted { duplicate, ..self.handle_samples(&batch.samples, now) }
     }
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
@@ -138,6 +185,26 @@ impl Controller {
         self.latest = Some(Latest { asked, arrived: now, inventory });
     }
 
+    /// Takes what the clocks on the wall say; schedules go by it. Told before each tick.
+    pub fn handle_local_time(&mut self, local: CivilTime) {
+        self.local = Some(local);
+    }
+
+    /// An operator overrules the policy for `backend`. What was ordered before is returned; `None` also where
+    /// nobody configured the backend, and nothing is done then.
+    pub fn handle_order(&mut self, backend: BackendId, wanted: Override, now: Instant) -> Option<Override> {
+        let (before, actions) = self.backends.get_mut(&backend)?.take_order(backend, wanted, now);
+        self.actions.extend(actions);
+        before
+    }
+
+    /// An operator ends what was ordered for `backend`, which is returned.
+    pub fn handle_resume(&mut self, backend: BackendId, by: Operator, now: Instant) -> Option<Override> {
+        let (ended, actions) = self.backends.get_mut(&backend)?.end_order(backend, Some(by), now)?;
+        self.actions.extend(actions);
+        Some(ended)
+    }
+
     /// Evaluates every backend.
     pub fn handle_tick(&mut self, now: Instant) {
         let latest = self
@@ -146,6 +213,9 @@ impl Controller {
             .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
+            self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
+            backend.settle_limits(self.local);
+            backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
         }
@@ -156,6 +226,16 @@ impl Controller {
         let id = outcome.backend();
         let Some(backend) = self.backends.get_mut(&id) else { return };
         backend.handle_outcome(outcome, now, &mut self.actions);
+    }
+
+    /// The agent stops: weights that are less for a while are put right.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let Some(latest) = &self.latest else { return };
+        for (&id, backend) in &mut self.backends {
+            if let Some(state) = latest.inventory.backend(id) {
+                backend.restore_weights(state, now, &mut self.actions);
+            }
+        }
     }
 
     /// The next thing to do, oldest first.
@@ -171,16 +251,25 @@ impl Controller {
 
     /// What is known of every backend, for status, metrics and health.
     pub fn views(&mut self, now: Instant) -> Vec<View> {
-        let inventory = self.latest.as_ref().map(|latest| &latest.inventory);
-        let views = self.backends.iter_mut().map(|(&id, backend)| {
-            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), &self.names, now)
-        });
-        views.collect()
+        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
+        ids.into_iter().filter_map(|id| self.view(id, now)).collect()
+    }
+
+    /// The same of one backend; `None` if nobody configured it.
+    pub fn view(&mut self, backend: BackendId, now: Instant) -> Option<View> {
+        let state = self.latest.as_ref().and_then(|latest| latest.inventory.backend(backend));
+        let view = self.backends.get_mut(&backend)?.view(backend, state, self.local, &self.names, now);
+        Some(view)
     }
 
     /// The HAProxy process that answered last.
     pub fn process(&self) -> Option<&Process> {
         self.latest.as_ref().map(|latest| &latest.inventory.process)
+    }
+
+    /// The names of all configured backends.
+    pub fn backend_names(&self) -> impl Iterator<Item = String> {
+        self.backends.values().map(|backend| backend.settings().name.clone())
     }
 
     /// The settings of `backend`, if it is configured.
@@ -198,13 +287,10 @@ pub struct Counted {
     pub late: u64,
     /// Of backends that nobody configured.
     pub elsewhere: u64,
+    /// Told of already by a line before.
+    pub duplicate: u64,
 }
 
 fn record(record: Record) -> Action {
     Action::Record(Box::new(record))
-}
-
-/// Servers of a plan's lanes.
-fn servers_of(plan: &Plan) -> HashSet<ServerId> {
-    plan.lanes.iter().map(|lane| lane.server).collect()
 }

@@ -6,7 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::units::Percentile;
+use super::units::{Percentile, Ratio};
+
+pub mod schedule;
+
+use schedule::Schedule;
 
 /// All there is to know about one backend that the agent may scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +19,20 @@ pub struct BackendSettings {
     pub name: String,
     /// What has to stay below what.
     pub target: Target,
+    /// How decisions are made.
+    pub policy: Policy,
+    /// For [`Policy::Model`].
+    pub model: ModelSettings,
     /// Over what span the figures are taken.
     pub window: WindowSettings,
+    /// How much of the requests the log has to tell of.
+    pub log: LogSettings,
     /// Above `upper`: too slow. Below `lower`: more servers than needed.
     pub band: HysteresisBand,
     /// Fewest and most serving servers.
     pub ready: ReadyLimits,
+    /// Others of these for certain times.
+    pub schedule: Schedule,
     /// How servers are added.
     pub scale_up: ScaleUp,
     /// How servers are taken away.
@@ -31,6 +43,57 @@ pub struct BackendSettings {
     pub weights: Weights,
     /// Servers that the file says something about. A server named here is ours to use as a spare.
     pub servers: BTreeMap<String, ServerSettings>,
+}
+
+/// How decisions are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// By a hysteresis band around the target.
+    Threshold,
+    /// By the load in busy workers, learned from the log.
+    Model,
+}
+
+/// Parameters of [`Policy::Model`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelSettings {
+    /// So much of a server's workers may be busy at most, 0.3 to 0.95.
+    pub utilization_max: f64,
+    /// How long fewer servers must have been enough; `None`: 60 s and six times what a server needs to start.
+    pub hold: Option<Duration>,
+    /// The longest that `hold` may become after servers were taken away too early.
+    pub hold_max: Duration,
+    /// Servers needed again sooner than this after they were taken away: that was too early.
+    pub min_off: Duration,
+    /// In DRAIN for so long at least, from where a server can be taken back at once.
+    pub trial: Duration,
+    /// In how long a backlog should be gone.
+    pub backlog: Duration,
+    /// Gap between the limits for more and for fewer servers, as a share of a server's workers, 0 to 0.5.
+    pub band: f64,
+    /// Arrivals are extrapolated over the time a server needs to start.
+    pub forecast: bool,
+    /// Workers of a server, where they are not to be learned; above 0.
+    pub workers: Option<f64>,
+    /// Servers added or taken away in an hour, at most; beyond it only more servers are allowed.
+    pub moves_per_hour: u32,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            utilization_max: 0.8,
+            hold: None,
+            hold_max: Duration::from_secs(600),
+            min_off: Duration::from_secs(300),
+            trial: Duration::from_secs(20),
+            backlog: Duration::from_secs(10),
+            band: 0.06,
+            forecast: true,
+            workers: None,
+            moves_per_hour: 200,
+        }
+    }
 }
 
 /// The promise: `statistic` of `timer` stays below `below`.
@@ -90,6 +153,16 @@ pub struct WindowSettings {
     pub length: Duration,
     /// Fewer requests than this in it are no reason to do anything.
     pub min_samples: u64,
+}
+
+/// What is expected of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogSettings {
+    /// When fewer of the requests that HAProxy counts are understood in the log, nothing is decided
+    /// on it. [`Ratio::NONE`]: the two are not compared.
+    pub coverage: Ratio,
+    /// HAProxy logs this share of the requests, above 0.
+    pub sample_rate: Ratio,
 }
 
 /// `lower` < `upper`; between them nothing changes.

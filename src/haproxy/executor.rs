@@ -22,7 +22,7 @@ use super::lane;
 use super::work::Work;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
-use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::{Plan, Step};
 use crate::core::plan::weights::WeightList;
 use crate::report::chain;
@@ -64,16 +64,11 @@ impl Executor {
     /// Carries out `plan` until its end, or until it is called off. Reports to `outcomes`, which
     /// has to be read meanwhile. One plan a backend at a time.
     ///
-    /// Called off with [`CallOff::Stop`] it ends within 2 s, even if HAProxy does not answer.
-    pub async fn run(
-        &self,
-        plan: Plan,
-        call_off: watch::Receiver<Option<CallOff>>,
-        outcomes: mpsc::Sender<Outcome>,
-    ) {
+    /// Called off with [`Changes::stop`] it ends within 2 s, even if HAProxy does not answer.
+    pub async fn run(&self, plan: Plan, changes: watch::Receiver<Changes>, outcomes: mpsc::Sender<Outcome>) {
         let (hands, names) = (self.hands.clone(), self.names.clone());
         let finished = Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false };
-        match Work::new(hands, names, plan, self.patience, call_off, outcomes.clone()) {
+        match Work::new(hands, names, plan, self.patience, changes, outcomes.clone()) {
             Ok(work) => Arc::new(work).run().await,
             // The plan was made from a reading, and HAProxy has no such names.
             Err(error) => {
@@ -88,20 +83,35 @@ impl Executor {
 impl Work {
     async fn run(self: Arc<Self>) {
         if self.prepare().await {
-            let mut lanes = JoinSet::new();
-            for lane in self.plan.lanes.clone() {
-                lanes.spawn(lane::walk(self.clone(), lane));
-            }
-            while let Some(ended) = lanes.join_next().await {
-                if let Err(error) = ended {
-                    error!(error = chain(&error), "a lane has broken down");
-                }
-            }
+            self.clone().walk().await;
         }
         let called_off = self.is_called_off();
         self.clean_up().await;
         let (backend, purpose) = (self.plan.backend, self.plan.purpose);
         self.tell(Outcome::Finished { backend, purpose, called_off }).await;
+    }
+
+    /// All lanes side by side, and those that are added meanwhile.
+    async fn walk(self: Arc<Self>) {
+        let mut lanes = JoinSet::new();
+        let (mut waiting, mut added) = (self.plan.lanes.clone(), 0);
+        loop {
+            for lane in waiting.drain(..) {
+                lanes.spawn(lane::walk(self.clone(), lane));
+            }
+            tokio::select! {
+                biased;
+                more = self.widened(added) => {
+                    added += more.len();
+                    waiting = more;
+                }
+                ended = lanes.join_next() => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => error!(error = chain(&error), "a lane has broken down"),
+                    None => return,
+                },
+            }
+        }
     }
 
     /// Does what comes before the lanes. True if they can be walked.
@@ -110,7 +120,7 @@ impl Work {
             let start = Instant::now();
             let set = tokio::select! {
                 biased;
-                _ = self.called_off() => return false,
+                () = self.ended() => return false,
                 set = self.set_weights(weights, self.patience) => set,
             };
             match set {

@@ -33,7 +33,7 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
     let mut walker = Walker::new(&work, &lane);
     let end = tokio::select! {
         biased;
-        how = work.called_off() => End::CalledOff(how),
+        how = work.called_off(lane.server) => End::CalledOff(how),
         end = walker.go() => end,
     };
     let (backend, server) = (work.plan.backend, lane.server);
@@ -163,7 +163,7 @@ impl<'a> Walker<'a> {
             Step::Set { state, .. } => self.set(*state).await?,
             Step::AwaitHealthy { within, .. } => self.await_healthy(*within).await?,
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            Step::AwaitDrained { within, .. } => self.await_drained(*within).await?,
+            Step::AwaitDrained { at_least, within, .. } => self.await_drained(*at_least, *within).await?,
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
             }
@@ -277,14 +277,15 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    async fn await_drained(&mut self, within: Duration) -> Result<(), StepError> {
+    async fn await_drained(&mut self, at_least: Duration, within: Duration) -> Result<(), StepError> {
         let start = Instant::now();
         loop {
             let server = self.look().await?;
-            if (server.sessions, server.queued) == (0, 0) || start.elapsed() >= within {
+            let (is_empty, waited) = ((server.sessions, server.queued) == (0, 0), start.elapsed());
+            if (is_empty && waited >= at_least) || waited >= within.max(at_least) {
                 return Ok(());
             }
-            sleep(self.work.patience.poll.min(within)).await;
+            sleep(self.work.patience.poll.min(within.max(at_least))).await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the lanes of one plan share: HAProxy, the weights set so far, the way to call off.
+//! What the lanes of one plan share: HAProxy, the weights set so far, the way to change it.
 //!
 //! Every change is followed by a reading: HAProxy's "yes" does not say that anything has changed
 //! (seen on HAProxy 2.6.12, `set server ... state` on a tracking server).
@@ -14,8 +14,8 @@ use super::attempt::{Patience, Retry, StepError, within};
 use super::hands::Hands;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, Process};
-use crate::core::plan::outcome::{CallOff, Outcome};
-use crate::core::plan::step::{Plan, Purpose};
+use crate::core::plan::outcome::{CallOff, Changes, Outcome};
+use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, NameError, ServerName};
@@ -35,7 +35,7 @@ pub(super) struct Work {
     pub(super) patience: Patience,
     backend: Name,
     outcomes: mpsc::Sender<Outcome>,
-    call_off: watch::Receiver<Option<CallOff>>,
+    changes: watch::Receiver<Changes>,
     /// Held from the reading a change is based on to the one that confirms it.
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Every weight this plan has tried to set, the latest last.
@@ -53,7 +53,7 @@ impl Work {
         names: Names,
         plan: Plan,
         patience: Patience,
-        call_off: watch::Receiver<Option<CallOff>>,
+        changes: watch::Receiver<Changes>,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Result<Self, NameError> {
         Ok(Self {
@@ -63,7 +63,7 @@ impl Work {
             plan,
             patience,
             outcomes,
-            call_off,
+            changes,
             gate: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
             pid: AtomicU32::new(0),
@@ -173,10 +173,11 @@ impl Work {
         self.plan.purpose == Purpose::Add
     }
 
-    /// Until the plan is called off.
-    pub(super) async fn called_off(&self) -> CallOff {
-        let mut call_off = self.call_off.clone();
-        let how = call_off.wait_for(Option::is_some).await.ok().and_then(|how| *how);
+    /// Until the lane of `server` is called off.
+    pub(super) async fn called_off(&self, server: ServerId) -> CallOff {
+        let mut changes = self.changes.clone();
+        let changed = changes.wait_for(|changes| changes.call_off(server).is_some()).await;
+        let how = changed.ok().and_then(|changes| changes.call_off(server));
         match how {
             Some(how) => how,
             // Whoever could have called it off has gone.
@@ -184,17 +185,42 @@ impl Work {
         }
     }
 
-    /// Until the agent stops.
-    pub(super) async fn stopped(&self) {
-        let mut call_off = self.call_off.clone();
-        let stopped = call_off.wait_for(|how| *how == Some(CallOff::Stop)).await.is_ok();
-        if !stopped {
+    /// Until there is nothing left to do.
+    pub(super) async fn ended(&self) {
+        let mut changes = self.changes.clone();
+        if changes.wait_for(|changes| self.is_ended_by(changes)).await.is_err() {
             pending().await
         }
     }
 
+    /// Until the agent stops.
+    pub(super) async fn stopped(&self) {
+        let mut changes = self.changes.clone();
+        if changes.wait_for(|changes| changes.stop).await.is_err() {
+            pending().await
+        }
+    }
+
+    /// Until a lane after the first `known` ones is added.
+    pub(super) async fn widened(&self, known: usize) -> Vec<Lane> {
+        let mut changes = self.changes.clone();
+        let changed = changes.wait_for(|changes| changes.added.len() > known).await;
+        let more = changed.ok().map(|changes| changes.added[known..].to_vec());
+        match more {
+            Some(more) => more,
+            None => pending().await,
+        }
+    }
+
     pub(super) fn is_called_off(&self) -> bool {
-        self.call_off.borrow().is_some()
+        self.is_ended_by(&self.changes.borrow())
+    }
+
+    fn is_ended_by(&self, changes: &Changes) -> bool {
+        let mut lanes = self.plan.lanes.iter().chain(&changes.added).peekable();
+        let is_turned_round =
+            lanes.peek().is_some() && lanes.all(|lane| changes.taken_back.contains(&lane.server));
+        changes.stop || is_turned_round
     }
 
     /// Reports `outcome`. While the agent stops nobody may be listening any more: then it is

@@ -59,7 +59,7 @@ fn hung() -> Response {
 
 fn trouble(backend: &Value) -> Option<String> {
     let health = backend["health"].as_str()?;
-    let reason = backend["reason"].as_str().unwrap_or("no evaluation yet");
+    let reason = backend["doubt"].as_str().or(backend["reason"].as_str()).unwrap_or("no evaluation yet");
     (health != "good")
         .then(|| format!("{}: {health}: {reason}\n", backend["backend"].as_str().unwrap_or("?")))
 }

@@ -236,9 +236,9 @@ fn a_silent_log_under_load_stops_scale_downs() {
 #[test]
 fn a_queue_under_a_silent_log_adds_servers() {
     check(as_they_are, "
-           0s  newest 6s, unseen 90, queued 4  hold: no log line comes, and HAProxy has had a queue for 0 s, now 4 long; 10 s are needed
-           9s  queued 7                        hold: no log line comes, and HAProxy has had a queue for 9 s, now 7 long; 10 s are needed
-          10s  queued 9                        scale up by 1: no log line comes, and HAProxy has had a queue for 10 s, now 9 long
+           0s  newest 6s, unseen 90, queued 4  hold: the log does not tell, and HAProxy has had a queue for 0 s, now 4 long; 10 s are needed
+           9s  queued 7                        hold: the log does not tell, and HAProxy has had a queue for 9 s, now 7 long; 10 s are needed
+          10s  queued 9                        scale up by 1: the log does not tell, and HAProxy has had a queue for 10 s, now 9 long
           11s  queued 0                        hold: no log line comes, though HAProxy counts 90 requests since the last
     ");
 }
@@ -246,8 +246,8 @@ fn a_queue_under_a_silent_log_adds_servers() {
 #[test]
 fn the_rate_of_a_silent_log_is_not_remembered_as_too_much() {
     check(impatient_down, "
-           0s  newest 6s, unseen 90, queued 4, rate 6  hold: no log line comes, and HAProxy has had a queue for 0 s, now 4 long; 10 s are needed
-          10s  -                                       scale up by 1: no log line comes, and HAProxy has had a queue for 10 s, now 4 long
+           0s  newest 6s, unseen 90, queued 4, rate 6  hold: the log does not tell, and HAProxy has had a queue for 0 s, now 4 long; 10 s are needed
+          10s  -                                       scale up by 1: the log does not tell, and HAProxy has had a queue for 10 s, now 4 long
           11s  p95 60ms, unseen 0, queued 0, rate 100  scale down by 1: p95 60 ms has been below 100 ms for 0 s
     ");
 }

@@ -131,7 +131,7 @@ impl World {
     fn decide(&mut self) -> Decision {
         let decision = self.stage.step(self.now);
         let (direction, by) = match decision {
-            Decision::Hold(_) => return decision,
+            Decision::Hold(_) | Decision::Reweigh { .. } => return decision,
             Decision::ScaleUp { by, .. } => (Direction::Up, by),
             Decision::ScaleDown { by, .. } => (Direction::Down, by),
         };
@@ -158,6 +158,7 @@ fn hold_the_promises(world: &World, plan: Option<Direction>, decision: &Decision
     assert!(!decision.to_string().contains("NaN") && !decision.to_string().contains("inf"));
     match decision {
         Decision::Hold(_) => {}
+        Decision::Reweigh { .. } => unreachable!("the threshold policy knows no weights"),
         Decision::ScaleDown { by, .. } => {
             assert!(*by >= 1 && fleet.serving - by >= MIN && *by <= fleet.removable);
             assert!(plan.is_none(), "a scale-down while a plan is under way");
@@ -183,7 +184,7 @@ fn hold_the_promises(world: &World, plan: Option<Direction>, decision: &Decision
 fn rank(decision: &Decision) -> i8 {
     match decision {
         Decision::ScaleDown { .. } => -1,
-        Decision::Hold(_) => 0,
+        Decision::Hold(_) | Decision::Reweigh { .. } => 0,
         Decision::ScaleUp { .. } => 1,
     }
 }

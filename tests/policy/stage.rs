@@ -8,7 +8,7 @@ use haproxy_autoscale::core::policy::fleet::Fleet;
 use haproxy_autoscale::core::policy::state::{Direction, State};
 use haproxy_autoscale::core::policy::threshold::step;
 use haproxy_autoscale::core::settings::*;
-use haproxy_autoscale::core::units::Percentile;
+use haproxy_autoscale::core::units::{Percentile, Ratio};
 
 /// The defaults of the reference configuration, for a target of 250 ms.
 pub(crate) fn defaults() -> BackendSettings {
@@ -17,9 +17,13 @@ pub(crate) fn defaults() -> BackendSettings {
     BackendSettings {
         name: "app".to_owned(),
         target: Target { timer: Timer::Tt, statistic: p95, below: ms(250) },
+        policy: Policy::Threshold,
+        model: ModelSettings::default(),
         window: WindowSettings { length: s(30), min_samples: 50 },
+        log: LogSettings { coverage: Ratio::new(0.9).unwrap(), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(ms(100), ms(250)).unwrap(),
         ready: ReadyLimits { min: 1, max: None },
+        schedule: schedule::Schedule::default(),
         scale_up: ScaleUp { stabilization_window: s(10), breaches: 0, cooldown: s(30), step: 1 },
         scale_down: ScaleDown {
             stabilization_window: s(300),

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Finding, links};
 use crate::config::Config;
 use crate::core::log::reader::{Batch, Reader};
+use crate::core::log::recent::Recent;
+use crate::core::log::sample::Class;
 use crate::core::names::Names;
 use crate::core::policy::Span;
 use crate::input::Source;
@@ -18,6 +20,10 @@ use crate::report::chain;
 const TAIL: u64 = 128 << 10;
 /// More than this share of lines not understood is a failure.
 const UNPARSED_LIMIT: f64 = 0.1;
+/// More than this share of requests told of again is no accident.
+const REPEATS_LIMIT: f64 = 0.1;
+/// Fewer requests that failed, and no other, may be an outage that is just over.
+const LEAST_FAILURES: usize = 10;
 
 pub(super) async fn check(source: &Source, config: &Config) -> Vec<Finding> {
     let about = format!("log {source}");
@@ -83,6 +89,7 @@ pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &C
     };
     let mut reader = Reader::new(names.clone(), format).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
+    reader.remember_in(Recent::new());
     let now = Instant::now();
     reader.read(bytes, now, &mut batch);
     reader.finish(now, &mut batch);
@@ -92,6 +99,8 @@ pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &C
         return vec![Finding::warn(about, "is empty: its format cannot be told yet", remedy)];
     }
     let mut findings = vec![understood(about, &batch, age)];
+    findings.extend(told_again(about, &batch));
+    findings.extend(only_failures(about, &batch));
     if counts.requests > 0 {
         let seen: HashSet<String> =
             batch.samples.iter().map(|sample| names.of_backend(sample.backend).to_string()).collect();
@@ -105,6 +114,41 @@ pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &C
         }));
     }
     findings
+}
+
+/// Requests that have more than one line.
+fn told_again(about: &str, batch: &Batch) -> Vec<Finding> {
+    let (steps, requests) = (batch.counts.steps, batch.counts.requests);
+    let mut findings = Vec::new();
+    if steps > 0 {
+        findings.push(Finding::warn(
+            about,
+            format!("{steps} of its last {requests} requests are steps on the way to an answer"),
+            "`log-steps close` in haproxy.cfg, or none: only its end tells how a request went",
+        ));
+    }
+    let repeats = batch.repeats.len() as u64;
+    if repeats as f64 > REPEATS_LIMIT * requests as f64 {
+        findings.push(Finding::warn(
+            about,
+            format!("{repeats} of its last {requests} requests are told of by a line before as well"),
+            "two `log` lines in haproxy.cfg to the same place, `log-steps`, or a rule of the syslog daemon too many? \
+             they are counted once",
+        ));
+    }
+    findings
+}
+
+/// Nothing but failures.
+fn only_failures(about: &str, batch: &Batch) -> Option<Finding> {
+    let failed = batch.samples.iter().filter(|sample| sample.class != Class::Success).count();
+    (failed >= LEAST_FAILURES && failed == batch.samples.len()).then(|| {
+        Finding::warn(
+            about,
+            format!("all of its last {failed} requests to servers failed"),
+            "does haproxy.cfg have `option dontlog-normal`? without what goes well nothing can be decided",
+        )
+    })
 }
 
 fn understood(about: &str, batch: &Batch, age: Option<Duration>) -> Finding {

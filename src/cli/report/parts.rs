@@ -10,9 +10,9 @@ use std::thread;
 use memchr::memchr;
 
 use super::book::Book;
-use super::progress::{PATIENCE, Progress};
 use crate::cli::Failure;
 use crate::cli::log_file::LogFile;
+use crate::cli::progress::{PATIENCE, Progress, Unit};
 
 /// Long enough that opening a file costs nothing, short enough that all are done at about the same time.
 const PART_BYTES: u64 = 32 * 1024 * 1024;
@@ -35,7 +35,7 @@ pub(super) fn read(files: &[String], threads: usize, empty: &Book) -> Result<Boo
     let parts: Vec<Part> =
         files.iter().zip(&sizes).flat_map(|(name, &size)| split(name, size, threads)).collect();
     let (next, done_bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let mut progress = Progress::new(sizes.iter().copied().sum());
+    let mut progress = Progress::new(Unit::Bytes, sizes.iter().copied().sum());
     thread::scope(|scope| {
         let (sender, books) = mpsc::channel();
         for _ in 0..threads.min(parts.len()) {

@@ -3,13 +3,11 @@
 use super::summary::{BackendFigures, CLASS_NAMES, Figures, PERCENTILES, Summary, TIMER_NAMES};
 use super::timeline::{BANDS, Cell, band_begin};
 use super::when::written;
-use crate::cli::output::table;
+use crate::cli::output::{flush_right, table};
+use crate::cli::picture::{bar, level, row};
 
 /// From no request to many.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
-
-/// Heights of a bar.
-const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All of it.
 pub(super) fn text(summary: &Summary) -> String {
@@ -105,18 +103,6 @@ fn timer_rows(name: &str, figures: &Figures) -> Vec<Vec<String>> {
     names.zip(timers).map(row).collect()
 }
 
-/// All columns but the first, which are numbers.
-fn flush_right(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    let columns = rows.first().map_or(0, Vec::len);
-    for column in 1..columns {
-        let width = rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-            *cell = format!("{cell:>width$}");
-        }
-    }
-    rows
-}
-
 /// Rows are octaves of latency, columns are time; the darker, the more of that time's requests.
 fn picture(summary: &Summary) -> String {
     let cells = &summary.over_time;
@@ -139,22 +125,6 @@ fn picture(summary: &Summary) -> String {
     text
 }
 
-fn row(label: &str, signs: impl Iterator<Item = char>) -> String {
-    let line = format!("{label:>10} |{}", signs.collect::<String>());
-    line.trim_end().to_owned() + "\n"
-}
-
 fn shade(cell: &Cell, band: usize) -> char {
     level(cell.bands[band].into(), cell.requests(), &SHADES)
-}
-
-fn bar(part: u64, whole: u64) -> char {
-    level(part, whole, &BARS)
-}
-
-/// The sign for a part of a whole; the first one for nothing only.
-fn level(part: u64, whole: u64, signs: &[char]) -> char {
-    let most = signs.len() as u64 - 1;
-    let level = (part * most).div_ceil(whole.max(1));
-    signs.get(level.min(most) as usize).copied().unwrap_or(' ')
 }

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use super::doubt::counters;
+use super::limits::Limits;
+use super::mind::{Looks, Mind};
+use super::moves::Moving;
+use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
+use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
+use crate::core::log::sample::Class;
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::step::{Purpose, Step};
-use crate::core::plan::{ownership, planner};
+use crate::core::plan::ownership;
+use crate::core::plan::shares::Shares;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
-use crate::core::policy::state::{Direction, Phase, State};
-use crate::core::policy::threshold;
+use crate::core::policy::state::Phase;
 use crate::core::units::Weight;
 
-/// How long weights that could not be set are left alone: a hash algorithm, perhaps, that takes none.
-const TIDY_AGAIN: Duration = Duration::from_secs(300);
 /// Sessions HAProxy may have counted between the last line and the next inventory without a
 /// line being missing: requests that are still running.
 const UNSEEN_MARGIN: u64 = 5;
@@ -24,38 +28,33 @@ const UNSEEN_MARGIN: u64 = 5;
 pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
     pub(super) estimator: Estimator,
-    state: State,
+    pub(super) mind: Mind,
+    pub(super) coverage: Coverage,
+    /// Why the log cannot be gone by.
+    pub(super) doubt: Option<Reason>,
     /// In MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) ours: HashSet<ServerId>,
     pub(super) quarantine: Quarantine,
     pub(super) moving: Option<Moving>,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
+    /// Weights that are less for a while.
+    pub(super) shares: Option<Shares>,
     /// When the last plan was over: a reading of HAProxy from before may not show what it did.
-    settled: Option<Instant>,
+    pub(super) settled: Option<Instant>,
     /// What a plan failed to bring about, to be tried with other servers.
-    again: Option<Decision>,
+    pub(super) again: Option<Decision>,
     /// Weights were refused: they are not tried again before this.
-    tidy_from: Option<Instant>,
+    pub(super) tidy_from: Option<Instant>,
     /// HAProxy's own count of sessions when a line last arrived.
     counted: Option<u64>,
     lines_since_stock: bool,
-    told: Option<(&'static str, &'static str)>,
+    pub(super) limits: Limits,
+    pub(super) overridden: Option<Override>,
+    /// What the policy would do, where an operator overrules it.
+    pub(super) wish: Option<Decision>,
+    pub(super) told: Option<(&'static str, &'static str)>,
     pub(super) latest: Option<Latest>,
-}
-
-/// The plan under way.
-#[derive(Debug)]
-pub(super) struct Moving {
-    pub(super) plan: Plan,
-    /// What it was made for; `None`: it only tidies up.
-    decision: Option<Decision>,
-    /// Servers that did not get to the end of their lanes, and those that did.
-    failed: u32,
-    moved: u32,
-    /// Weights could not be set, or not be put right.
-    weights_failed: bool,
-    called_off: bool,
 }
 
 /// The latest evaluation.
@@ -70,12 +69,18 @@ impl Backend {
     pub(super) fn new(settings: BackendSettings, now: Instant) -> Self {
         Self {
             estimator: Estimator::new(settings.target, settings.window, now),
+            mind: Mind::new(&settings, now),
+            coverage: Coverage::new(settings.log, settings.window.length),
+            doubt: None,
+            limits: Limits::new(settings.ready),
+            overridden: None,
+            wish: None,
             settings: Arc::new(settings),
-            state: State::default(),
             ours: HashSet::new(),
             quarantine: Quarantine::default(),
             moving: None,
             borrowed: Vec::new(),
+            shares: None,
             settled: None,
             again: None,
             tidy_from: None,
@@ -95,11 +100,16 @@ impl Backend {
     }
 
     pub(super) fn reconfigure(&mut self, settings: BackendSettings, now: Instant) {
+        self.mind.reconfigure(&self.settings, &settings, now);
         let same = (settings.target, settings.window, settings.band)
             == (self.settings.target, self.settings.window, self.settings.band);
         if !same {
             self.estimator = Estimator::new(settings.target, settings.window, now);
         }
+        if (settings.log, settings.window) != (self.settings.log, self.settings.window) {
+            self.coverage = Coverage::new(settings.log, settings.window.length);
+        }
+        self.limits = Limits::new(settings.ready);
         self.settings = Arc::new(settings);
         self.told = None;
     }
@@ -114,8 +124,9 @@ impl Backend {
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
         if let Some((direction, left)) = memory.cooldown {
-            self.state = State::cooling_down(direction, now + left);
+            self.mind.recall(direction, now + left);
         }
+        self.overridden = memory.overridden.as_ref().map(|kept| Override::recall(kept, now));
     }
 
     pub(super) fn memory(&self, names: &Names, now: Instant) -> BackendMemory {
@@ -123,32 +134,50 @@ impl Backend {
         BackendMemory {
             name: self.settings.name.clone(),
             ours: self.ours.iter().map(name).collect(),
-            weights: self.borrowed.iter().map(|(id, weight)| (name(id), *weight)).collect(),
-            cooldown: match self.state.phase(now) {
+            weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
+            cooldown: match self.mind.phase(now) {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
                 _ => None,
             },
+            overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
         }
+    }
+
+    /// The estimate at `now`.
+    pub(super) fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.estimator.snapshot(now).of_sample(self.settings.log.sample_rate)
     }
 
     /// True if the sample is in the window now.
     pub(super) fn record(&mut self, sample: &Sample, now: Instant) -> bool {
         self.lines_since_stock = true;
+        self.mind.record(sample, now);
+        let told = if sample.class == Class::Success { Told::Success } else { Told::Other };
+        self.coverage.count(told, sample.end);
         self.estimator.record(sample, now) == Recorded::InWindow
+    }
+
+    /// The weights that temporary ones stand in for.
+    fn to_put_back(&self) -> &[(ServerId, Weight)] {
+        self.shares.as_ref().map_or(&self.borrowed, Shares::base)
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
+        self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
         if self.is_moving() || self.is_outdated(asked) {
             return false;
         }
+        let shares = self.shares.take();
+        let had_shares = shares.is_some();
+        self.shares = shares.and_then(|shares| shares.found_in(state));
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.ours.len();
         self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        self.ours.len() != before
+        self.ours.len() != before || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.
@@ -158,12 +187,13 @@ impl Backend {
 
     pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
         self.counted = None;
+        self.coverage.restart();
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),
             snapshot: None,
             serving: 0,
-            next_move: Duration::ZERO,
+            next_move: Some(Duration::ZERO),
         }
     }
 
@@ -181,24 +211,34 @@ impl Backend {
             return;
         }
         self.quarantine.forget_old(now);
-        let snapshot = self.estimator.snapshot(now);
+        let snapshot = self.snapshot(now);
         let Some(state) = state else {
             let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
             return;
         };
-        let may_tidy = self.tidy_from.is_none_or(|from| now >= from);
-        if may_tidy && self.put_weights_back(state, actions) {
+        let may_tidy = !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
+        if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
         let fleet = self.fleet(state, names, now);
-        let (next, decision) = threshold::step(self.state.clone(), now, &snapshot, &fleet, &self.settings);
-        self.state = next;
+        let pool = self.pool(state, &fleet, names, now);
+        let (seen, trusted) = self.trusted(&snapshot, fleet);
+        let looks = Looks { snapshot: &seen, fleet: &trusted, pool: &pool, in_doubt: self.doubt.is_some() };
+        let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
-        let refused =
-            self.act(id, &decision, state, names, now, actions).err().map(|reason| reason.to_string());
+        let decision = self.explained(decision);
+        let decision = self.overrule(decision, state, &fleet, now);
+        let refused = match self.act(id, &decision, state, names, now, actions) {
+            Ok(begun) => {
+                // A move is told each time it is made, a reason to hold only once.
+                self.told = self.told.filter(|_| !begun);
+                None
+            }
+            Err(reason) => Some(reason.to_string()),
+        };
         if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
-            self.tidy(state, names, actions);
+            self.tidy(state, names, now, actions);
         }
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);
     }
@@ -208,67 +248,9 @@ impl Backend {
         let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        fleet.unseen = unseen.saturating_sub(running + UNSEEN_MARGIN);
+        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
-    }
-
-    /// Turns a decision into a plan, or calls off the plan that stands against it.
-    fn act(
-        &mut self,
-        id: BackendId,
-        decision: &Decision,
-        state: &BackendState,
-        names: &Names,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) -> Result<(), Reason> {
-        if matches!(decision, Decision::Hold(_)) {
-            return Ok(());
-        }
-        if let Some(moving) = &mut self.moving {
-            if matches!(decision, Decision::ScaleUp { .. })
-                && moving.plan.purpose != Purpose::Add
-                && !moving.called_off
-            {
-                moving.called_off = true;
-                actions.push_back(Action::CallOff(id, CallOff::TakeBack));
-            }
-            return Ok(());
-        }
-        let planned =
-            planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.servers(now), names);
-        match planned {
-            Ok(plan) => {
-                let direction = match decision {
-                    Decision::ScaleDown { .. } => Direction::Down,
-                    _ => Direction::Up,
-                };
-                self.state = std::mem::take(&mut self.state).acting(direction);
-                self.begin(plan, Some(decision.clone()), actions);
-                Ok(())
-            }
-            Err(reason) => {
-                self.state = std::mem::take(&mut self.state).failed();
-                Err(reason)
-            }
-        }
-    }
-
-    /// Remembers what the plan is about to do before it is done: a crash in between then finds
-    /// servers in MAINT that are known to be ours, and weights that have to be put back.
-    pub(super) fn begin(&mut self, plan: Plan, decision: Option<Decision>, actions: &mut VecDeque<Action>) {
-        self.ours.extend(servers_of(&plan));
-        self.borrowed = plan.after.iter().flat_map(weights_of).collect();
-        self.moving = Some(Moving {
-            plan: plan.clone(),
-            decision,
-            failed: 0,
-            moved: 0,
-            weights_failed: false,
-            called_off: false,
-        });
-        actions.push_back(Action::Remember);
-        actions.push_back(Action::Execute(plan));
     }
 
     /// Keeps the evaluation, and tells it if it is a move or holds for another reason than before.
@@ -290,80 +272,22 @@ impl Backend {
                 event: Event::Decided { decision: decision.clone(), refused: refused.clone() },
                 snapshot: Some(snapshot),
                 serving: fleet.serving,
-                next_move: self.cooldown(now),
+                next_move: self.next_move(now),
             }));
         }
         self.latest = Some(Latest { decision, refused, fleet });
     }
 
     pub(super) fn cooldown(&self, now: Instant) -> Duration {
-        self.state.cooldown_left(now).unwrap_or_default()
+        self.mind.cooldown(now)
     }
 
-    pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
-        let Some(moving) = &mut self.moving else { return };
-        match outcome {
-            Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
-            Outcome::Moved { server, .. } => {
-                moving.moved += 1;
-                if moving.plan.purpose == Purpose::Add {
-                    self.ours.remove(server);
-                    self.quarantine.end(*server);
-                }
-            }
-            Outcome::Failed { server: None, .. } => moving.weights_failed = true,
-            Outcome::Failed { server: Some(server), .. } => {
-                moving.failed += 1;
-                if moving.plan.purpose == Purpose::Add {
-                    self.quarantine.begin(*server, now);
-                }
-            }
-            Outcome::Finished { called_off, .. } => {
-                self.finish(*called_off, now);
-                actions.push_back(Action::Remember);
-            }
+    /// From when on a move is possible, as far as anybody can say; `None`: not before somebody ends a pause.
+    pub(super) fn next_move(&self, now: Instant) -> Option<Duration> {
+        let cooldown = self.cooldown(now);
+        match &self.overridden {
+            Some(wanted) if wanted.order == Order::Pause => wanted.left(now).map(|left| left.max(cooldown)),
+            _ => Some(cooldown),
         }
-        if !matches!(outcome, Outcome::StepDone { .. }) {
-            actions.push_back(record(Record {
-                backend: outcome.backend(),
-                event: Event::Outcome(outcome.clone()),
-                snapshot: None,
-                serving: self.latest.as_ref().map_or(0, |latest| latest.fleet.serving),
-                next_move: self.cooldown(now),
-            }));
-        }
-    }
-
-    /// The plan is over. HAProxy's yes begins the cooldown; a start that failed is tried with
-    /// another server; a plan that was taken back leaves the way free for what turned it.
-    fn finish(&mut self, called_off: bool, now: Instant) {
-        let Some(moving) = self.moving.take() else { return };
-        match moving.weights_failed {
-            true => self.tidy_from = Some(now + TIDY_AGAIN),
-            false => self.borrowed.clear(),
-        }
-        self.told = None;
-        self.settled = Some(now);
-        let policy = std::mem::take(&mut self.state);
-        self.state = match (&moving.decision, moving.plan.purpose) {
-            (None, _) => policy,
-            (Some(_), _) if moving.moved == 0 => policy.failed(),
-            (Some(_), Purpose::Remove) => policy.applied(now, Direction::Down, &self.settings),
-            (Some(_), _) => policy.applied(now, Direction::Up, &self.settings),
-        };
-        // Not here: which servers are left, and with which weights, has to be read first.
-        self.again = match moving.decision {
-            Some(Decision::ScaleUp { reason, .. }) if moving.failed > 0 && !called_off => {
-                Some(Decision::ScaleUp { by: moving.failed, reason })
-            }
-            _ => None,
-        };
-    }
-}
-
-fn weights_of(step: &Step) -> Vec<(ServerId, Weight)> {
-    match step {
-        Step::SetWeights(weights) => weights.clone(),
-        _ => Vec::new(),
     }
 }

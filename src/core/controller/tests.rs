@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::log::error::{ErrorKind, LineError};
+use crate::core::log::reader::UnparsedLine;
 use crate::core::log::sample::{Class, Timers};
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::step::{Purpose, Step};
@@ -12,6 +14,8 @@ use crate::core::plan::testing::{Site, declared_disabled, drain, flags, maint, r
 use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
+
+mod orders;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAST_MS: i32 = 50;
@@ -278,8 +282,8 @@ fn a_scale_up_that_meets_a_drain_calls_it_off() {
     drain(world.site.server("s2"));
     world.seconds(40, SLOW_MS);
     let id = world.site.backend.id;
-    let call_offs =
-        world.done.iter().filter(|action| **action == Action::CallOff(id, CallOff::TakeBack)).count();
+    let back = Changes { taken_back: [plan.lanes[0].server].into(), ..Changes::default() };
+    let call_offs = world.done.iter().filter(|action| **action == Action::Change(id, back.clone())).count();
     assert_eq!(call_offs, 1, "called off, and once");
     ready(world.site.server("s2"));
     world.report(Outcome::Finished { backend: id, purpose: plan.purpose, called_off: true });
@@ -401,7 +405,7 @@ fn a_backend_that_leaves_the_config_has_its_plan_stopped() {
     let plan = world.take_plan();
     world.controller.reconfigure(vec![], world.now);
     world.collect();
-    assert!(world.done.contains(&Action::CallOff(plan.backend, CallOff::Stop)));
+    assert!(world.done.contains(&Action::Change(plan.backend, Changes::stop())));
 }
 
 #[test]
@@ -448,4 +452,109 @@ proptest! {
             prop_assert!(world.site.backend.serving().count() >= 2);
         }
     }
+}
+
+impl World {
+    /// A second with ten requests of which so many are told of, perhaps again, and perhaps a line that is not
+    /// understood.
+    fn second_of_log(&mut self, latency_ms: i32, told: usize, again: usize, unparsed: bool) {
+        self.now += SECOND;
+        let server = self.site.backend.serving().next().expect("one serves").id;
+        let sample = self.sample(server, latency_ms);
+        let error = LineError::of_line(ErrorKind::NotRecognised, 7);
+        let mut batch = Batch {
+            samples: vec![sample; told],
+            repeats: vec![sample; again],
+            first_unparsed: unparsed.then(|| UnparsedLine { text: "secret".to_owned(), error }),
+            ..Batch::default()
+        };
+        batch.counts.lines = 1;
+        self.site.backend.total_sessions += 10;
+        self.controller.handle_batch(&mut batch, self.now);
+        self.look();
+        self.controller.handle_tick(self.now);
+        self.collect();
+    }
+
+    fn reason(&mut self) -> String {
+        self.controller.views(self.now)[0].decision.as_ref().expect("evaluated").0.reason().to_string()
+    }
+}
+
+#[test]
+fn a_log_that_tells_of_too_little_is_no_ground_for_a_move_until_it_is_whole_again() {
+    let mut world = World::new(1, 2);
+    for _ in 0..40 {
+        world.second_of_log(SLOW_MS, 6, 0, true);
+    }
+    assert!(!world.has_plan(), "{:?}", world.rules());
+    assert_eq!(
+        world.reason(),
+        "only 60 % of HAProxy's 100 requests of the last 10 s were understood in the log; \
+         the first that was not: line from byte 7 is neither a request nor a message of HAProxy's"
+    );
+    assert_eq!(world.controller.views(world.now)[0].health, Health::Uncovered);
+    for _ in 0..30 {
+        world.second_of_log(SLOW_MS, 10, 0, false);
+    }
+    assert!(world.has_plan(), "{:?}", world.rules());
+    assert_eq!(world.controller.views(world.now)[0].health, Health::Good);
+}
+
+#[test]
+fn under_such_a_log_haproxys_own_counters_still_add_servers() {
+    let mut world = World::new(1, 2);
+    world.site.backend.servers[0].queued = 7;
+    for _ in 0..40 {
+        world.second_of_log(FAST_MS, 6, 0, false);
+    }
+    assert!(world.rules().contains(&"blind_queue") && world.has_plan(), "{:?}", world.rules());
+    let mut world = World::new(1, 2);
+    world.site.settings.ready.min = 2;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    for _ in 0..40 {
+        world.second_of_log(FAST_MS, 0, 0, true);
+    }
+    assert!(world.rules().contains(&"below_min") && world.has_plan(), "{:?}", world.rules());
+}
+
+#[test]
+fn what_is_told_twice_is_counted_once_and_what_is_alike_is_not() {
+    let mut world = World::new(1, 2);
+    for _ in 0..20 {
+        world.second_of_log(FAST_MS, 10, 10, false);
+    }
+    let view = &world.controller.views(world.now)[0];
+    assert_eq!((view.health, view.snapshot.samples), (Health::Good, 100));
+    // Half of the requests look like another one.
+    let mut world = World::new(1, 2);
+    for _ in 0..20 {
+        world.second_of_log(FAST_MS, 5, 5, false);
+    }
+    let view = &world.controller.views(world.now)[0];
+    assert_eq!((view.health, view.snapshot.samples), (Health::Good, 100));
+}
+
+#[test]
+fn a_log_that_tells_of_too_much_is_no_ground_for_a_move() {
+    let mut world = World::new(1, 2);
+    for _ in 0..40 {
+        world.second_of_log(SLOW_MS, 20, 0, false);
+    }
+    assert!(!world.has_plan(), "{:?}", world.rules());
+    assert!(world.reason().starts_with("the log tells of 200 requests in 10 s, HAProxy counted 100"));
+    assert_eq!(world.controller.views(world.now)[0].health, Health::TooManyLines);
+}
+
+#[test]
+fn a_sample_of_the_requests_is_all_there_has_to_be_where_it_is_one() {
+    let mut world = World::new(1, 2);
+    world.site.settings.log.sample_rate = crate::core::units::Ratio::percent(20);
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    for _ in 0..30 {
+        world.second_of_log(FAST_MS, 2, 0, false);
+    }
+    let view = &world.controller.views(world.now)[0];
+    assert_eq!((view.health, view.snapshot.samples), (Health::Good, 20));
+    assert!((9.0..11.5).contains(&view.snapshot.rate), "{}", view.snapshot.rate);
 }

@@ -1,6 +1,7 @@
 //! What is done when nothing else is: weights and drains that were left half done.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::Action;
 use super::backend::Backend;
@@ -12,7 +13,12 @@ use crate::core::plan::{planner, weights};
 impl Backend {
     /// After a crash in mid-ramp: the weights of before, of the servers that are still there.
     /// True if a plan for it has begun.
-    pub(super) fn put_weights_back(&mut self, state: &BackendState, actions: &mut VecDeque<Action>) -> bool {
+    pub(super) fn put_weights_back(
+        &mut self,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
         if self.is_moving() || self.borrowed.is_empty() {
             return false;
         }
@@ -29,17 +35,24 @@ impl Backend {
             lanes: vec![],
             after: vec![],
         };
-        self.begin(plan, None, actions);
+        self.begin(plan, None, now, actions);
         self.borrowed = borrowed; // until they are back
         true
     }
 
     /// What is done when nothing else is: drains that an agent before this one left half done,
     /// and weights that are not in proportion to the capacities.
-    pub(super) fn tidy(&mut self, state: &BackendState, names: &Names, actions: &mut VecDeque<Action>) {
+    pub(super) fn tidy(
+        &mut self,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
         let drains = planner::finish_drains(state, &self.settings, &self.ours);
-        if let Some(plan) = drains.or_else(|| weights::reweigh(state, &self.settings, names)) {
-            self.begin(plan, None, actions);
+        let reweigh = || weights::reweigh(state, &self.settings, names).filter(|_| self.shares.is_none());
+        if let Some(plan) = drains.or_else(reweigh) {
+            self.begin(plan, None, now, actions);
         }
     }
 }

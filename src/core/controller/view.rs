@@ -1,16 +1,22 @@
 //! What is known of a backend and its servers, for those who show it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::limits::LimitsView;
+use super::moves::Moving;
+use super::overrides::Override;
+use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::{BackendId, Names};
+use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
-use crate::core::settings::{Target, WindowSettings};
+use crate::core::settings::schedule::CivilTime;
+use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
 /// Whether a backend can be decided about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +29,10 @@ pub enum Health {
     BackendAbsent,
     /// HAProxy counts requests that no line tells of.
     Blind,
+    /// HAProxy counts more requests than are understood in the log.
+    Uncovered,
+    /// The log tells of more requests than HAProxy counts.
+    TooManyLines,
 }
 
 /// What is known of one backend.
@@ -32,6 +42,8 @@ pub struct View {
     pub backend: BackendId,
     /// What it is held against.
     pub target: Target,
+    /// All its settings, with the limits of the moment.
+    pub settings: Arc<BackendSettings>,
     /// The span its figures are taken over.
     pub window: WindowSettings,
     /// The latest decision and what could not be done about it.
@@ -42,10 +54,26 @@ pub struct View {
     pub fleet: Option<Fleet>,
     /// What is under way, if anything.
     pub moving: Option<Purpose>,
+    /// The servers it is about.
+    pub under_way: Vec<ServerId>,
     /// What is left of the cooldown.
     pub cooldown: Duration,
+    /// From when on a move is possible; `None`: not before somebody ends a pause.
+    pub next_move: Option<Duration>,
+    /// What an operator wants instead of what the policy decides.
+    pub overridden: Option<Override>,
+    /// What is left of that; `None`: it has no end of its own.
+    pub order_left: Option<Duration>,
+    /// What the policy would do by itself, where an operator overrules it.
+    pub wish: Option<Decision>,
+    /// Fewest and most serving servers.
+    pub limits: LimitsView,
     /// Whether it can be decided about.
     pub health: Health,
+    /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
+    pub coverage: Option<Share>,
+    /// Why the log cannot be gone by.
+    pub doubt: Option<Reason>,
     /// Its servers as HAProxy has them, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -69,19 +97,27 @@ impl Backend {
         &mut self,
         id: BackendId,
         state: Option<&BackendState>,
+        local: Option<CivilTime>,
         names: &Names,
         now: Instant,
     ) -> View {
-        let snapshot = self.estimator.snapshot(now);
+        let snapshot = self.snapshot(now);
         let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
-            Some(Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
-            Some(_) => Health::Good,
+            Some(reason) => match (&self.doubt, reason) {
+                (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
+                (Some(_), _) => Health::Uncovered,
+                (None, Reason::Blind { .. } | Reason::BlindQueue { .. }) => Health::Blind,
+                (None, _) => Health::Good,
+            },
         };
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
-            snapshot: self.estimator.server(server.id, now),
+            snapshot: self
+                .estimator
+                .server(server.id, now)
+                .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             quarantine: self.quarantine.left(server.id, now),
             state: server.clone(),
@@ -90,13 +126,22 @@ impl Backend {
         View {
             backend: id,
             target: self.settings.target,
+            settings: self.settings.clone(),
             window: self.settings.window,
             decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
             fleet: self.latest.as_ref().map(|latest| latest.fleet),
             snapshot,
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
+            under_way: self.moving.iter().flat_map(Moving::under_way).collect(),
             cooldown: self.cooldown(now),
+            next_move: self.next_move(now),
+            order_left: self.overridden.as_ref().and_then(|wanted| wanted.left(now)),
+            overridden: self.overridden.clone(),
+            wish: self.wish.clone(),
+            limits: self.limits_view(local),
             health,
+            coverage: self.coverage.found(),
+            doubt: self.doubt.clone(),
             servers,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::core::units::Ratio;
+
 /// The estimate over one window: of a backend, or of one server.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Snapshot {
@@ -33,6 +35,15 @@ pub struct Snapshot {
     pub observed: Duration,
     /// How long it has been watched since the start, at whatever the window's length.
     pub watched: Duration,
+}
+
+impl Snapshot {
+    /// Of a log that has only this share of the requests: what counts them is put right, what tells how
+    /// much rests on them is not.
+    #[must_use]
+    pub fn of_sample(self, rate: Ratio) -> Self {
+        Self { rate: self.rate / rate.value(), concurrency: self.concurrency / rate.value(), ..self }
+    }
 }
 
 /// Requests of a window by [`Class`](crate::core::log::sample::Class).

@@ -5,6 +5,10 @@
 //! wrong, so the offset between the two clocks is learned: it is the smallest (arrival - end) of
 //! the last minute or two, since no line arrives before its request ended. Lines that were held
 //! back, replayed or read late then land in the past, where they belong, and not in the present.
+//!
+//! A clock that jumps ahead shows at once: its lines would be from the future. One that is set back (as
+//! local time is each autumn) makes lines look late, all of them and all by the same: what was held back
+//! comes faster than it was written, what is written now does not.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +19,16 @@ const BUCKET: i64 = 60 * SECOND;
 /// An end further in the future than this, by what is known, has to be confirmed: more than a
 /// clock drifts between two lines, less than would blur a window.
 const DOUBTFUL_JUMP: i64 = 2 * SECOND;
+
+/// A line that is later than this says nothing of a clock that only drifts.
+const LATE: i64 = 2 * SECOND;
+
+/// Lines that are late by the same for so long, so many of them and none in between that is not late, show a
+/// clock that was set back; of a quiet log a few will do after a minute.
+const STEADY: [(i64, u32); 2] = [(5 * SECOND, 10), (60 * SECOND, 3)];
+
+/// By the same, give or take this, or this share of the time since: lines that are written in batches vary.
+const STEADY_WITHIN: (i64, i64) = (SECOND, 5);
 
 /// So many lines in a row that agree are believed; one with a corrupt date is not.
 const LINES_TO_CONFIRM: u32 = 3;
@@ -32,6 +46,17 @@ pub struct Clock {
     previous: Option<i64>,
     current_since: i64,
     doubt: Option<Doubt>,
+    late: Option<Late>,
+}
+
+/// Lines that are late, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    /// Of the first.
+    offset: i64,
+    since: i64,
+    smallest: i64,
+    lines: u32,
 }
 
 /// Lines that say the host's clock has jumped ahead.
@@ -54,7 +79,14 @@ impl Clock {
             return arrived;
         }
         self.doubt = None;
-        self.learn(offset, now);
+        if self.smallest().is_some_and(|known| offset > known + LATE) {
+            if let Some(offset) = self.set_back_to(offset, now) {
+                self.start_from(offset, now);
+            }
+        } else {
+            self.late = None;
+            self.learn(offset, now);
+        }
         let lag = offset - self.smallest().unwrap_or(offset);
         let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
         // An `Instant` reaches back further than any date a line can have, at least on Linux.
@@ -81,6 +113,22 @@ impl Clock {
 
     fn start_from(&mut self, offset: i64, now: i64) {
         *self = Self { base: self.base, current: Some(offset), current_since: now, ..Self::default() };
+    }
+
+    /// Counts a line that is late. The new offset, once enough of them have shown that it is the clock.
+    fn set_back_to(&mut self, offset: i64, now: i64) -> Option<i64> {
+        let (least, share) = STEADY_WITHIN;
+        let differs = |late: &Late| (offset - late.offset).abs() > least.max((now - late.since) / share);
+        let from_here = Late { offset, since: now, smallest: offset, lines: 1 };
+        let late = match self.late {
+            // What it began with was something else.
+            Some(late) if differs(&late) && now - late.since > BUCKET => from_here,
+            Some(late) => Late { smallest: late.smallest.min(offset), lines: late.lines + 1, ..late },
+            None => from_here,
+        };
+        self.late = Some(late);
+        let is_steady = STEADY.iter().any(|&(long, lines)| now - late.since >= long && late.lines >= lines);
+        (is_steady && !differs(&late)).then_some(late.smallest)
     }
 
     /// Whether enough lines in a row agree on an offset, this one included; a line that
@@ -166,12 +214,63 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_is_believed_after_two_minutes() {
+    fn a_clock_that_was_set_back_is_believed_after_five_seconds() {
+        let start = Instant::now();
+        let hour = 3_600_000;
+        let mut clock = learned(start);
+        for at in (1_000..=5_500).step_by(500) {
+            check(&mut clock, start, &[(at + 10, at as i64 - hour, 3_600_000)]);
+        }
+        check(
+            &mut clock,
+            start,
+            &[(6_015, 6_000 - hour, 5), (6_510, 6_500 - hour, 0), (7_010, 6_000 - hour, 1000)],
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_believed_after_a_minute_of_few_lines() {
         let start = Instant::now();
         let hour = 3_600_000;
         let mut clock = learned(start);
         check(&mut clock, start, &[(30_010, 30_000 - hour, 3_600_000), (61_010, 61_000 - hour, 3_600_000)]);
-        check(&mut clock, start, &[(119_010, 119_000 - hour, 3_600_000), (122_010, 122_000 - hour, 0)]);
+        check(&mut clock, start, &[(92_010, 92_000 - hour, 0), (122_010, 122_000 - hour, 0)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_seen_through_a_log_that_is_written_in_batches() {
+        let start = Instant::now();
+        let hour = 3_600_000;
+        let mut clock = learned(start);
+        let mut lags = Vec::new();
+        for batch in 1..=4 {
+            let arrived = start + Duration::from_millis(10_000 * batch);
+            lags = (1..=100i64)
+                .map(|n| {
+                    let ends = 10_000 * (batch as i64 - 1) + 100 * n - hour;
+                    (arrived - clock.place(END + ends, arrived)).as_millis()
+                })
+                .collect();
+        }
+        assert_eq!((lags[0], lags[99]), (9_900, 0));
+    }
+
+    #[test]
+    fn lines_that_were_held_back_are_no_clock_that_was_set_back() {
+        let start = Instant::now();
+        // Five minutes of lines, four times as fast as they were written.
+        let mut clock = learned(start);
+        for n in 0..300 {
+            let (ends, arrives) = (1_000 * n, 300_000 + 250 * n);
+            check(&mut clock, start, &[(arrives as u64, ends, (arrives - ends - 10) as u64)]);
+        }
+        // Lines of now among them.
+        let mut clock = learned(start);
+        for n in 0..100 {
+            let now = 1_000 + 200 * n;
+            let lines = [(now as u64, now - 60_000, 59_990), (now as u64, now - 10, 0)];
+            check(&mut clock, start, &lines[..if n % 10 == 9 { 2 } else { 1 }]);
+        }
     }
 
     #[test]

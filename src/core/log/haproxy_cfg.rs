@@ -177,6 +177,12 @@ impl Reader<'_> {
             "stats-file",
             "healthcheck",
         ];
+        const READ: [&str; 5] = ["global", "defaults", "frontend", "listen", "log-profile"];
+        if !READ.contains(&keyword) && !OTHERS.contains(&keyword) {
+            return false;
+        }
+        // What it says holds for this one, if it is its defaults.
+        self.end_section();
         let from = || rest.iter().position(|&word| word == "from").and_then(|at| rest.get(at + 1));
         let (section, settings) = match keyword {
             "global" => (Section::Global, Settings::default()),
@@ -193,10 +199,8 @@ impl Reader<'_> {
                 (Section::Frontend { name }, defaults.cloned().unwrap_or_default())
             }
             "log-profile" => (Section::LogProfile, Settings::default()),
-            other if OTHERS.contains(&other) => (Section::Other, Settings::default()),
-            _ => return false,
+            _ => (Section::Other, Settings::default()),
         };
-        self.end_section();
         (self.section, self.current) = (section, settings);
         true
     }
@@ -350,6 +354,12 @@ frontend unknown_variable
             "tcplog",
         );
         check(&mut format, "broken 1.2.3.4 7", "message");
+    }
+
+    #[test]
+    fn a_frontend_right_behind_its_defaults_has_their_format() {
+        let found = read("defaults\n mode http\n option httplog\nfrontend f\n bind :80\n", &|_| None);
+        assert_eq!(found.len(), 1);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod haproxy_cfg;
 pub mod line;
 pub mod log_format;
 pub mod message;
+pub mod omissions;
 pub mod parser;
 
 pub mod clock;
@@ -41,6 +42,7 @@ pub mod sample;
 mod name_cache;
 
 pub mod fast;
-mod lanes;
+pub(crate) mod lanes;
 
 pub mod reader;
+pub mod recent;

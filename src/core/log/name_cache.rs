@@ -45,9 +45,7 @@ impl NameCache {
             Owner::Server { backend, server } => (backend, server),
             Owner::Backend(backend) => (backend, &b""[..]),
             Owner::BackendIfKnown(backend) => {
-                // Not remembered: it may become known.
-                let known = std::str::from_utf8(backend).ok().and_then(|name| self.names.known_backend(name));
-                return known.map_or(Ids::None, |backend| Ids::Known(backend, None));
+                return self.known_backend(backend).map_or(Ids::None, |backend| Ids::Known(backend, None));
             }
             Owner::Nobody => return Ids::None,
         };
@@ -64,6 +62,11 @@ impl NameCache {
         let ids = self.intern(backend, server);
         self.ids.insert(self.key.as_slice().into(), ids);
         ids
+    }
+
+    /// The id of a backend, if it is known already. Not remembered: it may become known.
+    pub(super) fn known_backend(&self, backend: &[u8]) -> Option<BackendId> {
+        self.names.known_backend(std::str::from_utf8(backend).ok()?)
     }
 
     /// Asks the table. Names have been checked to be ASCII when the line was read.

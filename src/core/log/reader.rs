@@ -15,8 +15,9 @@ use super::framing::{Frame, Framing, SHOWN_BYTES};
 use super::line::LogLine;
 use super::name_cache::{Ids, NameCache};
 use super::parser::LineParser;
-use super::sample::{Owner, Sample};
-use crate::core::names::Names;
+use super::recent::Recent;
+use super::sample::{Owner, Sample, answered_for, is_early_step};
+use crate::core::names::{BackendId, Names};
 use crate::core::settings::Timer;
 
 /// What became of some bytes.
@@ -24,6 +25,10 @@ use crate::core::settings::Timer;
 pub struct Batch {
     /// Of the requests that are somebody's, in the order of their lines.
     pub samples: Vec<Sample>,
+    /// The same of lines that tell of a request again, as far as [`Recent`] can say.
+    pub repeats: Vec<Sample>,
+    /// Requests that HAProxy answered itself for a backend.
+    pub answers: Vec<Answer>,
     /// How many lines were what.
     pub counts: LineCounts,
     /// The first line that was not understood.
@@ -34,9 +39,21 @@ impl Batch {
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.repeats.clear();
+        self.answers.clear();
         self.counts = LineCounts::default();
         self.first_unparsed = None;
     }
+}
+
+/// A request that HAProxy answered itself for a backend, or denied: no figure of any server's, but the
+/// backend's counters have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whose counters.
+    pub backend: BackendId,
+    /// When it ended.
+    pub end: Instant,
 }
 
 /// How many lines were what. `lines` = `requests` + `messages` + `unparsed`, always.
@@ -50,6 +67,8 @@ pub struct LineCounts {
     pub messages: u64,
     /// Lines that were not understood.
     pub unparsed: u64,
+    /// Of the requests, those that tell of a step before the answer (`log-steps`).
+    pub steps: u64,
     /// Of the requests, those whose sample was lost because the table of names is full.
     pub dropped: u64,
     /// Lines that never arrived, as far as their source knows: none of the others counts them.
@@ -62,6 +81,7 @@ impl AddAssign for LineCounts {
         self.requests += other.requests;
         self.messages += other.messages;
         self.unparsed += other.unparsed;
+        self.steps += other.steps;
         self.dropped += other.dropped;
         self.lost += other.lost;
     }
@@ -86,7 +106,8 @@ pub struct Reader {
 impl Reader {
     /// Reads lines in `format`; new names get their ids from `names`.
     pub fn new(names: Names, format: LineFormat) -> Self {
-        let rest = Keeping { clock: Clock::default(), cache: NameCache::new(names) };
+        let rest =
+            Keeping { clock: Clock::default(), cache: NameCache::new(names), recent: Recent::default() };
         let lines = LineReader { parser: LineParser::new(format), keeping: rest };
         Self { framing: Framing::default(), lines }
     }
@@ -96,6 +117,12 @@ impl Reader {
     pub fn with_most_line_bytes(mut self, most_line_bytes: usize) -> Self {
         self.framing = Framing::new(most_line_bytes);
         self
+    }
+
+    /// Remembers lines in `recent` from now on, and returns what it did before; sources that share one are
+    /// held against each other.
+    pub fn remember_in(&mut self, recent: Recent) -> Recent {
+        std::mem::replace(&mut self.lines.keeping.recent, recent)
     }
 
     /// Reads `bytes`, which arrived at `arrived`, and adds what they say to `batch`. A half line
@@ -145,6 +172,7 @@ struct LineReader {
 struct Keeping {
     clock: Clock,
     cache: NameCache,
+    recent: Recent,
 }
 
 impl LineReader {
@@ -154,7 +182,7 @@ impl LineReader {
             Frame::Line(text) => match self.parser.read(text) {
                 Line::Request(ref request) => {
                     batch.counts.requests += 1;
-                    self.keeping.keep_sample(request, arrived, batch);
+                    self.keeping.keep_sample(request, text, arrived, batch);
                 }
                 Line::Message(_) => batch.counts.messages += 1,
                 Line::Unparsed(error) => count_unparsed(text, error, batch),
@@ -167,13 +195,23 @@ impl LineReader {
 }
 
 impl Keeping {
-    fn keep_sample(&mut self, line: &LogLine<'_>, arrived: Instant, batch: &mut Batch) {
+    fn keep_sample(&mut self, line: &LogLine<'_>, text: &[u8], arrived: Instant, batch: &mut Batch) {
         // Requests that are nobody's tell the time as well.
         let end = end_millis(line).map_or(arrived, |end| self.clock.place(end, arrived));
         match self.cache.ids(Owner::of(line)) {
-            Ids::Known(backend, server) => batch.samples.push(Sample::new(line, backend, server, end)),
+            Ids::Known(backend, server) => {
+                let is_repeat = self.recent.has_seen(line, text);
+                let samples = if is_repeat { &mut batch.repeats } else { &mut batch.samples };
+                samples.push(Sample::new(line, backend, server, end));
+            }
             Ids::Full => batch.counts.dropped += 1,
-            Ids::None => {}
+            Ids::None if is_early_step(line) => batch.counts.steps += 1,
+            Ids::None => {
+                let backend = answered_for(line).and_then(|name| self.cache.known_backend(name));
+                if let Some(backend) = backend.filter(|_| !self.recent.has_seen(line, text)) {
+                    batch.answers.push(Answer { backend, end });
+                }
+            }
         }
     }
 }

@@ -143,10 +143,32 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Whether a line that was cut still tells how it ended: there was an answer, or a connection in TCP.
+/// The backend that HAProxy answered `line` for by itself, if it did: denied, redirected, from its cache.
+/// What a `listen` does so as a frontend is no backend's, and its counters do not have it (seen on
+/// HAProxy 2.2, 2.6 and 3.2).
+pub(super) fn answered_for<'a>(line: &LogLine<'a>) -> Option<&'a [u8]> {
+    let is_backends = !line.server.starts_with(b"<") || line.frontend != Some(line.backend);
+    let is_haproxys_own = line.frontend.is_some_and(|frontend| frontend.starts_with(b"<"));
+    let is_answer = Owner::of(line) == Owner::Nobody && has_outcome(line);
+    (is_answer && is_backends && !is_haproxys_own).then_some(line.backend)
+}
+
+/// A step of `log-steps` before the answer: nothing is wrong, and nothing has been said. With a format of
+/// its own a line may just not say it.
+pub(super) fn is_early_step(line: &LogLine<'_>) -> bool {
+    let is_normal = line.termination_state.is_some_and(|state| state.starts_with(b"--"));
+    is_normal
+        && line.status.is_none()
+        && line.timers.get(Timer::Tr).is_none()
+        && !line.is_tcp()
+        && !line.is_custom()
+}
+
+/// Whether the line tells how the request ended. One that was cut does if there was an answer, or a
+/// connection in TCP.
 fn has_outcome(line: &LogLine<'_>) -> bool {
     let answered = if line.is_tcp() { Timer::Tc } else { Timer::Tr };
-    line.termination_state.is_some()
+    (line.termination_state.is_some() && !is_early_step(line))
         || line.status.is_some()
         || (line.is_custom() && !line.is_truncated())
         || line.timers.get(answered).is_some()

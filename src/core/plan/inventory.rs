@@ -61,6 +61,8 @@ pub struct BackendState {
     pub sessions: u32,
     /// All sessions since the process started (`stot`).
     pub total_sessions: u64,
+    /// All requests since then that are over (`req_tot`); `None` in TCP mode.
+    pub total_requests: Option<u64>,
     /// Its servers in HAProxy's order.
     pub servers: Vec<ServerState>,
 }

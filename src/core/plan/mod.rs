@@ -8,6 +8,7 @@ pub mod inventory;
 pub mod ownership;
 
 pub mod ramp;
+pub mod shares;
 pub mod weights;
 
 pub mod step;

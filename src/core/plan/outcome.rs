@@ -1,8 +1,9 @@
 //! What became of a plan, one report at a time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::step::{Purpose, Step};
+use super::step::{Lane, Purpose, Step};
 use crate::core::names::{BackendId, ServerId};
 
 /// A report of the executor about one plan.
@@ -54,7 +55,7 @@ pub enum Outcome {
         backend: BackendId,
         /// What it was for.
         purpose: Purpose,
-        /// It was called off.
+        /// The agent stops, or every server of it was taken back.
         called_off: bool,
     },
 }
@@ -72,11 +73,38 @@ impl Outcome {
     }
 }
 
-/// Why a plan is called off, and so what is done with what it has half done.
+/// What has been changed about a plan since it began; it only ever grows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// The agent stops: only `after` is done; READY, DRAIN and MAINT stay as they are.
+    pub stop: bool,
+    /// Servers about which the decision was turned round: the `undo` of their lanes is done.
+    pub taken_back: BTreeSet<ServerId>,
+    /// Lanes for more servers. A plan with ramps gets none.
+    pub added: Vec<Lane>,
+}
+
+impl Changes {
+    /// All that a stop asks for.
+    pub fn stop() -> Self {
+        Self { stop: true, ..Self::default() }
+    }
+
+    /// What `server`'s lane has to end for, if it has.
+    pub fn call_off(&self, server: ServerId) -> Option<CallOff> {
+        match (self.stop, self.taken_back.contains(&server)) {
+            (true, _) => Some(CallOff::Stop),
+            (false, true) => Some(CallOff::TakeBack),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Why a lane is called off, and so what is done with what it has half done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOff {
-    /// The decision was turned round: each lane's `undo` is done, then `after`.
+    /// The decision was turned round: the lane's `undo` is done.
     TakeBack,
-    /// The agent stops: only `after` is done; READY, DRAIN and MAINT stay as they are.
+    /// The agent stops: nothing more is done.
     Stop,
 }

@@ -20,7 +20,7 @@ use super::weights::{self, WeightList};
 use super::{ownership, ramp};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
-use crate::core::settings::{BackendSettings, WarmUp};
+use crate::core::settings::{BackendSettings, Policy, WarmUp};
 use crate::core::units::Weight;
 
 /// How long a spare may take until its health check passes. Spares run already; this leaves room
@@ -44,9 +44,9 @@ pub fn plan(
 ) -> Result<Plan, Reason> {
     let planner = Planner { backend, settings, ours, quarantined, names };
     match decision {
-        Decision::Hold(reason) => Err(reason.clone()),
+        Decision::Hold(reason) | Decision::Reweigh { reason, .. } => Err(reason.clone()),
         Decision::ScaleUp { by, .. } => planner.scale_up(*by),
-        Decision::ScaleDown { by, .. } => planner.scale_down(*by),
+        Decision::ScaleDown { by, prefer, .. } => planner.scale_down(*by, prefer),
     }
 }
 
@@ -100,13 +100,13 @@ impl Planner<'_> {
         Ok(Plan { before: ramps.before, after: ramps.after, ..plan })
     }
 
-    fn scale_down(&self, by: u32) -> Result<Plan, Reason> {
+    fn scale_down(&self, by: u32, prefer: &[ServerId]) -> Result<Plan, Reason> {
         let serving = self.serving();
         let room = serving.saturating_sub(self.settings.ready.min);
         if room == 0 {
             return Err(Reason::AtMin { serving });
         }
-        let mut chosen = self.removable();
+        let mut chosen = self.removable(prefer);
         chosen.truncate(by.min(room) as usize);
         if chosen.is_empty() {
             return Err(Reason::NothingToRemove);
@@ -132,14 +132,16 @@ impl Planner<'_> {
         startable.into_iter().map(|(server, _)| server).collect()
     }
 
-    /// Those with the least to lose first: fewest requests on them or waiting for them, then the
-    /// lowest weight, then last in HAProxy's order.
-    fn removable(&self) -> Vec<&ServerState> {
+    /// Those that the decision prefers, then those with the least to lose: fewest requests on them or
+    /// waiting for them, then the lowest weight, then last in HAProxy's order.
+    fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
         let mut removable: Vec<_> =
             roles.filter(|(_, role)| *role == Role::Serving).map(|(server, _)| server).enumerate().collect();
         removable.sort_by_key(|(place, server)| {
-            (u64::from(server.sessions) + u64::from(server.queued), server.weight, Reverse(*place))
+            let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
+            let requests = u64::from(server.sessions) + u64::from(server.queued);
+            (preferred, requests, server.weight, Reverse(*place))
         });
         removable.into_iter().map(|(_, server)| server).collect()
     }
@@ -226,8 +228,12 @@ impl Ramps {
 }
 
 fn end_of_drain(server: ServerId, settings: &BackendSettings) -> [Step; 2] {
+    let trial = match settings.policy {
+        Policy::Model => settings.model.trial,
+        Policy::Threshold => Duration::ZERO,
+    };
     [
-        Step::AwaitDrained { server, within: settings.scale_down.drain_timeout },
+        Step::AwaitDrained { server, at_least: trial, within: settings.scale_down.drain_timeout },
         Step::Set { server, state: AdminState::Maint },
     ]
 }

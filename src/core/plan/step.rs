@@ -97,7 +97,9 @@ pub enum Step {
     AwaitDrained {
         /// Which server.
         server: ServerId,
-        /// After this the lane goes on all the same.
+        /// So long it waits in any case: until then the server can be taken back at once.
+        at_least: Duration,
+        /// After this, and after `at_least`, the lane goes on all the same.
         within: Duration,
     },
     /// Waits between two weights of a ramp.
@@ -120,7 +122,11 @@ impl Step {
                 format!("wait up to {within:?} until {} is healthy", named(*server))
             }
             Self::WarmUp { server, .. } => format!("warm up {}", named(*server)),
-            Self::AwaitDrained { server, within } => {
+            Self::AwaitDrained { server, at_least, within } if !at_least.is_zero() => {
+                let server = named(*server);
+                format!("wait {at_least:?} at least, up to {within:?} until {server} has no sessions")
+            }
+            Self::AwaitDrained { server, within, .. } => {
                 format!("wait up to {within:?} until {} has no sessions", named(*server))
             }
             Self::Pause(pause) => format!("wait {pause:?}"),

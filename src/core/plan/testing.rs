@@ -8,11 +8,12 @@ use super::{ownership, planner, step::Plan};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, ReadyLimits, ScaleDown, ScaleUp, ServerSettings, Statistic, Target,
-    Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
+    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
 };
-use crate::core::units::Weight;
+use crate::core::units::{Ratio, Weight};
 
 /// All that a plan is made from.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ impl Site {
             queued: 0,
             sessions: 0,
             total_sessions: 0,
+            total_requests: None,
             servers: servers.collect(),
         };
         Self { names, backend, settings: settings(), ours: HashSet::new(), quarantined: HashSet::new() }
@@ -76,7 +78,7 @@ pub(in crate::core) fn up(by: u32) -> Decision {
 }
 
 pub(in crate::core) fn down(by: u32) -> Decision {
-    Decision::ScaleDown { by, reason: Reason::Idle { since: Duration::from_secs(300) } }
+    Decision::ScaleDown { by, prefer: Vec::new(), reason: Reason::Idle { since: Duration::from_secs(300) } }
 }
 
 pub(in crate::core) fn ready(server: &mut ServerState) {
@@ -122,14 +124,18 @@ fn server(id: ServerId) -> ServerState {
     }
 }
 
-fn settings() -> BackendSettings {
+pub(in crate::core) fn settings() -> BackendSettings {
     let seconds = Duration::from_secs;
     BackendSettings {
         name: "web".to_owned(),
         target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: seconds(1) },
+        policy: Policy::Threshold,
+        model: ModelSettings::default(),
         window: WindowSettings { length: seconds(30), min_samples: 50 },
+        log: LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
         ready: ReadyLimits { min: 1, max: None },
+        schedule: Schedule::default(),
         scale_up: ScaleUp { stabilization_window: seconds(10), breaches: 0, cooldown: seconds(30), step: 1 },
         scale_down: ScaleDown {
             stabilization_window: seconds(300),

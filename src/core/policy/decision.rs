@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::core::log::error::LineError;
+use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
 
 /// What is to be done about one backend.
@@ -20,25 +22,49 @@ pub enum Decision {
     ScaleDown {
         /// How many, at least 1.
         by: u32,
+        /// These first, in this order; then whichever has the least to lose.
+        prefer: Vec<ServerId>,
+        /// Why.
+        reason: Reason,
+    },
+    /// Other weights.
+    Reweigh {
+        /// What every serving server is to have of its full weight: 1.0 is all of it.
+        shares: Vec<(ServerId, f64)>,
         /// Why.
         reason: Reason,
     },
 }
 
 impl Decision {
-    /// `hold`, `scale_up` or `scale_down`.
+    /// `hold`, `scale_up`, `scale_down` or `reweigh`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Hold(_) => "hold",
             Self::ScaleUp { .. } => "scale_up",
             Self::ScaleDown { .. } => "scale_down",
+            Self::Reweigh { .. } => "reweigh",
         }
     }
 
     /// Why.
     pub const fn reason(&self) -> &Reason {
         match self {
-            Self::Hold(reason) | Self::ScaleUp { reason, .. } | Self::ScaleDown { reason, .. } => reason,
+            Self::Hold(reason)
+            | Self::ScaleUp { reason, .. }
+            | Self::ScaleDown { reason, .. }
+            | Self::Reweigh { reason, .. } => reason,
+        }
+    }
+
+    /// The same for another reason.
+    #[must_use]
+    pub fn map_reason(self, other: impl FnOnce(Reason) -> Reason) -> Self {
+        match self {
+            Self::Hold(reason) => Self::Hold(other(reason)),
+            Self::ScaleUp { by, reason } => Self::ScaleUp { by, reason: other(reason) },
+            Self::ScaleDown { by, prefer, reason } => Self::ScaleDown { by, prefer, reason: other(reason) },
+            Self::Reweigh { shares, reason } => Self::Reweigh { shares, reason: other(reason) },
         }
     }
 }
@@ -67,6 +93,28 @@ pub enum Reason {
     Blind {
         /// Requests HAProxy counted since the last line.
         requests: u64,
+    },
+    /// Too many of the requests that HAProxy counts are not understood in the log: scale-down is off.
+    Uncovered {
+        /// So many were.
+        understood: u64,
+        /// Of so many.
+        expected: u64,
+        /// Over so long.
+        span: Duration,
+        /// Nearly all of them failed: those that ended well are not logged.
+        only_failures: bool,
+        /// What was wrong with the first line that was not understood lately.
+        first: Option<LineError>,
+    },
+    /// The log tells of more requests than HAProxy counts: scale-down is off.
+    TooManyLines {
+        /// So many lines.
+        lines: u64,
+        /// For so many requests.
+        expected: u64,
+        /// Over so long.
+        span: Duration,
     },
     /// Within the band.
     InBand {
@@ -174,7 +222,7 @@ pub enum Reason {
         /// Of so many.
         of: u64,
     },
-    /// HAProxy's counters show a queue though no line arrives.
+    /// HAProxy's counters show a queue, and the log does not tell.
     BlindQueue {
         /// Requests waiting in HAProxy.
         queued: u64,
@@ -211,17 +259,212 @@ pub enum Reason {
         /// For so long.
         since: Duration,
     },
+    /// A limit that a schedule has set.
+    Scheduled {
+        /// The limit's own reason.
+        reason: Box<Reason>,
+        /// When the limit holds, as the config says it.
+        at: String,
+    },
+    /// An operator wants no moves.
+    Paused {
+        /// Until it ends by itself; `None`: it does not.
+        left: Option<Duration>,
+        /// Who.
+        by: String,
+    },
+    /// An operator wants so many servers.
+    Pinned {
+        /// So many were asked for.
+        asked: u32,
+        /// So many it takes, because fewer are not allowed.
+        to: u32,
+        /// Until it ends by itself; `None`: it does not.
+        left: Option<Duration>,
+        /// Who.
+        by: String,
+        /// Why there are others now.
+        but: Option<Box<Reason>>,
+    },
+    /// `policy: model` does not know yet what a request costs.
+    Learning {
+        /// It has watched for so long.
+        watched: Duration,
+    },
+    /// No line for a while, though requests were running: nothing is taken away.
+    Silent {
+        /// For so long.
+        since: Duration,
+        /// So many were running when the last line was written.
+        streams: u32,
+    },
+    /// More requests come than the servers have shown they can answer.
+    Outrun {
+        /// Requests a second that come,
+        arrivals: f64,
+        /// and that are answered
+        answered: f64,
+        /// by so many servers.
+        serving: u32,
+        /// It takes so many.
+        needed: u32,
+    },
+    /// The load in busy workers needs more servers.
+    Need {
+        /// The load.
+        load: Load,
+        /// Requests that wait already,
+        waiting: f64,
+        /// and so many more busy workers that it takes to get rid of them in time.
+        more: f64,
+        /// So many servers' worth of weight is taken away from slow ones.
+        lost: f64,
+    },
+    /// The requests need more places than `maxconn` gives.
+    Slots {
+        /// So many are held at once.
+        held: f64,
+        /// A server has so many.
+        each: f64,
+        /// It takes so many servers.
+        needed: u32,
+    },
+    /// Arrivals rise so fast that more servers are needed when these can be there.
+    Rising {
+        /// Requests a second, more each second.
+        slope: f64,
+        /// From now.
+        within: Duration,
+        /// It takes so many servers then.
+        needed: u32,
+    },
+    /// Fewer servers have been enough for long enough.
+    Ample {
+        /// For so long.
+        since: Duration,
+        /// At most so many were needed,
+        needed: u32,
+        /// at so many requests a second,
+        arrivals: f64,
+        /// which kept so many workers busy.
+        busy: f64,
+        /// So long they get no new requests before they go.
+        trial: Duration,
+    },
+    /// As many servers as the load needs.
+    Balanced {
+        /// The load.
+        load: Load,
+        /// On so many servers.
+        serving: u32,
+        /// More servers above so many requests a second.
+        above: f64,
+        /// Fewer below so many; `None`: these are the fewest.
+        below: Option<f64>,
+        /// Fewer only after so long; zero: at once.
+        after: Duration,
+    },
+    /// Servers without new requests wait for what happens without them.
+    OnTrial {
+        /// So many.
+        servers: u32,
+    },
+    /// Late without being full: more servers will not help.
+    NotLoad {
+        /// This share of the requests that found a free worker
+        floor: f64,
+        /// was slower than this.
+        below: Duration,
+    },
+    /// More servers did not help: what holds the requests up is behind the servers.
+    NoEffect {
+        /// From so many servers
+        from: u32,
+        /// to so many,
+        to: u32,
+        /// and so many requests a second were answered before
+        before: f64,
+        /// and after.
+        after: f64,
+    },
+    /// So many moves within an hour that no server is taken away.
+    MovesSpent {
+        /// So many are allowed.
+        allowed: u32,
+        /// Until the first of them is an hour old.
+        left: Duration,
+    },
+    /// A server is slower than its peers.
+    Slow {
+        /// Which.
+        server: ServerId,
+        /// So many times as slow, with as many requests on it.
+        ratio: f64,
+        /// What it gets of its weight.
+        share: f64,
+    },
+    /// A server fails more requests than its peers.
+    Failing {
+        /// Which.
+        server: ServerId,
+        /// So many failed,
+        failed: u64,
+        /// of so many.
+        of: u64,
+        /// What it gets of its weight.
+        share: f64,
+    },
+    /// Work is queued in a server, where the others cannot reach it.
+    Overfull {
+        /// Which.
+        server: ServerId,
+        /// So long its requests wait in it.
+        wait: Duration,
+        /// What it gets of its weight.
+        share: f64,
+    },
+    /// A server is as its peers again.
+    Recovered {
+        /// Which.
+        server: ServerId,
+    },
+}
+
+/// A load in busy workers: what comes, times what one request costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Requests a second.
+    pub arrivals: f64,
+    /// A request keeps a worker busy for so long, seconds.
+    pub service: f64,
+    /// Workers of a server.
+    pub workers: f64,
+    /// So many of them may be busy.
+    pub carries: f64,
+}
+
+impl Load {
+    /// Workers that are busy with it.
+    pub fn busy(&self) -> f64 {
+        self.arrivals * self.service
+    }
 }
 
 impl Reason {
     /// One snake_case word for each kind.
-    pub const fn key(&self) -> &'static str {
+    pub fn key(&self) -> &'static str {
         match self {
+            Self::Scheduled { reason, .. } => reason.key(),
+            Self::Paused { .. } => "paused",
+            Self::Pinned { .. } if self.limited() => "pin_limited",
+            Self::Pinned { .. } => "pinned",
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
             Self::UnknownBackend => "unknown_backend",
             Self::Blind { .. } => "blind",
+            Self::Uncovered { .. } => "uncovered",
+            Self::TooManyLines { .. } => "too_many_lines",
             Self::InBand { .. } => "in_band",
             Self::PendingUp { .. } => "pending_up",
             Self::PendingDown { .. } => "pending_down",
@@ -242,20 +485,61 @@ impl Reason {
             Self::AboveMax { .. } => "above_max",
             Self::Relaxed { .. } => "relaxed",
             Self::Idle { .. } => "idle",
+            Self::Learning { .. } => "learning",
+            Self::Silent { .. } => "silent",
+            Self::Outrun { .. } => "outrun",
+            Self::Need { .. } => "need",
+            Self::Slots { .. } => "slots",
+            Self::Rising { .. } => "rising",
+            Self::Ample { .. } => "ample",
+            Self::Balanced { .. } => "balanced",
+            Self::OnTrial { .. } => "on_trial",
+            Self::NotLoad { .. } => "not_load",
+            Self::NoEffect { .. } => "no_effect",
+            Self::MovesSpent { .. } => "moves_spent",
+            Self::Slow { .. } => "slow",
+            Self::Failing { .. } => "failing",
+            Self::Overfull { .. } => "overfull",
+            Self::Recovered { .. } => "recovered",
+        }
+    }
+
+    /// The server it is about, if it is about one.
+    pub const fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Slow { server, .. }
+            | Self::Failing { server, .. }
+            | Self::Overfull { server, .. }
+            | Self::Recovered { server } => Some(*server),
+            _ => None,
         }
     }
 
     /// A move was called for, had lasted, and was not allowed: more than patience is needed.
-    pub const fn limited(&self) -> bool {
-        matches!(
-            self,
+    pub fn limited(&self) -> bool {
+        match self {
+            Self::Scheduled { reason, .. } => reason.limited(),
+            Self::Pinned { but: Some(but), .. } => but.limited(),
             Self::AtMax { .. }
-                | Self::NoSpare
-                | Self::AtMin { .. }
-                | Self::NothingToRemove
-                | Self::RestTooFew { .. }
-                | Self::ServerFailures { .. }
-        )
+            | Self::NoSpare
+            | Self::AtMin { .. }
+            | Self::NothingToRemove
+            | Self::RestTooFew { .. }
+            | Self::ServerFailures { .. }
+            | Self::NotLoad { .. }
+            | Self::NoEffect { .. }
+            | Self::MovesSpent { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// A pin, and why there are other servers than it wants.
+    #[must_use]
+    pub fn but(mut self, why: Self) -> Self {
+        if let Self::Pinned { but, .. } = &mut self {
+            *but = Some(Box::new(why));
+        }
+        self
     }
 }
 

@@ -3,6 +3,8 @@
 pub mod decision;
 pub mod fleet;
 mod limits;
+pub mod model;
+pub mod pool;
 mod reading;
 mod sentence;
 mod stabilizer;

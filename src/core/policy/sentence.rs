@@ -4,7 +4,8 @@
 use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
-use super::decision::{Decision, LoadUnit, Reason};
+use super::decision::{Decision, Load, LoadUnit, Reason};
+use crate::core::log::error::LineError;
 use crate::core::settings::Statistic;
 
 /// A duration as people say it: `412 ms`, `1.2 s`, `10 s`, `4 min 20 s`, `1 h 5 min`, `3 d 2 h`.
@@ -47,7 +48,8 @@ impl Display for Decision {
         match self {
             Self::Hold(reason) => write!(f, "hold: {reason}"),
             Self::ScaleUp { by, reason } => write!(f, "scale up by {by}: {reason}"),
-            Self::ScaleDown { by, reason } => write!(f, "scale down by {by}: {reason}"),
+            Self::ScaleDown { by, reason, .. } => write!(f, "scale down by {by}: {reason}"),
+            Self::Reweigh { reason, .. } => write!(f, "reweigh: {reason}"),
         }
     }
 }
@@ -71,6 +73,17 @@ impl Display for Reason {
                     Count(*requests, "request")
                 )
             }
+            Self::Uncovered { understood, expected, span, only_failures, first } => {
+                uncovered(f, *understood, *expected, *span)?;
+                why_uncovered(f, *understood, *only_failures, *first)
+            }
+            Self::TooManyLines { lines, expected, span } => write!(
+                f,
+                "the log tells of {} in {}, HAProxy counted {expected}: does it hold each line twice, or \
+                 another HAProxy's?",
+                Count(*lines, "request"),
+                Span(*span)
+            ),
             Self::InBand { statistic, latency, lower, upper } => {
                 let (latency, lower, upper) = (Span(*latency), Span(*lower), Span(*upper));
                 write!(f, "{statistic} {latency} is between {lower} and {upper}")
@@ -118,7 +131,7 @@ impl Display for Reason {
             Self::BlindQueue { queued, since } => {
                 write!(
                     f,
-                    "no log line comes, and HAProxy has had a queue for {}, now {queued} long",
+                    "the log does not tell, and HAProxy has had a queue for {}, now {queued} long",
                     Span(*since)
                 )
             }
@@ -129,7 +142,141 @@ impl Display for Reason {
                 write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
             }
             Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+            Self::Learning { watched } => {
+                write!(f, "watched for {}, too little to know what a request costs", Span(*watched))
+            }
+            Self::Silent { since, streams } => {
+                let running = Count(u64::from(*streams), "request");
+                write!(f, "no log line for {}, {running} were running: nothing is taken away", Span(*since))
+            }
+            Self::Outrun { arrivals, answered, serving, needed } => {
+                let (arrivals, answered) = (Figure(*arrivals), Figure(*answered));
+                let serving = Count(u64::from(*serving), "server");
+                write!(
+                    f,
+                    "{arrivals} req/s come, {serving} cannot answer more than {answered}; it takes {needed}"
+                )
+            }
+            Self::Need { load, waiting, more, lost } => need(f, load, *waiting, *more, *lost),
+            Self::Slots { held, each, needed } => {
+                let (held, each) = (Figure(*held), Figure(*each));
+                write!(f, "{held} connections are held; with {each} allowed on a server that takes {needed}")
+            }
+            Self::Rising { slope, within, needed } => {
+                let (slope, needed) = (Figure(*slope), Count(u64::from(*needed), "server"));
+                write!(
+                    f,
+                    "arrivals rise by {slope} req/s each second; in {} they need {needed}",
+                    Span(*within)
+                )
+            }
+            Self::Ample { since, needed, arrivals, busy, trial } => {
+                let (arrivals, busy) = (Figure(*arrivals), Figure(*busy));
+                write!(f, "for {} at most {needed} were needed ", Span(*since))?;
+                write!(f, "(highest {arrivals} req/s = {busy} busy workers)")?;
+                match trial.is_zero() {
+                    true => Ok(()),
+                    false => write!(f, "; no new requests for {} first", Span(*trial)),
+                }
+            }
+            Self::Balanced { load, serving, above, below, after } => {
+                balanced(f, load, *serving, *above, *below, *after)
+            }
+            Self::OnTrial { servers } => {
+                let servers = Count(u64::from(*servers), "server");
+                write!(f, "{servers} without new requests until it is clear that fewer will do")
+            }
+            Self::NotLoad { floor, below } => {
+                write!(
+                    f,
+                    "late without being full: requests that found a free worker miss {} in {} of cases; \
+                     more servers will not help",
+                    Span(*below),
+                    Percent(*floor)
+                )
+            }
+            Self::NoEffect { from, to, before, after } => {
+                let (before, after) = (Figure(*before), Figure(*after));
+                write!(f, "{from} -> {to} servers did not help, {before} req/s were answered before and ")?;
+                write!(f, "{after} after: what holds them up is behind the servers")
+            }
+            Self::MovesSpent { allowed, left } => {
+                let moves = Count(u64::from(*allowed), "move");
+                write!(f, "fewer servers would do, but {moves} an hour are allowed; {} to go", Span(*left))
+            }
+            Self::Slow { ratio, share, .. } => {
+                let (ratio, share) = (Figure(*ratio), Percent(*share));
+                write!(
+                    f,
+                    "{share} of its weight: it takes {ratio} x as long as its peers with as many requests on it"
+                )
+            }
+            Self::Failing { failed, of, share, .. } => {
+                let (of, share) = (Count(*of, "request"), Percent(*share));
+                write!(f, "{share} of its weight: it fails {failed} of {of}, its peers do not")
+            }
+            Self::Overfull { wait, share, .. } => {
+                write!(f, "{} of its weight: {} of work queued in it", Percent(*share), Span(*wait))
+            }
+            Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
+            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
+            Self::Paused { left, by } => write!(f, "paused{} by {by}", For(*left)),
+            Self::Pinned { asked, to, left, by, but } => {
+                write!(f, "pinned to {asked}{} by {by}", For(*left))?;
+                if asked != to {
+                    write!(f, ", but {to} is the fewest allowed")?;
+                }
+                but.as_ref().map_or(Ok(()), |but| write!(f, "; {but}"))
+            }
         }
+    }
+}
+
+fn need(f: &mut Formatter<'_>, load: &Load, waiting: f64, more: f64, lost: f64) -> Result {
+    write!(f, "{load} = {:.1} busy workers", load.busy())?;
+    if waiting >= 0.5 {
+        write!(f, ", {} waiting need {more:.1} more", Figure(waiting))?;
+    }
+    write!(f, "; a server carries {:.1} of its {:.1}", load.carries, load.workers)?;
+    match lost >= 0.05 {
+        true => write!(f, "; slow ones carry {} less", Figure(lost)),
+        false => Ok(()),
+    }
+}
+
+fn balanced(
+    f: &mut Formatter<'_>,
+    load: &Load,
+    serving: u32,
+    above: f64,
+    below: Option<f64>,
+    after: Duration,
+) -> Result {
+    let workers = f64::from(serving) * load.workers;
+    let used = Percent(if workers > 0.0 { load.busy() / workers } else { 0.0 });
+    write!(f, "{load} = {} busy workers, {used} of {}", Figure(load.busy()), Figure(workers))?;
+    write!(f, "; more above {} req/s", Figure(above))?;
+    match below {
+        None => Ok(()),
+        Some(below) if after.is_zero() => write!(f, ", fewer below {}", Figure(below)),
+        Some(below) => write!(f, ", fewer after {} below {}", Span(after), Figure(below)),
+    }
+}
+
+/// Such as `742 req/s x 80 ms`.
+impl Display for Load {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let service = Duration::try_from_secs_f64(self.service).unwrap_or_default();
+        write!(f, "{} req/s x {}", Figure(self.arrivals), Span(service))
+    }
+}
+
+/// ` for another 12 min`, or nothing for what has no end.
+struct For(Option<Duration>);
+
+impl Display for For {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        self.0.map_or(Ok(()), |left| write!(f, " for another {}", Span(left)))
     }
 }
 
@@ -142,6 +289,33 @@ fn rest_too_few(f: &mut Formatter<'_>, left: u32, each: f64, limit: f64, unit: L
         LoadUnit::Connections => {
             write!(f, "would leave {left} with {each} connections each, of the {limit} that maxconn allows")
         }
+    }
+}
+
+/// How much is missing. Cut off, not rounded: it is below the limit when it says so.
+fn uncovered(f: &mut Formatter<'_>, understood: u64, expected: u64, span: Duration) -> Result {
+    let (span, percent) = (Span(span), understood * 100 / expected.max(1));
+    match understood {
+        0 => write!(f, "none of HAProxy's {expected} requests of the last {span} was understood in the log"),
+        _ => write!(
+            f,
+            "only {percent} % of HAProxy's {expected} requests of the last {span} were understood in the log"
+        ),
+    }
+}
+
+/// Why it is missing, as far as that is known.
+fn why_uncovered(
+    f: &mut Formatter<'_>,
+    understood: u64,
+    only_failures: bool,
+    first: Option<LineError>,
+) -> Result {
+    match first {
+        Some(first) => write!(f, "; the first that was not: {first}"),
+        None if only_failures => f.write_str(", and those failed: `option dontlog-normal`?"),
+        None if understood == 0 => f.write_str("; are they logged elsewhere, or not at all?"),
+        None => f.write_str("; the others are not in it: sampled, silent, or lost on the way?"),
     }
 }
 
@@ -164,6 +338,18 @@ struct Figure(f64);
 impl Display for Figure {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         if self.0 < 10.0 { write!(f, "{:.1}", self.0) } else { write!(f, "{:.0}", self.0) }
+    }
+}
+
+/// A share as whole percent; below one, as that.
+struct Percent(f64);
+
+impl Display for Percent {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0 * 100.0 {
+            percent if percent > 0.0 && percent < 1.0 => f.write_str("under 1 %"),
+            percent => write!(f, "{percent:.0} %"),
+        }
     }
 }
 

@@ -188,5 +188,5 @@ fn up(by: Result<u32, Reason>, reason: Reason) -> Decision {
 }
 
 fn down(by: Result<u32, Reason>, reason: Reason) -> Decision {
-    by.map_or_else(Decision::Hold, |by| Decision::ScaleDown { by, reason })
+    by.map_or_else(Decision::Hold, |by| Decision::ScaleDown { by, prefer: Vec::new(), reason })
 }

@@ -92,6 +92,7 @@ fn backends(
             queued: figures.queued,
             sessions: figures.sessions,
             total_sessions: figures.total_sessions,
+            total_requests: figures.total_requests,
             servers: servers
                 .map(|(state, figures)| server(state, figures, id, names))
                 .collect::<Result<_, _>>()?,

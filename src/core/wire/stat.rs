@@ -21,6 +21,8 @@ pub struct StatRow<'a> {
     pub sessions: u32,
     /// All sessions since the process started (`stot`).
     pub total_sessions: u64,
+    /// All HTTP requests since then that are over (`req_tot`); `None` in TCP mode.
+    pub total_requests: Option<u64>,
     /// A server's `maxconn` (`slim`).
     pub limit: Option<u32>,
     /// A `backup` server (`bck`; a backend's row counts them there).
@@ -114,6 +116,7 @@ struct Columns {
     scur: Column,
     slim: Column,
     stot: Column,
+    req_tot: Option<Column>,
     bck: Column,
     tracked: Column,
     kind: Column,
@@ -133,6 +136,7 @@ impl Columns {
             scur: heading.need("scur")?,
             slim: heading.need("slim")?,
             stot: heading.need("stot")?,
+            req_tot: heading.find("req_tot"),
             bck: heading.need("bck")?,
             tracked: heading.need("tracked")?,
             kind: heading.need("type")?,
@@ -160,6 +164,7 @@ impl Columns {
             queued: row.optional(self.qcur)?.unwrap_or(0),
             sessions: row.optional(self.scur)?.unwrap_or(0),
             total_sessions: row.optional(self.stot)?.unwrap_or(0),
+            total_requests: self.req_tot.map_or(Ok(None), |column| row.optional(column))?,
             limit: row.optional(self.slim)?,
             backup: is_server && row.optional(self.bck)?.unwrap_or(0_u32) > 0,
             tracking: !row.text(self.tracked)?.is_empty(),
@@ -210,6 +215,7 @@ mod tests {
             queued: 3,
             sessions: 20,
             total_sessions: 5_000_000_000,
+            total_requests: None,
             limit: Some(20),
             backup: false,
             tracking: false,
@@ -218,6 +224,16 @@ mod tests {
             algorithm: "",
         };
         assert_eq!(one("web,s1,3,20,20,5000000000,UP,0,,2,,L7OK,2,3,,"), want);
+    }
+
+    #[test]
+    fn requests_are_counted_where_haproxy_does() {
+        let requests = |row: &str| {
+            let heading = HEADING.replace("algo,", "req_tot,");
+            rows(&format!("{heading}{row}\n\n")).unwrap().0[0].total_requests
+        };
+        assert_eq!(requests("web,BACKEND,0,0,200,9,UP,0,,1,,,,,7,"), Some(7));
+        assert_eq!(requests("tcp,BACKEND,0,0,200,9,UP,0,,1,,,,,,"), None);
     }
 
     #[test]

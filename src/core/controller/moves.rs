@@ -1,0 +1,311 @@
+//! From decisions to plans, and what becomes of them.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::backend::Backend;
+use super::{Action, Event, Record, record};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::BackendState;
+use crate::core::plan::outcome::{Changes, Outcome};
+use crate::core::plan::step::{Lane, Plan, Purpose, Step};
+use crate::core::plan::{planner, shares};
+use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::state::Direction;
+use crate::core::settings::Policy;
+use crate::core::units::Weight;
+
+/// How long weights that could not be set are left alone: a hash algorithm, perhaps, that takes none.
+const TIDY_AGAIN: Duration = Duration::from_secs(300);
+
+/// The plan under way.
+#[derive(Debug)]
+pub(super) struct Moving {
+    pub(super) plan: Plan,
+    /// What it was made for; `None`: it only tidies up.
+    decision: Option<Decision>,
+    /// What was changed about it since.
+    changes: Changes,
+    /// Servers that got to the end of their lanes, and those that did not.
+    moved: HashSet<ServerId>,
+    failed: HashSet<ServerId>,
+    /// Weights could not be set, or not be put right.
+    weights_failed: bool,
+}
+
+impl Moving {
+    fn new(plan: Plan, decision: Option<Decision>) -> Self {
+        Self {
+            plan,
+            decision,
+            changes: Changes::default(),
+            moved: HashSet::new(),
+            failed: HashSet::new(),
+            weights_failed: false,
+        }
+    }
+
+    /// Servers on their way, in the order in which they were chosen.
+    pub(super) fn under_way(&self) -> impl DoubleEndedIterator<Item = ServerId> {
+        let lanes = self.plan.lanes.iter().chain(&self.changes.added).map(|lane| lane.server);
+        lanes.filter(|server| {
+            let is_turned_round = self.changes.taken_back.contains(server);
+            !is_turned_round && !self.moved.contains(server) && !self.failed.contains(server)
+        })
+    }
+
+    fn sets_weights(&self) -> bool {
+        !self.plan.before.is_empty() || !self.plan.after.is_empty()
+    }
+}
+
+impl Backend {
+    /// Turns a decision into a plan, or into a change of the plan under way. True if anything was begun.
+    pub(super) fn act(
+        &mut self,
+        id: BackendId,
+        decision: &Decision,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> Result<bool, Reason> {
+        let direction = match decision {
+            Decision::Hold(_) => return Ok(false),
+            Decision::Reweigh { shares, .. } => {
+                return Ok(self.share_out(shares, state, names, now, actions));
+            }
+            Decision::ScaleUp { .. } => Direction::Up,
+            Decision::ScaleDown { .. } => Direction::Down,
+        };
+        match self.moving.as_ref().map(|moving| (moving.plan.purpose, direction)) {
+            None => {}
+            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, actions)),
+            Some((Purpose::Add, Direction::Up) | (Purpose::Remove, Direction::Down)) => {
+                return self.widen(id, decision, state, names, now, actions);
+            }
+            Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
+        }
+        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.servers(now), names)
+        {
+            Ok(plan) => {
+                self.mind.acting(direction);
+                self.begin(plan, Some(decision.clone()), now, actions);
+                Ok(true)
+            }
+            Err(reason) => {
+                self.mind.failed();
+                Err(reason)
+            }
+        }
+    }
+
+    /// The load came back: servers that are being taken away go on serving, those that are missed
+    /// the most first. True if there were any.
+    fn take_back(&mut self, id: BackendId, decision: &Decision, actions: &mut VecDeque<Action>) -> bool {
+        let is_exact = self.settings.policy == Policy::Model || self.overridden.is_some();
+        let wanted = match decision {
+            Decision::ScaleUp { by, .. } if is_exact => *by as usize,
+            _ => usize::MAX,
+        };
+        let Some(moving) = &mut self.moving else { return false };
+        let back: Vec<ServerId> = moving.under_way().rev().take(wanted).collect();
+        if back.is_empty() {
+            return false;
+        }
+        moving.changes.taken_back.extend(back);
+        actions.push_back(Action::Change(id, moving.changes.clone()));
+        true
+    }
+
+    /// More servers for the plan under way. One with ramps is left to its end: their weights
+    /// belong together.
+    fn widen(
+        &mut self,
+        id: BackendId,
+        decision: &Decision,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> Result<bool, Reason> {
+        let Some(moving) = self.moving.as_ref().filter(|moving| !moving.sets_weights()) else {
+            return Ok(false);
+        };
+        let under_way: HashSet<ServerId> = moving.under_way().collect();
+        let decision = self.beyond(&under_way, decision, state)?;
+        let taken: HashSet<ServerId> =
+            moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
+        let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
+        let rest = BackendState { servers: others, ..state.clone() };
+        let quarantined = self.quarantine.servers(now);
+        let more = planner::plan(&decision, &rest, &self.settings, &self.ours, &quarantined, names)?;
+        if !more.before.is_empty() || !more.after.is_empty() {
+            return Ok(false);
+        }
+        self.remember_lanes(&more.lanes, more.purpose, now);
+        let Some(moving) = &mut self.moving else { return Ok(false) };
+        moving.changes.added.extend(more.lanes);
+        actions.push_back(Action::Remember);
+        actions.push_back(Action::Change(id, moving.changes.clone()));
+        Ok(true)
+    }
+
+    /// `decision` within the limits that are left by the servers `under_way`.
+    fn beyond(
+        &self,
+        under_way: &HashSet<ServerId>,
+        decision: &Decision,
+        state: &BackendState,
+    ) -> Result<Decision, Reason> {
+        let still = |server: &&crate::core::plan::inventory::ServerState| under_way.contains(&server.id);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let serving = count(state.serving().count());
+        let not_yet = count(under_way.len()).saturating_sub(count(state.serving().filter(still).count()));
+        let (reason, room) = match decision {
+            Decision::ScaleUp { .. } => {
+                let max = self.settings.ready.max.unwrap_or(u32::MAX);
+                (Reason::AtMax { serving }, max.saturating_sub(serving).saturating_sub(not_yet))
+            }
+            _ => {
+                let left = count(state.serving().filter(|server| !still(server)).count());
+                (Reason::AtMin { serving: left }, left.saturating_sub(self.settings.ready.min))
+            }
+        };
+        match decision.clone() {
+            _ if room == 0 => Err(reason),
+            Decision::ScaleUp { by, reason } => Ok(Decision::ScaleUp { by: by.min(room), reason }),
+            Decision::ScaleDown { by, prefer, reason } => {
+                Ok(Decision::ScaleDown { by: by.min(room), prefer, reason })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
+    /// theirs in full. True if that takes a plan, and none is under way.
+    fn share_out(
+        &mut self,
+        wanted: &[(ServerId, f64)],
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let may = self.moving.is_none() && !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
+        let planned = shares::share_out(wanted, self.shares.as_ref(), state, &self.settings, names);
+        let Some((plan, shares)) = planned.filter(|_| may) else { return false };
+        // Until they are back, what is to be put back is remembered.
+        self.shares = shares.or(self.shares.take());
+        self.begin(plan, None, now, actions);
+        true
+    }
+
+    /// Puts weights right that are less for a while: the agent stops. True if a plan for it has begun.
+    pub(super) fn restore_weights(
+        &mut self,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let restoring = self.shares.as_ref().and_then(|shares| shares.restoring(state, &self.settings));
+        let Some(plan) = restoring.filter(|_| self.moving.is_none()) else { return false };
+        self.begin(plan, None, now, actions);
+        true
+    }
+
+    /// Remembers what the plan is about to do before it is done: a crash in between then finds
+    /// servers in MAINT that are known to be ours, and weights that have to be put back.
+    pub(super) fn begin(
+        &mut self,
+        plan: Plan,
+        decision: Option<Decision>,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        self.remember_lanes(&plan.lanes, plan.purpose, now);
+        self.borrowed = plan.after.iter().flat_map(weights_of).collect();
+        self.moving = Some(Moving::new(plan.clone(), decision));
+        actions.push_back(Action::Remember);
+        actions.push_back(Action::Execute(plan));
+    }
+
+    fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
+        self.ours.extend(lanes.iter().map(|lane| lane.server));
+        if purpose == Purpose::Add {
+            self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
+        }
+    }
+
+    pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
+        let Some(moving) = &mut self.moving else { return };
+        match outcome {
+            Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::Moved { server, .. } => {
+                moving.moved.insert(*server);
+                if moving.plan.purpose == Purpose::Add {
+                    self.ours.remove(server);
+                    self.quarantine.end(*server);
+                }
+            }
+            Outcome::Failed { server: None, .. } => moving.weights_failed = true,
+            Outcome::Failed { server: Some(server), .. } => {
+                moving.failed.insert(*server);
+                if moving.plan.purpose == Purpose::Add {
+                    self.quarantine.begin(*server, now);
+                }
+            }
+            Outcome::Finished { called_off, .. } => {
+                self.finish(*called_off, now);
+                actions.push_back(Action::Remember);
+            }
+        }
+        if !matches!(outcome, Outcome::StepDone { .. }) {
+            actions.push_back(record(Record {
+                backend: outcome.backend(),
+                event: Event::Outcome(outcome.clone()),
+                snapshot: None,
+                serving: self.latest.as_ref().map_or(0, |latest| latest.fleet.serving),
+                next_move: self.next_move(now),
+            }));
+        }
+    }
+
+    /// The plan is over. HAProxy's yes begins the cooldown; a start that failed is tried with
+    /// another server; a plan that was taken back leaves the way free for what turned it.
+    fn finish(&mut self, called_off: bool, now: Instant) {
+        let Some(moving) = self.moving.take() else { return };
+        if moving.weights_failed {
+            self.tidy_from = Some(now + TIDY_AGAIN);
+            // Some of them may have been set: what to put back is known, and tried again.
+            if let Some(shares) = self.shares.take_if(|_| moving.plan.purpose == Purpose::Reweigh) {
+                self.borrowed = shares.base().to_vec();
+            }
+        } else {
+            self.borrowed.clear();
+        }
+        self.told = None;
+        self.settled = Some(now);
+        match (&moving.decision, moving.plan.purpose) {
+            (None, _) => {}
+            (Some(_), _) if moving.moved.is_empty() => self.mind.failed(),
+            (Some(_), Purpose::Remove) => self.mind.applied(now, Direction::Down, &self.settings),
+            (Some(_), _) => self.mind.applied(now, Direction::Up, &self.settings),
+        }
+        // Not here: which servers are left, and with which weights, has to be read first.
+        let failed = u32::try_from(moving.failed.len()).unwrap_or(u32::MAX);
+        self.again = match moving.decision {
+            Some(Decision::ScaleUp { reason, .. }) if failed > 0 && !called_off => {
+                Some(Decision::ScaleUp { by: failed, reason })
+            }
+            _ => None,
+        };
+    }
+}
+
+fn weights_of(step: &Step) -> Vec<(ServerId, Weight)> {
+    match step {
+        Step::SetWeights(weights) => weights.clone(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,63 @@
+//! A backend's servers as `policy: model` sees them.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::backend::Backend;
+use crate::core::names::{Names, ServerId};
+use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::ownership::{self, Role};
+use crate::core::plan::step::Purpose;
+use crate::core::plan::weights;
+use crate::core::policy::fleet::Fleet;
+use crate::core::policy::pool::{Member, Pool, Stage};
+
+impl Backend {
+    /// What the policy may count on, and use. A server that is being started or taken away is so
+    /// from the moment that was decided, whatever HAProxy still says.
+    pub(super) fn pool(&self, state: &BackendState, fleet: &Fleet, names: &Names, now: Instant) -> Pool {
+        let quarantined = self.quarantine.servers(now);
+        let moving = self.moving.as_ref().map(|moving| (moving.plan.purpose, moving.under_way().collect()));
+        let roles = ownership::roles(state, &self.settings, &self.ours, names);
+        let members = roles.filter_map(|(server, role)| {
+            let stage = stage(server, role, &moving, &quarantined)?;
+            Some(Member {
+                server: server.id,
+                stage,
+                share: self.shares.as_ref().map_or(1.0, |shares| shares.of(server.id)),
+                sessions: server.sessions,
+                maxconn: server.maxconn,
+                removable: role == Role::Serving,
+            })
+        });
+        Pool {
+            servers: members.collect(),
+            takes_weights: weights::take_effect(&state.algorithm)
+                && self.tidy_from.is_none_or(|from| now >= from),
+            unseen: fleet.unseen,
+            queued: fleet.queued,
+        }
+    }
+}
+
+fn stage(
+    server: &ServerState,
+    role: Role,
+    moving: &Option<(Purpose, HashSet<ServerId>)>,
+    quarantined: &HashSet<ServerId>,
+) -> Option<Stage> {
+    match moving {
+        Some((Purpose::Add, under_way)) if under_way.contains(&server.id) => {
+            return Some(if server.is_serving() { Stage::Serving } else { Stage::Starting });
+        }
+        Some((Purpose::Remove, under_way)) if under_way.contains(&server.id) => return Some(Stage::Parked),
+        _ => {}
+    }
+    match role {
+        Role::Serving | Role::Kept => server.is_serving().then_some(Stage::Serving),
+        Role::Draining | Role::Spare if quarantined.contains(&server.id) => None,
+        Role::Draining => Some(Stage::Parked),
+        Role::Spare => Some(Stage::Spare),
+        Role::Foreign => None,
+    }
+}

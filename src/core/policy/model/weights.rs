@@ -1,0 +1,355 @@
+//! Servers that get less than their full weight, and why.
+//!
+//! ```text
+//!            takes much longer than its peers with as many requests, or fails many more of them
+//!   full ------------------------------------------------------------------------------> SLOW, FAILING
+//!     ^  \                            as its peers again, for a while                        |
+//!     |   '----------------------------------------------------------------------------------'
+//!     |  so much work is queued in it that its own requests come too late, and the others can
+//!     |  carry everything
+//!     '---------------------> SHIFTED --- the queue is gone ---> full
+//! ```
+//! A server may be SLOW and SHIFTED at once. Absent on purpose: weight 0, which would take a server
+//! away without a plan, and a backend in which no server has its full weight.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::capacity::Promise;
+use super::guard::lower_bound;
+use super::need::Capacity;
+use crate::core::estimate::load::{LoadFigures, ServerLoad};
+use crate::core::names::ServerId;
+use crate::core::policy::decision::Reason;
+use crate::core::policy::pool::{Member, Pool, Stage};
+
+/// So many times as slow as the median of its peers: SLOW; below the second: no longer.
+const SLOW: f64 = 1.6;
+const AS_ITS_PEERS: f64 = 1.25;
+/// So long it must have been so.
+const CONFIRMED: Duration = Duration::from_secs(5);
+/// And before it is let back where nothing proves it: with little weight there are few requests to see
+/// failures in, or none at all.
+const UNPROVEN: Duration = Duration::from_secs(60);
+/// A relapse within this makes the way back four times as long, up to the second.
+const RELAPSE: Duration = Duration::from_secs(2 * 3600);
+const LONGEST_WAY_BACK: Duration = Duration::from_secs(3600);
+/// A ratio that differs less than this is not worth another weight.
+const WORTH_A_CHANGE: f64 = 0.2;
+/// No server gets less than this for being slow or failing: it could not show that it is well again.
+const LEAST_SHARE: f64 = 0.1;
+/// Fewer requests do not show that a server fails more than its peers.
+const LEAST_REQUESTS: u64 = 20;
+/// So many of its requests fail at least, beyond twice what its peers fail.
+const FAILING: f64 = 0.05;
+/// At most one in so many servers is SLOW or FAILING: with more of them it is not the servers.
+const ONE_IN: usize = 3;
+/// What a SHIFTED server gets.
+const SHIFTED_SHARE: f64 = 0.05;
+/// Its requests wait this share of the target at least; SHIFTED no more below the second.
+const OVERFULL: f64 = 0.75;
+const EMPTY: f64 = 0.25;
+/// The others carry everything with so much of their workers busy.
+const CARRIED: f64 = 0.95;
+/// Connections beyond this many times its workers are not requests at work: they would be cut off.
+const LONG_LIVED: f64 = 4.0;
+/// A weight that HAProxy has not taken is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What is known of the servers, and which weights were asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weighing {
+    servers: BTreeMap<ServerId, Standing>,
+    asked_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    mark: Option<Mark>,
+    shifted: Option<Duration>,
+    /// It seems to be an outlier, or to be one no more, since then.
+    turning: Option<Instant>,
+    /// It was an outlier before, so many times in a row, the last time until then.
+    relapses: u32,
+    recovered: Option<Instant>,
+    /// What was asked for; `None`: it is left at what it has.
+    asked: Option<f64>,
+}
+
+/// Why a server is an outlier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mark {
+    /// So many times as slow as its peers.
+    Slow(f64),
+    /// So many of its requests failed.
+    Failing(u64, u64),
+}
+
+impl Mark {
+    fn share(self) -> f64 {
+        match self {
+            Self::Slow(ratio) => (1.0 / ratio).clamp(LEAST_SHARE, 1.0),
+            Self::Failing(..) => LEAST_SHARE,
+        }
+    }
+}
+
+impl Standing {
+    fn share(&self) -> f64 {
+        let share = self.mark.map_or(1.0, Mark::share);
+        if self.shifted.is_some() { share.min(SHIFTED_SHARE) } else { share }
+    }
+
+    /// Takes what one look at it says; `may_be_marked`: not too many others are.
+    fn see(&mut self, seen: Seen, may_be_marked: bool, now: Instant) {
+        let for_so_long =
+            |turning: &mut Option<Instant>| now.saturating_duration_since(*turning.get_or_insert(now));
+        match (self.mark, seen) {
+            (None, Seen::Outlier(mark)) => {
+                if for_so_long(&mut self.turning) >= CONFIRMED && may_be_marked {
+                    let is_relapse = |at| now.saturating_duration_since(at) < RELAPSE;
+                    self.relapses = if self.recovered.is_some_and(is_relapse) {
+                        self.relapses.saturating_add(1)
+                    } else {
+                        0
+                    };
+                    (self.mark, self.turning) = (Some(mark), None);
+                }
+            }
+            (Some(mark), Seen::Like | Seen::Nothing) => {
+                if for_so_long(&mut self.turning) >= self.way_back(mark, seen) {
+                    (self.mark, self.turning) = (None, None);
+                    self.recovered = Some(now);
+                }
+            }
+            (Some(old), Seen::Outlier(mark)) => {
+                self.turning = None;
+                if is_worth_it(old.share(), mark.share()) {
+                    self.mark = Some(mark);
+                }
+            }
+            (None, _) | (Some(_), Seen::Between) => self.turning = None,
+        }
+    }
+
+    /// How long it must be as its peers before it has its full weight again.
+    fn way_back(&self, mark: Mark, seen: Seen) -> Duration {
+        let first = match (mark, seen) {
+            (Mark::Slow(_), Seen::Like) => CONFIRMED,
+            _ => UNPROVEN,
+        };
+        first.saturating_mul(4_u32.saturating_pow(self.relapses)).min(LONGEST_WAY_BACK)
+    }
+
+    fn reason(&self, server: ServerId) -> Reason {
+        let share = self.share();
+        match (self.shifted, self.mark) {
+            (Some(wait), _) => Reason::Overfull { server, wait, share },
+            (None, Some(Mark::Slow(ratio))) => Reason::Slow { server, ratio, share },
+            (None, Some(Mark::Failing(failed, of))) => Reason::Failing { server, failed, of, share },
+            (None, None) => Reason::Recovered { server },
+        }
+    }
+}
+
+impl Weighing {
+    /// Takes the figures of `now`.
+    pub(super) fn observe(
+        &mut self,
+        load: &LoadFigures,
+        pool: &Pool,
+        capacity: &Capacity,
+        promise: Promise,
+        now: Instant,
+    ) {
+        self.servers.retain(|id, _| pool.at(Stage::Serving).any(|member| member.server == *id));
+        for member in pool.at(Stage::Serving) {
+            self.servers.entry(member.server).or_default();
+        }
+        self.mark(load, now);
+        if pool.takes_weights {
+            self.shift(load, pool, capacity, promise);
+        }
+        self.keep_one_full();
+    }
+
+    /// Where servers went, those that are left may all have been given less.
+    fn keep_one_full(&mut self) {
+        if self.servers.values().all(|standing| standing.share() < 1.0)
+            && let Some(best) = self.servers.values_mut().max_by(|a, b| a.share().total_cmp(&b.share()))
+        {
+            (best.mark, best.shifted) = (None, None);
+        }
+    }
+
+    /// Servers' worth of weight that SLOW and FAILING ones have less. SHIFTED ones do not count:
+    /// they have work enough.
+    pub(super) fn lost(&self, pool: &Pool) -> f64 {
+        let is_counted = |member: &&Member| !self.is_shifted(member.server);
+        pool.at(Stage::Serving).filter(is_counted).map(|member| (1.0 - member.share).clamp(0.0, 1.0)).sum()
+    }
+
+    /// `server` is SLOW or FAILING.
+    pub(super) fn is_outlier(&self, server: ServerId) -> bool {
+        self.servers.get(&server).is_some_and(|standing| standing.mark.is_some())
+    }
+
+    /// Some server is SHIFTED.
+    pub(super) fn shifts(&self) -> bool {
+        self.servers.values().any(|standing| standing.shifted.is_some())
+    }
+
+    /// Which servers to take away first: outliers, the worst first, then those with the lightest
+    /// weight, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
+    /// ones go last: work is queued in them.
+    pub(super) fn prefer(&self, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
+        let mut members: Vec<&Member> = pool.at(Stage::Serving).filter(|member| member.removable).collect();
+        members.reverse();
+        let badness = |member: &Member| match self.servers.get(&member.server) {
+            Some(Standing { shifted: Some(_), .. }) => 1.0,
+            Some(Standing { mark: Some(mark), .. }) => mark.share() - 2.0,
+            _ => member.share.clamp(0.0, 1.0) - 1.0,
+        };
+        let held = |member: &Member| (f64::from(member.sessions) / (LONG_LIVED * capacity.workers)) as u32;
+        members.sort_by(|a, b| badness(a).total_cmp(&badness(b)).then(held(a).cmp(&held(b))));
+        members.into_iter().map(|member| member.server).collect()
+    }
+
+    /// Weights that are to be changed, and why; `None`: they are as they should be.
+    pub(super) fn wish(&mut self, pool: &Pool, now: Instant) -> Option<(Vec<(ServerId, f64)>, Reason)> {
+        if !pool.takes_weights {
+            return None;
+        }
+        let may_repeat = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= AGAIN);
+        let differs = |member: &&Member| {
+            let Some(standing) = self.servers.get(&member.server) else { return false };
+            let wanted = standing.share();
+            let asked = standing.asked.unwrap_or(1.0);
+            let is_new = is_worth_it(asked, wanted);
+            let was_not_done = standing.asked.is_some() && is_worth_it(member.share, wanted);
+            is_new || (was_not_done && may_repeat)
+        };
+        let first = pool.at(Stage::Serving).filter(differs).min_by(|a, b| {
+            let share = |member: &Member| self.servers.get(&member.server).map_or(1.0, Standing::share);
+            share(a).total_cmp(&share(b))
+        })?;
+        let reason = self.servers.get(&first.server)?.reason(first.server);
+        Some((self.ask(pool, now), reason))
+    }
+
+    /// Every serving server's share. One that was never touched keeps what somebody else gave it.
+    fn ask(&mut self, pool: &Pool, now: Instant) -> Vec<(ServerId, f64)> {
+        self.asked_at = Some(now);
+        let mut shares = Vec::new();
+        for member in pool.at(Stage::Serving) {
+            let standing = self.servers.entry(member.server).or_default();
+            if standing.asked.is_some() || standing.share() < 1.0 {
+                standing.asked = Some(standing.share());
+            }
+            shares.push((member.server, standing.asked.unwrap_or(member.share)));
+        }
+        shares
+    }
+
+    fn is_shifted(&self, server: ServerId) -> bool {
+        self.servers.get(&server).is_some_and(|standing| standing.shifted.is_some())
+    }
+
+    fn mark(&mut self, load: &LoadFigures, now: Instant) {
+        let peers: Vec<&ServerLoad> =
+            load.servers.iter().filter(|server| self.servers.contains_key(&server.server)).collect();
+        let marked = self.servers.values().filter(|standing| standing.mark.is_some()).count();
+        let most = (self.servers.len() / ONE_IN).max(1).min(self.servers.len().saturating_sub(1));
+        let mut room = most.saturating_sub(marked);
+        for (id, standing) in &mut self.servers {
+            let seen = peers
+                .iter()
+                .find(|peer| peer.server == *id)
+                .map_or(Seen::Nothing, |server| outlier(server, &peers));
+            let was_marked = standing.mark.is_some();
+            standing.see(seen, room > 0, now);
+            room -= usize::from(!was_marked && standing.mark.is_some());
+        }
+    }
+
+    fn shift(&mut self, load: &LoadFigures, pool: &Pool, capacity: &Capacity, promise: Promise) {
+        let figures = |id: ServerId| load.servers.iter().find(|server| server.server == id);
+        let wait = |id: ServerId| Some(figures(id)?.recent? - capacity.service);
+        for member in pool.at(Stage::Serving) {
+            let Some(standing) = self.servers.get_mut(&member.server) else { continue };
+            let is_over = match wait(member.server) {
+                Some(wait) => wait < EMPTY * promise.below,
+                None => f64::from(member.sessions) <= capacity.workers,
+            };
+            if is_over {
+                standing.shifted = None;
+            }
+        }
+        let mut full: Vec<(f64, ServerId)> = (pool.at(Stage::Serving))
+            .filter(|member| !self.is_shifted(member.server))
+            .filter(|member| {
+                figures(member.server).is_some_and(|server| f64::from(server.streams) > capacity.workers)
+            })
+            .filter_map(|member| Some((wait(member.server)?, member.server)))
+            .filter(|(wait, _)| *wait > OVERFULL * promise.below)
+            .collect();
+        full.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (wait, id) in full {
+            if self.others_carry(id, load, capacity)
+                && let Some(standing) = self.servers.get_mut(&id)
+            {
+                standing.shifted = Some(Duration::try_from_secs_f64(wait).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The servers that are not SHIFTED can do without this one, and one of them has its full weight.
+    fn others_carry(&self, without: ServerId, load: &LoadFigures, capacity: &Capacity) -> bool {
+        let others = || {
+            let others = self.servers.iter().filter(move |(id, _)| **id != without);
+            others.map(|(_, standing)| standing).filter(|standing| standing.shifted.is_none())
+        };
+        let arrivals = load.arrivals.last_3.max(load.arrivals.last_5);
+        let carried = others().map(Standing::share).sum::<f64>() * CARRIED * capacity.workers;
+        others().any(|standing| standing.mark.is_none()) && arrivals * capacity.service <= carried
+    }
+}
+
+/// What the figures say about one server against the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Seen {
+    Outlier(Mark),
+    /// As its peers.
+    Like,
+    /// Neither.
+    Between,
+    /// Nobody knows.
+    Nothing,
+}
+
+fn outlier(server: &ServerLoad, peers: &[&ServerLoad]) -> Seen {
+    let others = || peers.iter().filter(|peer| peer.server != server.server);
+    let (failed, of) = server.failed;
+    let by_others = others().fold((0, 0), |sum, peer| (sum.0 + peer.failed.0, sum.1 + peer.failed.1));
+    let usual = if by_others.1 == 0 { 0.0 } else { by_others.0 as f64 / by_others.1 as f64 };
+    let knows_failures = of >= LEAST_REQUESTS && by_others.1 >= LEAST_REQUESTS;
+    if knows_failures && lower_bound(failed, of) > FAILING + 2.0 * usual {
+        return Seen::Outlier(Mark::Failing(failed, of));
+    }
+    let fails_no_more = failed as f64 <= (0.5 * FAILING + usual) * of as f64;
+    let mut slowness: Vec<f64> = others().filter_map(|peer| peer.slowness).collect();
+    slowness.sort_by(f64::total_cmp);
+    let (Some(own), Some(median)) = (server.slowness, slowness.get(slowness.len() / 2)) else {
+        return Seen::Nothing;
+    };
+    match own / median.max(1e-9) {
+        ratio if ratio > SLOW => Seen::Outlier(Mark::Slow(ratio)),
+        ratio if ratio < AS_ITS_PEERS && fails_no_more => Seen::Like,
+        _ => Seen::Between,
+    }
+}
+
+/// HAProxy's weights are whole numbers, and a few percent change nothing.
+fn is_worth_it(share: f64, wanted: f64) -> bool {
+    (share - wanted).abs() > WORTH_A_CHANGE * wanted
+}

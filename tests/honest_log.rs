@@ -1,0 +1,262 @@
+//! What the agent makes of a log that does not tell the truth, on a real HAProxy: lines that it does not
+//! understand, lines that are missing, lines that come twice.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use haproxy_autoscale::demo::load::Load;
+use serde_json::Value;
+use support::{Agent, Haproxy, Origin, free_port, wait_until};
+
+mod support;
+
+/// More than a busy machine needs for anything here.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// HAProxy with a backend `app` behind the frontend `users`, and its log.
+struct Site {
+    haproxy: Haproxy,
+    port: u16,
+    config: String,
+    _servers: Vec<Origin>,
+}
+
+impl Site {
+    /// With `log` in its defaults, `backend` in its backend.
+    fn start(log: &str, backend: &str) -> Option<Self> {
+        let (port, servers) = (free_port(), [Origin::start(), Origin::start()]);
+        let config = format!(
+            "defaults\n    mode http\n    {log}\n    timeout connect 1s\n    timeout client 10s\n\
+             \x20   timeout server 10s\nfrontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
+             backend app\n    {backend}\n    server s1 127.0.0.1:{}\n    server s2 127.0.0.1:{} disabled\n",
+            servers[0].port(),
+            servers[1].port()
+        );
+        let haproxy = Haproxy::start(&config)?;
+        Some(Self { haproxy, port, config, _servers: servers.into() })
+    }
+
+    /// The agent's configuration.
+    fn keys(&self, keys: &str) -> String {
+        format!(
+            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
+             \x20   window: {{ length: 10s, min_samples: 10 }}\n    {keys}\n",
+            self.haproxy.socket().display()
+        )
+    }
+
+    /// The agent, which HAProxy logs to.
+    fn agent(&self, keys: &str) -> Agent {
+        Agent::start(
+            &self.keys(keys),
+            &[&format!("unix://{}?mode=600", self.haproxy.dir().join("log.sock").display())],
+        )
+    }
+
+    fn load(&self, rate: f64) -> haproxy_autoscale::demo::load::Running {
+        let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate);
+        load.start(Duration::from_secs(20)).expect("the load runs")
+    }
+}
+
+/// The end of a `defaults` section, a ring, and the beginning of the next.
+const RING: &str = "timeout check 1s\nring requests\n    size 1048576\n    format raw\n    maxlen 4096\ndefaults\n    mode http\n    ";
+
+const HTTPLOG: &str = "log {dir}/log.sock local0\n    option httplog";
+
+fn app(agent: &Agent) -> Value {
+    agent.status().unwrap_or_default()["backends"][0].clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn wait_for_health(agent: &Agent, health: &str) -> Value {
+    let mut app_now = Value::Null;
+    wait_until(&format!("the health is {health}"), PATIENCE, || {
+        app_now = app(agent);
+        app_now["health"] == health && (health != "good" || !app_now["coverage"].is_null())
+    });
+    app_now
+}
+
+#[test]
+fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
+    let Some(mut site) = Site::start(HTTPLOG, "") else { return };
+    let agent = site.agent("");
+    let _load = site.load(50.0);
+    let good = wait_for_health(&agent, "good");
+    assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
+    let httplog = site.config.clone();
+    let other = httplog.replace("option httplog", "log-format \"secret=%r %b/%s %TR/%Tw/%Tc/%Tr/%Ta\"");
+    site.haproxy.reload_with(&other);
+    let frozen = wait_for_health(&agent, "uncovered");
+    let doubt = text(&frozen["doubt"]);
+    assert!(
+        doubt.contains("requests of the last") && doubt.contains("; the first that was not: "),
+        "{doubt}"
+    );
+    assert!(doubt.contains("at byte") || doubt.contains("from byte"), "{doubt}");
+    assert!(!agent.journal().is_empty());
+    wait_until("it is journaled", PATIENCE, || {
+        agent.journal().iter().any(|entry| entry["rule"] == "uncovered" && entry["decision"] == "hold")
+    });
+    assert!(
+        !format!("{:?}{:?}", agent.journal(), agent.events()).contains("secret="),
+        "what a line holds is kept"
+    );
+    assert_eq!(text(&frozen["decision"]), "hold");
+    site.haproxy.reload_with(&httplog);
+    wait_for_health(&agent, "good");
+}
+
+#[test]
+fn a_log_that_comes_twice_is_counted_once() {
+    let twice =
+        "log ring@requests format raw local0\n    log ring@requests format raw local1\n    option httplog";
+    let Some(site) = Site::start(&format!("{RING}{twice}"), "") else { return };
+    let agent = Agent::start(&site.keys(""), &["ring:requests"]);
+    let load = site.load(50.0);
+    let good = wait_for_health(&agent, "good");
+    assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
+    wait_until("the window is full", PATIENCE, || load.measured(700).len() > 1);
+    let rate = app(&agent)["figures"]["rate"].as_f64().unwrap_or_default();
+    assert!((35.0..65.0).contains(&rate), "50 requests a second are {rate}");
+    let requests = load.finish().len() as u64;
+    wait_until("each line is there twice, and half of them are duplicates", PATIENCE, || {
+        let lines = agent.status().unwrap_or_default()["lines"].clone();
+        // Those of the first moment came before the agent was connected.
+        lines["duplicate"].as_u64() > Some(requests * 95 / 100)
+            && lines["requests"].as_u64() == lines["duplicate"].as_u64().map(|duplicate| 2 * duplicate)
+    });
+    let warned =
+        agent.events().iter().filter(|event| text(&event["message"]).contains("logged twice")).count();
+    assert_eq!(warned, 1);
+}
+
+#[test]
+fn a_log_that_comes_twice_by_different_ways_is_counted_once() {
+    let twice = "log {dir}/log.sock local0\n    log ring@requests format raw local0\n    option httplog";
+    let Some(site) = Site::start(&format!("{RING}{twice}"), "") else { return };
+    let config = site.keys("");
+    let unix = format!("unix://{}?mode=600", site.haproxy.dir().join("log.sock").display());
+    let agent = Agent::start(&config, &[&unix, "ring:requests"]);
+    let _load = site.load(50.0);
+    let good = wait_for_health(&agent, "good");
+    assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
+    let lines = agent.status().unwrap_or_default()["lines"].clone();
+    assert!(lines["duplicate"].as_u64() > Some(50), "{lines}");
+}
+
+#[test]
+fn a_sampled_log_is_whole_where_the_config_says_so() {
+    let Some(site) = Site::start("log {dir}/log.sock sample 1:5 local0\n    option httplog", "") else {
+        return;
+    };
+    let agent = site.agent("sample_rate: 1:5");
+    let load = site.load(100.0);
+    let good = wait_for_health(&agent, "good");
+    assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.8..1.2).contains(&ratio)), "{good}");
+    wait_until("the window is full", PATIENCE, || load.measured(1200).len() > 1);
+    let rate = app(&agent)["figures"]["rate"].as_f64().unwrap_or_default();
+    assert!((70.0..130.0).contains(&rate), "100 requests a second are {rate}");
+    assert_eq!(app(&agent)["health"], "good");
+}
+
+#[test]
+fn a_sampled_log_that_nobody_said_is_one_is_told() {
+    let Some(site) = Site::start("log {dir}/log.sock sample 1:5 local0\n    option httplog", "") else {
+        return;
+    };
+    let agent = site.agent("");
+    let _load = site.load(100.0);
+    let doubt = text(&wait_for_health(&agent, "uncovered")["doubt"]);
+    assert!(doubt.starts_with("only ") && doubt.contains("sampled"), "{doubt}");
+}
+
+#[test]
+fn a_log_without_what_went_well_is_known_as_such() {
+    let normal = format!("{HTTPLOG}\n    option dontlog-normal");
+    let Some(site) = Site::start(&normal, "http-request deny if { rand(100) lt 8 }") else { return };
+    let agent = site.agent("");
+    let _load = site.load(100.0);
+    let mut doubt = String::new();
+    wait_until("it is known", PATIENCE, || {
+        doubt = text(&app(&agent)["doubt"]);
+        doubt.contains("dontlog-normal")
+    });
+    assert!(doubt.starts_with("only ") && doubt.contains("requests of the last"), "{doubt}");
+    // Who asks `check` then is told what the agent has found.
+    check(&agent.config(), "fail", "backend app", "dontlog-normal");
+}
+
+/// `check` with the config at `path` finds something `about` that reads like `found`.
+#[track_caller]
+fn check(path: &Path, grade: &str, about: &str, found: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
+    let output = command.args(["check", "--output", "json", "--config"]).arg(path).output().unwrap();
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let is_it = |finding: &&Value| {
+        text(&finding["about"]).starts_with(about) && text(&finding["found"]).contains(found)
+    };
+    let Some(finding) = findings.iter().find(is_it) else {
+        panic!("nothing about {about} says {found:?}: {findings:#?}")
+    };
+    assert_eq!(text(&finding["grade"]), grade, "{finding}");
+    assert_eq!(grade == "ok", text(&finding["remedy"]).is_empty(), "{finding}");
+}
+
+/// A config that reads HAProxy's standard output and its configuration.
+fn config_of_output(site: &Site) -> PathBuf {
+    let dir = site.haproxy.dir();
+    let path = dir.join("agent.yaml");
+    let text = format!(
+        "sources: [{0}/output]\nlog_format: {{ haproxy_cfg: {0}/haproxy.cfg }}\nstate_dir: {0}/state\n\
+         runtime_dir: {0}/run\n{1}",
+        dir.display(),
+        site.keys("")
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+const STDOUT: &str = "log stdout format raw local0\n    option httplog";
+
+#[test]
+fn check_holds_the_log_against_haproxys_counters() {
+    let Some(site) = Site::start(STDOUT, "") else { return };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    wait_until("there is a log", PATIENCE, || site.haproxy.output().lines().count() > 30);
+    check(&config, "ok", "backend app", "are understood in the log");
+}
+
+#[test]
+fn check_finds_the_lines_of_haproxys_configuration_that_leave_requests_out() {
+    let log = "log stdout format raw sample 1:5 local0\n    option httplog\n    option dontlog-normal";
+    let Some(site) = Site::start(log, "http-request set-log-level silent if { rand(2) eq 1 }") else {
+        return;
+    };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    check(&config, "warn", "haproxy_cfg", "`sample 1:5` logs a share");
+    check(&config, "warn", "haproxy_cfg", "`set-log-level silent` leaves");
+    check(&config, "warn", "haproxy_cfg", "`option dontlog-normal` logs only");
+    check(&config, "fail", "backend app", "none of HAProxy's");
+}
+
+#[test]
+fn check_finds_lines_that_come_twice() {
+    let twice = "log stdout format raw local0\n    log stdout format raw local1\n    option httplog";
+    let Some(site) = Site::start(twice, "") else { return };
+    let config = config_of_output(&site);
+    let _load = site.load(50.0);
+    wait_until("there is a log", PATIENCE, || site.haproxy.output().lines().count() > 30);
+    check(&config, "warn", "log ", "are told of by a line before as well");
+    check(&config, "ok", "backend app", "are understood in the log");
+}
