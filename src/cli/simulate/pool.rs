@@ -15,7 +15,7 @@ use crate::report::chain;
 use crate::sim::scenario::{Balance, Scenario, Shape};
 use crate::sim::traces::Trace;
 
-/// Servers, HAProxy and arrivals; what is not given stays as the scenario has it.
+/// Servers, HAProxy and arrivals; what is not given stays as the scenario has it, or as is standard.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The pool")]
 pub(super) struct PoolArguments {
@@ -28,31 +28,31 @@ pub(super) struct PoolArguments {
     /// Play each row of the file in this time [default: what the file says]
     #[arg(long, value_name = "DURATION", requires = "arrivals", value_parser = parse_duration)]
     row: Option<Duration>,
-    /// Servers of the pool [16]
+    /// Servers of the pool [standard: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     servers: Option<u16>,
-    /// Of them serving at the start [2]
+    /// Of them serving at the start [standard: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     serving: Option<u16>,
-    /// Requests a server works on side by side [8]
+    /// Requests a server works on side by side [standard: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     workers: Option<u32>,
-    /// How long a request needs a worker, on average [80ms]
+    /// How long a request needs a worker, on average [standard: 80ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     service: Option<Duration>,
-    /// Standard deviation of that, divided by its mean [1]
+    /// Standard deviation of that, divided by its mean [standard: 1]
     #[arg(long, value_name = "CV", value_parser = not_below_zero)]
     cv: Option<f64>,
-    /// The latency (Tw + Tr) that 95 % of the requests should stay below [400ms]
+    /// The latency (Tw + Tr) that 95 % of the requests should stay below [standard: 400ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     target: Option<Duration>,
-    /// From the order to start a server until it is healthy, give or take 20 % [5s]
+    /// From the order to start a server until it is healthy, give or take 20 % [standard: 5s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     start_delay: Option<Duration>,
-    /// `maxconn` of each server [none]
+    /// `maxconn` of each server [standard: none]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     maxconn: Option<u32>,
-    /// `balance` [roundrobin]
+    /// `balance` [standard: roundrobin]
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     balance: Option<BalanceName>,
 }

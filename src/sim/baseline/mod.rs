@@ -10,7 +10,7 @@ use fixed::Fixed;
 use hpa::Hpa;
 use kpa::Kpa;
 use lxc::Lxc;
-use script_2011::{Restarts, Script2011};
+use script_2011::{Reading, Script2011};
 
 mod clairvoyant;
 mod fixed;
@@ -30,9 +30,9 @@ pub enum Baseline {
     AllOn,
     /// This many servers, always.
     Fixed(usize),
-    /// The script of 2011.
+    /// The script of 2011, by its comments.
     Script2011,
-    /// The same, with its timer as it stands in the code.
+    /// The same by its code, with another threshold.
     Script2011Timer,
     /// HAProxyScaleLXC.
     Lxc,
@@ -85,7 +85,7 @@ impl Baseline {
             Self::Script2011 => {
                 "log-tailing script of 2011: mean of the last 15 requests; fewer after 5 min without any"
             }
-            Self::Script2011Timer => "the same as its code reads: one server fewer 5 min after each move",
+            Self::Script2011Timer => "the same by its code: one server fewer 5 min after each move",
             Self::Lxc => "HAProxyScaleLXC: counts slow and fast requests by their whole time",
             Self::Hpa => "Kubernetes HPA on mean latency, target a quarter of the promise",
             Self::Kpa => "Knative: requests at once, 60 s and 6 s; told the number of workers",
@@ -109,8 +109,8 @@ impl Baseline {
         match self {
             Self::AllOn => Box::new(Fixed::new(name, scenario.servers)),
             Self::Fixed(servers) => Box::new(Fixed::new(name, servers)),
-            Self::Script2011 => Box::new(Script2011::new(name, target_ms, Restarts::AtRequests)),
-            Self::Script2011Timer => Box::new(Script2011::new(name, target_ms, Restarts::AtMoves)),
+            Self::Script2011 => Box::new(Script2011::new(name, target_ms, Reading::ByComments)),
+            Self::Script2011Timer => Box::new(Script2011::new(name, target_ms, Reading::ByCode)),
             Self::Lxc => Box::new(Lxc::new(name)),
             Self::Hpa => Box::new(Hpa::new(name, target_ms)),
             Self::Kpa => Box::new(Kpa::new(name, 0.0)),

@@ -2,13 +2,16 @@
 //!
 //! The mean of the last 15 response times (Tr), once there are 16; the third time that it is above the
 //! threshold, one server more. Lines with a timer of -1 are not understood. Five minutes after its timer
-//! was last started, one server fewer; the first one stays. What starts the timer is told in two ways:
+//! was last started, one server fewer; the first one stays.
 //!
-//! - by its comments it waits for "inactivity": each request starts the timer, and once it has run out
-//!   it rests until the next one;
-//! - by its code each move starts the timer, even one that found no server left, and no request does.
+//! What starts the timer is told in two ways, and both are here. By its comments the script waits for
+//! "inactivity": each request starts the timer, and once it has run out it rests until the next one; under
+//! traffic no server is taken away. By its code each move starts the timer, even one that found no server
+//! left, and no request does.
 //!
-//! The threshold is the promise. Servers are picked in order, not by lot: they are alike.
+//! The threshold is not told. The first one has a quarter of the promise, as the HPA here: at the promise
+//! itself Tr does not show a queue in HAProxy. The second one has the promise, without which its timer would
+//! never run out. Servers are picked in order, not by lot: they are alike.
 
 use std::collections::VecDeque;
 
@@ -24,20 +27,29 @@ const HITS: u32 = 3;
 /// The timer.
 const TIMER_S: f64 = 300.0;
 
-/// What starts the timer.
+/// By what it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Restarts {
-    /// Each request.
-    AtRequests,
-    /// Each move.
-    AtMoves,
+pub(super) enum Reading {
+    /// Each request starts the timer.
+    ByComments,
+    /// Each move starts the timer.
+    ByCode,
+}
+
+impl Reading {
+    fn threshold_ms(self, promise_ms: u32) -> u32 {
+        match self {
+            Self::ByComments => promise_ms / 4,
+            Self::ByCode => promise_ms,
+        }
+    }
 }
 
 /// See the module's text.
 pub(super) struct Script2011 {
     name: String,
     threshold_ms: u32,
-    restarts: Restarts,
+    reading: Reading,
     latest_ms: VecDeque<u32>,
     hits: u32,
     /// Since the last tick.
@@ -48,11 +60,11 @@ pub(super) struct Script2011 {
 }
 
 impl Script2011 {
-    pub(super) fn new(name: String, threshold_ms: u32, restarts: Restarts) -> Self {
+    pub(super) fn new(name: String, promise_ms: u32, reading: Reading) -> Self {
         Self {
             name,
-            threshold_ms,
-            restarts,
+            threshold_ms: reading.threshold_ms(promise_ms),
+            reading,
             latest_ms: VecDeque::new(),
             hits: 0,
             wishes: 0,
@@ -93,9 +105,9 @@ impl Autoscaler for Script2011 {
     fn tick(&mut self, seen: &Seen<'_>) -> Vec<Order> {
         let spare = places(seen, ServerStage::Off).chain(places(seen, ServerStage::Draining));
         let mut orders: Vec<Order> = spare.take(self.wishes).map(Order::Start).collect();
-        let starts_timer = match self.restarts {
-            Restarts::AtRequests => self.was_used,
-            Restarts::AtMoves => self.wishes > 0,
+        let starts_timer = match self.reading {
+            Reading::ByComments => self.was_used,
+            Reading::ByCode => self.wishes > 0,
         };
         (self.wishes, self.was_used) = (0, false);
         if starts_timer {
@@ -103,7 +115,7 @@ impl Autoscaler for Script2011 {
         } else if self.timer_s.is_some_and(|timer_s| seen.now_s >= timer_s) {
             let stopped = places(seen, ServerStage::Serving).filter(|&place| place > 0).last();
             orders.extend(stopped.map(Order::Stop));
-            let goes_on = self.restarts == Restarts::AtMoves && stopped.is_some();
+            let goes_on = self.reading == Reading::ByCode && stopped.is_some();
             self.timer_s = goes_on.then_some(seen.now_s + TIMER_S);
         }
         orders
@@ -115,8 +127,9 @@ mod tests {
     use super::*;
     use crate::sim::baseline::testing::{World, orders, sample};
 
-    fn script(restarts: Restarts) -> Script2011 {
-        Script2011::new("script-2011".to_owned(), 500, restarts)
+    fn script(reading: Reading) -> Script2011 {
+        let promise_ms = if reading == Reading::ByCode { 500 } else { 2000 };
+        Script2011::new("script-2011".to_owned(), promise_ms, reading)
     }
 
     fn read(script: &mut Script2011, count: usize, response_ms: i32) {
@@ -125,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_third_slow_mean_of_fifteen_adds_one() {
-        let mut script = script(Restarts::AtRequests);
+        let mut script = script(Reading::ByComments);
         let mut world = World::new("on on off off");
         // No mean before the sixteenth.
         read(&mut script, 15, 501);
@@ -144,14 +157,14 @@ mod tests {
 
     #[test]
     fn aborted_requests_are_not_understood() {
-        let mut script = script(Restarts::AtRequests);
+        let mut script = script(Reading::ByComments);
         (0..100).for_each(|_| script.record(&sample([0, 0, 0, -1, 30_000])));
         assert_eq!((script.latest_ms.len(), script.was_used), (0, false));
     }
 
     #[test]
     fn by_its_comments_it_goes_down_once_in_a_silence() {
-        let mut script = script(Restarts::AtRequests);
+        let mut script = script(Reading::ByComments);
         let mut world = World::new("on on on off");
         for second in 0..600 {
             read(&mut script, 1, 10);
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn by_its_code_it_goes_down_after_each_move() {
-        let mut script = script(Restarts::AtMoves);
+        let mut script = script(Reading::ByCode);
         let mut world = World::new("on on off");
         read(&mut script, 18, 501);
         assert_eq!(orders(&script.tick(&world.at(10.0).seen())), "+2");
