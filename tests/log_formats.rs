@@ -10,7 +10,6 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use haproxy_autoscale::core::log::haproxy_cfg;
 use haproxy_autoscale::core::log::line::LogLine;
 use haproxy_autoscale::core::log::log_format::{CompiledFormat, LogFormatErrorKind};
 use haproxy_autoscale::core::log::parser::LineParser;
+use support::reference::fields_of;
 use support::{Haproxy, free_port};
 
 mod support;
@@ -105,9 +105,11 @@ fn what_is_read_is_what_httplog_says_of_the_same_request() {
     let server = serve();
     let mut tally = Tally::default();
     formats.retain(|format| is_usable(format, server, &mut tally));
-    if tally.accepted == 0 && Haproxy::start("").is_none() {
+    if Haproxy::takes("").is_none() {
         return;
     }
+    // Which ones depends on its version.
+    assert!(tally.accepted * 2 > FORMATS.lines().count(), "HAProxy takes {} formats only", tally.accepted);
     let ports: Vec<u16> = formats.iter().map(|_| free_port()).collect();
     let config = config(&formats, &ports, server, sink.local_addr().expect("it is bound").port());
     let Some(haproxy) = Haproxy::start(&config) else { return };
@@ -142,7 +144,7 @@ fn a_format_that_cannot_be_told_apart_is_refused_though_haproxy_takes_it() {
 
 /// Whether HAProxy takes the format, and it tells what is needed; all of those have to be read.
 fn is_usable(format: &str, server: u16, tally: &mut Tally) -> bool {
-    if !haproxy_takes(format, server) {
+    if !haproxy_takes(format, server) || !is_understood(format) {
         tally.not_taken += 1;
         return false;
     }
@@ -163,21 +165,14 @@ fn is_usable(format: &str, server: u16, tally: &mut Tally) -> bool {
     }
 }
 
+/// Before HAProxy 3.0 names of items were taken for text, and JSON for nothing at all.
+fn is_understood(format: &str) -> bool {
+    !(format.contains("+json}o") || format.contains("%("))
+        || Haproxy::version().is_some_and(|version| version >= vec![3, 0])
+}
+
 fn haproxy_takes(format: &str, server: u16) -> bool {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let path = dir.path().join("haproxy.cfg");
-    let preamble = "global\ndefaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n";
-    fs::write(&path, format!("{preamble}{}", config(&[format.to_owned()], &[1], server, 1)))
-        .expect("it is ours");
-    let binary = env::var_os("HAPROXY").unwrap_or_else(|| "haproxy".into());
-    let checked = Command::new(binary)
-        .arg("-c")
-        .arg("-f")
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    checked.is_ok_and(|status| status.success())
+    Haproxy::takes(&config(&[format.to_owned()], &[1], server, 1)) == Some(true)
 }
 
 fn config(formats: &[String], ports: &[u16], server: u16, sink: u16) -> String {
@@ -369,9 +364,11 @@ impl Tally {
                 http.value(field)
             );
         }
-        if told.contains(&Field::Ta) {
+        // A number in JSON has no `+` that could tell.
+        if told.contains(&Field::Ta) && !format.contains("+json}o") {
             assert_eq!(own.partial, http.partial, "{format}\n{shown}");
         }
+        check_headers(format, split(line).expect("it was split before").1);
         self.seen.push((format.to_owned(), line.to_vec()));
     }
 
@@ -414,11 +411,37 @@ impl Tally {
     }
 }
 
+/// What is read of `own` is the same behind every header that a log may have before it, and behind none.
+#[track_caller]
+fn check_headers(format: &str, own: &[u8]) {
+    const HEADERS: [&str; 5] = [
+        "<134>Nov 21 09:55:39 haproxy[7]: ",
+        "Nov 21 09:55:39 vm haproxy[7]: ",
+        "2026-11-21T09:55:39.522078+00:00 vm haproxy[7]: ",
+        "<134>1 2026-11-21T09:55:39.522078+00:00 vm haproxy 7 - - ",
+        "",
+    ];
+    let read = |header: &str| {
+        let compiled = CompiledFormat::new(format).expect("it was compiled before");
+        let mut parser = LineParser::new(LineFormat::Compiled(Box::new(compiled)));
+        match parser.read(&[header.as_bytes(), own].concat()) {
+            Line::Request(request) => fields_of(&request),
+            other => panic!("{other:?} behind `{header}`: {}\n{format}", String::from_utf8_lossy(own)),
+        }
+    };
+    let first = read(HEADERS[0]);
+    for header in HEADERS {
+        assert_eq!(read(header), first, "behind `{header}`: {}\n{format}", String::from_utf8_lossy(own));
+    }
+}
+
 /// Whether both say the same of a request, each in its own words.
 fn is_same(field: Field, http: &LogLine<'_>, own: &LogLine<'_>, format: &str) -> bool {
     let (expected, found) = (http.value(field), own.value(field));
     let is_bad = http.tail().request.method.is_none();
     match field {
+        // Fetches of the request and of its timers fail where there is none.
+        _ if is_bad && found.is_none() && format.contains(".timer.") => true,
         // Of the same second or so, unless the connection was made long before.
         Field::AcceptDate => match (http.date, own.date) {
             (Some(http), Some(own)) => (http.millis - own.millis).abs() <= 1_500,

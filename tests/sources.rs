@@ -1,7 +1,7 @@
 //! HAProxy's log by each way that is no file, from a real HAProxy to what the agent says it has read: every
 //! request is counted, and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -346,28 +346,71 @@ impl Drop for Journald {
     }
 }
 
+/// HAProxy that logs to a journal of its own, and a `journalctl` that reads that one.
+struct Site {
+    programs: TempDir,
+    port: u16,
+    haproxy: Haproxy,
+    _journald: Journald,
+}
+
+impl Site {
+    fn start() -> Option<Self> {
+        let journald = Journald::start()?;
+        // HAProxy is no unit here, so it is told by its name.
+        let script = format!(
+            "#!/bin/sh\nfor argument; do\n  shift\n  case $argument in --unit=*) argument=--identifier=${{argument#--unit=}} ;; esac\n  \
+             set -- \"$@\" \"$argument\"\ndone\nexec /usr/bin/journalctl --directory={}/run/log/journal \"$@\"\n",
+            journald.folder.path().display()
+        );
+        let programs = program("journalctl", &script);
+        let port = free_port();
+        let log = format!("log {} local0", journald.socket().display());
+        let haproxy = Haproxy::start(&config(port, "", &log))?;
+        let site = Self { programs, port, haproxy, _journald: journald };
+        // So that there is a journal to follow.
+        request(port, 0..10);
+        wait_until("the journal has its first lines", PATIENCE, || {
+            let read = site.journalctl(&["--unit=haproxy", "--output=cat"]).output();
+            read.is_ok_and(|read| String::from_utf8_lossy(&read.stdout).contains("GET /n"))
+        });
+        Some(site)
+    }
+
+    fn journalctl(&self, arguments: &[&str]) -> Command {
+        let mut journalctl = Command::new(self.programs.path().join("journalctl"));
+        journalctl.args(arguments);
+        journalctl
+    }
+}
+
 #[test]
 fn haproxy_logs_to_a_real_journald() {
-    let Some(journald) = Journald::start() else { return };
-    // The real one, of that journal; HAProxy is no unit here, so it is told by its name.
-    let script = format!(
-        "#!/bin/sh\nfor argument; do\n  shift\n  case $argument in --unit=*) argument=--identifier=${{argument#--unit=}} ;; esac\n  \
-         set -- \"$@\" \"$argument\"\ndone\nexec /usr/bin/journalctl --directory={}/run/log/journal \"$@\"\n",
-        journald.folder.path().display()
-    );
-    let programs = program("journalctl", &script);
-    let port = free_port();
-    let log = format!("log {} local0", journald.socket().display());
-    let Some(haproxy) = Haproxy::start(&config(port, "", &log)) else { return };
-    // So that there is a journal to follow.
-    request(port, 0..10);
-    wait_until("the journal has its first lines", PATIENCE, || {
-        let mut read = Command::new(programs.path().join("journalctl"));
-        let read = read.args(["--unit=haproxy", "--output=cat"]).output();
-        read.is_ok_and(|read| String::from_utf8_lossy(&read.stdout).contains("GET /n"))
-    });
+    let Some(site) = Site::start() else { return };
     let arguments = ["--from-start", "journald:haproxy"];
-    let mut agent = Agent::start_with_programs(programs.path(), "", &arguments);
-    request(port, 10..REQUESTS);
-    check(&mut agent, REQUESTS - dropped(&haproxy));
+    let mut agent = Agent::start_with_programs(site.programs.path(), "", &arguments);
+    request(site.port, 10..REQUESTS);
+    check(&mut agent, REQUESTS - dropped(&site.haproxy));
+}
+
+#[test]
+fn a_real_journals_json_in_a_file_is_read_while_it_grows_and_afterwards() {
+    let Some(site) = Site::start() else { return };
+    let folder = open_folder();
+    let path = folder.path().join("journal.jsonl");
+    let file = File::create(&path).expect("it is ours");
+    let json = ["--unit=haproxy", "--output=json", "--all", "--lines=all", "--follow"];
+    let mut writing = site.journalctl(&json).stdout(file).spawn().expect("it is there");
+    let path = path.to_str().expect("a temporary path is text");
+    let mut agent = Agent::start("", &["--from-start", path]);
+    request(site.port, 10..REQUESTS);
+    let count = REQUESTS - dropped(&site.haproxy);
+    check(&mut agent, count);
+    writing.kill().and_then(|()| writing.wait()).expect("it is our child");
+    let report = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["report", "--output", "json", path])
+        .output()
+        .expect("it was built for this test");
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    assert_eq!((&report["requests"], &report["unparsed"]), (&count.into(), &0.into()), "{report}");
 }

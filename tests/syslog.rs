@@ -1,5 +1,5 @@
 //! HAProxy's log as it travels on a Debian host: through a real rsyslogd into a file that a real logrotate
-//! rotates while requests come, or through a pipe, and then into the agent. Every request is counted.
+//! rotates while requests come, through a pipe, or on over TCP, and then into the agent. Every request is counted.
 //!
 //! HAProxy does not wait for a log that is slow; what it had to throw away it counts itself, `DroppedLogs`.
 
@@ -133,14 +133,19 @@ impl Site {
 
     /// Requests for so long, while `meanwhile` goes on; how many were logged.
     fn requests(&self, during: Duration, meanwhile: impl FnOnce()) -> u64 {
+        let dropped_before = self.dropped();
         let load = Load::new(self.frontend, |_| RATE).start(during).expect("the load runs");
         meanwhile();
         let measured = load.finish();
         assert!(measured.iter().all(|request| !request.is_failed()), "every request is answered");
-        let made = measured.len() as u64;
+        measured.len() as u64 - (self.dropped() - dropped_before)
+    }
+
+    /// Lines that HAProxy has thrown away, since its start.
+    fn dropped(&self) -> u64 {
         let info = self.haproxy.ask("show info");
         let dropped = info.lines().find_map(|line| line.strip_prefix("DroppedLogs: "));
-        made - dropped.and_then(|dropped| dropped.parse::<u64>().ok()).expect("it counts them")
+        dropped.and_then(|dropped| dropped.parse().ok()).expect("it counts them")
     }
 }
 
@@ -208,6 +213,26 @@ fn check_rotated(config: &str, date: fn(char) -> bool) {
     assert!(rsyslogd.path("haproxy.log.3.gz").exists(), "it was rotated");
     let text = fs::read_to_string(log).expect("it is there again");
     assert!(text.starts_with(date), "{text}");
+    check_report(&rsyslogd, logged);
+}
+
+/// All files that logrotate has left, compressed and not, tell of as many requests.
+#[track_caller]
+fn check_report(rsyslogd: &Rsyslogd, logged: u64) {
+    let files = fs::read_dir(rsyslogd.dir.path())
+        .expect("it is ours")
+        .map(|entry| entry.expect("it is there").path());
+    let is_log = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("haproxy.log"))
+    };
+    let report = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["report", "--output", "json"])
+        .args(files.filter(is_log))
+        .output()
+        .expect("it was built for this test");
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    assert_eq!((&report["requests"], &report["unparsed"]), (&logged.into(), &0.into()), "{report}");
 }
 
 #[test]
@@ -222,6 +247,28 @@ fn every_request_is_counted_in_a_file_of_traditional_dates_that_is_rotated() {
     check_rotated(&format!("{traditional}{}", snippet("rsyslog-file.conf")), |first| {
         first.is_ascii_uppercase()
     });
+}
+
+#[test]
+fn every_request_is_counted_that_rsyslogd_sends_on() {
+    let forms = [
+        ("octet-counted", "RSYSLOG_SyslogProtocol23Format"),
+        ("traditional", "RSYSLOG_TraditionalForwardFormat"),
+    ];
+    for (framing, template) in forms {
+        let port = free_port();
+        let mut agent = Agent::start("", &[&format!("tcp://127.0.0.1:{port}")]);
+        let action = format!(
+            "action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{port}\" protocol=\"tcp\" \
+             TCP_Framing=\"{framing}\" template=\"{template}\")\n"
+        );
+        let Some(rsyslogd) = Rsyslogd::start(&action) else { return };
+        let Some(site) = Site::start(&rsyslogd) else { return };
+        let logged = site.requests(Duration::from_secs(2), || {});
+        wait_for_requests(&agent, logged);
+        let (_, summary) = agent.stop();
+        assert_eq!((&summary["requests"], &summary["unparsed"]), (&logged.into(), &0.into()), "{summary}");
+    }
 }
 
 #[test]

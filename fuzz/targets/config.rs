@@ -18,7 +18,8 @@ fuzz_target!(|text: &str| {
         Err(error) => {
             assert!(error.to_string().starts_with("agent.yaml"), "{error}");
             let ConfigError::Invalid { problems, .. } = error else { panic!("{error}") };
-            let last = text.split('\n').count() + 1;
+            // All that ends a line in YAML 1.1.
+            let last = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1;
             assert!(!problems.is_empty());
             for at in problems.iter().filter_map(|problem| problem.at) {
                 assert!((1..=last).contains(&at.line) && at.column >= 1, "{at:?}: {text}");

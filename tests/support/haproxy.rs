@@ -15,11 +15,14 @@ use super::{ask, wait_until};
 /// More than a busy machine needs to start or stop a HAProxy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What every configuration begins with. Sections that follow may add to `global` and replace
-/// `defaults`.
-const PREAMBLE: &str = "\
+/// What every configuration begins with; a `global` section that follows at once adds to it.
+const GLOBAL: &str = "\
 global
     stats socket {dir}/admin.sock mode 600 level admin expose-fd listeners
+";
+
+/// What comes next. Sections that follow may replace it.
+const DEFAULTS: &str = "\
 defaults
     mode http
     timeout connect 1s
@@ -52,6 +55,28 @@ impl Haproxy {
         haproxy.write_config(config);
         haproxy.launch();
         Some(haproxy)
+    }
+
+    /// Its version, such as `2.6.12`, as far as it has numbers; `None` if there is no HAProxy.
+    pub fn version() -> Option<Vec<u32>> {
+        let told =
+            Command::new(find_binary()?).arg("-v").output().expect("it ran when it was looked for").stdout;
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let version =
+            told.split_once("version ")?.1.split(|c: char| c != '.' && !c.is_ascii_digit()).next()?;
+        Some(version.split('.').map_while(|number| number.parse().ok()).collect())
+    }
+
+    /// Whether HAProxy takes `config`; `None` if there is none.
+    pub fn takes(config: &str) -> Option<bool> {
+        let binary = find_binary()?;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let haproxy = Self { dir, binary, processes: Vec::new() };
+        haproxy.write_config(config);
+        let mut command = Command::new(&haproxy.binary);
+        command.arg("-c").arg("-f").arg(haproxy.dir().join("haproxy.cfg"));
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Some(status.expect("the binary ran when it was looked for").success())
     }
 
     /// The folder that `{dir}` in the configuration stands for.
@@ -114,7 +139,9 @@ impl Haproxy {
     }
 
     fn write_config(&self, config: &str) {
-        let text = format!("{PREAMBLE}{config}\n").replace("{dir}", &self.dir().to_string_lossy());
+        let (global, sections) = split_global(config);
+        let text = format!("{GLOBAL}{global}{DEFAULTS}{sections}\n");
+        let text = text.replace("{dir}", &self.dir().to_string_lossy());
         fs::write(self.dir().join("haproxy.cfg"), text).expect("the folder is ours");
     }
 
@@ -148,6 +175,14 @@ impl Drop for Haproxy {
             eprintln!("--- HAProxy's output:\n{}---", self.output());
         }
     }
+}
+
+/// The lines of the `global` section that `config` begins with, if it does, and what follows. Some keywords, such
+/// as `nbthread`, have to stand before all other sections.
+fn split_global(config: &str) -> (&str, &str) {
+    let Some(lines) = config.trim_start().strip_prefix("global\n") else { return ("", config) };
+    let is_inside = |line: &&str| line.starts_with(char::is_whitespace);
+    lines.split_at(lines.split_inclusive('\n').take_while(is_inside).map(str::len).sum())
 }
 
 /// The HAProxy to run; tells if there is none.

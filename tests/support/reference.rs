@@ -62,6 +62,9 @@ static NUMBER_ALONE: LazyLock<Regex> = LazyLock::new(|| regex(&["^(N)$"]));
 static LEGACY: LazyLock<Regex> = LazyLock::new(|| {
     regex(&[HEAD, r"(?<server>NAME) (?<timers>(?:N)(?:/N){0,3}/(?<plus>\+?)(?:N)) (?<rest>.*)$"])
 });
+static LEGACY_HTTP: LazyLock<Regex> =
+    LazyLock::new(|| regex(&[r"^(?<status>N) \+?(?<bytes>N) (?<cookies_on>.*)$"]));
+static LEGACY_TCP: LazyLock<Regex> = LazyLock::new(|| regex(&[r"^\+?(?<bytes>N) (?<cookies_on>.*)$"]));
 static LEGACY_END: LazyLock<Regex> = LazyLock::new(|| {
     regex(&[
         r"^(?<state>[A-Za-z-]+) (?<counters>(?:N)(?:/N){0,3}/(?<redispatched>\+?)(?:N)|\+?(?:N)) ",
@@ -319,12 +322,7 @@ fn read_legacy(body: &[u8]) -> Option<(Layout, Fields)> {
         timer(number, *field, &mut fields);
     }
     let is_tcp = numbers.len() < 4;
-    let end = if is_tcp {
-        r"^\+?(?<bytes>N) (?<cookies_on>.*)$"
-    } else {
-        r"^(?<status>N) \+?(?<bytes>N) (?<cookies_on>.*)$"
-    };
-    let middle = regex(&[end]).captures(&found["rest"])?;
+    let middle = if is_tcp { &LEGACY_TCP } else { &LEGACY_HTTP }.captures(&found["rest"])?;
     if !is_tcp {
         status(&middle, &mut fields)?;
     }

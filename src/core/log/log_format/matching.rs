@@ -16,21 +16,24 @@ pub(super) struct Found {
     /// The values that stand somewhere else in another reading of the line.
     is_doubtful: Vec<bool>,
     /// Places of all blocks, in order.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     /// Where the places of each block begin.
     begins: Vec<usize>,
-    /// Ends of the places of the block before, sorted.
-    ends: Vec<usize>,
+    /// Bytes at which places end or begin, sorted.
+    pub(super) ends: Vec<usize>,
 }
 
 /// Where a block may stand.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    begin: usize,
-    end: usize,
-    /// It leads to the end of the line.
-    is_good: bool,
+pub(super) struct Place {
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    /// It leads from the start of the line to its end.
+    pub(super) is_good: bool,
 }
+
+/// Places of a block whose values are compared; of one with more, all are in doubt.
+const MOST_COMPARED: usize = 64;
 
 /// Why a line is not of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Found {
         self.is_doubtful.resize(values, false);
     }
 
-    fn places_of(&self, block: usize) -> std::ops::Range<usize> {
+    pub(super) fn places_of(&self, block: usize) -> std::ops::Range<usize> {
         let begin = self.begins.get(block).copied().unwrap_or(self.places.len());
         begin..self.begins.get(block + 1).copied().unwrap_or(self.places.len())
     }
@@ -221,34 +224,14 @@ impl Program {
         self.keep_values_before(number, text, found);
         if trial.at_end == 1 && gap.is_none_or(is_own) {
             if let (Some(gap), Some(before)) = (gap, found.places.last()) {
-                found.spans[gap.value] = Some((before.end, trial.begin_at_end));
+                found.spans[gap.value] = Some(gap.span(text, before.end, trial.begin_at_end));
             }
             // What it finds before it fails is what is wanted.
             let _ = self.run(&self.blocks[number], text, trial.begin_at_end, &mut found.spans);
         }
     }
 
-    /// Marks places from which the end of the line cannot be reached.
-    fn drop_dead_ends(&self, text: &[u8], found: &mut Found) {
-        for number in (1..self.blocks.len()).rev() {
-            let gap = &self.gaps[number - 1];
-            let (before, after) = (found.places_of(number - 1), found.places_of(number));
-            for at in before {
-                let end = found.places[at].end;
-                let mut next = after
-                    .clone()
-                    .map(|next| found.places[next])
-                    .filter(|next| next.is_good && next.begin >= end + gap.least);
-                found.places[at].is_good = match gap.shape {
-                    // What the nearest one does not leave room for, none does.
-                    None => next.next().is_some_and(|next| gap.holds(&text[end..next.begin])),
-                    Some(_) => next.any(|next| gap.holds(&text[end..next.begin])),
-                };
-            }
-        }
-    }
-
-    /// Notes the values of the one good place of each block, and doubts those of which there are more.
+    /// Notes the values of the good place of each block, and doubts what is elsewhere in another good one.
     fn keep_values(&self, text: &[u8], found: &mut Found, has_spans: bool) {
         let mut end_before = (0, true);
         for (number, block) in self.blocks.iter().enumerate() {
@@ -259,16 +242,33 @@ impl Program {
             if !has_spans {
                 let _ = self.run(block, text, place.begin, &mut found.spans);
             }
-            for step in &block.steps {
-                if let &Step::Value(value) = step {
-                    found.is_doubtful[value] = !is_certain;
-                }
+            if !is_certain {
+                self.doubt_others(number, text, found);
             }
             if let Some(gap) = number.checked_sub(1).and_then(|gap| self.gaps.get(gap)) {
-                found.spans[gap.value] = Some((end_before.0, place.begin));
+                found.spans[gap.value] = Some(gap.span(text, end_before.0, place.begin));
                 found.is_doubtful[gap.value] = !(is_certain && end_before.1);
             }
             end_before = (place.end, is_certain);
+        }
+    }
+
+    /// Doubts the values of a block that stand elsewhere in another of its good places.
+    #[cold]
+    fn doubt_others(&self, number: usize, text: &[u8], found: &mut Found) {
+        let block = &self.blocks[number];
+        let values = block.steps.iter().filter_map(|step| match step {
+            &Step::Value(value) => Some(value),
+            Step::Text(_) | Step::Blank => None,
+        });
+        let places = found.places_of(number).filter(|&at| found.places[at].is_good);
+        let (others, mut spans): (Vec<usize>, _) = (places.skip(1).collect(), found.spans.clone());
+        let are_too_many = others.len() > MOST_COMPARED;
+        for at in others.into_iter().take(MOST_COMPARED) {
+            let _ = self.run(block, text, found.places[at].begin, &mut spans);
+            for value in values.clone() {
+                found.is_doubtful[value] |= are_too_many || spans[value] != found.spans[value];
+            }
         }
     }
 
@@ -279,7 +279,7 @@ impl Program {
             let Place { begin, end, .. } = found.places[at];
             let _ = self.run(&self.blocks[at], text, begin, &mut found.spans);
             if let Some(gap) = at.checked_sub(1).map(|gap| &self.gaps[gap]) {
-                found.spans[gap.value] = Some((end_before, begin));
+                found.spans[gap.value] = Some(gap.span(text, end_before, begin));
             }
             end_before = end;
         }
@@ -301,13 +301,6 @@ fn stop(text: &[u8], offset: usize, value: Option<usize>) -> Stop {
 }
 
 impl Gap {
-    fn holds(&self, text: &[u8]) -> bool {
-        match &self.shape {
-            None => self.is_any || text.iter().all(|&byte| self.bytes.has(byte)),
-            Some(shape) => shape.length(text) == Ok(text.len()),
-        }
-    }
-
     /// Where the value ends without what should follow it.
     fn stop(&self, text: &[u8], ends: &[usize]) -> Stop {
         let begin = ends.last().copied().unwrap_or(text.len()).min(text.len());

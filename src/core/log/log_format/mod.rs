@@ -4,8 +4,10 @@
 //! [`CompiledFormat`]; or why the string cannot be used, and where. The way of a string: `words`
 //! takes the quoting off, `nodes` finds text, blanks and items, `items` and `samples` know what an
 //! item tells and looks like, `program` makes a list of steps of it, and `probing` reads lines made
-//! up from it, to see whether all that is needed can be told apart. `matching` then reads lines.
+//! up from it, to see whether all that is needed can be told apart. `matching` then reads lines, and `dead_ends`
+//! knows which ways of reading one come to its end.
 
+mod dead_ends;
 mod error;
 mod items;
 mod json_object;
@@ -367,6 +369,19 @@ mod tests {
             r#""{\"be\":\"%[be_name]\",\"s\":\"%[srv_name]\",\"t\":%[txn.timer.total],\"u\":\"%[capture.req.uri,json(utf8s)]\"}""#,
             r#"{"be":"app","s":"-","t":12,"u":"\/a\"b"}"#,
             r#"backend=app server=<NOSRV> Ta=12 path=/a"b"#,
+        );
+        // Without captures all of it could be the cookie.
+        check(
+            "%{+Q}o %b %s %Ta %hr %hs %CC",
+            r#""app" "s1" 12 "{a|b}" "{c}" "S=1""#,
+            "backend=app server=s1 Ta=12",
+        );
+        check("%hr {%b} %s %Ta", "{} {app} s1 12", "backend=app server=s1 Ta=12 request_captures=");
+        check("%{+X}Ts%{+X}rt %b %s %Ta", "7F00A app s1 12", "backend=app server=s1 Ta=12");
+        check(
+            "%b %s %Ta %[capture.req.hdr(0),base64] %[capture.req.hdr(0),hex] %[capture.req.hdr(0)]",
+            "app s1 12 YS1i 612D62 a-b",
+            "backend=app server=s1 Ta=12",
         );
         check(
             r#"%HP%HQ|%b|%s|%Tt|%{+Q,+E}[capture.req.hdr(0)]|%Ts.%ms"#,

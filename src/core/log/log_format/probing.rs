@@ -111,5 +111,8 @@ fn example(value: &ValueOf, pick: usize) -> &'static str {
         (_, Shape::Run(bytes, _)) if bytes.has(b'.') => &["1795253510.191", "0.0"],
         (_, Shape::Run(..)) => &["-", "0", "7F000001"],
     };
-    examples[pick % examples.len()]
+    let shape = &value.meaning.shape;
+    let fitting = |text: &&&str| shape.length(text.as_bytes()) == Ok(text.len());
+    let count = examples.iter().filter(fitting).count().max(1);
+    examples.iter().filter(fitting).nth(pick % count).copied().unwrap_or("-")
 }

@@ -51,6 +51,36 @@ pub(super) struct Gap {
     pub(super) least: usize,
     /// What more than its bytes it has to be like; `None` if that is all.
     pub(super) shape: Option<Shape>,
+    /// Quotes may stand around it.
+    pub(super) may_be_quoted: bool,
+}
+
+impl Gap {
+    fn new(value: usize, meaning: &Meaning) -> Self {
+        let may_be_quoted = meaning.writing.may_be_quoted;
+        let (bytes, least) = meaning.shape.run();
+        let bytes = Bytes::of(|byte| bytes.has(byte) || (may_be_quoted && byte == b'"'));
+        let is_run = matches!(meaning.shape, Shape::Run(..)) && !may_be_quoted;
+        let shape = (!is_run).then(|| meaning.shape.clone());
+        Self { value, is_any: bytes.is_all(), bytes, least, shape, may_be_quoted }
+    }
+
+    /// Where the value itself stands between bytes `begin` and `end` of `text`.
+    pub(super) fn span(&self, text: &[u8], begin: usize, end: usize) -> (usize, usize) {
+        let is_quoted = self.may_be_quoted && matches!(text[begin..end], [b'"', .., b'"']);
+        if is_quoted { (begin + 1, end - 1) } else { (begin, end) }
+    }
+
+    /// Whether `text[begin..end]` can be the value, quotes included.
+    pub(super) fn holds(&self, text: &[u8], begin: usize, end: usize) -> bool {
+        let Some(shape) = &self.shape else {
+            return self.is_any || text[begin..end].iter().all(|&byte| self.bytes.has(byte));
+        };
+        let inner = self.span(text, begin, end);
+        let is_empty = inner.0 == inner.1 && inner != (begin, end) && *shape != Shape::Captures;
+        let inner = &text[inner.0..inner.1];
+        is_empty || shape.length(inner) == Ok(inner.len())
+    }
 }
 
 /// An item, and what it means.
@@ -88,10 +118,7 @@ impl Program {
                 && program.needs_search(value, &steps[at + 1..])
             {
                 program.end_block(std::mem::take(&mut block));
-                let shape = &program.values[value].meaning.shape;
-                let (bytes, least) = shape.run();
-                let shape = Some(shape.clone()).filter(|shape| !matches!(shape, Shape::Run(..)));
-                program.gaps.push(Gap { value, is_any: bytes.is_all(), bytes, least, shape });
+                program.gaps.push(Gap::new(value, &program.values[value].meaning));
             } else {
                 block.steps.push(step.clone());
             }

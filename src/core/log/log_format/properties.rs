@@ -13,7 +13,7 @@ fn piece() -> impl Strategy<Value = String> {
         4 => prop::sample::select(vec![
             "%b", "%s", "%Ta", "%Tr", "%ST", "%ci", "%cp", "%hr", "%r", "%CC", "%ts", "%HP", "%HQ", "%Ts", "%ms", "%hrl",
             "%[var(a)]", "%[capture.req.hdr(0),json]", "%{+Q}r", "%{+Q}s", "%{+E}r", "%{+Q,+E}[var(a)]", "%{+Q}CC", "%{+X}cp",
-            "%{+Q}hrl", "%{+Q}Ta", "%tr",
+            "%{+Q}hrl", "%{+Q}Ta", "%tr", "%{+Q}hr", "%{+Q}hs", "%{+Q}cp", "%{+Q,+X}cp",
         ])
         .prop_map(str::to_owned),
         4 => prop::sample::select(vec![" ", "/", "|", ":", "\"", "x", "{", "}", "-", "=", "1", "  ", "a b"]).prop_map(str::to_owned),

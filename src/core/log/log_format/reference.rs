@@ -112,7 +112,8 @@ impl Trying<'_> {
             let quoted = text[at..end].strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
             if let Some(inner) = quoted
                 && of.meaning.writing.may_be_quoted
-                && (inner.is_empty() || is_of(&of.meaning.shape, inner))
+                && (is_of(&of.meaning.shape, inner)
+                    || (inner.is_empty() && of.meaning.shape != Shape::Captures))
             {
                 reading[value] = (at + 1, end - 1);
                 self.go_on(rest, end, reading)?;
