@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz lint ci build install
+.PHONY: help demo test bench simulate fuzz lint ci build install
 
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
@@ -27,6 +27,14 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 bench: ## how long a line, a sample and the whole way of a line take
 	@.ci/need cc:build-essential
 	@cargo bench --locked
+
+simulate: ## every scenario with every policy, into benches/simulate.md; takes minutes
+	@.ci/need cc:build-essential
+	@cargo build --locked --release
+	@{ echo '# What each policy does with each scenario'; echo; \
+	    echo '`make simulate`: `haproxy-autoscale simulate --all --seeds 3 --output markdown`'; echo; \
+	    $(BINARY) simulate --all --seeds 3 --output markdown; } > target/simulate.md
+	@mv target/simulate.md benches/simulate.md
 
 fuzz: ## random input to all that reads, FUZZ_SECONDS=8 for each target; a long run is the same with more
 	@fuzz/run

@@ -192,7 +192,9 @@ impl Agent {
 
     fn status(&self) -> Option<serde_json::Value> {
         let mut text = String::new();
-        UnixStream::connect(&self.socket).ok()?.read_to_string(&mut text).ok()?;
+        let mut stream = UnixStream::connect(&self.socket).ok()?;
+        stream.shutdown(std::net::Shutdown::Write).ok()?;
+        stream.read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
     }
 

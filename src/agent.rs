@@ -37,6 +37,7 @@ use crate::telemetry::{status, words};
 
 mod error;
 mod ingest;
+mod orders;
 mod repeats;
 mod signals;
 mod start;
@@ -191,6 +192,7 @@ impl Agent {
         };
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
+        self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
     }
 
@@ -250,10 +252,14 @@ impl Agent {
     /// Who has gone away meanwhile needs no answer.
     fn answer(&mut self, question: Question) {
         let now = Instant::now();
-        let views = self.controller.views(now);
         match question {
-            Question::Status(to) => drop(to.send(self.status(&views, now))),
+            Question::Status(to) => {
+                let views = self.controller.views(now);
+                drop(to.send(self.status(&views, now)));
+            }
+            Question::Request(request, by, to) => drop(to.send(self.request(&request, by))),
             Question::Metrics(to) => {
+                let views = self.controller.views(now);
                 self.metrics.show(&views, &self.names);
                 drop(to.send(self.metrics.encode()));
             }

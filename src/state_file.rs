@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::core::controller::{BackendMemory, Memory};
+use crate::core::controller::{BackendMemory, Memory, Operator, Order, OverrideMemory};
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
@@ -155,6 +155,47 @@ struct FileBackend {
     ours: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
     cooldown: Option<FileCooldown>,
+    order: Option<FileOrder>,
+}
+
+/// An operator's order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `by` and `since`")]
+struct FileOrder {
+    /// Pinned to so many; `None`: paused.
+    pin: Option<u32>,
+    by: String,
+    uid: u32,
+    since: u64,
+    until: Option<u64>,
+}
+
+impl FileOrder {
+    fn from_memory(kept: &OverrideMemory, now: u64) -> Self {
+        Self {
+            pin: match kept.order {
+                Order::Pause => None,
+                Order::Pin(to) => Some(to),
+            },
+            by: kept.by.name.clone(),
+            uid: kept.by.uid,
+            since: now.saturating_sub(kept.age.as_secs()),
+            until: kept.left.map(|left| now.saturating_add(left.as_secs())),
+        }
+    }
+
+    /// An order whose time went by while no agent ran is kept with nothing left, so that its end is told.
+    fn into_memory(self, now: u64) -> OverrideMemory {
+        // A clock that was set back does not make it longer than it was.
+        let left =
+            self.until.map(|until| until.saturating_sub(now.max(self.since)).min(LONGEST_ORDER.as_secs()));
+        OverrideMemory {
+            order: self.pin.map_or(Order::Pause, Order::Pin),
+            by: Operator { name: self.by, uid: self.uid, pid: None },
+            age: Duration::from_secs(now.saturating_sub(self.since)),
+            left: left.map(Duration::from_secs),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -183,7 +224,9 @@ impl FileMemory {
                 until: now.saturating_add(left.as_secs()),
             });
             let weights = backend.weights.iter().map(|(name, weight)| (name.clone(), weight.value()));
-            let file = FileBackend { ours: backend.ours.clone(), weights: weights.collect(), cooldown };
+            let order = backend.overridden.as_ref().map(|kept| FileOrder::from_memory(kept, now));
+            let file =
+                FileBackend { ours: backend.ours.clone(), weights: weights.collect(), cooldown, order };
             (backend.name.clone(), file)
         });
         Self { backends: backends.collect() }
@@ -202,7 +245,8 @@ impl FileMemory {
                 };
                 (left > 0).then_some((direction, Duration::from_secs(left)))
             });
-            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown }
+            let overridden = file.order.map(|order| order.into_memory(now));
+            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown, overridden }
         });
         Memory { backends: backends.collect() }
     }
@@ -210,6 +254,9 @@ impl FileMemory {
 
 /// The longest that a config may ask for: a clock that was set back must not leave a cooldown of years.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest that can be asked for, so that no file makes an `Instant` overflow.
+const LONGEST_ORDER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -225,6 +272,7 @@ mod tests {
             ours: ["s2".to_owned()].into(),
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
+            overridden: None,
         };
         Memory { backends: vec![backend] }
     }
@@ -242,6 +290,29 @@ mod tests {
         let mut kept = memory();
         kept.backends[0].cooldown = None;
         assert_eq!(loaded, kept);
+    }
+
+    #[track_caller]
+    fn check_order(json: &str, now: u64, expected: OverrideMemory) {
+        let order: FileOrder = serde_json::from_str(json).unwrap();
+        assert_eq!(order.into_memory(now), expected);
+    }
+
+    fn order(order: Order, age: u64, left: Option<u64>) -> OverrideMemory {
+        let by = Operator { name: "kim".into(), uid: 1000, pid: None };
+        OverrideMemory { order, by, age: Duration::from_secs(age), left: left.map(Duration::from_secs) }
+    }
+
+    #[test]
+    fn an_operators_order_is_there_after_a_restart_with_the_time_that_is_left() {
+        for kept in [order(Order::Pause, 7, None), order(Order::Pin(6), 7, Some(5))] {
+            let file = serde_json::to_string(&FileOrder::from_memory(&kept, 1000)).unwrap();
+            check_order(&file, 1000, kept);
+        }
+        let pause = r#"{"by": "kim", "uid": 1000, "since": 1000, "until": 1060}"#;
+        check_order(pause, 1010, order(Order::Pause, 10, Some(50)));
+        check_order(pause, 9000, order(Order::Pause, 8000, Some(0)));
+        check_order(pause, 10, order(Order::Pause, 0, Some(60)));
     }
 
     #[test]

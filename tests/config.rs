@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
+use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
     ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
@@ -53,7 +54,9 @@ fn no_file_is_a_config_without_backends() {
 
 /// The reference with its examples no longer commented out; both at once, where a file may have one.
 fn with_examples() -> String {
-    let (before, servers) = REFERENCE.split_once("    servers: {}\n").unwrap();
+    let reference = REFERENCE.replace("      schedule: []\n", "").replace("#schedule:", "schedule:");
+    let reference = reference.replace("#  - { at:", "  - { at:");
+    let (before, servers) = reference.split_once("    servers: {}\n").unwrap();
     let before = before.replace("#statistic:", "statistic:").replace("#last:", "last:");
     let before =
         before.replace("    #coverage:", "    coverage:").replace("    #sample_rate:", "    sample_rate:");
@@ -73,6 +76,7 @@ fn the_examples_in_the_reference_are_valid_too() {
     assert_eq!(parsed(&only("statistic")).backends[0].target.statistic, Statistic::Mean);
     assert_eq!(parsed(&only("last")).backends[0].target.statistic, Statistic::MeanOfLast(15));
     let backend = &parsed(&only("percentile")).backends[0];
+    assert_eq!(backend.schedule.entries.len(), 2);
     assert_eq!(backend.servers.len(), 2);
     assert!(backend.servers["s1"].always_up);
     assert_eq!(backend.servers["s1"].capacity, 2.0);
@@ -224,7 +228,10 @@ backends:
       moves_per_hour: 46
     window: { length: 1m, min_samples: 3 }
     band: { lower: 10%, upper: 300ms }
-    ready: { min: 2, max: 9 }
+    ready:
+      min: 2
+      max: 9
+      schedule: [{ at: Mon-Fri 08:00-18:00, min: 4 }, { at: 1970-01-01..1970-01-03, max: all }]
     scale_up: { stabilization_window: 11s, breaches: 4, cooldown: 12s, step: 5 }
     scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s }
     warm_up:
@@ -245,6 +252,10 @@ backends:
       s2: { warm_up: { path: none, requests: 31 } }
       s3:
 ";
+
+fn entry(words: &str, days: Days, (from, to): (Minute, Minute), limits: ReadyLimits) -> Entry {
+    Entry { at: Times::new(words, days, from, to).unwrap(), limits }
+}
 
 #[test]
 fn every_setting_reaches_its_place() {
@@ -287,6 +298,22 @@ fn every_setting_reaches_its_place() {
         log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(50) },
         band: HysteresisBand::new(Duration::from_millis(40), Duration::from_millis(300)).unwrap(),
         ready: ReadyLimits { min: 2, max: Some(9) },
+        schedule: Schedule {
+            entries: vec![
+                entry(
+                    "Mon-Fri 08:00-18:00",
+                    Days::OfWeek([true, true, true, true, true, false, false]),
+                    (8 * 60, 18 * 60),
+                    ReadyLimits { min: 4, max: Some(9) },
+                ),
+                entry(
+                    "1970-01-01..1970-01-03",
+                    Days::Dates(0, 2),
+                    (0, A_DAY),
+                    ReadyLimits { min: 2, max: None },
+                ),
+            ],
+        },
         scale_up: ScaleUp { stabilization_window: seconds(11), breaches: 4, cooldown: seconds(12), step: 5 },
         scale_down: ScaleDown {
             stabilization_window: seconds(13),

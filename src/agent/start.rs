@@ -26,7 +26,7 @@ use crate::state_file::StateDir;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::{self, Asker};
-use crate::telemetry::status::StatusSocket;
+use crate::telemetry::socket::AgentSocket;
 use crate::telemetry::{endpoint, words};
 
 /// Deliveries on their way to the controller; when full, the reading thread waits.
@@ -98,20 +98,20 @@ fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option
     Ok(Some(Arc::new(Executor::new(client, names.clone(), dry_run))))
 }
 
-/// Opens where the agent is looked at: `metrics.listen`, which has to work, and the status socket,
+/// Opens where the agent is asked: `metrics.listen`, which has to work, and its own socket,
 /// without which it can run.
 async fn serve(config: &Config, asker: Asker, tasks: &mut JoinSet<()>) -> Result<(), AgentError> {
     if let Some(address) = config.metrics_listen {
         let listener = endpoint::listen(address).await.map_err(|e| AgentError::Listen(address, e))?;
         tasks.spawn(endpoint::serve(listener, asker.clone()));
     }
-    match StatusSocket::open(&config.runtime_dir).await {
+    match AgentSocket::open(&config.runtime_dir).await {
         Ok(socket) => {
             tasks.spawn(socket.serve(asker));
         }
         Err(error) => {
             let runtime_dir = config.runtime_dir.display();
-            warn!(%runtime_dir, %error, "no status socket: `status` will find no agent");
+            warn!(%runtime_dir, %error, "no socket of its own: `status`, `pause` and the like will find no agent");
         }
     }
     Ok(())

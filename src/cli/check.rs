@@ -20,6 +20,7 @@ mod links;
 mod logs;
 mod omissions;
 mod places;
+mod schedule;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     let sources = sources(&config)?;
     let mut findings = vec![about_config(&config, arguments.file())];
     findings.extend(config.backends.iter().flat_map(cooldowns));
+    findings.extend(config.backends.iter().filter_map(schedule::check));
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);

@@ -8,21 +8,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
 use tracing::Level;
 
 use crate::config::nearest::nearest;
 use crate::config::{Config, DEFAULT_PATH, parse_duration};
 use crate::input::Source;
 use crate::report as errors;
+use crate::telemetry::socket::{Request, ask, socket};
 
 mod check;
 mod demo;
+mod explain;
 mod log_file;
 mod log_format;
+mod orders;
 mod output;
 mod parse;
+mod picture;
+mod progress;
 mod report;
 mod run;
+mod simulate;
 mod status;
 
 /// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
@@ -95,10 +102,21 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Tell why a backend is as it is, what limits it, and when it may move next
+    Explain(orders::OrderArguments),
+    /// Make no moves of a backend's servers, until `resume` or for a while
+    Pause(orders::PauseArguments),
+    /// Keep so many servers of a backend serving, until `resume` or for a while
+    Pin(orders::PinArguments),
+    /// End a pause or a pin
+    Resume(orders::OrderArguments),
     /// Print every field of every line of old logs
     Parse(parse::ParseArguments),
     /// Tell latency, failures and load of each backend and server from old logs
     Report(report::ReportArguments),
+    /// Play a load against simulated servers, for several policies side by side
+    #[command(long_about = simulate::LONG_ABOUT)]
+    Simulate(simulate::SimulateArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -158,8 +176,13 @@ pub fn main() -> ExitCode {
         Arguments { command: Some(command), .. } => match command {
             Command::Check { config, output } => check::run(&config, output.output),
             Command::Status { config, output } => status::run(config.as_deref(), output.output),
+            Command::Explain(arguments) => explain::run(arguments),
+            Command::Pause(arguments) => orders::pause(arguments),
+            Command::Pin(arguments) => orders::pin(arguments),
+            Command::Resume(arguments) => orders::resume(arguments),
             Command::Parse(arguments) => parse::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
+            Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },
     };
@@ -175,6 +198,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// As many threads as were asked for; if none were, one for each core.
+fn threads_or_cores(threads: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    threads.map_or_else(cores, usize::from)
 }
 
 /// A runtime of one thread: the agent needs no more, and HAProxy's machine has other work.
@@ -214,6 +243,21 @@ fn config_file(path: Option<&Path>) -> Option<&Path> {
 /// The settings of [`config_file`], or the defaults.
 fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
     config_file(path).map_or_else(|| Ok(Config::default()), |file| Config::load(file).map_err(usage))
+}
+
+/// What the agent of this config answers.
+fn ask_agent(config: &Config, request: &Request) -> Result<Value, Failure> {
+    let answer = runtime()?.block_on(ask(&config.runtime_dir, request)).map_err(|error| {
+        let socket = socket(&config.runtime_dir);
+        Failure::Failed(format!(
+            "no agent answers on `{}`: {error}\n  is it running, and with this `runtime_dir`? may you write to it (user, group)?",
+            socket.display()
+        ))
+    })?;
+    match answer["error"].as_str() {
+        Some(error) => Err(Failure::Usage(error.to_owned())),
+        None => Ok(answer),
+    }
 }
 
 /// Sources as the agent reads them. A word that is no path and no file is a mistyped subcommand.

@@ -42,6 +42,23 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// All columns but the first, which are numbers.
+pub(super) fn flush_right(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let columns = rows.first().map_or(0, Vec::len);
+    for column in 1..columns {
+        let width = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell: &String| cell.chars().count())
+            .max()
+            .unwrap_or(0);
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            *cell = format!("{cell:>width$}");
+        }
+    }
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +67,6 @@ mod tests {
     fn columns_line_up() {
         let rows = [vec!["a".into(), "bb".into()], vec!["ccc".into(), "d".into()]];
         assert_eq!(table(&rows), "a    bb\nccc  d\n");
+        assert_eq!(table(&flush_right(rows.to_vec())), "a    bb\nccc   d\n");
     }
 }

@@ -6,19 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::{print, print_json, table};
-use super::{Failure, Output, load_file, runtime};
+use super::{Failure, Output, ask_agent, load_file};
 use crate::core::policy::Span;
-use crate::telemetry::status::{ask, socket};
+use crate::telemetry::socket::Request;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
-    let config = load_file(config)?;
-    let status = runtime()?.block_on(ask(&config.runtime_dir)).map_err(|error| {
-        let socket = socket(&config.runtime_dir);
-        Failure::Failed(format!(
-            "no agent answers on `{}`: {error}\n  is it running, and with this `runtime_dir`? may you read it (user, group)?",
-            socket.display()
-        ))
-    })?;
+    let status = ask_agent(&load_file(config)?, &Request::Status)?;
     match output {
         Output::Json => print_json(&status),
         Output::Text => print(&text(&status)),
@@ -100,6 +93,14 @@ fn backend_text(backend: &Value) -> String {
     if backend["cooldown_s"].as_f64().is_some_and(|left| left > 0.0) {
         text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
+    text.push_str(&limits(&backend["limits"]));
+    if let Some(order) = backend["override"]["order"].as_str() {
+        text.push_str(&format!(
+            "  an operator's order: {order} by {}{}\n",
+            word(&backend["override"]["by"]),
+            left(&backend["override"])
+        ));
+    }
     if let Some(moving) = backend["moving"].as_str() {
         text.push_str(&format!("  under way: {moving}\n"));
     }
@@ -108,6 +109,26 @@ fn backend_text(backend: &Value) -> String {
     rows.extend(list(&backend["servers"]).iter().map(server_row));
     text.push_str(&table(&rows));
     text
+}
+
+/// `, 4 min left`; nothing for what has no end.
+fn left(order: &Value) -> String {
+    if order["left_s"].is_null() { String::new() } else { format!(", {} left", span(&order["left_s"])) }
+}
+
+/// Who may serve by schedule; nothing where there is none.
+fn limits(limits: &Value) -> String {
+    let range = |limits: &Value| match limits["max"].as_u64() {
+        Some(max) => format!("{} to {max}", word(&limits["min"])),
+        None => format!("at least {}", word(&limits["min"])),
+    };
+    let entry = limits["schedule"].as_str().map(|entry| format!(" ({entry})"));
+    let next = &limits["next"];
+    let then = next["from"].as_str().map(|from| format!("; from {from} on {}", range(next)));
+    if entry.is_none() && then.is_none() {
+        return String::new();
+    }
+    format!("  may serve: {}{}{}\n", range(limits), entry.unwrap_or_default(), then.unwrap_or_default())
 }
 
 /// How much of what HAProxy counts the log tells of; nothing while that cannot be said.
@@ -157,7 +178,7 @@ fn note(server: &Value) -> String {
 }
 
 /// One line for an entry of the journal.
-fn recent_row(entry: &Value) -> Vec<String> {
+pub(super) fn recent_row(entry: &Value) -> Vec<String> {
     let what = match entry["decision"].as_str() {
         Some("hold") => "hold".to_owned(),
         Some(decision) => format!("{decision} {} -> {}", word(&entry["from"]), word(&entry["to"])),

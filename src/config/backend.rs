@@ -8,11 +8,12 @@ use super::check::{self, Checker, Shown, out_of_range, set};
 use super::defaults;
 use super::error::{Mistake, Order};
 use super::file::{
-    Backend, Band, Ready, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
+    Backend, Band, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
 };
 use super::path::KeyPath;
-use super::value::{BandEnd, FromText, Name, OrAll, Value};
+use super::value::{BandEnd, FromText, Name, Value};
 use super::words::PlainStatistic;
+use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, ReadyLimits, ScaleDown, ScaleUp,
     ServerSettings, Statistic, Target, WindowSettings,
@@ -41,7 +42,7 @@ pub(super) const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=Durati
 const IDLE_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Servers of a backend, where at least one is meant.
-const SERVERS: RangeInclusive<u32> = 1..=10_000;
+pub(super) const SERVERS: RangeInclusive<u32> = 1..=10_000;
 
 /// `name`, if HAProxy could have a backend of that name.
 pub(super) fn name(name: &str) -> Result<String, Mistake> {
@@ -65,6 +66,7 @@ pub(super) fn with_defaults(
         policy: defaults::POLICY,
         model: ModelSettings::default(),
         ready: defaults::READY,
+        schedule: Schedule::default(),
         scale_up: defaults::SCALE_UP,
         scale_down: defaults::SCALE_DOWN,
         warm_up: defaults::warm_up(),
@@ -102,7 +104,7 @@ impl Checker<'_> {
         let window = self.window(file.window.unwrap_or_default(), &at.key("window"));
         let log = check::log(log, file.coverage, file.sample_rate);
         let band = self.band(&file.band.unwrap_or_default(), target.below, at);
-        let ready = self.ready(file.ready.unwrap_or_default(), &at.key("ready"));
+        let (ready, schedule) = self.ready(file.ready.unwrap_or_default(), &at.key("ready"));
         let scale_up = self.scale_up(file.scale_up.unwrap_or_default(), &at.key("scale_up"));
         let scale_down = self.scale_down(file.scale_down.unwrap_or_default(), &at.key("scale_down"));
         let warm_up = self.warm_up(file.warm_up.unwrap_or_default(), defaults::warm_up(), &at.key("warm_up"));
@@ -111,7 +113,12 @@ impl Checker<'_> {
             let here = at.key("servers").key(&name);
             servers.insert(name, self.server(server.unwrap_or_default(), &warm_up, &here));
         }
-        self.always_up_fits(&servers, ready, at);
+        self.always_up_fits(&servers, ready, &at.key("ready"));
+        for (nth, entry) in
+            schedule.entries.iter().enumerate().filter(|(_, entry)| entry.limits.max != ready.max)
+        {
+            self.always_up_fits(&servers, entry.limits, &at.key("ready").key("schedule").index(nth));
+        }
         let (mut weights, mut policy) = (defaults::WEIGHTS, defaults::POLICY);
         set(&mut weights, file.weights);
         set(&mut policy, file.policy);
@@ -127,6 +134,7 @@ impl Checker<'_> {
             log,
             band,
             ready,
+            schedule,
             scale_up,
             scale_down,
             warm_up,
@@ -203,30 +211,6 @@ impl Checker<'_> {
         band
     }
 
-    fn ready(&mut self, file: Ready, at: &KeyPath) -> ReadyLimits {
-        let mut ready = defaults::READY;
-        self.set_within(&mut ready.min, at.key("min"), file.min, SERVERS);
-        if let Some(Value(OrAll(Some(number)))) = file.max {
-            let mut max = *SERVERS.end();
-            self.set_within(&mut max, at.key("max"), Some(Value(number)), SERVERS);
-            if max < ready.min {
-                self.report(
-                    &at.key("max"),
-                    at,
-                    Mistake::Order(Box::new(Order {
-                        first: "min",
-                        first_value: ready.min.shown(),
-                        relation: "above",
-                        second: "max",
-                        second_value: max.shown(),
-                    })),
-                );
-            }
-            ready.max = Some(max);
-        }
-        ready
-    }
-
     fn scale_up(&mut self, file: ScaleUpFile, at: &KeyPath) -> ScaleUp {
         let mut up = defaults::SCALE_UP;
         let stabilization_window = &mut up.stabilization_window;
@@ -270,13 +254,13 @@ impl Checker<'_> {
             && always_up > max as usize
         {
             self.report(
-                &at.key("ready").key("max"),
+                &at.key("max"),
                 at,
                 Mistake::Order(Box::new(Order {
                     first: "servers",
                     first_value: format!("{always_up} of them `always_up`"),
                     relation: "above",
-                    second: "ready.max",
+                    second: "max",
                     second_value: max.shown(),
                 })),
             );

@@ -16,6 +16,7 @@ use super::share::{SampleRate, Share};
 use super::value::{BandEnd, Name, OrAll, OrAuto, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::PlainStatistic;
+use crate::core::settings::schedule::Times;
 use crate::core::settings::{Policy, Timer, WarmUpMethod, WarmUpTls, Weights};
 
 /// The whole file.
@@ -128,6 +129,16 @@ pub(super) struct Band {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping such as `{min: 1, max: all}`")]
 pub(super) struct Ready {
+    pub(super) min: Option<Value<u32>>,
+    pub(super) max: Option<Value<OrAll>>,
+    pub(super) schedule: Option<Vec<ScheduleEntry>>,
+}
+
+/// One of `ready.schedule:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{at: Mon-Fri 08:00-18:00, min: 4}`")]
+pub(super) struct ScheduleEntry {
+    pub(super) at: Value<Times>,
     pub(super) min: Option<Value<u32>>,
     pub(super) max: Option<Value<OrAll>>,
 }

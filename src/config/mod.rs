@@ -20,6 +20,7 @@ mod model;
 pub mod nearest;
 mod path;
 mod percent;
+mod schedule;
 mod share;
 mod translate;
 mod value;

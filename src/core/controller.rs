@@ -25,12 +25,15 @@ use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
+use super::settings::schedule::CivilTime;
 
 mod backend;
 mod doubt;
+mod limits;
 mod memory;
 mod mind;
 mod moves;
+mod overrides;
 mod pool;
 mod quarantine;
 mod record;
@@ -41,7 +44,9 @@ mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
-pub use memory::{BackendMemory, Memory};
+pub use limits::LimitsView;
+pub use memory::{BackendMemory, Memory, OverrideMemory};
+pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
 pub use view::{Health, ServerView, View};
 
@@ -67,6 +72,8 @@ pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
     latest: Option<Latest>,
+    /// What the clocks on the wall say.
+    local: Option<CivilTime>,
     log: doubt::Log,
     actions: VecDeque<Action>,
 }
@@ -86,6 +93,7 @@ impl Controller {
             names,
             backends: BTreeMap::new(),
             latest: None,
+            local: None,
             log: doubt::Log::default(),
             actions: VecDeque::new(),
         };
@@ -177,6 +185,26 @@ impl Controller {
         self.latest = Some(Latest { asked, arrived: now, inventory });
     }
 
+    /// Takes what the clocks on the wall say; schedules go by it. Told before each tick.
+    pub fn handle_local_time(&mut self, local: CivilTime) {
+        self.local = Some(local);
+    }
+
+    /// An operator overrules the policy for `backend`. What was ordered before is returned; `None` also where
+    /// nobody configured the backend, and nothing is done then.
+    pub fn handle_order(&mut self, backend: BackendId, wanted: Override, now: Instant) -> Option<Override> {
+        let (before, actions) = self.backends.get_mut(&backend)?.take_order(backend, wanted, now);
+        self.actions.extend(actions);
+        before
+    }
+
+    /// An operator ends what was ordered for `backend`, which is returned.
+    pub fn handle_resume(&mut self, backend: BackendId, by: Operator, now: Instant) -> Option<Override> {
+        let (ended, actions) = self.backends.get_mut(&backend)?.end_order(backend, Some(by), now)?;
+        self.actions.extend(actions);
+        Some(ended)
+    }
+
     /// Evaluates every backend.
     pub fn handle_tick(&mut self, now: Instant) {
         let latest = self
@@ -185,6 +213,8 @@ impl Controller {
             .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
+            self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
+            backend.settle_limits(self.local);
             backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
@@ -221,16 +251,25 @@ impl Controller {
 
     /// What is known of every backend, for status, metrics and health.
     pub fn views(&mut self, now: Instant) -> Vec<View> {
-        let inventory = self.latest.as_ref().map(|latest| &latest.inventory);
-        let views = self.backends.iter_mut().map(|(&id, backend)| {
-            backend.view(id, inventory.and_then(|inventory| inventory.backend(id)), &self.names, now)
-        });
-        views.collect()
+        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
+        ids.into_iter().filter_map(|id| self.view(id, now)).collect()
+    }
+
+    /// The same of one backend; `None` if nobody configured it.
+    pub fn view(&mut self, backend: BackendId, now: Instant) -> Option<View> {
+        let state = self.latest.as_ref().and_then(|latest| latest.inventory.backend(backend));
+        let view = self.backends.get_mut(&backend)?.view(backend, state, self.local, &self.names, now);
+        Some(view)
     }
 
     /// The HAProxy process that answered last.
     pub fn process(&self) -> Option<&Process> {
         self.latest.as_ref().map(|latest| &latest.inventory.process)
+    }
+
+    /// The names of all configured backends.
+    pub fn backend_names(&self) -> impl Iterator<Item = String> {
+        self.backends.values().map(|backend| backend.settings().name.clone())
     }
 
     /// The settings of `backend`, if it is configured.

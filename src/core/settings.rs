@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use super::units::{Percentile, Ratio};
 
+pub mod schedule;
+
+use schedule::Schedule;
+
 /// All there is to know about one backend that the agent may scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendSettings {
@@ -27,6 +31,8 @@ pub struct BackendSettings {
     pub band: HysteresisBand,
     /// Fewest and most serving servers.
     pub ready: ReadyLimits,
+    /// Others of these for certain times.
+    pub schedule: Schedule,
     /// How servers are added.
     pub scale_up: ScaleUp,
     /// How servers are taken away.

@@ -21,7 +21,10 @@ const STEPS: u32 = 5;
 /// One step, seconds.
 const STEP_S: f64 = 0.2;
 
-/// Settings for the backend of `scenario`: the defaults, its target on Tr, and its warm-up.
+/// Settings for the backend of `scenario`: the defaults, its target, and its warm-up.
+///
+/// The promise is about Tw + Tr, which no timer of the log is: without a queue in HAProxy that is Tr; with one, Tt
+/// comes nearest.
 ///
 /// # Errors
 /// The scenario's target is none that the config takes.
@@ -31,7 +34,7 @@ pub fn settings(scenario: &Scenario, policy: Policy) -> Result<BackendSettings, 
     // The one that was asked for.
     let mut settings = config.backends.remove(0);
     settings.policy = policy;
-    settings.target.timer = Timer::Tr;
+    settings.target.timer = if scenario.haproxy.maxconn.is_some() { Timer::Tt } else { Timer::Tr };
     settings.warm_up.path = Some("/".to_owned());
     settings.warm_up.requests = scenario.server.warm_up_requests;
     settings.warm_up.concurrency = scenario.server.workers;

@@ -1,6 +1,6 @@
 //! Servers and arrivals as a model, driving `core/` through simulated time.
 //!
-//! In: a [`Scenario`], a seed, and who decides. Out: a [`Score`]. Time is seconds from the scenario's
+//! In: a [`scenario::Scenario`], a seed, and who decides. Out: a [`score::Score`]. Time is seconds from the scenario's
 //! start; the same scenario, seed and autoscaler give the same figures.
 //!
 //! ```text

@@ -14,6 +14,19 @@ pub const PLAN_S: f64 = 10.0;
 /// Latencies are kept in microseconds with three digits; a minute is more than any timeout here.
 const LONGEST_US: u64 = 60_000_000;
 
+/// What happened in one 5-s window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Span {
+    /// Seconds from the start.
+    pub from_s: f64,
+    /// Requests answered in it.
+    pub requests: u64,
+    /// Of them above the target, or failed.
+    pub misses: u64,
+    /// Mean servers serving.
+    pub servers: f64,
+}
+
 /// Figures of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Score {
@@ -43,6 +56,8 @@ pub struct Score {
     pub shortage: f64,
     /// Mean servers too many (paid for) against the clairvoyant curve, as a share of it.
     pub excess: f64,
+    /// All windows from the start.
+    pub over_time: Vec<Span>,
 }
 
 impl Score {
@@ -105,6 +120,9 @@ impl Scorer {
             self.close_window(place);
         }
         let is_miss = answer.waited_ms.is_none_or(|waited_ms| waited_ms > self.target_ms);
+        let span = self.span(place as usize);
+        span.requests += 1;
+        span.misses += u64::from(is_miss);
         self.window.requests += 1;
         self.window.misses += u64::from(is_miss);
         self.score.requests += 1;
@@ -113,6 +131,15 @@ impl Scorer {
             Some(waited_ms) => self.latencies.saturating_record((waited_ms * 1e3) as u64),
             None => self.score.failed += 1,
         }
+    }
+
+    /// The window of this number, from 0.
+    fn span(&mut self, place: usize) -> &mut Span {
+        let spans = &mut self.score.over_time;
+        while spans.len() <= place {
+            spans.push(Span { from_s: spans.len() as f64 * WINDOW_S, ..Span::default() });
+        }
+        &mut spans[place]
     }
 
     fn close_window(&mut self, next: u64) {
@@ -140,6 +167,7 @@ impl Scorer {
         self.score.clairvoyant_seconds += self.least * step_s;
         self.score.shortage += step_s * (self.least - serving).max(0.0) / self.least;
         self.score.excess += step_s * (paid - self.least).max(0.0) / self.least;
+        self.span((self.counted_s / WINDOW_S) as usize).servers += serving * step_s / WINDOW_S;
         self.counted_s += step_s;
     }
 
@@ -223,5 +251,20 @@ mod tests {
         let score = scorer.finish(Totals::default());
         assert_eq!((score.server_seconds, score.clairvoyant_seconds, score.cost()), (150.0, 100.0, 1.5));
         assert_eq!((score.shortage, score.excess), (0.1, 0.5));
+    }
+
+    #[test]
+    fn what_happened_is_kept_window_by_window() {
+        let mut scorer = scorer();
+        for step in 0..50 {
+            scorer.supply(0.2, 3, if step < 10 { 1 } else { 2 });
+        }
+        for (at_s, waited_ms) in [(0.1, 100.0), (4.9, 500.0), (5.0, 100.0)] {
+            scorer.count(&Answer { at_s, waited_ms: Some(waited_ms) });
+        }
+        let spans = scorer.finish(Totals::default()).over_time;
+        let found: Vec<_> = spans.iter().map(|span| (span.from_s, span.requests, span.misses)).collect();
+        assert_eq!(found, [(0.0, 2, 1), (5.0, 1, 0)]);
+        assert!((spans[0].servers - 1.6).abs() < 1e-9 && (spans[1].servers - 2.0).abs() < 1e-9, "{spans:?}");
     }
 }

@@ -126,8 +126,9 @@ impl World {
     /// If the pool has more than 100,000 servers.
     pub fn new(scenario: &Scenario, seed: u64, base: Instant) -> Self {
         let names = Names::default();
-        // The table is empty, and a pool is no larger than what it takes.
-        let backend = names.backend("app").expect("the first name");
+        // The first name in an empty table.
+        let backend = names.backend("app").expect("a table with room");
+        // A table that takes more names than a pool may have servers.
         let id = |n: usize| names.server(backend, &format!("s{}", n + 1)).expect("a table with room");
         let ids = (0..scenario.servers).map(id).collect();
         let is_serving = |n: usize| n < scenario.serving_at_start;

@@ -85,7 +85,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// The last `most` entries of the journal in `directory` that are `wanted`, oldest first; lines that
 /// are no JSON (a crash in the middle of one) are passed over.
-pub fn last_entries(directory: &Path, most: usize, wanted: fn(&Value) -> bool) -> Vec<Value> {
+pub fn last_entries(directory: &Path, most: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let text = std::fs::read(directory.join("journal.jsonl")).unwrap_or_default();
     let lines = text.rsplit(|&byte| byte == b'\n');
     let entries = lines.filter_map(|line| serde_json::from_slice(line).ok());

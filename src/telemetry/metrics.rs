@@ -13,13 +13,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::core::controller::{Counted, Event, Record, View};
+use crate::core::controller::{Counted, Event, Order, Record, View};
 use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::AdminState;
 use crate::core::plan::outcome::Outcome;
-use crate::core::settings::Timer;
+use crate::core::settings::{ReadyLimits, Timer};
 
 /// Upper bounds of the latency histograms, in seconds: 5 ms to 30 s, at most a factor of 2.5 apart.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -66,6 +66,12 @@ struct ServersIn {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Limit {
+    backend: String,
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
 }
@@ -91,6 +97,9 @@ pub struct Metrics {
     weight: Family<Server, Gauge>,
     rate: Family<Backend, Seconds>,
     cooldown: Family<Backend, Seconds>,
+    paused: Family<Backend, Gauge>,
+    pinned: Family<Backend, Gauge>,
+    limits: Family<Limit, Gauge>,
     decisions: Family<Decisions, Counter>,
     moves: Family<Backend, Counter>,
     failures: Family<Backend, Counter>,
@@ -115,6 +124,9 @@ impl Default for Metrics {
             weight: Family::default(),
             rate: Family::default(),
             cooldown: Family::default(),
+            paused: Family::default(),
+            pinned: Family::default(),
+            limits: Family::default(),
             decisions: Family::default(),
             moves: Family::default(),
             failures: Family::default(),
@@ -149,6 +161,14 @@ impl Metrics {
         r.register("server_weight", "Weight of a server, 0 to 256", self.weight.clone());
         r.register("request_rate", "Requests a second over the window", self.rate.clone());
         r.register("cooldown_seconds", "What is left of the cooldown", self.cooldown.clone());
+        r.register("paused", "1 while an operator has paused the backend", self.paused.clone());
+        r.register(
+            "pinned_servers",
+            "Servers that an operator has pinned the backend to",
+            self.pinned.clone(),
+        );
+        let help = "Fewest and most serving servers by config and schedule; no most: as many as there are";
+        r.register("servers_limit", help, self.limits.clone());
         r.register("evaluations", "Evaluations that changed the decision, by rule", self.decisions.clone());
         r.register("moves", "Servers moved, as HAProxy confirmed", self.moves.clone());
         r.register("failed_steps", "Steps of plans that failed for good", self.failures.clone());
@@ -193,7 +213,7 @@ impl Metrics {
             Event::Outcome(Outcome::Failed { .. }) => {
                 self.failures.get_or_create(&Backend { backend }).inc();
             }
-            Event::Outcome(_) | Event::Restarted(_) => {}
+            Event::Outcome(_) | Event::Ordered(_) | Event::OrderEnded { .. } | Event::Restarted(_) => {}
         }
     }
 
@@ -209,6 +229,9 @@ impl Metrics {
         {
             seconds.clear();
         }
+        self.pinned.clear();
+        self.paused.clear();
+        self.limits.clear();
         self.server_p95.clear();
         self.servers.clear();
         self.weight.clear();
@@ -224,6 +247,17 @@ impl Metrics {
         set(&self.rate, view.snapshot.rate);
         set(&self.cooldown, view.cooldown.as_secs_f64());
         set(&self.target_below, view.target.below.as_secs_f64());
+        let order = view.overridden.as_ref().map(|wanted| wanted.order);
+        self.paused.get_or_create(&labels).set(i64::from(order == Some(Order::Pause)));
+        if let Some(Order::Pin(to)) = order {
+            self.pinned.get_or_create(&labels).set(i64::from(to));
+        }
+        let ReadyLimits { min, max } = view.limits.now;
+        for (limit, servers) in [("min", Some(min)), ("max", max)] {
+            let Some(servers) = servers else { continue };
+            let labels = Limit { backend: labels.backend.clone(), limit };
+            self.limits.get_or_create(&labels).set(i64::from(servers));
+        }
         if let Some(found) = view.coverage {
             set(&self.coverage, found.ratio());
         }

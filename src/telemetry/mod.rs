@@ -1,9 +1,12 @@
 //! What the agent tells: log, journal, metrics, status. All of it from the same values.
 
 pub mod endpoint;
+pub mod evaluation;
+pub mod explain;
 pub mod journal;
 pub mod logging;
 pub mod metrics;
 pub mod question;
+pub mod socket;
 pub mod status;
 pub mod words;

@@ -9,6 +9,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::socket::Request;
+use crate::core::controller::Operator;
+
 /// A loop that does not answer within this is hung.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// More are not asked at a time; those who ask then wait.
@@ -19,6 +22,8 @@ const MOST: usize = 16;
 pub enum Question {
     /// What [`status::agent`](super::status::agent) says.
     Status(oneshot::Sender<Value>),
+    /// What comes of a request of somebody's.
+    Request(Request, Operator, oneshot::Sender<Value>),
     /// What [`Metrics::encode`](super::metrics::Metrics::encode) says.
     Metrics(oneshot::Sender<String>),
 }
@@ -37,6 +42,11 @@ impl Asker {
     /// What the agent knows; `None` if the loop is hung or has ended.
     pub async fn status(&self) -> Option<Value> {
         self.ask(Question::Status).await
+    }
+
+    /// What comes of the request `by` made; `None` if the loop is hung or has ended.
+    pub async fn request(&self, request: Request, by: Operator) -> Option<Value> {
+        self.ask(|to| Question::Request(request, by, to)).await
     }
 
     /// Its metrics as text; `None` if the loop is hung or has ended.

@@ -1,26 +1,16 @@
-//! What the running agent knows, as one JSON value, and the socket it is asked on.
+//! What the running agent knows, as one JSON value.
 //!
-//! `status` and everything else that looks at a running agent reads this same value. The socket
-//! is `agent.sock` in the runtime directory: a client connects, and gets the value to its end.
+//! `status` and everything else that looks at a running agent reads this same value.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
 
-use super::question::{ANSWER_WITHIN, Asker};
-use super::words::figures;
-use crate::core::controller::{Health, ServerView, View};
+use super::words::{self, figures};
+use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
 use crate::core::plan::inventory::Process;
-
-/// The socket's name in the runtime directory.
-const SOCKET: &str = "agent.sock";
+use crate::core::settings::ReadyLimits;
 
 /// What there is to know of the agent as a whole.
 #[derive(Debug)]
@@ -64,7 +54,7 @@ pub fn agent(overview: &Overview<'_>) -> Value {
 }
 
 /// One backend as it is now.
-fn backend(view: &View, names: &Names) -> Value {
+pub fn backend(view: &View, names: &Names) -> Value {
     let (decision, refused) = match &view.decision {
         Some((decision, refused)) => (Some(decision), refused.as_deref()),
         None => (None, None),
@@ -85,6 +75,10 @@ fn backend(view: &View, names: &Names) -> Value {
         "spare": view.fleet.map(|fleet| fleet.startable),
         "moving": view.moving.map(|purpose| purpose.name()),
         "cooldown_s": view.cooldown.as_secs_f64().ceil(),
+        "next_move_s": view.next_move.map(|left| left.as_secs_f64().ceil()),
+        "limits": limits(view),
+        "override": order(view),
+        "wish": view.wish.as_ref().map(|wish| wish.to_string()),
         "coverage": view.coverage.map(|found| json!({
             "ratio": round(found.ratio()),
             "understood": found.understood,
@@ -95,6 +89,30 @@ fn backend(view: &View, names: &Names) -> Value {
         "doubt": view.doubt.as_ref().map(ToString::to_string),
         "figures": figures(&view.snapshot),
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
+    })
+}
+
+/// Fewest and most serving servers, now and next; no most: as many as there are.
+fn limits(view: &View) -> Value {
+    let next = view.limits.next.map(
+        |(time, limits)| json!({ "from": words::civil_words(time), "min": limits.min, "max": limits.max }),
+    );
+    let ReadyLimits { min, max } = view.limits.now;
+    json!({ "min": min, "max": max, "schedule": view.limits.entry, "next": next })
+}
+
+/// What an operator has ordered; null if nothing.
+pub fn order(view: &View) -> Value {
+    let Some(wanted) = &view.overridden else { return Value::Null };
+    json!({
+        "order": words::ordered(wanted.order),
+        "pinned_to": match wanted.order {
+            Order::Pause => None,
+            Order::Pin(to) => Some(to),
+        },
+        "by": wanted.by.name,
+        "uid": wanted.by.uid,
+        "left_s": view.order_left.map(|left| left.as_secs_f64().ceil()),
     })
 }
 
@@ -129,74 +147,4 @@ fn health(health: Health) -> &'static str {
         Health::Uncovered => "uncovered",
         Health::TooManyLines => "too_many_lines",
     }
-}
-
-/// The socket an agent is asked on; its file goes with it.
-#[derive(Debug)]
-pub struct StatusSocket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl StatusSocket {
-    /// Opens the socket in `runtime_dir`, in place of one that a crash left behind. Group members may ask too.
-    ///
-    /// # Errors
-    /// If another agent answers there; or what the file system says.
-    pub async fn open(runtime_dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(runtime_dir)?;
-        let path = socket(runtime_dir);
-        if UnixStream::connect(&path).await.is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
-        }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { listener, path })
-    }
-
-    /// Answers everyone who connects, until the agent ends.
-    pub async fn serve(self, asker: Asker) {
-        loop {
-            // Out of descriptors, for instance: not worth ending the agent for.
-            let Ok((mut stream, _)) = self.listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let asker = asker.clone();
-            tokio::spawn(async move {
-                let Some(status) = asker.status().await else { return };
-                // A client that went away takes nothing with it.
-                let _ = timeout(ANSWER_WITHIN, stream.write_all(status.to_string().as_bytes())).await;
-            });
-        }
-    }
-}
-
-impl Drop for StatusSocket {
-    fn drop(&mut self) {
-        // The directory may be gone already, with all that was in it.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Asks the agent that runs on `runtime_dir`.
-///
-/// # Errors
-/// If none runs there, or it does not answer in time with a JSON value.
-pub async fn ask(runtime_dir: &Path) -> io::Result<Value> {
-    let mut text = Vec::new();
-    let read = async {
-        UnixStream::connect(socket(runtime_dir)).await?.read_to_end(&mut text).await?;
-        serde_json::from_slice(&text).map_err(io::Error::from)
-    };
-    timeout(ANSWER_WITHIN, read).await?
-}
-
-/// Where the agent of `runtime_dir` is asked.
-pub fn socket(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join(SOCKET)
 }

@@ -1,15 +1,18 @@
 //! A [`Record`] in words: as a journal entry, and as a log event. The sentence is the same in both.
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
-use crate::core::controller::{Event, Record};
+use crate::core::controller::{Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
 use crate::core::plan::outcome::Outcome;
 use crate::core::plan::step::Purpose;
+use crate::core::policy::Span;
 use crate::core::policy::decision::Decision;
+use crate::core::settings::schedule::CivilTime;
 
 /// The journal entry: what, from how many servers to how many, why, from which figures.
 pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> Value {
@@ -29,13 +32,15 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             }
         }
         Event::Outcome(outcome) => outcome_fields(outcome, names, &mut entry),
+        Event::Ordered(what) => order_fields(what, Some(&what.by), true, &mut entry),
+        Event::OrderEnded { what, by } => order_fields(what, by.as_ref(), false, &mut entry),
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
             entry.insert("version".into(), json!(process.version));
         }
     }
-    entry.insert("next_move_s".into(), json!(record.next_move.as_secs()));
+    entry.insert("next_move_s".into(), json!(record.next_move.map(|left| left.as_secs())));
     if let Some(snapshot) = &record.snapshot {
         entry.insert("figures".into(), figures(snapshot));
     }
@@ -68,7 +73,7 @@ pub fn figures(snapshot: &Snapshot) -> Value {
 }
 
 /// To a tenth: more digits would be noise.
-fn round(figure: f64) -> f64 {
+pub(super) fn round(figure: f64) -> f64 {
     (figure * 10.0).round() / 10.0
 }
 
@@ -78,6 +83,54 @@ fn change(decision: &Decision, serving: u32) -> (u32, u32) {
         Decision::Hold(_) | Decision::Reweigh { .. } => (serving, serving),
         Decision::ScaleUp { by, .. } => (serving, serving + by),
         Decision::ScaleDown { by, .. } => (serving, serving.saturating_sub(*by)),
+    }
+}
+
+fn order_fields(what: &Override, by: Option<&Operator>, begins: bool, entry: &mut Map<String, Value>) {
+    let event = match (begins, what.order) {
+        (true, Order::Pause) => "paused",
+        (true, Order::Pin(_)) => "pinned",
+        (false, Order::Pause) => "pause_ended",
+        (false, Order::Pin(_)) => "pin_ended",
+    };
+    entry.insert("event".into(), json!(event));
+    entry.insert("reason".into(), json!(if begins { begun(what) } else { ended(what, by) }));
+    if let Order::Pin(to) = what.order {
+        entry.insert("to".into(), json!(to));
+    }
+    let lasts = what.until.map(|until| until.saturating_duration_since(what.since).as_secs());
+    entry.insert("for_s".into(), json!(lasts));
+    if let Some(by) = by {
+        entry.insert("by".into(), json!(by.name));
+        entry.insert("uid".into(), json!(by.uid));
+        entry.insert("pid".into(), json!(by.pid));
+    }
+}
+
+/// `pinned to 6 for 2 h by root`.
+pub fn begun(what: &Override) -> String {
+    let lasts = what.until.map(|until| format!(" for {}", Span(until.saturating_duration_since(what.since))));
+    format!("{}{} by {}", ordered(what.order), lasts.unwrap_or_default(), what.by.name)
+}
+
+/// `no longer pinned to 6: ended by root`.
+fn ended(what: &Override, by: Option<&Operator>) -> String {
+    let why = by.map_or("its time is over".to_owned(), |by| format!("ended by {}", by.name));
+    format!("no longer {}: {why}", ordered(what.order))
+}
+
+/// `Mon 2026-11-23 08:00`.
+pub fn civil_words(time: CivilTime) -> String {
+    let then =
+        DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(SignedDuration::from_secs(time.seconds()));
+    then.map_or_else(|_| "never".to_owned(), |then| then.strftime("%a %Y-%m-%d %H:%M").to_string())
+}
+
+/// `paused`, or `pinned to 6`.
+pub fn ordered(order: Order) -> String {
+    match order {
+        Order::Pause => "paused".to_owned(),
+        Order::Pin(to) => format!("pinned to {to}"),
     }
 }
 
@@ -145,6 +198,13 @@ pub fn tell(record: &Record, names: &Names) {
             info!(backend, purpose = purpose.name(), "plan called off");
         }
         Event::Outcome(Outcome::Finished { .. }) => {}
+        Event::Ordered(what) => {
+            info!(backend, reason = begun(what), uid = what.by.uid, pid = what.by.pid, "operator's order");
+        }
+        Event::OrderEnded { what, by } => {
+            let uid = by.as_ref().map(|by| by.uid);
+            info!(backend, reason = ended(what, by.as_ref()), uid, "operator's order over");
+        }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");
         }
@@ -154,7 +214,8 @@ pub fn tell(record: &Record, names: &Names) {
 /// Holds that an operator should look into: the backend cannot be decided about.
 const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 5] = ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures"];
+const LIMITED: [&str; 6] =
+    ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures", "pin_limited"];
 
 /// Whether the journal's `entry` belongs among the last decisions that `status` shows: moves, what
 /// became of them, and holds that are more than waiting.

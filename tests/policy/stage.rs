@@ -23,6 +23,7 @@ pub(crate) fn defaults() -> BackendSettings {
         log: LogSettings { coverage: Ratio::new(0.9).unwrap(), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(ms(100), ms(250)).unwrap(),
         ready: ReadyLimits { min: 1, max: None },
+        schedule: schedule::Schedule::default(),
         scale_up: ScaleUp { stabilization_window: s(10), breaches: 0, cooldown: s(30), step: 1 },
         scale_down: ScaleDown {
             stabilization_window: s(300),

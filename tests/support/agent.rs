@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -47,17 +47,31 @@ impl Agent {
         let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", folder.display());
-        let agent = Self::spawn(dir, config, arguments, Stdio::null(), &path);
+        let agent = Self::spawn(dir, config, arguments, Stdio::null(), ("PATH", &path));
         wait_until("the agent has started", PATIENCE, || agent.event("started").is_some());
         agent
     }
 
     /// Starts it and does not wait.
     pub fn spawn_in(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio) -> Self {
-        Self::spawn(dir, config, arguments, stdin, &std::env::var("PATH").unwrap_or_default())
+        Self::spawn(dir, config, arguments, stdin, ("PATH", &std::env::var("PATH").unwrap_or_default()))
     }
 
-    fn spawn(dir: TempDir, config: &str, arguments: &[&str], stdin: Stdio, path: &str) -> Self {
+    /// Starts it where the clocks show the time of `zone`, a value of TZ, and waits until it has started.
+    pub fn start_in_zone(zone: &str, config: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        let agent = Self::spawn(dir, config, arguments, Stdio::null(), ("TZ", zone));
+        wait_until("the agent has started", PATIENCE, || agent.event("started").is_some());
+        agent
+    }
+
+    fn spawn(
+        dir: TempDir,
+        config: &str,
+        arguments: &[&str],
+        stdin: Stdio,
+        (variable, value): (&str, &str),
+    ) -> Self {
         let file = dir.path().join("config.yaml");
         let own = format!("state_dir: {0}/state\nruntime_dir: {0}/run\n", dir.path().display());
         fs::write(dir.path().join("status.yaml"), &own).expect("the folder is ours");
@@ -67,7 +81,7 @@ impl Agent {
             .args(["--config", file.to_str().expect("a temporary path is text"), "--log-json"])
             .args(["--log-level", "debug"])
             .args(arguments)
-            .env("PATH", path)
+            .env(variable, value)
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(log)
@@ -116,6 +130,16 @@ impl Agent {
             .output()
             .ok()?;
         serde_json::from_slice(&asked.stdout).ok()
+    }
+
+    /// Runs a subcommand that asks this agent.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.dir.path().join("status.yaml"))
+            .output()
+            .expect("the binary was built for this test")
     }
 
     /// Sends it a signal.

@@ -109,10 +109,14 @@ fn servers(
         findings.push(Finding::warn(about, "no server serves now", remedy));
     }
     let reachable = fleet.serving + fleet.startable;
-    if reachable < settings.ready.min {
+    let scheduled = settings.schedule.entries.iter().map(|entry| (entry.limits.min, entry.at.words()));
+    for (min, at) in
+        [(settings.ready.min, "")].into_iter().chain(scheduled).filter(|&(min, _)| reachable < min)
+    {
+        let when = if at.is_empty() { String::new() } else { format!(" of `{at}`") };
         findings.push(Finding::fail(
             about,
-            format!("`ready.min` is {}, but at most {reachable} servers can serve", settings.ready.min),
+            format!("`ready.min`{when} is {min}, but at most {reachable} servers can serve"),
             "lower it, or give the backend more servers",
         ));
     }

@@ -15,7 +15,7 @@ use crate::core::names::Names;
 use crate::core::policy::Span;
 use crate::haproxy::client::Client;
 use crate::input::{Options, Sink, Source, SourceEvent, Waker, start};
-use crate::telemetry::status::ask;
+use crate::telemetry::socket::{Request, ask};
 
 /// Long enough for three seconds of requests to be compared.
 const WATCHED: Duration = Duration::from_secs(6);
@@ -33,7 +33,7 @@ pub(super) async fn check(sources: &[Source], config: &Config) -> Vec<Finding> {
     if config.backends.is_empty() {
         return Vec::new();
     }
-    if let Ok(status) = ask(&config.runtime_dir).await {
+    if let Ok(status) = ask(&config.runtime_dir, &Request::Status).await {
         return status["backends"].as_array().into_iter().flatten().filter_map(told).collect();
     }
     watch(sources, config).await.unwrap_or_default()

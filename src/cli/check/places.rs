@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, Uid, User, eaccess};
 use super::Finding;
 use crate::config::Config;
 use crate::state_file::{StateDir, StateError};
-use crate::telemetry::status::ask;
+use crate::telemetry::socket::{Request, ask};
 
 /// What the unit and the packages call the agent's user.
 const AGENT_USER: &str = "haproxy-autoscale";
@@ -60,7 +60,7 @@ fn state_dir(path: &Path) -> Finding {
 async fn runtime_dir(path: &Path) -> Finding {
     let about = "runtime_dir";
     match access(path) {
-        Access::Writable => match ask(path).await {
+        Access::Writable => match ask(path, &Request::Status).await {
             Ok(status) => Finding::ok(
                 about,
                 format!("an agent answers in `{}` (process {})", path.display(), status["pid"]),

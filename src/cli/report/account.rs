@@ -2,7 +2,7 @@
 
 use super::counts::Counts;
 use super::timeline::Timeline;
-use crate::core::log::fast::FastLine;
+use crate::core::log::fast::{FastLine, Waits};
 use crate::core::log::line::LogLine;
 use crate::core::log::sample::{Class, Owner, Timers};
 use crate::core::settings::Timer;
@@ -17,8 +17,10 @@ pub(super) const CLASSES: [Class; 5] =
 /// All that is counted of a server's requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Account {
-    /// In the order of [`TIMERS`]; of requests that are somebody's.
-    pub(super) timers: [Counts; 5],
+    /// In the order of [`TIMERS`]; of requests that are somebody's, those in `digits` left out.
+    timers: [Counts; 5],
+    /// TR, Tw and Tc where each is a digit, as one number of three.
+    digits: Counts,
     /// Those requests that were read the long way, by how they ended, in the order of [`CLASSES`].
     ended: [u64; 5],
     /// Those that were read the short way, by the first digit of their status, which tells how they ended.
@@ -49,10 +51,16 @@ impl Account {
             return;
         }
         count_status(&mut self.ended_well, line.status_class);
-        for (counts, ms) in self.timers.iter_mut().zip(line.millis) {
-            counts.add(ms);
+        match line.waits {
+            Waits::Digits(number) => self.digits.add(number.into()),
+            Waits::Longer(waits) => {
+                self.timers.iter_mut().zip(waits).for_each(|(counts, ms)| counts.add(ms));
+            }
         }
-        self.over_time.add(cell, line.millis[4], line.status_class >= SERVER_ERROR);
+        let [.., tr, ta] = &mut self.timers;
+        tr.add(line.tr_ms);
+        ta.add(line.ta_ms);
+        self.over_time.add(cell, line.ta_ms, line.status_class >= SERVER_ERROR);
     }
 
     /// Counts a request, in `cell` of the time axis if its line has a date.
@@ -82,12 +90,24 @@ impl Account {
         for (own, theirs) in self.timers.iter_mut().zip(&other.timers) {
             own.add_all(theirs);
         }
+        self.digits.add_all(&other.digits);
         self.nobodys += other.nobodys;
         let own = self.ended.iter_mut().chain(&mut self.ended_well).chain(&mut self.other_statuses);
         for (own, theirs) in own.zip(other.ended.iter().chain(&other.ended_well).chain(&other.other_statuses))
         {
             *own += theirs;
         }
+    }
+
+    /// The timers in the order of [`TIMERS`], of requests that are somebody's.
+    pub(super) fn timers(&self) -> [Counts; 5] {
+        let mut timers = self.timers.clone();
+        for (number, count) in self.digits.exact() {
+            for (counts, ms) in timers.iter_mut().zip([number / 100, number / 10 % 10, number % 10]) {
+                counts.add_many(ms, count);
+            }
+        }
+        timers
     }
 
     /// How many ended like this.

@@ -53,7 +53,8 @@ pub(super) struct Book {
     pub(super) axis: Axis,
     /// The first and the last second in which a request began, from 1970.
     pub(super) span: Option<(i64, i64)>,
-    range: Range,
+    /// `None` for all of time.
+    range: Option<Range>,
     parser: LineParser,
     /// `None` where no line is in a format that it knows.
     fast: Option<FastReader>,
@@ -73,7 +74,7 @@ impl Book {
             axis: Axis::default(),
             span: None,
             names: Index::default(),
-            range,
+            range: Some(range).filter(|&range| range != Range::ALL),
             parser: LineParser::new(format),
             fast: is_http.then(FastReader::default),
             second: (i64::MIN, 0),
@@ -86,18 +87,14 @@ impl Book {
         let mut begin = 0;
         loop {
             let rest = &text[begin..];
-            if let Some(line) = self.fast.as_mut().and_then(|fast| fast.read(rest))
-                && line.length <= DEFAULT_MOST_LINE_BYTES
-                && self.take_fast(&line)
-            {
-                begin += line.length + 1;
-                continue;
-            }
-            let Some(length) = memchr(b'\n', rest) else {
-                return begin;
+            let length = match self.fast.as_mut().and_then(|fast| fast.read(rest)) {
+                Some(line) if self.take_fast(&line) => Some(line.length),
+                _ => self.take_other(rest),
             };
-            self.take_line(&rest[..length]);
-            begin += length + 1;
+            match length {
+                Some(length) => begin += length + 1,
+                None => return begin,
+            }
         }
     }
 
@@ -107,18 +104,40 @@ impl Book {
     }
 
     /// `false` if its names were not seen before: only the long way can tell whether they are names.
-    #[inline]
+    #[inline(always)]
     fn take_fast(&mut self, line: &FastLine<'_>) -> bool {
         let Some(id) = self.names.find(line.names) else {
             return false;
         };
-        if !self.range.contains(line.date_ms) {
+        if line.length > DEFAULT_MOST_LINE_BYTES {
+            return false;
+        }
+        if self.range.is_some_and(|range| !range.contains(line.begun.millis())) {
             self.others.outside += 1;
             return true;
         }
-        let cell = self.cell(line.date_ms);
+        let cell = self.cell(line.begun.second);
         self.accounts[id].add_fast(line, cell);
         true
+    }
+
+    /// Takes the line at the start of `text`, which is not as nearly all are, and returns how long it is; `None` if
+    /// it has no end.
+    #[inline(never)]
+    fn take_other(&mut self, text: &[u8]) -> Option<usize> {
+        if let Some(line) = self.fast.as_mut().and_then(|fast| fast.read_unusual(text))
+            && line.length <= DEFAULT_MOST_LINE_BYTES
+            && let Some(id) = self.names.find(line.names)
+        {
+            match self.place(Some(line.begun.millis())) {
+                Some(cell) => self.accounts[id].add(&line.request, cell),
+                None => self.others.outside += 1,
+            }
+            return Some(line.length);
+        }
+        let length = memchr(b'\n', text)?;
+        self.take_line(&text[..length]);
+        Some(length)
     }
 
     /// Takes a line, its end left off, the long way.
@@ -132,8 +151,9 @@ impl Book {
         match parser.read(text) {
             Line::Request(ref line) => {
                 self.take_request(line);
-                // A line wrapped in JSON never goes the short way.
-                if let Some(fast) = self.fast.as_mut().filter(|_| !text.starts_with(b"{")) {
+                // A line wrapped in JSON never goes the short way, and neither does a TCP session.
+                let is_short = !text.starts_with(b"{") && !line.is_tcp();
+                if let Some(fast) = self.fast.as_mut().filter(|_| is_short) {
                     fast.learn(text);
                 }
             }
@@ -144,13 +164,10 @@ impl Book {
     }
 
     fn take_request(&mut self, line: &LogLine<'_>) {
-        let date_ms = line.date.map(|date| date.millis);
-        // What has no date is as good as any other, unless a time was asked for.
-        if date_ms.map_or(self.range != Range::ALL, |ms| !self.range.contains(ms)) {
+        let Some(cell) = self.place(line.date.map(|date| date.millis)) else {
             self.others.outside += 1;
             return;
-        }
-        let cell = date_ms.map(|ms| self.cell(ms));
+        };
         let mut key = std::mem::take(&mut self.key);
         key.clear();
         [line.backend, b"/", line.server].iter().for_each(|part| key.extend_from_slice(part));
@@ -161,10 +178,18 @@ impl Book {
         self.key = key;
     }
 
-    /// The cell of a moment; the axis is made longer if it has none.
+    /// The cell of a request that began at `date_ms`, if it is known when; `None` if it is outside the range.
+    fn place(&mut self, date_ms: Option<i64>) -> Option<Option<usize>> {
+        // What has no date is as good as any other, unless a time was asked for.
+        if self.range.is_some_and(|range| date_ms.is_none_or(|ms| !range.contains(ms))) {
+            return None;
+        }
+        Some(date_ms.map(|ms| self.cell(ms.div_euclid(1000))))
+    }
+
+    /// The cell of a second from 1970; the axis is made longer if it has none.
     #[inline(always)]
-    fn cell(&mut self, date_ms: i64) -> usize {
-        let second = date_ms.div_euclid(1000);
+    fn cell(&mut self, second: i64) -> usize {
         if self.second.0 != second {
             self.second = (second, self.new_cell(second));
         }
@@ -246,7 +271,7 @@ mod tests {
     fn is_same(one: &Account, other: &Account) -> bool {
         let ended = |account: &Account| CLASSES.map(|class| account.ended(class));
         (ended(one), one.nobodys, one.statuses()) == (ended(other), other.nobodys, other.statuses())
-            && one.timers == other.timers
+            && one.timers() == other.timers()
             && one.over_time == other.over_time
     }
 
@@ -341,7 +366,7 @@ mod tests {
             prop_assert_eq!((together.others, together.span), (whole.others, whole.span));
             let requests = |book: &Book| accounts(book).into_iter().map(|(names, account)| {
                 let cells: u64 = account.over_time.cells().iter().map(|cell| cell.requests()).sum();
-                (names, account.requests(), account.timers.clone(), cells)
+                (names, account.requests(), account.timers(), cells)
             }).collect::<Vec<_>>();
             prop_assert_eq!(requests(&together), requests(&whole));
         }

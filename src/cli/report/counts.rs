@@ -34,18 +34,26 @@ impl Counts {
         match self.exact.get_mut(ms as usize) {
             // A file with four billion lines of one latency has no more to tell.
             Some(count) => *count = count.saturating_add(1),
-            None => self.add_new(ms),
+            None => self.add_many(ms, 1),
         }
     }
 
+    /// Counts one so many times.
     #[cold]
-    fn add_new(&mut self, ms: u32) {
-        if ms < EXACT_BELOW {
-            self.exact.resize((ms as usize + 1).next_power_of_two().max(FEWEST), 0);
-            self.exact[ms as usize] += 1;
-        } else {
-            self.long.get_or_insert_with(Long::boxed).add(ms);
+    pub(super) fn add_many(&mut self, ms: u32, times: u32) {
+        if ms >= EXACT_BELOW {
+            return self.long.get_or_insert_with(Long::boxed).add(ms, times);
         }
+        let at = ms as usize;
+        if at >= self.exact.len() {
+            self.exact.resize((at + 1).next_power_of_two().max(FEWEST), 0);
+        }
+        self.exact[at] = self.exact[at].saturating_add(times);
+    }
+
+    /// What was counted below [`EXACT_BELOW`], and how often.
+    pub(super) fn exact(&self) -> impl Iterator<Item = (u32, u32)> {
+        (0..).zip(self.exact.iter().copied()).filter(|&(_, count)| count > 0)
     }
 
     /// Counts all that `other` has counted.
@@ -100,10 +108,10 @@ impl Long {
         Box::new(Self { histogram, sum: 0, max: 0 })
     }
 
-    fn add(&mut self, ms: u32) {
+    fn add(&mut self, ms: u32, times: u32) {
         // It grows, so there is nothing that it could refuse.
-        let _ = self.histogram.record(ms.into());
-        self.sum += u64::from(ms);
+        let _ = self.histogram.record_n(ms.into(), times.into());
+        self.sum += u64::from(ms) * u64::from(times);
         self.max = self.max.max(ms);
     }
 

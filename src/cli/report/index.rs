@@ -1,31 +1,35 @@
 //! Where the account is of `backend/server`: a hash table for short texts.
 //!
-//! Asked once for each line, so it looks at words of the text instead of at each byte: the first and
-//! the last eight bytes, which up to sixteen are all of it, and of longer ones two more. Backends
-//! and servers come from HAProxy's configuration: nobody outside can choose them so that they collide.
+//! Asked once for each line, so it looks at a window of the line instead of at each byte: at the first
+//! 31 bytes at once, and only of longer texts at the rest. Backends and servers come from HAProxy's
+//! configuration: nobody outside can choose them so that they collide.
+
+use crate::core::log::fast::{Names, WINDOW};
+use crate::core::log::lanes::Pattern;
 
 /// Texts and their numbers, from 0 on in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    /// Each in the slot of its key, or in the next one that was free. Mostly empty: a second look costs a
-    /// processor more than memory that nobody touches.
-    slots: Vec<Option<(Key, u32)>>,
+    /// Each in the slot of its hash, or in the next one that was free. Mostly empty: a second look costs
+    /// more than memory that nobody touches.
+    slots: Vec<Slot>,
     texts: Vec<Box<[u8]>>,
 }
 
-/// The first and the last eight bytes, and the length; of longer texts the rest is mixed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    first: u64,
-    last: u64,
-    length: u32,
+/// Room for a text; empty without a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The text and the blank behind it, or what of them fits in.
+    text: Pattern<2>,
+    is_whole: bool,
+    number: Option<u32>,
 }
 
-/// Up to this length the key is all there is.
-const WHOLE: u32 = 16;
+/// Bytes of a text and its blank that a slot has room for.
+const SLOT: usize = 32;
 
 /// Slots of the first table.
-const FEWEST: usize = 4096;
+const FEWEST: usize = 1024;
 
 /// Slots for each text, at least.
 const SPARE: usize = 8;
@@ -35,14 +39,16 @@ const SPARE: usize = 8;
 const MOST: usize = 1 << 17;
 
 impl Index {
-    /// The number of `text`.
+    /// The number of these names.
     #[inline(always)]
-    pub(super) fn find(&self, text: &[u8]) -> Option<usize> {
-        let key = Key::of(text);
-        let mut at = key.slot(self.slots.len());
+    pub(super) fn find(&self, names: Names<'_>) -> Option<usize> {
+        let mut at = self.slot(names);
         loop {
-            let &(found, number) = self.slots.get(at)?.as_ref()?;
-            if found == key && (key.length <= WHOLE || *self.texts[number as usize] == *text) {
+            let slot = self.slots.get(at)?;
+            let number = slot.number?;
+            if slot.text.begins(names.window)
+                && (slot.is_whole || *self.texts[number as usize] == *names.text)
+            {
                 return Some(number as usize);
             }
             at = (at + 1) % self.slots.len();
@@ -51,14 +57,15 @@ impl Index {
 
     /// The number of `text`, given out now if it is new; `None` if there is no room.
     pub(super) fn insert(&mut self, text: &[u8]) -> Option<usize> {
-        if let Some(number) = self.find(text) {
+        let window = &window(text);
+        if let Some(number) = self.find(Names { window, text }) {
             return Some(number);
         }
         if self.texts.len() >= MOST {
             return None;
         }
         if self.slots.len() <= SPARE * self.texts.len() {
-            self.slots = vec![None; (2 * self.slots.len()).max(FEWEST)];
+            self.slots = vec![Slot::default(); (2 * self.slots.len()).max(FEWEST)];
             (0..self.texts.len()).for_each(|number| self.place(number));
         }
         self.texts.push(text.into());
@@ -73,47 +80,56 @@ impl Index {
 
     /// Puts a text that is not there yet into its slot.
     fn place(&mut self, number: usize) {
-        let key = Key::of(&self.texts[number]);
-        let mut at = key.slot(self.slots.len());
-        while self.slots[at].is_some() {
+        let text = &self.texts[number];
+        let window = &window(text);
+        let mut at = self.slot(Names { window, text });
+        let length = SLOT.min(text.len() + 1);
+        while self.slots[at].number.is_some() {
             at = (at + 1) % self.slots.len();
         }
-        self.slots[at] = Some((key, number as u32));
+        self.slots[at] = Slot {
+            text: Pattern::new(&window[..length]).unwrap_or_default(),
+            is_whole: text.len() < SLOT,
+            number: Some(number as u32),
+        };
+    }
+
+    /// Where to look first. There is a power of two of them.
+    #[inline(always)]
+    fn slot(&self, names: Names<'_>) -> usize {
+        hash(names) & self.slots.len().wrapping_sub(1)
     }
 }
 
-impl Key {
-    #[inline(always)]
-    fn of(text: &[u8]) -> Self {
-        // Lines are shorter than 4 GiB.
-        let length = text.len() as u32;
-        let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else {
-            let first = text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-            return Self { first, last: 0, length };
-        };
-        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        if let (Some(second), Some(third)) = (word(text, 8), word(text, text.len().wrapping_sub(16))) {
-            // What two long texts differ in may be in the middle.
-            return Self { first: first ^ second.rotate_left(7) ^ third.rotate_left(31), last, length };
-        }
-        Self { first, last, length }
-    }
+/// The start of `text` as it stands in a line, where a blank follows.
+fn window(text: &[u8]) -> [u8; WINDOW] {
+    let mut window = [b' '; WINDOW];
+    window.iter_mut().zip(text).for_each(|(own, &byte)| *own = byte);
+    window
+}
 
-    /// Of so many, a power of two. Names often differ in one digit only, which may be the lowest or the
-    /// highest byte of a word; up to eight bytes the two words are the same.
-    #[inline(always)]
-    fn slot(self, slots: usize) -> usize {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mixed = (self.first.wrapping_mul(ODD) ^ self.last.rotate_left(17)).wrapping_mul(ODD);
-        let mixed = (mixed ^ mixed >> 32).wrapping_mul(ODD);
-        (mixed >> 32) as usize & slots.wrapping_sub(1)
-    }
+/// Of the first, the middle and the last eight bytes; of shorter texts, of all of them.
+#[inline(always)]
+fn hash(names: Names<'_>) -> usize {
+    /// Any numbers with many ones and zeros.
+    const NOISE: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
+    let length = names.text.len().min(WINDOW);
+    let first = word(names.window, 0);
+    let words = if length < 8 {
+        [first & !(u64::MAX << (8 * length)), 0]
+    } else {
+        [first ^ word(names.window, length / 2 - 4).rotate_left(29), word(names.window, length - 8)]
+    };
+    // Each bit of a product's middle depends on all bits of both.
+    let product = u128::from(words[0] ^ NOISE[0]) * u128::from(words[1] ^ NOISE[1]);
+    (product ^ product >> 64) as usize
 }
 
 /// The eight bytes from `at` on.
 #[inline(always)]
-fn word(text: &[u8], at: usize) -> Option<u64> {
-    text.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+fn word(window: &[u8; WINDOW], at: usize) -> u64 {
+    // There are always so many.
+    window.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 #[cfg(test)]
@@ -122,18 +138,22 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    fn find(index: &Index, text: &[u8]) -> Option<usize> {
+        index.find(Names { window: &window(text), text })
+    }
+
     proptest! {
         #[test]
-        fn it_is_a_map(texts in proptest::collection::vec("[a-c]{0,3}/[a-c]{0,20}", 0..600)) {
+        fn it_is_a_map(texts in proptest::collection::vec("[a-c]{0,3}/[a-c]{0,20}|[a-b]{0,2}/x{22,70}[a-b]", 0..600)) {
             let (mut index, mut expected) = (Index::default(), HashMap::new());
             for text in &texts {
-                prop_assert_eq!(index.find(text.as_bytes()), expected.get(text).copied());
+                prop_assert_eq!(find(&index, text.as_bytes()), expected.get(text).copied());
                 let next = expected.len();
                 let number = *expected.entry(text.clone()).or_insert(next);
                 prop_assert_eq!(index.insert(text.as_bytes()), Some(number));
             }
             for (text, number) in expected {
-                prop_assert_eq!(index.find(text.as_bytes()), Some(number));
+                prop_assert_eq!(find(&index, text.as_bytes()), Some(number));
                 prop_assert_eq!(&*index.texts()[number], text.as_bytes());
             }
         }
@@ -151,10 +171,11 @@ mod tests {
                 }
             }
         }
-        let slots = index.slots.len();
-        let crowded =
-            |(at, slot): (usize, &Option<(Key, u32)>)| slot.is_some_and(|(key, _)| key.slot(slots) != at);
-        let crowded = index.slots.iter().enumerate().filter(|&slot| crowded(slot)).count();
+        let is_crowded = |(at, slot): &(usize, &Slot)| {
+            let text = slot.number.map(|number| &*index.texts[number as usize]);
+            text.is_some_and(|text| index.slot(Names { window: &window(text), text }) != *at)
+        };
+        let crowded = index.slots.iter().enumerate().filter(is_crowded).count();
         assert!(crowded * 10 < index.texts.len(), "{crowded} of {} are not in their slot", index.texts.len());
     }
 

@@ -121,9 +121,10 @@ impl BackendFigures {
 impl Figures {
     fn of(account: &Account, seconds: f64) -> Self {
         // What was under way on average is all the time of all requests over the time it took (Little's law).
+        let timers = account.timers();
         let at_once = |timer: Timer| {
             let at = TIMERS.iter().position(|&its| its == timer).unwrap_or(0);
-            account.timers[at].sum() as f64 / 1000.0 / seconds
+            timers[at].sum() as f64 / 1000.0 / seconds
         };
         Self {
             requests: account.requests(),
@@ -133,7 +134,7 @@ impl Figures {
             rate: account.requests() as f64 / seconds,
             concurrency: at_once(Timer::Tt),
             queue: at_once(Timer::Tw),
-            timers: account.timers.each_ref().map(TimerFigures::of),
+            timers: timers.each_ref().map(TimerFigures::of),
         }
     }
 

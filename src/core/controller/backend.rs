@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::doubt::counters;
+use super::limits::Limits;
 use super::mind::{Looks, Mind};
 use super::moves::Moving;
+use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
 use crate::core::estimate::coverage::{Coverage, Told};
@@ -47,6 +49,10 @@ pub(super) struct Backend {
     /// HAProxy's own count of sessions when a line last arrived.
     counted: Option<u64>,
     lines_since_stock: bool,
+    pub(super) limits: Limits,
+    pub(super) overridden: Option<Override>,
+    /// What the policy would do, where an operator overrules it.
+    pub(super) wish: Option<Decision>,
     pub(super) told: Option<(&'static str, &'static str)>,
     pub(super) latest: Option<Latest>,
 }
@@ -64,6 +70,9 @@ impl Backend {
         Self {
             estimator: Estimator::new(settings.target, settings.window, now),
             mind: Mind::new(&settings, now),
+            limits: Limits::new(settings.ready),
+            overridden: None,
+            wish: None,
             coverage: Coverage::new(settings.log, settings.window.length),
             doubt: None,
             settings: Arc::new(settings),
@@ -97,6 +106,7 @@ impl Backend {
         if !same {
             self.estimator = Estimator::new(settings.target, settings.window, now);
         }
+        self.limits = Limits::new(settings.ready);
         if (settings.log, settings.window) != (self.settings.log, self.settings.window) {
             self.coverage = Coverage::new(settings.log, settings.window.length);
         }
@@ -116,6 +126,7 @@ impl Backend {
         if let Some((direction, left)) = memory.cooldown {
             self.mind.recall(direction, now + left);
         }
+        self.overridden = memory.overridden.as_ref().map(|kept| Override::recall(kept, now));
     }
 
     pub(super) fn memory(&self, names: &Names, now: Instant) -> BackendMemory {
@@ -128,6 +139,7 @@ impl Backend {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
                 _ => None,
             },
+            overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
         }
     }
 
@@ -181,7 +193,7 @@ impl Backend {
             event: Event::Restarted(process.clone()),
             snapshot: None,
             serving: 0,
-            next_move: Duration::ZERO,
+            next_move: Some(Duration::ZERO),
         }
     }
 
@@ -205,7 +217,7 @@ impl Backend {
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
             return;
         };
-        let may_tidy = self.tidy_from.is_none_or(|from| now >= from);
+        let may_tidy = !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
@@ -216,6 +228,7 @@ impl Backend {
         let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
         let decision = self.explained(decision);
+        let decision = self.overrule(decision, state, &fleet, now);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
                 // A move is told each time it is made, a reason to hold only once.
@@ -259,7 +272,7 @@ impl Backend {
                 event: Event::Decided { decision: decision.clone(), refused: refused.clone() },
                 snapshot: Some(snapshot),
                 serving: fleet.serving,
-                next_move: self.cooldown(now),
+                next_move: self.next_move(now),
             }));
         }
         self.latest = Some(Latest { decision, refused, fleet });
@@ -267,5 +280,14 @@ impl Backend {
 
     pub(super) fn cooldown(&self, now: Instant) -> Duration {
         self.mind.cooldown(now)
+    }
+
+    /// From when on a move is possible, as far as anybody can say; `None`: not before somebody ends a pause.
+    pub(super) fn next_move(&self, now: Instant) -> Option<Duration> {
+        let cooldown = self.cooldown(now);
+        match &self.overridden {
+            Some(wanted) if wanted.order == Order::Pause => wanted.left(now).map(|left| left.max(cooldown)),
+            _ => Some(cooldown),
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! What HAProxy cannot hold: whose MAINT it is, weights to put right, the cooldown.
+//! What HAProxy cannot hold: whose MAINT it is, weights to put right, the cooldown, an operator's orders.
 //!
 //! Losing it is safe: a server in MAINT that nobody named is then left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::overrides::{Operator, Order};
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
@@ -26,4 +27,19 @@ pub struct BackendMemory {
     pub weights: BTreeMap<String, Weight>,
     /// What is left of the cooldown, and after which move.
     pub cooldown: Option<(Direction, Duration)>,
+    /// What an operator wants instead of what the policy decides.
+    pub overridden: Option<OverrideMemory>,
+}
+
+/// An [`Override`](super::Override).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverrideMemory {
+    /// What.
+    pub order: Order,
+    /// Who; the process is not worth keeping.
+    pub by: Operator,
+    /// For so long already.
+    pub age: Duration,
+    /// What is left of it; `None`: it has no end of its own.
+    pub left: Option<Duration>,
 }

@@ -103,11 +103,12 @@ impl Backend {
     /// The load came back: servers that are being taken away go on serving, those that are missed
     /// the most first. True if there were any.
     fn take_back(&mut self, id: BackendId, decision: &Decision, actions: &mut VecDeque<Action>) -> bool {
-        let Some(moving) = &mut self.moving else { return false };
-        let wanted = match (decision, self.settings.policy) {
-            (Decision::ScaleUp { by, .. }, Policy::Model) => *by as usize,
+        let is_exact = self.settings.policy == Policy::Model || self.overridden.is_some();
+        let wanted = match decision {
+            Decision::ScaleUp { by, .. } if is_exact => *by as usize,
             _ => usize::MAX,
         };
+        let Some(moving) = &mut self.moving else { return false };
         let back: Vec<ServerId> = moving.under_way().rev().take(wanted).collect();
         if back.is_empty() {
             return false;
@@ -133,9 +134,12 @@ impl Backend {
         };
         let under_way: HashSet<ServerId> = moving.under_way().collect();
         let decision = self.beyond(&under_way, decision, state)?;
-        let mut passed_over = self.quarantine.servers(now);
-        passed_over.extend(moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server));
-        let more = planner::plan(&decision, state, &self.settings, &self.ours, &passed_over, names)?;
+        let taken: HashSet<ServerId> =
+            moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
+        let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
+        let rest = BackendState { servers: others, ..state.clone() };
+        let quarantined = self.quarantine.servers(now);
+        let more = planner::plan(&decision, &rest, &self.settings, &self.ours, &quarantined, names)?;
         if !more.before.is_empty() || !more.after.is_empty() {
             return Ok(false);
         }
@@ -188,7 +192,7 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        let may = self.moving.is_none() && self.tidy_from.is_none_or(|from| now >= from);
+        let may = self.moving.is_none() && !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
         let planned = shares::share_out(wanted, self.shares.as_ref(), state, &self.settings, names);
         let Some((plan, shares)) = planned.filter(|_| may) else { return false };
         // Until they are back, what is to be put back is remembered.
@@ -262,7 +266,7 @@ impl Backend {
                 event: Event::Outcome(outcome.clone()),
                 snapshot: None,
                 serving: self.latest.as_ref().map_or(0, |latest| latest.fleet.serving),
-                next_move: self.cooldown(now),
+                next_move: self.next_move(now),
             }));
         }
     }
@@ -291,6 +295,8 @@ impl Backend {
         // Not here: which servers are left, and with which weights, has to be read first.
         let failed = u32::try_from(moving.failed.len()).unwrap_or(u32::MAX);
         self.again = match moving.decision {
+            // A pin, if there still is one, asks again by itself.
+            Some(Decision::ScaleUp { reason: Reason::Ordered(_), .. }) => None,
             Some(Decision::ScaleUp { reason, .. }) if failed > 0 && !called_off => {
                 Some(Decision::ScaleUp { by: failed, reason })
             }

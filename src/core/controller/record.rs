@@ -13,8 +13,8 @@ pub struct Record {
     pub snapshot: Option<Snapshot>,
     /// Servers serving when it was made.
     pub serving: u32,
-    /// When the next move is possible; zero: now.
-    pub next_move: Duration,
+    /// When the next move is possible; zero: now; `None`: not before somebody ends a pause.
+    pub next_move: Option<Duration>,
 }
 
 /// What happened.
@@ -29,6 +29,15 @@ pub enum Event {
     },
     /// The executor reported something.
     Outcome(Outcome),
+    /// An operator overrules the policy.
+    Ordered(Override),
+    /// No longer.
+    OrderEnded {
+        /// What was ordered.
+        what: Override,
+        /// Who ended it; `None`: its time is over.
+        by: Option<Operator>,
+    },
     /// HAProxy was restarted or reloaded: what was set at run time may be gone.
     Restarted(Process),
 }

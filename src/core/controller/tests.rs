@@ -15,6 +15,8 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
+mod orders;
+
 const SECOND: Duration = Duration::from_secs(1);
 const FAST_MS: i32 = 50;
 const SLOW_MS: i32 = 2000;

@@ -1,17 +1,23 @@
 //! What is known of a backend and its servers, for those who show it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::limits::LimitsView;
+use super::moves::Moving;
+use super::overrides::Override;
 use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::{BackendId, Names};
+use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
-use crate::core::settings::{Target, WindowSettings};
+use crate::core::policy::model::Evaluation;
+use crate::core::settings::schedule::CivilTime;
+use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
 /// Whether a backend can be decided about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +43,34 @@ pub struct View {
     pub backend: BackendId,
     /// What it is held against.
     pub target: Target,
+    /// All its settings, with the limits of the moment.
+    pub settings: Arc<BackendSettings>,
     /// The span its figures are taken over.
     pub window: WindowSettings,
     /// The latest decision and what could not be done about it.
     pub decision: Option<(Decision, Option<String>)>,
     /// The estimate now.
     pub snapshot: Snapshot,
+    /// What `policy: model` made of its latest figures; `None` where another policy decides.
+    pub evaluation: Option<Evaluation>,
     /// What HAProxy has, as the policy sees it.
     pub fleet: Option<Fleet>,
     /// What is under way, if anything.
     pub moving: Option<Purpose>,
+    /// The servers it is about.
+    pub under_way: Vec<ServerId>,
     /// What is left of the cooldown.
     pub cooldown: Duration,
+    /// From when on a move is possible; `None`: not before somebody ends a pause.
+    pub next_move: Option<Duration>,
+    /// What an operator wants instead of what the policy decides.
+    pub overridden: Option<Override>,
+    /// What is left of that; `None`: it has no end of its own.
+    pub order_left: Option<Duration>,
+    /// What the policy would do by itself, where an operator overrules it.
+    pub wish: Option<Decision>,
+    /// Fewest and most serving servers.
+    pub limits: LimitsView,
     /// Whether it can be decided about.
     pub health: Health,
     /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
@@ -78,11 +100,17 @@ impl Backend {
         &mut self,
         id: BackendId,
         state: Option<&BackendState>,
+        local: Option<CivilTime>,
         names: &Names,
         now: Instant,
     ) -> View {
         let snapshot = self.snapshot(now);
-        let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
+        // An operator's order hides what the policy makes of it.
+        let reason = self.latest.as_ref().map(|latest| match (latest.decision.reason(), &self.wish) {
+            (Reason::Ordered(_), Some(wish)) => wish.reason(),
+            (reason, _) => reason,
+        });
+        let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
             Some(reason) => match (&self.doubt, reason) {
@@ -106,12 +134,20 @@ impl Backend {
         View {
             backend: id,
             target: self.settings.target,
+            settings: self.settings.clone(),
             window: self.settings.window,
             decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
+            evaluation: self.mind.evaluation().filter(|_| self.doubt.is_none()).cloned(),
             fleet: self.latest.as_ref().map(|latest| latest.fleet),
             snapshot,
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),
+            under_way: self.moving.iter().flat_map(Moving::under_way).collect(),
             cooldown: self.cooldown(now),
+            next_move: self.next_move(now),
+            order_left: self.overridden.as_ref().and_then(|wanted| wanted.left(now)),
+            overridden: self.overridden.clone(),
+            wish: self.wish.clone(),
+            limits: self.limits_view(local),
             health,
             coverage: self.coverage.found(),
             doubt: self.doubt.clone(),

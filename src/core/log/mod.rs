@@ -42,7 +42,7 @@ pub mod sample;
 mod name_cache;
 
 pub mod fast;
-mod lanes;
+pub(crate) mod lanes;
 
 pub mod reader;
 pub mod recent;

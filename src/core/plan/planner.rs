@@ -29,8 +29,8 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is to be done in HAProxy for `decision`.
 ///
-/// `ours` are the servers this agent has put into DRAIN or MAINT; those `passed_over` are neither
-/// started nor taken away.
+/// `ours` are the servers this agent has put into DRAIN or MAINT; those `quarantined` are not
+/// started.
 ///
 /// # Errors
 /// The reason to hold instead: the decision's own, or that nothing can be done about it.
@@ -39,10 +39,10 @@ pub fn plan(
     backend: &BackendState,
     settings: &BackendSettings,
     ours: &HashSet<ServerId>,
-    passed_over: &HashSet<ServerId>,
+    quarantined: &HashSet<ServerId>,
     names: &Names,
 ) -> Result<Plan, Reason> {
-    let planner = Planner { backend, settings, ours, passed_over, names };
+    let planner = Planner { backend, settings, ours, quarantined, names };
     match decision {
         Decision::Hold(reason) | Decision::Reweigh { reason, .. } => Err(reason.clone()),
         Decision::ScaleUp { by, .. } => planner.scale_up(*by),
@@ -78,7 +78,7 @@ struct Planner<'a> {
     backend: &'a BackendState,
     settings: &'a BackendSettings,
     ours: &'a HashSet<ServerId>,
-    passed_over: &'a HashSet<ServerId>,
+    quarantined: &'a HashSet<ServerId>,
     names: &'a Names,
 }
 
@@ -121,7 +121,7 @@ impl Planner<'_> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
         let mut startable: Vec<_> = roles
             .filter(|(server, role)| {
-                matches!(role, Role::Draining | Role::Spare) && !self.passed_over.contains(&server.id)
+                matches!(role, Role::Draining | Role::Spare) && !self.quarantined.contains(&server.id)
             })
             .collect();
         startable.sort_by_key(|(server, role)| {
@@ -136,11 +136,8 @@ impl Planner<'_> {
     /// waiting for them, then the lowest weight, then last in HAProxy's order.
     fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
-        let mut removable: Vec<_> = roles
-            .filter(|(server, role)| *role == Role::Serving && !self.passed_over.contains(&server.id))
-            .map(|(server, _)| server)
-            .enumerate()
-            .collect();
+        let mut removable: Vec<_> =
+            roles.filter(|(_, role)| *role == Role::Serving).map(|(server, _)| server).enumerate().collect();
         removable.sort_by_key(|(place, server)| {
             let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
             let requests = u64::from(server.sessions) + u64::from(server.queued);
@@ -184,7 +181,7 @@ impl Planner<'_> {
     }
 
     fn serving(&self) -> u32 {
-        ownership::fleet(self.backend, self.settings, self.ours, self.passed_over, self.names).serving
+        ownership::fleet(self.backend, self.settings, self.ours, self.quarantined, self.names).serving
     }
 }
 

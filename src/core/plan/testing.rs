@@ -8,6 +8,7 @@ use super::{ownership, planner, step::Plan};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
     ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
@@ -134,6 +135,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
         log: LogSettings { coverage: Ratio::percent(90), sample_rate: Ratio::ALL },
         band: HysteresisBand::new(Duration::from_millis(400), seconds(1)).expect("lower is below upper"),
         ready: ReadyLimits { min: 1, max: None },
+        schedule: Schedule::default(),
         scale_up: ScaleUp { stabilization_window: seconds(10), breaches: 0, cooldown: seconds(30), step: 1 },
         scale_down: ScaleDown {
             stabilization_window: seconds(300),

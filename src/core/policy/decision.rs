@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::order::Ordered;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
@@ -248,6 +249,15 @@ pub enum Reason {
         /// For so long.
         since: Duration,
     },
+    /// A limit that a schedule has set.
+    Scheduled {
+        /// The limit's own reason.
+        reason: Box<Reason>,
+        /// When the limit holds, as the config says it.
+        at: String,
+    },
+    /// An operator wants it so.
+    Ordered(Ordered),
     /// `policy: model` does not know yet what a request costs.
     Learning {
         /// It has watched for so long.
@@ -414,8 +424,10 @@ impl Load {
 
 impl Reason {
     /// One snake_case word for each kind.
-    pub const fn key(&self) -> &'static str {
+    pub fn key(&self) -> &'static str {
         match self {
+            Self::Scheduled { reason, .. } => reason.key(),
+            Self::Ordered(ordered) => ordered.key(),
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
@@ -474,19 +486,21 @@ impl Reason {
     }
 
     /// A move was called for, had lasted, and was not allowed: more than patience is needed.
-    pub const fn limited(&self) -> bool {
-        matches!(
-            self,
+    pub fn limited(&self) -> bool {
+        match self {
+            Self::Scheduled { reason, .. } => reason.limited(),
+            Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
-                | Self::NoSpare
-                | Self::AtMin { .. }
-                | Self::NothingToRemove
-                | Self::RestTooFew { .. }
-                | Self::ServerFailures { .. }
-                | Self::NotLoad { .. }
-                | Self::NoEffect { .. }
-                | Self::MovesSpent { .. }
-        )
+            | Self::NoSpare
+            | Self::AtMin { .. }
+            | Self::NothingToRemove
+            | Self::RestTooFew { .. }
+            | Self::ServerFailures { .. }
+            | Self::NotLoad { .. }
+            | Self::NoEffect { .. }
+            | Self::MovesSpent { .. } => true,
+            _ => false,
+        }
     }
 }
 

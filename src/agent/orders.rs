@@ -1,0 +1,162 @@
+//! What operators ask for over the agent's socket, and what they are answered.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp, Zoned};
+use serde_json::{Value, json};
+
+use super::Agent;
+use crate::config::nearest::nearest;
+use crate::core::controller::{Operator, Order, Override, View};
+use crate::core::names::BackendId;
+use crate::core::plan::step::Purpose;
+use crate::core::policy::Span;
+use crate::core::settings::schedule::CivilTime;
+use crate::telemetry::socket::Request;
+use crate::telemetry::{explain, status, words};
+
+impl Agent {
+    /// Does what is asked for; the answer has a `text`, or an `error`.
+    pub(super) fn request(&mut self, request: &Request, by: Operator) -> Value {
+        let now = Instant::now();
+        let answer = match request {
+            Request::Status => {
+                let views = self.controller.views(now);
+                return self.status(&views, now);
+            }
+            Request::Explain { backend } => self.find(backend).map(|id| self.explanation(id, now)),
+            Request::Pause { backend, for_s } => {
+                self.find(backend).map(|id| self.order(id, Order::Pause, *for_s, by, now))
+            }
+            Request::Pin { backend, to, for_s } => {
+                self.find(backend).map(|id| self.order(id, Order::Pin((*to).max(1)), *for_s, by, now))
+            }
+            Request::Resume { backend } => self.find(backend).map(|id| self.resume(id, by, now)),
+        };
+        answer.unwrap_or_else(|error| json!({ "error": error }))
+    }
+
+    /// The backend of that name; else which ones there are.
+    fn find(&self, name: &str) -> Result<BackendId, String> {
+        let known: Vec<String> = self.controller.backend_names().collect();
+        if known.iter().any(|known| known == name) {
+            return self.names.known_backend(name).ok_or_else(|| "it is not known yet".to_owned());
+        }
+        let hint = match nearest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "it only observes".to_owned(),
+            None => format!("it scales {}", known.join(", ")),
+        };
+        Err(format!("this agent scales no backend `{name}`\n  {hint}"))
+    }
+
+    fn explanation(&mut self, id: BackendId, now: Instant) -> Value {
+        let mut value =
+            self.controller.view(id, now).map_or(Value::Null, |view| explain::backend(&view, &self.names));
+        let name = value["backend"].clone();
+        let recent: Vec<&Value> = self.recent.iter().filter(|entry| entry["backend"] == name).collect();
+        value["recent"] = json!(recent);
+        value["dry_run"] = json!(self.settings.dry_run);
+        value
+    }
+
+    fn order(
+        &mut self,
+        id: BackendId,
+        order: Order,
+        for_s: Option<u64>,
+        by: Operator,
+        now: Instant,
+    ) -> Value {
+        let lasts = for_s.map(|seconds| Duration::from_secs(seconds.min(LONGEST.as_secs())));
+        let wanted = Override { order, by, since: now, until: lasts.map(|lasts| now + lasts) };
+        let before = self.controller.handle_order(id, wanted.clone(), now);
+        let Some(view) = self.controller.view(id, now) else { return Value::Null };
+        let name = self.names.of_backend(id);
+        let mut text = format!("{name} is {}", words::begun(&wanted));
+        match lasts {
+            Some(lasts) => text.push_str(&format!(", until {}", clock_in(lasts))),
+            None => text.push_str(&format!(", until `haproxy-autoscale resume {name}`")),
+        }
+        if let Some(before) = before {
+            text.push_str(&format!("; it was {} by {} before", words::ordered(before.order), before.by.name));
+        }
+        let more = match order {
+            Order::Pause => self.what_a_pause_leaves(&view),
+            Order::Pin(to) => what_a_pin_means(to, &view),
+        };
+        if self.settings.dry_run {
+            text.push_str("\n  this is a dry run: nothing is moved anyway");
+        }
+        text.extend(more.iter().map(|line| format!("\n  {line}")));
+        json!({ "backend": &*name, "text": text, "override": status::order(&view) })
+    }
+
+    /// What is finished all the same.
+    fn what_a_pause_leaves(&self, view: &View) -> Vec<String> {
+        let who: Vec<String> =
+            view.under_way.iter().map(|&server| self.names.of_server(server).to_string()).collect();
+        let who = who.join(", ");
+        match view.moving {
+            Some(Purpose::Add) => vec![format!("the move under way is finished: {who} to serve")],
+            Some(Purpose::Remove) => vec![format!("the move under way is finished: {who} to MAINT")],
+            Some(Purpose::Reweigh) => vec!["weights that are being set are set".to_owned()],
+            None => Vec::new(),
+        }
+    }
+
+    fn resume(&mut self, id: BackendId, by: Operator, now: Instant) -> Value {
+        let name = self.names.of_backend(id);
+        let text = match self.controller.handle_resume(id, by, now) {
+            Some(ended) => {
+                let (ordered, by) = (words::ordered(ended.order), &ended.by.name);
+                let lasted = Span(now.saturating_duration_since(ended.since));
+                format!("{name} is scaled by its policy again; it was {ordered} by {by} for {lasted}")
+            }
+            None => format!("{name} is scaled by its policy: it was neither paused nor pinned"),
+        };
+        json!({ "backend": &*name, "text": text, "override": Value::Null })
+    }
+}
+
+/// The longest an order may last; whoever means longer means without an end.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What will come of a pin, if it is not what was asked for.
+fn what_a_pin_means(to: u32, view: &View) -> Vec<String> {
+    let mut more = Vec::new();
+    let limits = view.limits.now;
+    if to < limits.min {
+        more.push(format!("{} is the fewest allowed, so {0} will serve", limits.min));
+    }
+    if let Some(max) = limits.max.filter(|&max| to > max) {
+        more.push(format!("that is above `ready.max` ({max}), and holds all the same"));
+    }
+    if let Some(fleet) = view.fleet {
+        let (most, serving) = (fleet.serving + fleet.startable, fleet.serving);
+        if most < to && view.moving.is_none() {
+            more.push(format!("{most} servers at most can serve: there are no more spares"));
+        }
+        more.push(match serving {
+            1 => "1 server serves now".to_owned(),
+            serving => format!("{serving} servers serve now"),
+        });
+    }
+    more
+}
+
+/// The time on the clock `after` now, with its date if that is another day.
+fn clock_in(after: Duration) -> String {
+    let now = Zoned::now();
+    let Ok(then) = now.checked_add(SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX)) else {
+        return "the end of days".to_owned();
+    };
+    let form = if then.date() == now.date() { "%H:%M:%S" } else { "%a %Y-%m-%d %H:%M" };
+    then.strftime(form).to_string()
+}
+
+/// What the clocks on the wall say.
+pub(super) fn local_time() -> CivilTime {
+    let now = Zoned::now();
+    CivilTime::new(Timestamp::as_second(now.timestamp()) + i64::from(now.offset().seconds()))
+}
