@@ -2,7 +2,8 @@
 //! understand, lines that are missing, lines that come twice.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -75,6 +76,15 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// What is served at `path` of the metrics' port.
+fn get(port: u16, path: &str) -> String {
+    let mut answer = String::new();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[track_caller]
 fn wait_for_health(agent: &Agent, health: &str) -> Value {
     let mut app_now = Value::Null;
@@ -88,7 +98,8 @@ fn wait_for_health(agent: &Agent, health: &str) -> Value {
 #[test]
 fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
     let Some(mut site) = Site::start(HTTPLOG, "") else { return };
-    let agent = site.agent("");
+    let metrics = free_port();
+    let agent = site.agent(&format!("ready: {{ min: 1 }}\nmetrics: {{ listen: \"127.0.0.1:{metrics}\" }}"));
     let _load = site.load(50.0);
     let good = wait_for_health(&agent, "good");
     assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
@@ -111,6 +122,12 @@ fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
         "what a line holds is kept"
     );
     assert_eq!(text(&frozen["decision"]), "hold");
+    assert!(get(metrics, "/healthz").contains("app: uncovered: "), "{}", get(metrics, "/healthz"));
+    let ratio = get(metrics, "/metrics");
+    let ratio =
+        ratio.lines().find(|line| line.contains("coverage_ratio{backend=\"app\"}")).map(str::to_owned);
+    let ratio = ratio.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    assert!(ratio.is_some_and(|ratio| ratio < 0.9), "{ratio:?}");
     site.haproxy.reload_with(&httplog);
     wait_for_health(&agent, "good");
 }

@@ -200,7 +200,8 @@ impl Keeping {
         let end = end_millis(line).map_or(arrived, |end| self.clock.place(end, arrived));
         match self.cache.ids(Owner::of(line)) {
             Ids::Known(backend, server) => {
-                let is_repeat = self.recent.has_seen(line, text);
+                let whom = (backend.index() as u64) << 32 | server.map_or(0, |id| id.index() as u64 + 1);
+                let is_repeat = self.recent.has_seen(line, whom, text);
                 let samples = if is_repeat { &mut batch.repeats } else { &mut batch.samples };
                 samples.push(Sample::new(line, backend, server, end));
             }
@@ -208,7 +209,8 @@ impl Keeping {
             Ids::None if is_early_step(line) => batch.counts.steps += 1,
             Ids::None => {
                 let backend = answered_for(line).and_then(|name| self.cache.known_backend(name));
-                if let Some(backend) = backend.filter(|_| !self.recent.has_seen(line, text)) {
+                let is_new = |id: &BackendId| !self.recent.has_seen(line, (id.index() as u64) << 32, text);
+                if let Some(backend) = backend.filter(is_new) {
                     batch.answers.push(Answer { backend, end });
                 }
             }
