@@ -116,6 +116,22 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
         (admin.clone(), "name: static, target: { below: 1s }", 0, "ok", "backend static", "static-rr"),
         (
             admin.clone(),
+            "name: good, target: { below: 1s }, ready: { schedule: [{ at: 00:00-24:00, max: 2 }] }",
+            0,
+            "ok",
+            "backend good",
+            ", 1 to 2 may serve (00:00-24:00)",
+        ),
+        (
+            admin.clone(),
+            "name: good, target: { below: 1s }, ready: { schedule: [{ at: 1999-12-31, min: 9 }] }",
+            1,
+            "fail",
+            "backend good",
+            "`ready.min` of `1999-12-31` is 9, but at most ",
+        ),
+        (
+            admin.clone(),
             "name: hash, target: { below: 1s }, weights: by_capacity",
             0,
             "warn",

@@ -267,7 +267,7 @@ fn explain_says_what_is_what_it_wants_and_what_keeps_it_from_it() {
         "  by itself it would want no change: ".into(),
         format!("what limits it\n  an operator's order: pinned to 2 for 1 h by {me}\n"),
         "  servers that may serve: at least 1\n".into(),
-        "when it may move next\n  as soon as the figures ask for it\n".into(),
+        "when it may move next\n  as soon as ".into(),
         "last moves (UTC)\n".into(),
         "  scale_up 1 -> 2  pinned to 2 for another 59 min".into(),
         "  serving s2".into(),

@@ -107,6 +107,30 @@ fn a_regex_reads_a_format_of_somebodys_own() {
 }
 
 #[test]
+fn threads_pipes_and_packing_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plain, packed] = ["a.log", "b.log"].map(|name| folder.path().join(name).display().to_string());
+    // More than is read at once, with a line that is longer than that, and an end without a newline.
+    let lines = fs::read_to_string(Path::new(FOLDER).join("httplog.log")).unwrap();
+    let overlong = "x".repeat(700_000) + "\n";
+    let text = [lines.repeat((1 << 20) / lines.len()), overlong, lines.trim_end().to_owned()].concat();
+    fs::write(&plain, &text).unwrap();
+    fs::write(&packed, zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+    let one = stdout(&mut parse(&["--threads", "1", &plain]));
+    assert_eq!(one.lines().count(), text.lines().count());
+    let numbers =
+        one.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["line"].as_u64().unwrap());
+    assert!(numbers.eq(1..=text.lines().count() as u64), "in order");
+    assert!(one.contains("longer than 65536 bytes"), "the overlong line is told of");
+    assert!(stdout(&mut parse(&["--threads", "3", &plain])) == one);
+    assert!(stdout(&mut parse(&["--threads", "3", &packed])) == one);
+    assert!(stdout(parse(&["-"]).write_stdin(text)) == one);
+    let both = stdout(&mut parse(&["--threads", "3", &plain, &packed]));
+    let (first, second) = both.split_at(both.len() / 2);
+    assert_eq!(first.replace("a.log", "b.log"), second, "file by file, each from line 1");
+}
+
+#[test]
 fn what_cannot_be_done_is_told_by_the_exit_code() {
     #[track_caller]
     fn check(arguments: &[&str], code: i32, told: &str) {

@@ -167,12 +167,13 @@ fn compressed_logs_are_read_as_well() {
 fn a_table_is_for_people_and_csv_for_spreadsheets() {
     let text = stdout(agent(&["report", "-", "--backend", "be"]).write_stdin(made_up(100)));
     assert!(
-        text.starts_with("2026-11-21T09:00:01 to 2026-11-21T09:01:40, 100 requests; 0 messages"),
+        text.starts_with("2026-11-21T09:00:01 to 2026-11-21T09:01:40\n100 requests, 0 messages, 0 lines"),
         "{text}"
     );
     let s1: Vec<&str> =
         text.lines().find(|line| line.starts_with("  s1")).unwrap().split_whitespace().collect();
     assert_eq!(s1[..3], ["s1", "100", "1.00"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("Ta over time, each column 2 s from 2026-11-21T09:00:00"), "{text}");
     let csv = stdout(agent(&["report", "-", "--output", "csv"]).write_stdin(made_up(100)));
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();

@@ -200,6 +200,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// As many threads as were asked for; if none were, one for each core.
+fn threads_or_cores(threads: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    threads.map_or_else(cores, usize::from)
+}
+
 /// A runtime of one thread: the agent needs no more, and HAProxy's machine has other work.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,30 +1,27 @@
 //! `haproxy-autoscale parse`: every field of every line, or what was not understood and why.
 //!
-//! One record for each line of the input, in order, as JSON objects or as `name=value` pairs.
-//! What was made of a block of input is written before the next one is waited for, so that a
-//! pipe from `tail -f` is shown as it comes.
-
-use std::io::{self, ErrorKind, Write};
+//! One record for each line of the input, in order, as JSON objects or as `name=value` pairs. What was
+//! made of a block of input is written as soon as it is its turn, so that a pipe from `tail -f` is shown
+//! as it comes.
 
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::log_file::LogFile;
 use super::log_format::{FORMATS, line_format};
+use super::threads_or_cores;
 use crate::core::log::error::{ErrorKind as LineErrorKind, LineError};
 use crate::core::log::format::Line;
 use crate::core::log::framing::{DEFAULT_MOST_LINE_BYTES, Frame, Framing};
 use crate::core::log::parser::LineParser;
-
-mod failed;
-mod record;
-mod writing;
-
+use blocks::Block;
 use record::Origin;
 use writing::{Json, Pairs};
 
-/// How much is read at once: enough that the calls cost nothing, little enough for the cache.
-const BLOCK_BYTES: usize = 256 * 1024;
+mod blocks;
+mod failed;
+mod in_order;
+mod record;
+mod writing;
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]
@@ -43,6 +40,9 @@ pub(super) struct ParseArguments {
     /// Show only the lines that were not understood, and why; exit code 1 if there are any
     #[arg(long)]
     failed: bool,
+    /// How many threads parse [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 /// How records are written.
@@ -56,64 +56,50 @@ enum Form {
 
 pub(super) fn run(arguments: &ParseArguments) -> Result<(), Failure> {
     let default = if arguments.failed { Form::Text } else { Form::Json };
-    let mut printer = Printer {
+    let printer = Printer {
         lines: LineParser::new(line_format(&arguments.format)?),
         form: arguments.output.unwrap_or(default),
         only_failed: arguments.failed,
-        failures: 0,
-        out: Vec::new(),
-    };
-    for file in &arguments.files {
         // Which file it was matters only where there are several; `--failed` always says.
-        let shown = (arguments.files.len() > 1 || arguments.failed).then_some(file.as_str());
-        if print_file(file, shown, &mut printer)? == Reader::Gone {
-            break;
-        }
-    }
-    if arguments.failed && printer.failures > 0 { Err(Failure::Told) } else { Ok(()) }
+        shows_file: arguments.files.len() > 1 || arguments.failed,
+    };
+    let failures = in_order::print(&arguments.files, threads_or_cores(arguments.threads), &printer)?;
+    if arguments.failed && failures > 0 { Err(Failure::Told) } else { Ok(()) }
 }
 
-/// Who reads what we print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    Here,
-    /// As `| head` does when it has had enough.
-    Gone,
-}
-
-fn print_file(name: &str, shown: Option<&str>, printer: &mut Printer) -> Result<Reader, Failure> {
-    let mut log = LogFile::open(name)?;
-    let mut framing = Framing::default();
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut line = 0;
-    loop {
-        let length = log.read(&mut block)?;
-        let mut take = |frame: Frame<'_>| {
-            line += 1;
-            printer.take(Origin { file: shown, line }, frame);
-        };
-        match length {
-            0 => framing.finish(&mut take),
-            _ => framing.push(&block[..length], &mut take),
-        }
-        match printer.flush()? {
-            Reader::Here if length > 0 => {}
-            reader => return Ok(reader),
-        }
-    }
-}
-
-/// Frames in, records out.
+/// Blocks of lines in, records out.
+#[derive(Clone, Debug)]
 struct Printer {
     lines: LineParser,
     form: Form,
     only_failed: bool,
+    shows_file: bool,
+}
+
+/// What is printed of a block.
+#[derive(Debug, Default)]
+struct Records {
+    text: Vec<u8>,
+    /// Lines that were not understood.
     failures: u64,
-    out: Vec<u8>,
 }
 
 impl Printer {
-    fn take(&mut self, origin: Origin<'_>, frame: Frame<'_>) {
+    fn print(&mut self, block: &Block<'_>) -> Records {
+        let mut records = Records::default();
+        let mut line = block.first_line;
+        let file = Some(block.file).filter(|_| self.shows_file);
+        let mut take = |frame: Frame<'_>| {
+            self.print_line(Origin { file, line }, frame, &mut records);
+            line += 1;
+        };
+        let mut framing = Framing::default();
+        framing.push(&block.text, &mut take);
+        framing.finish(&mut take);
+        records
+    }
+
+    fn print_line(&mut self, origin: Origin<'_>, frame: Frame<'_>, records: &mut Records) {
         let (text, line) = match frame {
             Frame::Line(text) => (text, self.lines.read(text)),
             Frame::Overlong(start) => (
@@ -122,24 +108,13 @@ impl Printer {
             ),
         };
         let error = if let Line::Unparsed(error) = line { Some(error) } else { None };
-        self.failures += u64::from(error.is_some());
+        records.failures += u64::from(error.is_some());
+        let out = &mut records.text;
         match (self.form, self.only_failed, error) {
             (_, true, None) => {}
-            (Form::Text, true, Some(error)) => failed::write(&mut self.out, origin, text, error),
-            (Form::Json, ..) => record::write(Json::new(&mut self.out), origin, text, &line),
-            (Form::Text, ..) => record::write(Pairs::new(&mut self.out), origin, text, &line),
-        }
-    }
-
-    /// Writes what has been collected.
-    fn flush(&mut self) -> Result<Reader, Failure> {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(&self.out).and_then(|()| out.flush());
-        self.out.clear();
-        match written {
-            Ok(()) => Ok(Reader::Here),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-            Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
+            (Form::Text, true, Some(error)) => failed::write(out, origin, text, error),
+            (Form::Json, ..) => record::write(Json::new(out), origin, text, &line),
+            (Form::Text, ..) => record::write(Pairs::new(out), origin, text, &line),
         }
     }
 }

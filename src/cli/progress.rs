@@ -1,7 +1,11 @@
 //! How far it is, for a person who waits: on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use super::log_file::file_bytes;
 
 /// Between two pictures.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
@@ -14,7 +18,7 @@ const WIDTH: u64 = 30;
 
 /// What the work is counted in.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Unit {
+enum Unit {
     /// Shown as MiB.
     Bytes,
     /// Shown as they are.
@@ -24,23 +28,48 @@ pub(super) enum Unit {
 /// See the module's text.
 pub(super) struct Progress {
     begun: Instant,
+    shown: Option<Instant>,
     unit: Unit,
     /// `None` if it is not known how much there is.
     total: Option<u64>,
-    is_shown: bool,
+    done: Arc<AtomicU64>,
+    is_wanted: bool,
 }
 
 impl Progress {
-    /// Of work that begins now.
-    pub(super) fn new(unit: Unit, total: Option<u64>) -> Self {
-        Self { begun: Instant::now(), unit, total, is_shown: false }
+    /// Of reading `files`, which begins now.
+    pub(super) fn of(files: &[String]) -> Self {
+        Self::new(Unit::Bytes, files.iter().map(|name| file_bytes(name)).sum())
     }
 
-    /// Draws the bar where the last one was.
-    pub(super) fn show(&mut self, done: u64) {
+    /// Of so many runs, which begin now.
+    pub(super) fn of_runs(runs: usize) -> Self {
+        Self::new(Unit::Runs, Some(runs as u64))
+    }
+
+    fn new(unit: Unit, total: Option<u64>) -> Self {
+        let (begun, is_wanted) = (Instant::now(), io::stderr().is_terminal());
+        Self { begun, shown: None, unit, total, done: Arc::default(), is_wanted }
+    }
+
+    /// The same if the result goes elsewhere: on a terminal it would be written over.
+    pub(super) fn beside_result(mut self) -> Self {
+        self.is_wanted &= !io::stdout().is_terminal();
+        self
+    }
+
+    /// Where it is counted how much is done.
+    pub(super) fn done(&self) -> &Arc<AtomicU64> {
+        &self.done
+    }
+
+    /// Draws the bar where the last one was, now and then.
+    pub(super) fn show(&mut self) {
         let took = self.begun.elapsed();
-        if took >= WORTH_SHOWING && io::stderr().is_terminal() {
-            self.is_shown = true;
+        let is_due = self.shown.map_or(took >= WORTH_SHOWING, |shown| shown.elapsed() >= PATIENCE);
+        if self.is_wanted && is_due {
+            self.shown = Some(Instant::now());
+            let done = self.done.load(Ordering::Relaxed);
             // Nobody needs it so much that a broken terminal should end the work.
             let _ = write!(io::stderr(), "\r{}\x1b[K", picture(self.unit, done, self.total, took));
         }
@@ -49,7 +78,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_shown {
+        if self.shown.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::log_format::{FORMATS, line_format};
 use super::output::{print, print_json};
-use super::{Failure, usage};
+use super::{Failure, threads_or_cores, usage};
 use book::{Book, Range};
 use summary::Summary;
 
@@ -66,8 +66,7 @@ pub(super) fn run(arguments: &ReportArguments) -> Result<(), Failure> {
     if range.from_ms >= range.to_ms {
         return Err(usage("--from is not before --to"));
     }
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.map_or_else(cores, usize::from);
+    let threads = threads_or_cores(arguments.threads);
     let empty = Book::new(line_format(&arguments.format)?, range);
     let book = parts::read(&arguments.files, threads, &empty)?;
     let summary = Summary::of(&book, arguments.backend.as_deref());

@@ -23,7 +23,7 @@ pub(super) const fn target(below: Duration) -> Target {
 pub(super) const BELOW: Duration = Duration::from_millis(250);
 
 /// `policy:`.
-pub(super) const POLICY: Policy = Policy::Threshold;
+pub(super) const POLICY: Policy = Policy::Model;
 
 /// `weights:`.
 pub(super) const WEIGHTS: Weights = Weights::Keep;

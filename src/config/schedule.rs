@@ -65,8 +65,8 @@ fn days(text: &str) -> Result<Days, String> {
 /// Its place in the week; three letters are enough.
 fn weekday(text: &str) -> Result<usize, String> {
     let word = text.to_ascii_lowercase();
-    let known = |day: &&str| *day == word || day[..3] == word;
-    DAYS.iter().position(|day| known(&day)).ok_or_else(|| format!("there is no day `{}`", shown(text)))
+    let known = |day: &str| day == word || day[..3] == word;
+    DAYS.iter().position(|day| known(day)).ok_or_else(|| format!("there is no day `{}`", shown(text)))
 }
 
 /// Days from the first of January 1970.

@@ -72,9 +72,9 @@ pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
     latest: Option<Latest>,
-    log: doubt::Log,
     /// What the clocks on the wall say.
     local: Option<CivilTime>,
+    log: doubt::Log,
     actions: VecDeque<Action>,
 }
 
@@ -93,8 +93,8 @@ impl Controller {
             names,
             backends: BTreeMap::new(),
             latest: None,
-            log: doubt::Log::default(),
             local: None,
+            log: doubt::Log::default(),
             actions: VecDeque::new(),
         };
         controller.reconfigure(settings, now);

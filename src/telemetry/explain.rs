@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::evaluation;
 use super::status;
 use super::words::{self, civil_words};
 use crate::core::controller::{Order, ServerView, View};
@@ -14,12 +15,13 @@ use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::{Decision, Reason};
-use crate::core::settings::{Policy, ReadyLimits};
+use crate::core::settings::ReadyLimits;
 
 /// What `status` says of the backend, and the same in sentences.
 pub fn backend(view: &View, names: &Names) -> Value {
     let mut value = status::backend(view, names);
-    let is = [servers(view, names), latency(view), load(view)].concat();
+    let is = [servers(view, names), latency(view), load(view), model(view)].concat();
+    value["evaluation"] = json!(view.evaluation.as_ref().map(evaluation::value));
     value["explanation"] = json!({
         "is": is,
         "wants": wants(view),
@@ -60,12 +62,21 @@ fn latency(view: &View) -> Vec<String> {
         None => "is not known".to_owned(),
     };
     let mut text = format!("{statistic} of {timer} over {window} {now}; the target is below {below}");
-    if view.settings.policy == Policy::Threshold {
+    if decides_by_band(view) {
         let band = view.settings.band;
         let (lower, upper) = (Span(band.lower()), Span(band.upper()));
         text.push_str(&format!(" (more servers above {upper}, fewer below {lower})"));
     }
     vec![text]
+}
+
+/// The model does not, or knows too little.
+fn decides_by_band(view: &View) -> bool {
+    view.evaluation.as_ref().is_none_or(|evaluation| evaluation.carried.is_none())
+}
+
+fn model(view: &View) -> Vec<String> {
+    view.evaluation.as_ref().map(evaluation::figures).unwrap_or_default()
 }
 
 fn load(view: &View) -> Vec<String> {
@@ -89,8 +100,9 @@ fn wants(view: &View) -> Vec<String> {
     let Some((decision, _)) = &view.decision else {
         return vec!["nothing yet: no evaluation was made".to_owned()];
     };
+    let need = view.evaluation.as_ref().and_then(evaluation::need);
     let by_itself = view.wish.as_ref().map(|wish| format!("by itself it would want {}", wanted(wish)));
-    [wanted(decision)].into_iter().chain(by_itself).collect()
+    [wanted(decision)].into_iter().chain(by_itself).chain(need).collect()
 }
 
 /// `2 more servers: p95 412 ms has been above 250 ms for 20 s`.
@@ -113,10 +125,13 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
     );
     limits.extend(view.decision.as_ref().and_then(|(_, refused)| refused.clone()));
     limits.extend(under_way(view, names));
+    limits.extend(view.doubt.as_ref().map(|doubt| format!("the log cannot be gone by: {doubt}")));
     if !view.cooldown.is_zero() {
-        let left = Span(view.cooldown);
-        limits.push(format!("cooling down for {left}: nothing is taken away, and only a burst adds"));
+        let more = if view.overridden.is_none() { ", and only a burst adds" } else { "" };
+        limits.push(format!("cooling down for {}: nothing is taken away{more}", Span(view.cooldown)));
     }
+    let of_the_model = view.evaluation.iter().flat_map(|evaluation| &evaluation.limits);
+    limits.extend(of_the_model.map(ToString::to_string));
     for server in &view.servers {
         let name = names.of_server(server.state.id);
         if let Some(left) = server.quarantine {
@@ -159,14 +174,23 @@ pub fn range(limits: ReadyLimits) -> String {
 }
 
 fn next_move(view: &View) -> String {
-    let paused = view.overridden.as_ref().is_some_and(|wanted| wanted.order == Order::Pause);
-    let lasts = view.decision.as_ref().and_then(|(decision, _)| has_to_last(decision.reason()));
-    match view.next_move {
-        None => "when somebody resumes it".to_owned(),
-        Some(left) if paused => format!("in {}, when the pause is over", Span(left)),
-        _ if view.moving.is_some() => "when the move under way is over".to_owned(),
-        Some(left) if !left.is_zero() => format!("in {}, when the cooldown is over", Span(left)),
-        Some(_) => match lasts {
+    let order = view.overridden.as_ref().map(|wanted| wanted.order);
+    let Some(left) = view.next_move else { return "when somebody resumes it".to_owned() };
+    let span = Span(left);
+    match order {
+        Some(Order::Pause) => return format!("in {span}, when the pause is over"),
+        Some(Order::Pin(_)) if left.is_zero() => return "as soon as more or fewer servers serve".to_owned(),
+        Some(Order::Pin(_)) => {
+            return format!("as soon as servers are missing; in {span} if there are too many");
+        }
+        None => {}
+    }
+    match (&view.evaluation, view.decision.as_ref().map(|(decision, _)| decision.reason())) {
+        _ if view.moving.is_some() && decides_by_band(view) => "when the move under way is over".to_owned(),
+        _ if !left.is_zero() => format!("in {span}, when the cooldown is over"),
+        (Some(evaluation), _) if !decides_by_band(view) => evaluation::next_move(evaluation),
+        (_, Some(Reason::JustStarted { left })) => format!("in {}, when the window is whole", Span(*left)),
+        (_, reason) => match reason.and_then(has_to_last) {
             Some(left) => format!("in {}, if it lasts", Span(left)),
             None => "as soon as the figures ask for it".to_owned(),
         },
@@ -179,7 +203,121 @@ fn has_to_last(reason: &Reason) -> Option<Duration> {
         Reason::PendingUp { since, needed, .. } | Reason::PendingDown { since, needed, .. } => {
             Some(needed.saturating_sub(*since))
         }
-        Reason::JustStarted { left } => Some(*left),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    use crate::config::Config;
+    use crate::core::controller::{Controller, Memory};
+    use crate::core::policy::model::{Carried, Condition, Evaluation, Forecast, Limit};
+
+    /// A backend that nothing is known of, and what `change` makes of it.
+    fn explained(change: impl FnOnce(&mut View)) -> Value {
+        let config = Config::default().with_backend("app", Some(Duration::from_millis(250)));
+        let settings = config.expect("it has a target").backends;
+        let (names, now) = (Names::default(), Instant::now());
+        let mut controller = Controller::new(names.clone(), settings, &Memory::default(), now);
+        let mut view = controller.views(now).remove(0);
+        change(&mut view);
+        backend(&view, &names)["explanation"].clone()
+    }
+
+    #[track_caller]
+    fn check(part: &str, expected: &str, change: impl FnOnce(&mut View)) {
+        let explained = explained(change);
+        let lines: Vec<&str> = match &explained[part] {
+            Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+            line => line.as_str().into_iter().collect(),
+        };
+        assert!(lines.contains(&expected), "{expected}\nis not among\n{lines:#?}");
+    }
+
+    fn hold(reason: Reason) -> Option<(Decision, Option<String>)> {
+        Some((Decision::Hold(reason), None))
+    }
+
+    #[test]
+    fn a_backend_that_nothing_is_known_of_is_explained_too() {
+        check("wants", "nothing yet: no evaluation was made", |_| {});
+        check("limited_by", "servers that may serve: at least 1", |_| {});
+        check("next_move", "as soon as the figures ask for it", |_| {});
+    }
+
+    #[test]
+    fn the_next_move_is_told_with_what_it_waits_for() {
+        let s = Duration::from_secs;
+        check("next_move", "in 12 s, when the cooldown is over", |view| view.next_move = Some(s(12)));
+        check("next_move", "when somebody resumes it", |view| view.next_move = None);
+        check("next_move", "when the move under way is over", |view| view.moving = Some(Purpose::Add));
+        check("next_move", "in 7 s, when the window is whole", |view| {
+            view.decision = hold(Reason::JustStarted { left: s(7) });
+        });
+        check("next_move", "in 4 s, if it lasts", |view| {
+            let wish = Box::new(Reason::Idle { since: s(6) });
+            view.decision = hold(Reason::PendingDown { wish, since: s(6), needed: s(10) });
+        });
+    }
+
+    fn evaluation() -> Evaluation {
+        let carried = Carried {
+            service: 0.08,
+            workers: 4.0,
+            knee: false,
+            utilization: 0.8,
+            gamma: 1.0,
+            room: 1.0,
+            carries: 3.2,
+            floor: 0.0,
+            limit: None,
+        };
+        Evaluation {
+            condition: Condition::Steady,
+            arrivals: 60.0,
+            backlog: 3.0,
+            carried: Some(carried),
+            forecast: Forecast::default(),
+            need_fast: 0.0,
+            need_slow: 1.5,
+            need_in: 1.5,
+            want: 2,
+            want_in: Some(2),
+            serving: 3,
+            starting: 0,
+            parked: 0,
+            lost: 0.0,
+            hold: Duration::from_secs(60),
+            limits: vec![Limit::Hold(Duration::from_secs(40))],
+            may_add_in: Duration::ZERO,
+            may_remove_in: Duration::from_secs(40),
+        }
+    }
+
+    #[test]
+    fn what_the_model_knows_is_said_in_its_own_figures() {
+        let with = |view: &mut View| view.evaluation = Some(evaluation());
+        check(
+            "is",
+            "60.0 requests a second x 80 ms = 4.8 busy workers; a server has at least 4.0 and may keep 3.2 busy",
+            with,
+        );
+        check("is", "3 requests wait beyond what is usual", with);
+        check("wants", "the load takes 1.5 servers, within the limits 2", |view| {
+            view.evaluation = Some(evaluation());
+            view.decision = hold(Reason::Acting);
+        });
+        check("limited_by", "fewer must have been enough for 40 s longer", with);
+        check(
+            "next_move",
+            "more servers as soon as the load asks for it; fewer in 40 s at the earliest",
+            with,
+        );
+        let band = "p95 of Tt over 30 s is not known; the target is below 250 ms";
+        check("is", band, with);
+        check("is", &format!("{band} (more servers above 250 ms, fewer below 100 ms)"), |_| {});
     }
 }

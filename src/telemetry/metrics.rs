@@ -247,9 +247,6 @@ impl Metrics {
         set(&self.rate, view.snapshot.rate);
         set(&self.cooldown, view.cooldown.as_secs_f64());
         set(&self.target_below, view.target.below.as_secs_f64());
-        if let Some(found) = view.coverage {
-            set(&self.coverage, found.ratio());
-        }
         let order = view.overridden.as_ref().map(|wanted| wanted.order);
         self.paused.get_or_create(&labels).set(i64::from(order == Some(Order::Pause)));
         if let Some(Order::Pin(to)) = order {
@@ -260,6 +257,9 @@ impl Metrics {
             let Some(servers) = servers else { continue };
             let labels = Limit { backend: labels.backend.clone(), limit };
             self.limits.get_or_create(&labels).set(i64::from(servers));
+        }
+        if let Some(found) = view.coverage {
+            set(&self.coverage, found.ratio());
         }
         if let Some(latency) = view.snapshot.latency {
             set(&self.target_latency, latency.as_secs_f64());

@@ -1,6 +1,7 @@
 //! What the agent tells: log, journal, metrics, status. All of it from the same values.
 
 pub mod endpoint;
+pub mod evaluation;
 pub mod explain;
 pub mod journal;
 pub mod logging;

@@ -75,6 +75,10 @@ pub fn backend(view: &View, names: &Names) -> Value {
         "spare": view.fleet.map(|fleet| fleet.startable),
         "moving": view.moving.map(|purpose| purpose.name()),
         "cooldown_s": view.cooldown.as_secs_f64().ceil(),
+        "next_move_s": view.next_move.map(|left| left.as_secs_f64().ceil()),
+        "limits": limits(view),
+        "override": order(view),
+        "wish": view.wish.as_ref().map(|wish| wish.to_string()),
         "coverage": view.coverage.map(|found| json!({
             "ratio": round(found.ratio()),
             "understood": found.understood,
@@ -83,10 +87,6 @@ pub fn backend(view: &View, names: &Names) -> Value {
             "span_s": round(found.span.as_secs_f64()),
         })),
         "doubt": view.doubt.as_ref().map(ToString::to_string),
-        "next_move_s": view.next_move.map(|left| left.as_secs_f64().ceil()),
-        "limits": limits(view),
-        "override": order(view),
-        "wish": view.wish.as_ref().map(|wish| wish.to_string()),
         "figures": figures(&view.snapshot),
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })

@@ -73,7 +73,7 @@ pub fn figures(snapshot: &Snapshot) -> Value {
 }
 
 /// To a tenth: more digits would be noise.
-fn round(figure: f64) -> f64 {
+pub(super) fn round(figure: f64) -> f64 {
     (figure * 10.0).round() / 10.0
 }
 

@@ -3,6 +3,7 @@
 //! A large file is split into parts at line ends; whoever has nothing to do takes the next part.
 //! Pipes and compressed files have no parts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,14 +12,14 @@ use memchr::memchr;
 
 use super::book::Book;
 use crate::cli::Failure;
-use crate::cli::log_file::LogFile;
-use crate::cli::progress::{PATIENCE, Progress, Unit};
+use crate::cli::log_file::{LogFile, plain_bytes};
+use crate::cli::progress::{PATIENCE, Progress};
 
 /// Long enough that opening a file costs nothing, short enough that all are done at about the same time.
 const PART_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How much is read at once. With more of it, the counts no longer stay in the processor's caches.
-const BLOCK_BYTES: usize = 128 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// One piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +32,11 @@ struct Part {
 
 /// Reads `files` into copies of `empty`, and puts those together.
 pub(super) fn read(files: &[String], threads: usize, empty: &Book) -> Result<Book, Failure> {
-    let sizes: Vec<Option<u64>> = files.iter().map(|name| LogFile::plain_bytes(name)).collect();
     let parts: Vec<Part> =
-        files.iter().zip(&sizes).flat_map(|(name, &size)| split(name, size, threads)).collect();
-    let (next, done_bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let mut progress = Progress::new(Unit::Bytes, sizes.iter().copied().sum());
+        files.iter().flat_map(|name| split(name, plain_bytes(name).filter(|_| threads > 1))).collect();
+    let next = AtomicUsize::new(0);
+    let mut progress = Progress::of(files);
+    let done_bytes = Arc::clone(progress.done());
     thread::scope(|scope| {
         let (sender, books) = mpsc::channel();
         for _ in 0..threads.min(parts.len()) {
@@ -50,7 +51,7 @@ pub(super) fn read(files: &[String], threads: usize, empty: &Book) -> Result<Boo
         loop {
             match books.recv_timeout(PATIENCE) {
                 Ok(book) => all.add_all(&book.inspect_err(|_| next.store(parts.len(), Ordering::Relaxed))?),
-                Err(RecvTimeoutError::Timeout) => progress.show(done_bytes.load(Ordering::Relaxed)),
+                Err(RecvTimeoutError::Timeout) => progress.show(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(all),
             }
         }
@@ -58,8 +59,8 @@ pub(super) fn read(files: &[String], threads: usize, empty: &Book) -> Result<Boo
 }
 
 /// Its parts; one if it cannot be split, or need not be.
-fn split(name: &str, size: Option<u64>, threads: usize) -> Vec<Part> {
-    let count = if threads > 1 { size.unwrap_or(0).div_ceil(PART_BYTES).max(1) } else { 1 };
+fn split(name: &str, size: Option<u64>) -> Vec<Part> {
+    let count = size.unwrap_or(0).div_ceil(PART_BYTES).max(1);
     let part = |number: u64| Part {
         name: name.to_owned(),
         begin: number * PART_BYTES,
@@ -73,7 +74,7 @@ fn split(name: &str, size: Option<u64>, threads: usize) -> Vec<Part> {
 fn read_parts(
     parts: &[Part],
     next: &AtomicUsize,
-    done_bytes: &AtomicU64,
+    done_bytes: &Arc<AtomicU64>,
     mut book: Book,
 ) -> Result<Book, Failure> {
     while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -83,10 +84,10 @@ fn read_parts(
 }
 
 impl Part {
-    fn read(&self, book: &mut Book, done_bytes: &AtomicU64) -> Result<(), Failure> {
+    fn read(&self, book: &mut Book, done_bytes: &Arc<AtomicU64>) -> Result<(), Failure> {
         // One byte more at the start tells whether a line begins with the part or before it.
         let begin = self.begin.saturating_sub(1);
-        let mut input = LogFile::open_at(&self.name, begin)?;
+        let mut input = LogFile::open_at(&self.name, begin, done_bytes)?;
         let mut lines = Lines {
             block: vec![0; BLOCK_BYTES],
             kept: 0,
@@ -96,7 +97,6 @@ impl Part {
         };
         loop {
             let length = input.read(&mut lines.block[lines.kept..])?;
-            done_bytes.fetch_add(length as u64, Ordering::Relaxed);
             if !lines.take(length, book) {
                 return Ok(());
             }
@@ -182,7 +182,7 @@ mod tests {
     fn read_part(name: &str, begin: u64, end: Option<u64>) -> Book {
         let mut book = Book::new(LineFormat::Auto, Range::ALL);
         let part = Part { name: name.to_owned(), begin, end };
-        part.read(&mut book, &AtomicU64::new(0)).expect("the file is ours");
+        part.read(&mut book, &Arc::default()).expect("the file is ours");
         book
     }
 

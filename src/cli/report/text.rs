@@ -4,17 +4,19 @@ use super::summary::{BackendFigures, CLASS_NAMES, Figures, PERCENTILES, Summary,
 use super::timeline::{BANDS, Cell, band_begin};
 use super::when::written;
 use crate::cli::output::{flush_right, table};
-use crate::cli::picture::{bar, level, row};
+use crate::cli::picture::{bar, row};
 
-/// From no request to many.
+/// From no request to many; see [`SHARES`].
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
 /// All of it.
 pub(super) fn text(summary: &Summary) -> String {
     let mut text = head(summary);
     if !summary.backends.is_empty() {
-        text.push_str("\nrequests, and how they ended\n");
-        text.push_str(&numbers(&summary.backends, requests_heading(), requests_row));
+        text.push_str("\nload, on average\n");
+        text.push_str(&numbers(&summary.backends, &LOAD, load_row));
+        text.push_str("\nhow requests ended: well, or by whose fault\n");
+        text.push_str(&numbers(&summary.backends, &ENDS, ends_row));
         text.push_str("\nmilliseconds\n");
         text.push_str(&table(&timers(&summary.backends)));
         text.push_str(&picture(summary));
@@ -23,12 +25,11 @@ pub(super) fn text(summary: &Summary) -> String {
 }
 
 fn head(summary: &Summary) -> String {
-    let span = summary.span.map_or_else(
-        || "no requests".to_owned(),
-        |(first, last)| format!("{} to {}, {} requests", written(first), written(last), summary.requests()),
-    );
+    let span = summary.span.map(|(first, last)| format!("{} to {}\n", written(first), written(last)));
     let others = summary.others;
-    let mut text = format!("{span}; {} messages, {} lines not understood", others.messages, others.unparsed);
+    let mut text = span.unwrap_or_default();
+    let (requests, messages, unparsed) = (summary.requests(), others.messages, others.unparsed);
+    text.push_str(&format!("{requests} requests, {messages} messages, {unparsed} lines not understood"));
     if others.outside > 0 {
         text.push_str(&format!(", {} requests outside the time asked for", others.outside));
     }
@@ -41,18 +42,25 @@ fn head(summary: &Summary) -> String {
     text + "\n"
 }
 
-fn requests_heading() -> Vec<String> {
-    let names = ["backend/server", "requests", "req/s", "at once", "queued"];
-    names.into_iter().chain(CLASS_NAMES).chain(["by itself", "5xx", "failed"]).map(String::from).collect()
-}
+const LOAD: [&str; 6] = ["requests", "req/s", "at once", "queued", "5xx", "failed"];
 
-fn requests_row(figures: &Figures) -> Vec<String> {
+fn load_row(figures: &Figures) -> Vec<String> {
     let somebodys = figures.ended.iter().sum::<u64>().max(1) as f64;
     let mut row = vec![figures.requests.to_string()];
     row.extend([figures.rate, figures.concurrency, figures.queue].map(short));
-    row.extend(figures.ended.iter().chain([&figures.nobodys, &figures.statuses[5]]).map(u64::to_string));
+    row.push(figures.statuses[5].to_string());
     row.push(format!("{:.2} %", 100.0 * figures.failed() as f64 / somebodys));
     row
+}
+
+/// [`CLASS_NAMES`], and what HAProxy answered by itself.
+const ENDS: [&str; 6] = {
+    let [success, server, saturation, client, proxy] = CLASS_NAMES;
+    [success, server, saturation, client, proxy, "by itself"]
+};
+
+fn ends_row(figures: &Figures) -> Vec<String> {
+    figures.ended.iter().chain([&figures.nobodys]).map(u64::to_string).collect()
 }
 
 /// With as many digits as are worth reading.
@@ -61,12 +69,9 @@ fn short(number: f64) -> String {
 }
 
 /// Rows of numbers for all backends and servers, flush right.
-fn numbers(
-    backends: &[BackendFigures],
-    heading: Vec<String>,
-    row: impl Fn(&Figures) -> Vec<String>,
-) -> String {
-    let mut rows = vec![heading];
+fn numbers(backends: &[BackendFigures], heading: &[&str], row: impl Fn(&Figures) -> Vec<String>) -> String {
+    let heading = ["backend/server"].iter().chain(heading).map(|&name| name.to_owned());
+    let mut rows: Vec<Vec<String>> = vec![heading.collect()];
     for backend in backends {
         rows.push([vec![backend.name.clone()], row(&backend.all)].concat());
         for (server, figures) in &backend.servers {
@@ -125,6 +130,12 @@ fn picture(summary: &Summary) -> String {
     text
 }
 
+/// From which share of a time's requests on, in percent, the second sign and darker ones stand. Half of a log's
+/// requests are seldom in one row.
+const SHARES: [u64; 3] = [5, 15, 35];
+
 fn shade(cell: &Cell, band: usize) -> char {
-    level(cell.bands[band].into(), cell.requests(), &SHADES)
+    let (part, whole) = (u64::from(cell.bands[band]), cell.requests());
+    let level = usize::from(part > 0) + SHARES.iter().filter(|&share| part * 100 > whole * share).count();
+    SHADES[level]
 }

@@ -7,7 +7,7 @@ use std::thread;
 use super::columns::{Column, Decider};
 use super::figures::Figures;
 use crate::cli::Failure;
-use crate::cli::progress::{PATIENCE, Progress, Unit};
+use crate::cli::progress::{PATIENCE, Progress};
 use crate::sim::driver::{compete, control};
 use crate::sim::scenario::Scenario;
 use crate::sim::score::Score;
@@ -83,9 +83,8 @@ impl Job<'_> {
 /// In the order of `jobs`, whoever was ready first.
 fn play_all(jobs: &[Job<'_>], threads: usize) -> Vec<Score> {
     let next = AtomicUsize::new(0);
-    let mut progress = Progress::new(Unit::Runs, Some(jobs.len() as u64));
+    let mut progress = Progress::of_runs(jobs.len());
     let mut scores: Vec<Option<Score>> = jobs.iter().map(|_| None).collect();
-    let mut done = 0;
     thread::scope(|scope| {
         let (sender, played) = mpsc::channel();
         for _ in 0..threads.min(jobs.len()) {
@@ -102,12 +101,12 @@ fn play_all(jobs: &[Job<'_>], threads: usize) -> Vec<Score> {
             match played.recv_timeout(PATIENCE) {
                 Ok((place, score)) => {
                     scores[place] = Some(score);
-                    done += 1;
+                    progress.done().fetch_add(1, Ordering::Relaxed);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            progress.show(done);
+            progress.show();
         }
     });
     scores.into_iter().flatten().collect()

@@ -70,11 +70,11 @@ impl Backend {
         Self {
             estimator: Estimator::new(settings.target, settings.window, now),
             mind: Mind::new(&settings, now),
-            coverage: Coverage::new(settings.log, settings.window.length),
-            doubt: None,
             limits: Limits::new(settings.ready),
             overridden: None,
             wish: None,
+            coverage: Coverage::new(settings.log, settings.window.length),
+            doubt: None,
             settings: Arc::new(settings),
             ours: HashSet::new(),
             quarantine: Quarantine::default(),
@@ -106,10 +106,10 @@ impl Backend {
         if !same {
             self.estimator = Estimator::new(settings.target, settings.window, now);
         }
+        self.limits = Limits::new(settings.ready);
         if (settings.log, settings.window) != (self.settings.log, self.settings.window) {
             self.coverage = Coverage::new(settings.log, settings.window.length);
         }
-        self.limits = Limits::new(settings.ready);
         self.settings = Arc::new(settings);
         self.told = None;
     }

@@ -35,17 +35,21 @@ impl Limits {
     }
 
     /// `decision`, with the entry of the schedule whose limit is its reason.
-    pub(super) fn named(&self, decision: Decision) -> Decision {
+    pub(super) fn named(&self, mut decision: Decision) -> Decision {
         let Some(at) = &self.entry else { return decision };
-        let is_other = match decision.reason() {
+        let (Decision::Hold(reason)
+        | Decision::ScaleUp { reason, .. }
+        | Decision::ScaleDown { reason, .. }
+        | Decision::Reweigh { reason, .. }) = &mut decision;
+        let is_from_entry = match reason {
             Reason::BelowMin { .. } | Reason::AtMin { .. } => self.always.min != self.scheduled.min,
             Reason::AboveMax { .. } | Reason::AtMax { .. } => self.always.max != self.scheduled.max,
             _ => false,
         };
-        if !is_other {
-            return decision;
+        if is_from_entry {
+            *reason = Reason::Scheduled { reason: Box::new(reason.clone()), at: at.clone() };
         }
-        decision.map_reason(|reason| Reason::Scheduled { reason: Box::new(reason), at: at.clone() })
+        decision
     }
 }
 

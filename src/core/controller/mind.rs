@@ -8,7 +8,7 @@ use crate::core::log::sample::Sample;
 use crate::core::names::ServerId;
 use crate::core::policy::decision::Decision;
 use crate::core::policy::fleet::Fleet;
-use crate::core::policy::model::Model;
+use crate::core::policy::model::{Evaluation, Model};
 use crate::core::policy::pool::{Pool, Stage};
 use crate::core::policy::state::{Direction, Phase, State};
 use crate::core::policy::threshold;
@@ -87,6 +87,11 @@ impl Mind {
         let (next, decision) = threshold::step(state, now, looks.snapshot, looks.fleet, settings);
         self.state = next;
         decision
+    }
+
+    /// What the model made of its latest figures; `None` where it is not asked.
+    pub(super) fn evaluation(&self) -> Option<&Evaluation> {
+        self.modelled.as_ref().and_then(|modelled| modelled.model.latest())
     }
 
     /// A plan has begun.

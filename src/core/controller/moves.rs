@@ -295,6 +295,8 @@ impl Backend {
         // Not here: which servers are left, and with which weights, has to be read first.
         let failed = u32::try_from(moving.failed.len()).unwrap_or(u32::MAX);
         self.again = match moving.decision {
+            // A pin, if there still is one, asks again by itself.
+            Some(Decision::ScaleUp { reason: Reason::Ordered(_), .. }) => None,
             Some(Decision::ScaleUp { reason, .. }) if failed > 0 && !called_off => {
                 Some(Decision::ScaleUp { by: failed, reason })
             }

@@ -20,6 +20,7 @@ use crate::core::plan::inventory::BackendState;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::policy::order::{Ordered, What};
 
 /// What an operator wants instead of what the policy decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,39 +148,45 @@ impl Backend {
         let Some(wanted) = &self.overridden else { return self.limits.named(decision) };
         let (left, by) = (wanted.left(now), wanted.by.name.clone());
         let decided = match wanted.order {
-            Order::Pause => Decision::Hold(Reason::Paused { left, by }),
+            Order::Pause => Decision::Hold(Reason::Ordered(Ordered { what: What::Paused, left, by })),
             Order::Pin(asked) => {
                 let to = self.limits.scheduled.min.max(asked);
-                let pin = Reason::Pinned { asked, to, left, by, but: None };
+                let pin = Ordered { what: What::Pinned { asked, to, but: None }, left, by };
                 self.towards(to, pin, state, fleet, now)
             }
         };
+        // So many servers are wanted; with which weights is still the policy's.
+        let is_weighed = matches!(decision, Decision::Reweigh { .. }) && self.pin().is_some();
+        if is_weighed && matches!(decided, Decision::Hold(_)) {
+            return decision;
+        }
         self.wish = Some(decision);
         decided
     }
 
     /// The move that brings `to` servers to serve, counting those on their way.
-    fn towards(&self, to: u32, pin: Reason, state: &BackendState, fleet: &Fleet, now: Instant) -> Decision {
+    fn towards(&self, to: u32, pin: Ordered, state: &BackendState, fleet: &Fleet, now: Instant) -> Decision {
         let (starting, leaving) = self.on_their_way(state);
         let will_serve = (fleet.serving + starting).saturating_sub(leaving);
         let cooldown = self.cooldown(now);
-        let held = |but: Reason| Decision::Hold(pin.clone().but(but));
+        let held = |but: Reason| Decision::Hold(Reason::Ordered(pin.clone().but(but)));
+        let reason = || Reason::Ordered(pin.clone());
         if will_serve < to {
             match (to - will_serve).min(fleet.startable) {
                 0 if self.is_moving() => held(Reason::Acting),
                 0 => held(Reason::NoSpare),
-                by => Decision::ScaleUp { by, reason: pin },
+                by => Decision::ScaleUp { by, reason: reason() },
             }
         } else if self.is_moving() {
             held(Reason::Acting)
         } else if will_serve == to {
-            Decision::Hold(pin)
+            Decision::Hold(reason())
         } else if !cooldown.is_zero() {
             held(Reason::CoolingDown { left: cooldown })
         } else {
             match (will_serve - to).min(fleet.removable) {
                 0 => held(Reason::NothingToRemove),
-                by => Decision::ScaleDown { by, prefer: Vec::new(), reason: pin },
+                by => Decision::ScaleDown { by, prefer: Vec::new(), reason: reason() },
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
+use crate::core::policy::model::Evaluation;
 use crate::core::settings::schedule::CivilTime;
 use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
@@ -50,6 +51,8 @@ pub struct View {
     pub decision: Option<(Decision, Option<String>)>,
     /// The estimate now.
     pub snapshot: Snapshot,
+    /// What `policy: model` made of its latest figures; `None` where another policy decides.
+    pub evaluation: Option<Evaluation>,
     /// What HAProxy has, as the policy sees it.
     pub fleet: Option<Fleet>,
     /// What is under way, if anything.
@@ -102,7 +105,12 @@ impl Backend {
         now: Instant,
     ) -> View {
         let snapshot = self.snapshot(now);
-        let health = match self.latest.as_ref().map(|latest| latest.decision.reason()) {
+        // An operator's order hides what the policy makes of it.
+        let reason = self.latest.as_ref().map(|latest| match (latest.decision.reason(), &self.wish) {
+            (Reason::Ordered(_), Some(wish)) => wish.reason(),
+            (reason, _) => reason,
+        });
+        let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
             Some(reason) => match (&self.doubt, reason) {
@@ -129,6 +137,7 @@ impl Backend {
             settings: self.settings.clone(),
             window: self.settings.window,
             decision: self.latest.as_ref().map(|latest| (latest.decision.clone(), latest.refused.clone())),
+            evaluation: self.mind.evaluation().filter(|_| self.doubt.is_none()).cloned(),
             fleet: self.latest.as_ref().map(|latest| latest.fleet),
             snapshot,
             moving: self.moving.as_ref().map(|moving| moving.plan.purpose),

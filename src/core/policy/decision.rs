@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::order::Ordered;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
@@ -54,17 +55,6 @@ impl Decision {
             | Self::ScaleUp { reason, .. }
             | Self::ScaleDown { reason, .. }
             | Self::Reweigh { reason, .. } => reason,
-        }
-    }
-
-    /// The same for another reason.
-    #[must_use]
-    pub fn map_reason(self, other: impl FnOnce(Reason) -> Reason) -> Self {
-        match self {
-            Self::Hold(reason) => Self::Hold(other(reason)),
-            Self::ScaleUp { by, reason } => Self::ScaleUp { by, reason: other(reason) },
-            Self::ScaleDown { by, prefer, reason } => Self::ScaleDown { by, prefer, reason: other(reason) },
-            Self::Reweigh { shares, reason } => Self::Reweigh { shares, reason: other(reason) },
         }
     }
 }
@@ -266,26 +256,8 @@ pub enum Reason {
         /// When the limit holds, as the config says it.
         at: String,
     },
-    /// An operator wants no moves.
-    Paused {
-        /// Until it ends by itself; `None`: it does not.
-        left: Option<Duration>,
-        /// Who.
-        by: String,
-    },
-    /// An operator wants so many servers.
-    Pinned {
-        /// So many were asked for.
-        asked: u32,
-        /// So many it takes, because fewer are not allowed.
-        to: u32,
-        /// Until it ends by itself; `None`: it does not.
-        left: Option<Duration>,
-        /// Who.
-        by: String,
-        /// Why there are others now.
-        but: Option<Box<Reason>>,
-    },
+    /// An operator wants it so.
+    Ordered(Ordered),
     /// `policy: model` does not know yet what a request costs.
     Learning {
         /// It has watched for so long.
@@ -455,9 +427,7 @@ impl Reason {
     pub fn key(&self) -> &'static str {
         match self {
             Self::Scheduled { reason, .. } => reason.key(),
-            Self::Paused { .. } => "paused",
-            Self::Pinned { .. } if self.limited() => "pin_limited",
-            Self::Pinned { .. } => "pinned",
+            Self::Ordered(ordered) => ordered.key(),
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
@@ -519,7 +489,7 @@ impl Reason {
     pub fn limited(&self) -> bool {
         match self {
             Self::Scheduled { reason, .. } => reason.limited(),
-            Self::Pinned { but: Some(but), .. } => but.limited(),
+            Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
             | Self::NoSpare
             | Self::AtMin { .. }
@@ -531,15 +501,6 @@ impl Reason {
             | Self::MovesSpent { .. } => true,
             _ => false,
         }
-    }
-
-    /// A pin, and why there are other servers than it wants.
-    #[must_use]
-    pub fn but(mut self, why: Self) -> Self {
-        if let Self::Pinned { but, .. } = &mut self {
-            *but = Some(Box::new(why));
-        }
-        self
     }
 }
 

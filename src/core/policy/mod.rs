@@ -4,6 +4,7 @@ pub mod decision;
 pub mod fleet;
 mod limits;
 pub mod model;
+pub mod order;
 pub mod pool;
 mod reading;
 mod sentence;

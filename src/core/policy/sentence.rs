@@ -142,6 +142,8 @@ impl Display for Reason {
                 write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
             }
             Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
+            Self::Ordered(ordered) => ordered.fmt(f),
             Self::Learning { watched } => {
                 write!(f, "watched for {}, too little to know what a request costs", Span(*watched))
             }
@@ -219,15 +221,6 @@ impl Display for Reason {
                 write!(f, "{} of its weight: {} of work queued in it", Percent(*share), Span(*wait))
             }
             Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
-            Self::Scheduled { reason, at } => write!(f, "{reason} ({at})"),
-            Self::Paused { left, by } => write!(f, "paused{} by {by}", For(*left)),
-            Self::Pinned { asked, to, left, by, but } => {
-                write!(f, "pinned to {asked}{} by {by}", For(*left))?;
-                if asked != to {
-                    write!(f, ", but {to} is the fewest allowed")?;
-                }
-                but.as_ref().map_or(Ok(()), |but| write!(f, "; {but}"))
-            }
         }
     }
 }
@@ -268,15 +261,6 @@ impl Display for Load {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let service = Duration::try_from_secs_f64(self.service).unwrap_or_default();
         write!(f, "{} req/s x {}", Figure(self.arrivals), Span(service))
-    }
-}
-
-/// ` for another 12 min`, or nothing for what has no end.
-struct For(Option<Duration>);
-
-impl Display for For {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        self.0.map_or(Ok(()), |left| write!(f, " for another {}", Span(left)))
     }
 }
 
@@ -356,6 +340,7 @@ impl Display for Percent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::names::Names;
 
     #[test]
     fn durations_are_said_as_people_say_them() {
@@ -379,5 +364,57 @@ mod tests {
         check(86_400_000, "1 d");
         check(266_400_000, "3 d 2 h");
         assert_eq!(Span(Duration::from_micros(7)).to_string(), "under 1 ms");
+    }
+
+    #[test]
+    fn the_models_reasons_are_sentences_with_figures() {
+        #[track_caller]
+        fn check(reason: Reason, expected: &str) {
+            assert_eq!(reason.to_string(), expected);
+        }
+        let names = Names::default();
+        let web = names.backend("web").expect("the table is empty");
+        let server = names.server(web, "s3").expect("the table is empty");
+        let load = Load { arrivals: 412.0, service: 0.081, workers: 8.0, carries: 6.4 };
+        let ms = Duration::from_millis;
+        check(
+            Reason::Balanced { load, serving: 6, above: 475.0, below: Some(365.0), after: ms(108_000) },
+            "412 req/s x 81 ms = 33 busy workers, 70 % of 48; more above 475 req/s, fewer after 1 min 48 s below 365",
+        );
+        check(
+            Reason::Balanced { load, serving: 6, above: 475.0, below: Some(365.0), after: ms(0) },
+            "412 req/s x 81 ms = 33 busy workers, 70 % of 48; more above 475 req/s, fewer below 365",
+        );
+        check(
+            Reason::Balanced { load, serving: 1, above: 79.0, below: None, after: ms(0) },
+            "412 req/s x 81 ms = 33 busy workers, 417 % of 8.0; more above 79 req/s",
+        );
+        check(
+            Reason::Ample { since: ms(260_000), needed: 7, arrivals: 498.0, busy: 40.0, trial: ms(0) },
+            "for 4 min 20 s at most 7 were needed (highest 498 req/s = 40 busy workers)",
+        );
+        check(
+            Reason::Slots { held: 400.0, each: 50.0, needed: 10 },
+            "400 connections are held; with 50 allowed on a server that takes 10",
+        );
+        check(
+            Reason::Overfull { server, wait: ms(3120), share: 0.05 },
+            "5 % of its weight: 3.1 s of work queued in it",
+        );
+        check(
+            Reason::Failing { server, failed: 41, of: 200, share: 0.1 },
+            "10 % of its weight: it fails 41 of 200 requests, its peers do not",
+        );
+        check(Reason::Recovered { server }, "its full weight: it is as its peers again");
+        check(
+            Reason::NotLoad { floor: 0.004, below: ms(250) },
+            "late without being full: requests that found a free worker miss 250 ms in under 1 % of cases; \
+             more servers will not help",
+        );
+        check(
+            Reason::MovesSpent { allowed: 200, left: ms(600_000) },
+            "fewer servers would do, but 200 moves an hour are allowed; 10 min to go",
+        );
+        assert_eq!(Reason::Recovered { server }.server(), Some(server));
     }
 }

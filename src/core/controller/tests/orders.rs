@@ -82,6 +82,19 @@ fn a_pause_ends_by_itself_after_its_time_and_that_is_told() {
 }
 
 #[test]
+fn a_pause_does_not_hide_that_the_log_is_blind() {
+    let mut world = World::new(2, 0);
+    world.seconds(15, FAST_MS);
+    world.order(Order::Pause, None);
+    for _ in 0..30 {
+        world.site.backend.total_sessions += 50;
+        world.second(-1);
+    }
+    world.check_reason("paused by kim");
+    assert_eq!(world.view().health, Health::Blind);
+}
+
+#[test]
 fn a_pause_ends_in_time_though_haproxy_is_gone() {
     let mut world = World::new(1, 1);
     world.order(Order::Pause, Some(10 * SECOND));

@@ -20,6 +20,8 @@ pub struct Forecast {
     pub sudden: Option<Rise>,
     /// By so many requests a second more than over the last 30 s, from a slow rise.
     pub slow: f64,
+    /// That is so long from now: a server ordered now serves by then.
+    pub within: Duration,
 }
 
 /// A sudden rise of the arrivals.
@@ -27,10 +29,8 @@ pub struct Forecast {
 pub struct Rise {
     /// Requests a second, more each second.
     pub slope: f64,
-    /// Requests a second expected
+    /// Requests a second expected.
     pub arrivals: f64,
-    /// so long from now.
-    pub within: Duration,
 }
 
 impl Forecast {
@@ -39,11 +39,8 @@ impl Forecast {
         let horizon = lead.as_secs_f64() + MARGIN_S;
         let sudden = |level: f64, change: Change, sigmas: f64, age: f64| {
             let rise = (change.slope * (horizon + age)).min(MOST_SUDDEN * level);
-            (change.slope > sigmas * change.sigma && change.slope > 0.0).then(|| Rise {
-                slope: change.slope,
-                arrivals: known(level, level + rise, arrivals.peak),
-                within: Duration::try_from_secs_f64(horizon).unwrap_or(lead),
-            })
+            (change.slope > sigmas * change.sigma && change.slope > 0.0)
+                .then(|| Rise { slope: change.slope, arrivals: known(level, level + rise, arrivals.peak) })
         };
         let rises = [
             sudden(arrivals.last_5, arrivals.change_5, 4.0, 2.5),
@@ -54,7 +51,12 @@ impl Forecast {
             true => (change.slope * (horizon + 15.0)).min(MOST_SLOW * arrivals.last_30),
             false => 0.0,
         };
-        Self { sudden: rises.into_iter().flatten().max_by(|a, b| a.arrivals.total_cmp(&b.arrivals)), slow }
+        let within = Duration::try_from_secs_f64(horizon).unwrap_or(lead);
+        Self {
+            within,
+            slow,
+            sudden: rises.into_iter().flatten().max_by(|a, b| a.arrivals.total_cmp(&b.arrivals)),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ mod forecast;
 mod guard;
 mod need;
 mod patience;
+#[cfg(test)]
+mod properties;
 mod rule;
 mod saturation;
 mod scene;

@@ -84,30 +84,22 @@ impl Wish {
 
     /// `None`: there are enough. A hold: there are not, and nothing can be done about it.
     fn more(&self, model: &Model, scene: &Scene<'_>, limits: &mut Vec<Limit>) -> Option<Decision> {
-        let (want, have) = (f64::from(scene.allowed(self.need.wish())), scene.have());
-        if self.need.wish() > scene.max {
-            limits.push(Limit::Max(scene.max));
-        }
-        if want + self.lost <= f64::from(have) + 0.5 {
-            let is_full = self.need.wish() > scene.max && have >= scene.max;
-            return is_full.then_some(Decision::Hold(Reason::AtMax { serving: scene.serving }));
+        let (wish, have) = (self.need.wish(), scene.have());
+        let want = f64::from(scene.allowed(wish)) + self.lost;
+        if want <= f64::from(have) + 0.5 {
+            let is_full = wish > scene.max && have >= scene.max;
+            return is_full.then(|| Decision::Hold(no_more(scene, limits)));
         }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
             return Some(Decision::Hold(reason));
         }
-        let servers = (want + self.lost - 0.5).ceil() as u32;
-        let most = scene.settings.ready.max.unwrap_or(u32::MAX).max(scene.min);
-        let missing = servers.min(most).saturating_sub(have);
-        if missing == 0 {
-            limits.push(Limit::Max(most));
-            return Some(Decision::Hold(Reason::AtMax { serving: scene.serving }));
-        }
-        let decision = scene.up(missing, self.reason(scene));
-        if matches!(decision, Decision::Hold(_)) {
-            limits.push(Limit::NoSpare);
-        }
-        Some(decision)
+        let servers = (want - 0.5).ceil() as u32;
+        let missing = servers.min(scene.most()).saturating_sub(have).min(scene.parked + scene.spare);
+        Some(match missing {
+            0 => Decision::Hold(no_more(scene, limits)),
+            by => Decision::ScaleUp { by, reason: self.reason(scene) },
+        })
     }
 
     /// Why more servers are wanted.
@@ -115,7 +107,7 @@ impl Wish {
         let (need, arrivals) = (&self.need, &scene.load.arrivals);
         let needed = scene.allowed(need.wish());
         if let Some(rise) = self.forecast.sudden.filter(|_| need.ahead && need.fast >= need.servers()) {
-            return Reason::Rising { slope: rise.slope, within: rise.within, needed };
+            return Reason::Rising { slope: rise.slope, within: self.forecast.within, needed };
         }
         if need.slots > need.fast.max(need.slow) {
             let held = arrivals.last_15 * (self.capacity.service + scene.load.transfer);
@@ -124,7 +116,7 @@ impl Wish {
         let without_trend = self.level * self.capacity.service / self.capacity.carries;
         if need.fast < need.slow && self.forecast.slow > 0.0 && without_trend <= f64::from(scene.have()) {
             let slope = arrivals.change_30.slope;
-            return Reason::Rising { slope, within: scene.load.lead, needed };
+            return Reason::Rising { slope, within: self.forecast.within, needed };
         }
         let arrivals = if need.fast >= need.slow { arrivals.last_3 } else { self.level };
         let waiting = if need.backlog > 0.0 { scene.load.backlog } else { 0.0 };
@@ -248,4 +240,14 @@ impl Wish {
             after,
         }
     }
+}
+
+/// Why no server can be added.
+fn no_more(scene: &Scene<'_>, limits: &mut Vec<Limit>) -> Reason {
+    if scene.have() >= scene.most() {
+        limits.push(Limit::Max(scene.most()));
+        return Reason::AtMax { serving: scene.serving };
+    }
+    limits.push(Limit::NoSpare);
+    Reason::NoSpare
 }

@@ -62,6 +62,11 @@ impl<'a> Scene<'a> {
         self.serving + self.starting
     }
 
+    /// The most that may serve, however many there are.
+    pub(super) fn most(&self) -> u32 {
+        self.settings.ready.max.unwrap_or(u32::MAX).max(self.min)
+    }
+
     /// `wish` within the fewest and the most.
     pub(super) fn allowed(&self, wish: u32) -> u32 {
         wish.max(self.min).min(self.max)
@@ -95,7 +100,7 @@ impl<'a> Scene<'a> {
         if let Some(missing) = min.checked_sub(self.have()).filter(|missing| *missing > 0) {
             return Some(self.up(missing, Reason::BelowMin { serving, min }));
         }
-        let most = self.settings.ready.max.unwrap_or(u32::MAX).max(min);
+        let most = self.most();
         let excess = serving.checked_sub(most).filter(|excess| *excess > 0)?;
         if self.starting + self.parked > 0 {
             return None;

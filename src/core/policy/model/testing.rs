@@ -79,7 +79,7 @@ pub(super) fn steady(arrivals: f64) -> LoadFigures {
 }
 
 /// Servers around a model: what it decides is done.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) model: Model,
     pub(super) settings: BackendSettings,
@@ -125,10 +125,25 @@ impl World {
         }
     }
 
+    /// The pool as the next tick will show it.
+    pub(super) fn seen(&self) -> Pool {
+        let mut world = self.clone();
+        world.arrive(self.now + Duration::from_secs(1));
+        world.pool
+    }
+
     /// One second: servers arrive, the model decides, and what it decides begins.
     pub(super) fn tick(&mut self) -> Decision {
         self.now += Duration::from_secs(1);
-        let (now, pool) = (self.now, &mut self.pool);
+        self.arrive(self.now);
+        let decision = self.model.decide(self.now, &self.load, &self.pool, &self.settings);
+        self.apply(&decision);
+        decision
+    }
+
+    /// Servers that are where they were going.
+    fn arrive(&mut self, now: Instant) {
+        let pool = &mut self.pool;
         self.moving.retain(|&(at, id)| {
             let is_there = at <= now;
             for member in pool.servers.iter_mut().filter(|member| is_there && member.server == id) {
@@ -136,9 +151,6 @@ impl World {
             }
             !is_there
         });
-        let decision = self.model.decide(self.now, &self.load, &self.pool, &self.settings);
-        self.apply(&decision);
-        decision
     }
 
     /// So many seconds; the last decision.

@@ -49,8 +49,9 @@ const SHIFTED_SHARE: f64 = 0.05;
 /// Its requests wait this share of the target at least; SHIFTED no more below the second.
 const OVERFULL: f64 = 0.75;
 const EMPTY: f64 = 0.25;
-/// The others carry everything with so much of their workers busy.
-const CARRIED: f64 = 0.95;
+/// The others carry everything with so much of their workers busy. With more, one burst tips servers that
+/// get slower the more they have to do, one after the other (`simulate thrash`).
+const CARRIED: f64 = 0.8;
 /// Connections beyond this many times its workers are not requests at work: they would be cut off.
 const LONG_LIVED: f64 = 4.0;
 /// A weight that HAProxy has not taken is asked for again after this.
@@ -352,4 +353,192 @@ fn outlier(server: &ServerLoad, peers: &[&ServerLoad]) -> Seen {
 /// HAProxy's weights are whole numbers, and a few percent change nothing.
 fn is_worth_it(share: f64, wanted: f64) -> bool {
     (share - wanted).abs() > WORTH_A_CHANGE * wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::model::testing::{World, steady};
+
+    /// Servers s0, s1, ... that take requests, as their log shows them.
+    struct Pond {
+        weighing: Weighing,
+        load: LoadFigures,
+        pool: Pool,
+        now: Instant,
+    }
+
+    impl Pond {
+        fn new(servers: u32) -> Self {
+            let pool = World::new(servers, servers).pool;
+            let mut load = steady(40.0 * f64::from(servers));
+            load.servers = pool.servers.iter().map(|member| well(member.server)).collect();
+            Self { weighing: Weighing::default(), load, pool, now: Instant::now() }
+        }
+
+        /// So many seconds; what is asked for in the end, as percent and a key, a change each.
+        fn watch(&mut self, seconds: u32) -> Vec<String> {
+            let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
+            let promise = Promise { below: 0.4, budget: 0.05 };
+            let mut changes = Vec::new();
+            for _ in 0..seconds {
+                self.now += Duration::from_secs(1);
+                self.weighing.observe(&self.load, &self.pool, &capacity, promise, self.now);
+                let Some((shares, reason)) = self.weighing.wish(&self.pool, self.now) else { continue };
+                let percent = |share: &f64| format!("{:.0}", share * 100.0);
+                let shares: Vec<String> = shares.iter().map(|(_, share)| percent(share)).collect();
+                changes.push(format!("{} {}", shares.join("/"), reason.key()));
+                self.obey();
+            }
+            changes
+        }
+
+        fn obey(&mut self) {
+            for member in &mut self.pool.servers {
+                let asked = self.weighing.servers.get(&member.server).and_then(|standing| standing.asked);
+                member.share = asked.unwrap_or(member.share);
+            }
+        }
+    }
+
+    fn well(server: ServerId) -> ServerLoad {
+        ServerLoad { server, recent: Some(0.08), slowness: Some(1.0), failed: (0, 600), streams: 4 }
+    }
+
+    #[test]
+    fn a_slow_server_gets_less_until_it_is_as_its_peers_again() {
+        let mut pond = Pond::new(4);
+        assert!(pond.watch(10).is_empty());
+        pond.load.servers[2].slowness = Some(3.0);
+        assert!(pond.watch(5).is_empty(), "it might pass");
+        assert_eq!(pond.watch(10), ["100/100/33/100 slow"]);
+        assert!((pond.weighing.lost(&pond.pool) - 0.67).abs() < 0.01);
+        pond.load.servers[2].slowness = Some(3.3);
+        assert!(pond.watch(20).is_empty(), "not worth another weight");
+        pond.load.servers[2].slowness = Some(20.0);
+        assert_eq!(pond.watch(10), ["100/100/10/100 slow"]);
+        pond.load.servers[2].slowness = Some(1.3);
+        assert!(pond.watch(60).is_empty());
+        pond.load.servers[2].slowness = Some(1.1);
+        assert_eq!(pond.watch(10), ["100/100/100/100 recovered"]);
+    }
+
+    #[test]
+    fn a_relapse_makes_the_way_back_longer() {
+        let mut pond = Pond::new(3);
+        let way_back = |pond: &mut Pond| {
+            pond.load.servers[0].slowness = Some(2.0);
+            pond.watch(10);
+            pond.load.servers[0].slowness = Some(1.0);
+            (1..4000).find(|_| !pond.watch(1).is_empty()).expect("it comes back")
+        };
+        assert_eq!([way_back(&mut pond), way_back(&mut pond), way_back(&mut pond)], [6, 21, 81]);
+    }
+
+    #[test]
+    fn a_failing_server_gets_little_and_comes_back_when_its_time_is_over() {
+        let mut pond = Pond::new(3);
+        pond.load.servers[1].failed = (200, 600);
+        assert_eq!(pond.watch(30), ["100/10/100 failing"]);
+        pond.load.servers.remove(1);
+        assert!(pond.watch(60).is_empty());
+        assert_eq!(pond.watch(2), ["100/100/100 recovered"], "without any request on it");
+    }
+
+    #[test]
+    fn what_all_servers_suffer_from_is_no_servers_fault() {
+        let mut pond = Pond::new(3);
+        pond.load.servers.iter_mut().for_each(|server| {
+            (server.failed, server.slowness) = ((200, 600), Some(4.0));
+        });
+        assert!(pond.watch(60).is_empty());
+    }
+
+    #[test]
+    fn one_in_three_at_most_is_an_outlier_and_one_keeps_its_full_weight() {
+        let mut pond = Pond::new(6);
+        (0..3).for_each(|n| pond.load.servers[n].slowness = Some(3.0));
+        pond.load.servers[3].slowness = Some(0.9);
+        pond.watch(30);
+        let marked = pond.pool.servers.iter().filter(|member| member.share < 1.0).count();
+        assert!(marked <= 2, "{marked}");
+        let mut pair = Pond::new(2);
+        pair.load.servers[0].slowness = Some(3.0);
+        assert_eq!(pair.watch(30), ["33/100 slow"]);
+        pair.pool.servers.remove(1);
+        pair.load.servers.remove(1);
+        assert_eq!(pair.watch(5), ["100 recovered"], "a server alone has all of the load anyway");
+    }
+
+    #[test]
+    fn a_server_with_a_queue_of_its_own_is_left_alone_until_it_is_gone() {
+        let mut pond = Pond::new(3);
+        (pond.load.servers[0].recent, pond.load.servers[0].streams) = (Some(3.2), 400);
+        assert_eq!(pond.watch(10), ["5/100/100 overfull"]);
+        assert_eq!(pond.weighing.lost(&pond.pool), 0.0, "it has work enough");
+        pond.load.servers[0].recent = Some(0.2);
+        assert!(pond.watch(10).is_empty());
+        pond.load.servers[0].recent = Some(0.1);
+        assert_eq!(pond.watch(10), ["100/100/100 recovered"]);
+    }
+
+    #[test]
+    fn a_queue_stays_where_the_others_cannot_carry_everything() {
+        #[track_caller]
+        fn check(arrivals: f64, expected: &[&str]) {
+            let mut pond = Pond::new(3);
+            let servers = pond.load.servers.iter();
+            let full = |server: &ServerLoad| ServerLoad { recent: Some(3.2), streams: 400, ..*server };
+            pond.load = LoadFigures { servers: servers.map(full).collect(), ..steady(arrivals) };
+            assert_eq!(pond.watch(10), expected);
+        }
+        check(200.0, &[]); // 16 busy workers, and two servers carry 15.2
+        check(120.0, &["5/100/100 overfull"]); // 9.6, and one carries 7.6
+        check(90.0, &["5/5/100 overfull"]);
+    }
+
+    #[test]
+    fn weights_that_somebody_else_set_are_left_alone() {
+        let mut pond = Pond::new(3);
+        pond.pool.servers[1].share = 0.5;
+        assert!(pond.watch(30).is_empty());
+        pond.load.servers[2].slowness = Some(2.0);
+        assert_eq!(pond.watch(30), ["100/50/50 slow"]);
+    }
+
+    #[test]
+    fn a_weight_that_was_not_taken_is_asked_for_again_in_a_while() {
+        let mut pond = Pond::new(3);
+        pond.load.servers[0].slowness = Some(2.0);
+        pond.watch(10);
+        pond.pool.servers[0].share = 1.0;
+        assert_eq!(pond.watch(10), ["50/100/100 slow"]);
+    }
+
+    #[test]
+    fn where_weights_have_no_effect_none_are_asked_for() {
+        let mut pond = Pond::new(3);
+        pond.pool.takes_weights = false;
+        pond.load.servers[0].slowness = Some(3.0);
+        (pond.load.servers[1].recent, pond.load.servers[1].streams) = (Some(3.2), 400);
+        assert!(pond.watch(30).is_empty());
+        let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
+        let first = pond.weighing.prefer(&pond.pool, &capacity)[0];
+        assert_eq!(first, pond.pool.servers[0].server, "the slow one goes first all the same");
+    }
+
+    #[test]
+    fn outliers_go_first_and_servers_with_the_most_to_lose_last() {
+        let mut pond = Pond::new(6);
+        pond.load.servers[1].slowness = Some(2.0);
+        pond.load.servers[3].failed = (200, 600);
+        (pond.load.servers[2].recent, pond.load.servers[2].streams) = (Some(3.2), 400);
+        pond.pool.servers[4].sessions = 40;
+        pond.pool.servers[0].removable = false;
+        pond.watch(30);
+        let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
+        let order = pond.weighing.prefer(&pond.pool, &capacity);
+        let place = |id: &ServerId| pond.pool.servers.iter().position(|member| member.server == *id);
+        assert_eq!(order.iter().filter_map(place).collect::<Vec<_>>(), [3, 1, 5, 4, 2]);
+    }
 }
