@@ -21,10 +21,13 @@ const STEPS: u32 = 5;
 /// One step, seconds.
 const STEP_S: f64 = 0.2;
 
+/// The timer that the target is on. The promise is about Tw + Tr, which no timer of the log is: without a queue in
+/// HAProxy that is Tr; with one, Tt comes nearest.
+pub fn target_timer(scenario: &Scenario) -> Timer {
+    if scenario.haproxy.maxconn.is_some() { Timer::Tt } else { Timer::Tr }
+}
+
 /// Settings for the backend of `scenario`: the defaults, its target, and its warm-up.
-///
-/// The promise is about Tw + Tr, which no timer of the log is: without a queue in HAProxy that is Tr; with one, Tt
-/// comes nearest.
 ///
 /// # Errors
 /// The scenario's target is none that the config takes.
@@ -34,7 +37,7 @@ pub fn settings(scenario: &Scenario, policy: Policy) -> Result<BackendSettings, 
     // The one that was asked for.
     let mut settings = config.backends.remove(0);
     settings.policy = policy;
-    settings.target.timer = if scenario.haproxy.maxconn.is_some() { Timer::Tt } else { Timer::Tr };
+    settings.target.timer = target_timer(scenario);
     settings.warm_up.path = Some("/".to_owned());
     settings.warm_up.requests = scenario.server.warm_up_requests;
     settings.warm_up.concurrency = scenario.server.workers;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::{Failure, usage};
 use crate::config::{Config, ConfigError};
 use crate::core::settings::BackendSettings;
+use crate::sim::driver::target_timer;
 use crate::sim::scenario::Scenario;
 
 /// What the backend of every scenario is called.
@@ -65,8 +66,9 @@ pub(super) fn settings(
     backend.insert("name".to_owned(), BACKEND.into());
     backend.insert("policy".to_owned(), policy.into());
     let below = format!("{}ms", scenario.target_ms);
+    let timer = target_timer(scenario).name();
     let drain_timeout = format!("{:.0}ms", 1e3 * scenario.haproxy.drain_timeout_s);
-    backend.insert("target".to_owned(), json!({ "timer": "Tr", "percentile": "95", "below": below }));
+    backend.insert("target".to_owned(), json!({ "timer": timer, "percentile": "95", "below": below }));
     backend.insert("scale_down".to_owned(), json!({ "drain_timeout": drain_timeout }));
     backend.insert("warm_up".to_owned(), warm_up(scenario));
     for set in sets {
