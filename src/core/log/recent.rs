@@ -157,8 +157,8 @@ mod tests {
                 prop_assert!(!has_seen(&mut recent, line));
             }
             let known = lines.iter().filter(|line| has_seen(&mut recent, line)).count();
-            // A few may have met five in one group.
-            prop_assert!(known + 5 + lines.len() / 200 >= lines.len(), "{known} of {}", lines.len());
+            // Five that meet in one group are all lost when they come again in the same order.
+            prop_assert!(known + 20 + lines.len() / 50 >= lines.len(), "{known} of {}", lines.len());
         }
     }
 }
