@@ -19,7 +19,7 @@ pub(super) fn picture(runs: &Runs) -> String {
     let most = arrivals.iter().map(|span| span.requests).max().unwrap_or(0);
     let seed = runs.seeds[0];
     let mut text =
-        format!("\nover time, each column {step_s:.0} s; seed {seed}; misses as a share of the requests\n");
+        format!("\nover time, each column {step_s:.0} s; seed {seed}; misses where they are more than 5 %\n");
     text.push_str(&row("requests", arrivals.iter().map(|span| bar(span.requests, most))));
     for (place, column) in runs.columns.iter().enumerate() {
         let Some(score) = runs.of(0, place).first() else { continue };
@@ -27,9 +27,14 @@ pub(super) fn picture(runs: &Runs) -> String {
         let all = runs.scenarios[0].servers as u64;
         text.push_str(&format!("{}\n", column.name));
         text.push_str(&row("servers", spans.iter().map(|span| bar(span.servers.round() as u64, all))));
-        text.push_str(&row("misses", spans.iter().map(|span| bar(span.misses, span.requests))));
+        text.push_str(&row("misses", spans.iter().map(misses)));
     }
     text
+}
+
+/// A share of the requests; blank where it is small, as it is always somewhere above 0.
+fn misses(span: &Span) -> char {
+    if span.misses * 20 > span.requests { bar(span.misses, span.requests) } else { ' ' }
 }
 
 /// Every `each` of them in one.
