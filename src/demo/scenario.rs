@@ -26,9 +26,6 @@ pub const MAXCONN: u32 = 4;
 /// The promise to clients.
 pub const TARGET: Duration = Duration::from_millis(250);
 
-/// From here on the agent adds servers, so that the promise is not broken first.
-pub const UPPER: Duration = Duration::from_millis(180);
-
 /// Then a client gives up.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -37,10 +34,10 @@ pub const PATIENCE: Duration = Duration::from_secs(4);
 pub const MOST_IN_FLIGHT: usize = 460;
 
 /// How long the load is played.
-pub const LENGTH: Duration = Duration::from_secs(55);
+pub const LENGTH: Duration = Duration::from_secs(62);
 
 /// The load: at these seconds so many requests a second, and straight lines between them.
-const LOAD: [(f64, f64); 5] = [(0.0, 20.0), (4.0, 20.0), (30.0, 115.0), (35.0, 115.0), (38.0, 15.0)];
+const LOAD: [(f64, f64); 5] = [(0.0, 20.0), (3.0, 20.0), (23.0, 115.0), (28.0, 115.0), (31.0, 15.0)];
 
 /// Requests a second at the time `t` after the start.
 pub fn rate(t: Duration) -> f64 {
@@ -57,11 +54,11 @@ pub fn rate(t: Duration) -> f64 {
 }
 
 /// The timings of [`agent_config`], for people who watch.
-pub const TIMINGS: &str = "window 3s, scale-up after 1s, scale-down after 4s, cooldowns 3s and 2s";
+pub const TIMINGS: &str = "fewer servers once they have been enough for 4s, then 2s on trial";
 
 /// The timings of an agent whose config says nothing about them.
 pub const DEFAULT_TIMINGS: &str =
-    "window 30s, scale-up after 10s, scale-down after 300s, cooldowns 30s and 120s";
+    "fewer servers once they have been enough for 1 min and more, then 20s on trial";
 
 /// The config of an agent whose HAProxy, state and sockets are all in `folder`.
 pub fn agent_config(folder: &Path) -> String {
@@ -78,10 +75,9 @@ tick: 250ms
 backends:
   - name: {BACKEND}
     target: {{ timer: Tt, percentile: 95, below: {below}ms }}
-    band: {{ lower: 100ms, upper: {upper}ms }}
+    model: {{ hold: 4s, trial: 2s }}
     window: {{ length: 3s, min_samples: 20 }}
-    scale_up: {{ stabilization_window: 1s, cooldown: 3s }}
-    scale_down: {{ stabilization_window: 4s, cooldown: 2s, drain_timeout: 5s }}
+    scale_down: {{ drain_timeout: 5s }}
     warm_up: {{ path: /, requests: 12, concurrency: 4, timeout: 2s }}
 ",
         log = quoted("haproxy.log"),
@@ -89,7 +85,6 @@ backends:
         state = quoted("state"),
         run = quoted("run"),
         below = TARGET.as_millis(),
-        upper = UPPER.as_millis(),
     )
 }
 
@@ -110,7 +105,7 @@ mod tests {
     #[test]
     fn the_load_rises_and_falls_along_straight_lines() {
         for (second, wanted) in
-            [(0.0, 20.0), (4.0, 20.0), (17.0, 67.5), (30.0, 115.0), (36.5, 65.0), (3600.0, 15.0)]
+            [(0.0, 20.0), (3.0, 20.0), (13.0, 67.5), (23.0, 115.0), (29.5, 65.0), (3600.0, 15.0)]
         {
             check(second, wanted);
         }
@@ -132,15 +127,9 @@ mod tests {
         fs::write(&path, config).unwrap();
         let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let backend = &config.backends[0];
-        let (up, down) = (backend.scale_up, backend.scale_down);
-        format!(
-            "window {:?}, scale-up after {:?}, scale-down after {:?}, cooldowns {:?} and {:?}",
-            backend.window.length,
-            up.stabilization_window,
-            down.stabilization_window,
-            up.cooldown,
-            down.cooldown
-        )
+        let (hold, trial) = (backend.model.hold, backend.model.trial);
+        let hold = hold.map_or("1 min and more".to_owned(), |hold| format!("{hold:?}"));
+        format!("fewer servers once they have been enough for {hold}, then {trial:?} on trial")
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::haproxy::ServerSeen;
 use super::journal::News;
 use super::load::Felt;
-use super::scenario::{DEFAULT_TIMINGS, SERVERS, SERVICE, TARGET, TIMINGS, UPPER, WORKERS};
+use super::scenario::{DEFAULT_TIMINGS, SERVERS, SERVICE, TARGET, TIMINGS, WORKERS};
 use super::verdict::Verdict;
 
 /// Columns of a bar, one for each half of the target, so the target itself is at two.
@@ -72,15 +72,14 @@ impl<W: Write> Screen<W> {
     /// # Errors
     /// As all of these: nobody reads any more.
     pub fn begin(&mut self) -> io::Result<()> {
-        let (target, upper) = (TARGET.as_millis(), UPPER.as_millis());
+        let target = TARGET.as_millis();
         let each = WORKERS as f64 / SERVICE.mean.as_secs_f64();
         let [serving, moving, maint] = [SERVING, MOVING, MAINT].map(|glyph| self.glyph(glyph));
         writeln!(
             self.out,
             "A real HAProxy with {SERVERS} servers, of which one serves. Each carries {each:.0} requests a second; the load
 rises to more than twice that, and falls again. The agent is to keep the p95 below {target} ms with
-as few servers as will do, and begins to add some at {upper} ms. Beside it the same load on one
-server, without an agent.
+as few servers as will do. Beside it the same load on one server, without an agent.
 
 The agent's timings are short here, so that it is over in a minute:
   here      {TIMINGS}
