@@ -59,7 +59,7 @@ impl Site {
 
     fn load(&self, rate: f64) -> haproxy_autoscale::demo::load::Running {
         let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate);
-        load.start(Duration::from_secs(20)).expect("the load runs")
+        load.start(Duration::from_secs(40)).expect("the load runs")
     }
 }
 
@@ -74,6 +74,21 @@ fn app(agent: &Agent) -> Value {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The requests a second are those that HAProxy counts, however few of them are logged.
+#[track_caller]
+fn check_rate(agent: &Agent) {
+    let mut app_now = Value::Null;
+    wait_until("the window is full", PATIENCE, || {
+        app_now = app(agent);
+        app_now["coverage"]["span_s"].as_f64() > Some(9.0)
+    });
+    let rate = app_now["figures"]["rate"].as_f64().unwrap_or_default();
+    let counted = &app_now["coverage"]["counted"];
+    let counted =
+        counted.as_f64().unwrap_or_default() / app_now["coverage"]["span_s"].as_f64().unwrap_or(1.0);
+    assert!((0.7..1.4).contains(&(rate / counted)), "{app_now}");
 }
 
 /// What is served at `path` of the metrics' port.
@@ -97,9 +112,14 @@ fn wait_for_health(agent: &Agent, health: &str) -> Value {
 
 #[test]
 fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
-    let Some(mut site) = Site::start(HTTPLOG, "") else { return };
+    let Some(mut site) =
+        Site::start(&format!("{RING}log ring@requests format raw local0\n    option httplog"), "")
+    else {
+        return;
+    };
     let metrics = free_port();
-    let agent = site.agent(&format!("ready: {{ min: 1 }}\nmetrics: {{ listen: \"127.0.0.1:{metrics}\" }}"));
+    let keys = format!("ready: {{ min: 1 }}\nmetrics: {{ listen: \"127.0.0.1:{metrics}\" }}");
+    let agent = Agent::start(&site.keys(&keys), &["ring:requests"]);
     let _load = site.load(50.0);
     let good = wait_for_health(&agent, "good");
     assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
@@ -121,7 +141,7 @@ fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
         !format!("{:?}{:?}", agent.journal(), agent.events()).contains("secret="),
         "what a line holds is kept"
     );
-    assert_eq!(text(&frozen["decision"]), "hold");
+    assert_eq!(text(&app(&agent)["decision"]), "hold");
     assert!(get(metrics, "/healthz").contains("app: uncovered: "), "{}", get(metrics, "/healthz"));
     let ratio = get(metrics, "/metrics");
     let ratio =
@@ -141,10 +161,10 @@ fn a_log_that_comes_twice_is_counted_once() {
     let load = site.load(50.0);
     let good = wait_for_health(&agent, "good");
     assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.97..1.1).contains(&ratio)), "{good}");
-    wait_until("the window is full", PATIENCE, || load.measured(700).len() > 1);
-    let rate = app(&agent)["figures"]["rate"].as_f64().unwrap_or_default();
-    assert!((35.0..65.0).contains(&rate), "50 requests a second are {rate}");
-    let requests = load.finish().len() as u64;
+    check_rate(&agent);
+    wait_until("there are many", PATIENCE, || load.measured(300).len() > 1);
+    let requests = load.measured(0).len() as u64;
+    drop(load);
     wait_until("each line is there twice, and half of them are duplicates", PATIENCE, || {
         let lines = agent.status().unwrap_or_default()["lines"].clone();
         // Those of the first moment came before the agent was connected.
@@ -176,12 +196,10 @@ fn a_sampled_log_is_whole_where_the_config_says_so() {
         return;
     };
     let agent = site.agent("sample_rate: 1:5");
-    let load = site.load(100.0);
+    let _load = site.load(100.0);
     let good = wait_for_health(&agent, "good");
     assert!(good["coverage"]["ratio"].as_f64().is_some_and(|ratio| (0.8..1.2).contains(&ratio)), "{good}");
-    wait_until("the window is full", PATIENCE, || load.measured(1200).len() > 1);
-    let rate = app(&agent)["figures"]["rate"].as_f64().unwrap_or_default();
-    assert!((70.0..130.0).contains(&rate), "100 requests a second are {rate}");
+    check_rate(&agent);
     assert_eq!(app(&agent)["health"], "good");
 }
 
@@ -212,20 +230,25 @@ fn a_log_without_what_went_well_is_known_as_such() {
     check(&agent.config(), "fail", "backend app", "dontlog-normal");
 }
 
-/// `check` with the config at `path` finds something `about` that reads like `found`.
+/// `check` with the config at `path` finds something `about` that reads like `found`, if not at once: on a busy
+/// machine there are too few requests to hold against each other.
 #[track_caller]
 fn check(path: &Path, grade: &str, about: &str, found: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
-    let output = command.args(["check", "--output", "json", "--config"]).arg(path).output().unwrap();
-    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let is_it = |finding: &&Value| {
-        text(&finding["about"]).starts_with(about) && text(&finding["found"]).contains(found)
-    };
-    let Some(finding) = findings.iter().find(is_it) else {
-        panic!("nothing about {about} says {found:?}: {findings:#?}")
-    };
-    assert_eq!(text(&finding["grade"]), grade, "{finding}");
-    assert_eq!(grade == "ok", text(&finding["remedy"]).is_empty(), "{finding}");
+    let mut findings: Vec<Value> = Vec::new();
+    for _ in 0..5 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
+        let output = command.args(["check", "--output", "json", "--config"]).arg(path).output().unwrap();
+        findings = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let is_it = |finding: &&Value| {
+            text(&finding["about"]).starts_with(about) && text(&finding["found"]).contains(found)
+        };
+        if let Some(finding) = findings.iter().find(is_it) {
+            assert_eq!(text(&finding["grade"]), grade, "{finding}");
+            assert_eq!(grade == "ok", text(&finding["remedy"]).is_empty(), "{finding}");
+            return;
+        }
+    }
+    panic!("nothing about {about} says {found:?}: {findings:#?}");
 }
 
 /// A config that reads HAProxy's standard output and its configuration.
