@@ -24,9 +24,12 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 	@status=0; CI=1 cargo test --locked --no-fail-fast 2>&1 | tee target/test.log || status=$$?; \
 	    awk -f .ci/summary.awk target/test.log; exit $$status
 
-bench: ## how long a line, a sample and the whole way of a line take
-	@.ci/need cc:build-essential
-	@cargo bench --locked
+bench: ## report beside halog, each stage of a line, each source, the agent's own weight
+	@.ci/need cc:build-essential haproxy:haproxy valgrind:valgrind
+	@cargo bench --locked --quiet --benches --no-run
+	@for bench in halog live agent parse window; do \
+	    echo; echo "== $$bench: $$(sed -n 's#^//! ##p;q' benches/$$bench.rs)"; \
+	    cargo bench --locked --quiet --bench $$bench; done
 
 simulate: ## every scenario with every policy, into benches/simulate.md; takes minutes
 	@.ci/need cc:build-essential

@@ -1,5 +1,7 @@
-//! What the running agent costs, measured from outside: memory and CPU at 1 and at 1,000 backends
-//! on a real HAProxy, start-up, and the reaction from a log line to a command on the socket.
+//! What the running agent costs, measured from outside on a real HAProxy.
+//!
+//! Memory and CPU at 1 and at 1,000 backends, start-up, and the reaction from a log line to a command on the
+//! socket.
 //!
 //! `cargo bench --bench agent` prints a table. HAProxy must be installed.
 

@@ -211,10 +211,9 @@ fn unix(what: &str, lines: u64) {
     let datagrams: Vec<String> = (0..BATCH).map(line).collect();
     // Waits when there is no room, which HAProxy does not.
     reader.measure(what, lines, |lines, _| {
-        let datagrams = datagrams.iter().cycle().take(lines as usize);
-        datagrams.for_each(|line| {
+        for line in datagrams.iter().cycle().take(lines as usize) {
             socket.send(line.as_bytes()).expect("it receives");
-        });
+        }
     });
 }
 
@@ -228,9 +227,9 @@ fn udp(what: &str, lines: u64, pace: Pace) {
         let pace = if first == 0 { Pace::of(100_000) } else { pace };
         let begun = Instant::now();
         for written in 0..lines / BATCH {
-            datagrams.iter().for_each(|line| {
+            for line in &datagrams {
                 socket.send(line.as_bytes()).expect("it receives");
-            });
+            }
             pace.keep(begun, (written + 1) * BATCH);
         }
     });

@@ -1,4 +1,4 @@
-//! What a sample and a snapshot cost: time and allocations. `cargo bench --bench window`
+//! What a sample and a snapshot cost: time and allocations.
 //!
 //! `memory_of_*` fill a whole window and let go of it; the column `max alloc` is what it had.
 

@@ -76,8 +76,11 @@ struct Printer {
     shows_file: bool,
 }
 
+/// Bytes of records for each byte of lines, about.
+const RECORD_BYTES: usize = 3;
+
 /// What is printed of a block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Records {
     text: Vec<u8>,
     /// Lines that were not understood.
@@ -86,7 +89,8 @@ struct Records {
 
 impl Printer {
     fn print(&mut self, block: &Block<'_>) -> Records {
-        let mut records = Records::default();
+        let room = if self.only_failed { 0 } else { RECORD_BYTES * block.text.len() };
+        let mut records = Records { text: Vec::with_capacity(room), failures: 0 };
         let mut line = block.first_line;
         let file = Some(block.file).filter(|_| self.shows_file);
         let mut take = |frame: Frame<'_>| {
