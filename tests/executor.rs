@@ -18,6 +18,7 @@ use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::names::{Names, ServerId};
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
 use haproxy_autoscale::core::plan::outcome::{Changes, Outcome};
+use haproxy_autoscale::core::plan::ownership::Claims;
 use haproxy_autoscale::core::plan::planner;
 use haproxy_autoscale::core::plan::step::{Plan, Step};
 use haproxy_autoscale::core::plan::weights;
@@ -42,7 +43,7 @@ struct Stage {
     names: Names,
     executor: Arc<Executor>,
     settings: BackendSettings,
-    ours: HashSet<ServerId>,
+    claims: Claims,
 }
 
 /// A plan that is being carried out.
@@ -77,7 +78,7 @@ impl Stage {
             names,
             executor: Arc::new(executor),
             settings: config.backends.into_iter().next().expect("one is configured"),
-            ours: HashSet::new(),
+            claims: Claims::default(),
         }
     }
 
@@ -106,7 +107,7 @@ impl Stage {
     async fn plan(&self, decision: &Decision) -> Plan {
         let inventory = self.inventory().await;
         let web = inventory.backend(self.names.backend("web").expect("there is room")).expect("it is there");
-        planner::plan(decision, web, &self.settings, &self.ours, &HashSet::new(), &self.names)
+        planner::plan(decision, web, &self.settings, &self.claims, &HashSet::new(), &self.names)
             .unwrap_or_else(|reason| panic!("{reason:?} with {inventory:?}"))
     }
 
@@ -654,9 +655,10 @@ async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_end
     let s2 = stage.server("s2").await;
     assert_eq!(s2.state(), AdminState::Drain);
 
-    stage.ours.insert(s2.id);
+    stage.claims.ours.insert(s2.id);
     let inventory = stage.inventory().await;
-    let plan = planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.ours).expect("a plan");
+    let plan =
+        planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.claims).expect("a plan");
     stage.play_plan(plan).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     assert_eq!(request.join().expect("it does not panic"), "200");
@@ -757,7 +759,7 @@ async fn a_server_brought_back_from_drain_takes_what_waits() {
     haproxy.ask("set server web/s2 state drain");
     let waiting = wait_in_the_queue(&haproxy, port, 8);
     let s2 = stage.server("s2").await.id;
-    stage.ours.insert(s2);
+    stage.claims.ours.insert(s2);
     stage.play(&up(1)).await.check("set web/s2 READY\n s2 moved\n finished");
     check_taken(&haproxy, port, waiting);
 }
@@ -983,7 +985,7 @@ async fn a_dry_run_sends_nothing_and_shows_what_would_be() {
     // It goes on from there: s3 has the least to lose, then s2.
     stage.play(&down(1)).await;
     assert_eq!(stage.server("s3").await.state(), AdminState::Maint);
-    stage.ours.insert(stage.server("s3").await.id);
+    stage.claims.ours.insert(stage.server("s3").await.id);
     stage.play(&down(1)).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
 

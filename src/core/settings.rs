@@ -39,6 +39,8 @@ pub struct BackendSettings {
     pub scale_down: ScaleDown,
     /// For every server that has none of its own.
     pub warm_up: WarmUp,
+    /// So long a server is left alone that somebody else has changed; zero: not at all.
+    pub hands_off: Duration,
     /// Where the weights come from.
     pub weights: Weights,
     /// Servers that the file says something about. A server named here is ours to use as a spare.

@@ -43,20 +43,18 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
         End::CalledOff(CallOff::Stop) => return,
         End::CalledOff(CallOff::TakeBack) => {
             if let Err((step, error)) = walker.undo().await {
-                let (step, error) = (step.clone(), chain(&error));
-                work.tell(Outcome::Failed { backend, server: Some(server), step, error }).await;
+                let (by_other, step, error) = (error.is_foreign(), step.clone(), chain(&error));
+                work.tell(Outcome::Failed { backend, server: Some(server), step, error, by_other }).await;
             }
             return;
         }
         End::Failed(step, error) => {
-            let mut text = chain(&error);
-            if !error.is_foreign()
-                && let Err((step, error)) = walker.undo().await
-            {
+            let (by_other, mut text) = (error.is_foreign(), chain(&error));
+            if !by_other && let Err((step, error)) = walker.undo().await {
                 text = format!("{text}; and `{}` failed too: {}", step.words(&work.names), chain(&error));
             }
             let step = step.clone();
-            work.tell(Outcome::Failed { backend, server: Some(server), step, error: text }).await;
+            work.tell(Outcome::Failed { backend, server: Some(server), step, error: text, by_other }).await;
             return;
         }
     }

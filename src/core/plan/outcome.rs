@@ -38,6 +38,8 @@ pub enum Outcome {
         step: Step,
         /// Why, with its causes, as one line.
         error: String,
+        /// Somebody else has changed the server.
+        by_other: bool,
     },
     /// Weights could not be set or were changed by somebody else. Servers are added all the
     /// same, with their full weight at once.
