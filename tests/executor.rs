@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::names::{Names, ServerId};
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
-use haproxy_autoscale::core::plan::outcome::{Changes, Outcome};
+use haproxy_autoscale::core::plan::outcome::{Changes, Outcome, Ramp};
 use haproxy_autoscale::core::plan::ownership::Claims;
 use haproxy_autoscale::core::plan::planner;
 use haproxy_autoscale::core::plan::step::{Plan, Step};
@@ -535,6 +535,52 @@ async fn stopping_in_mid_ramp_puts_weights_right_and_leaves_the_server_ready() {
     );
     assert_eq!(stage.weights().await, [1, 1]);
     assert!(stage.server("s2").await.is_serving());
+}
+
+#[tokio::test]
+async fn a_ramp_stands_still_while_its_server_is_not_like_the_others() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 1s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::Held)));
+    // Five times the length of a step.
+    let still = Duration::from_millis(500);
+    while tokio::time::timeout(still, play.outcomes.recv()).await.is_ok() {}
+    let held = stage.weights().await;
+    assert!(held[1] < 100, "{held:?}");
+    play.changes.send_modify(|changes| changes.ramps.clear());
+    play.until("s2 moved").await;
+    play.end(PATIENCE).await;
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_newcomer_that_is_turned_away_is_drained_and_weights_are_put_right() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 10m }\nscale_down: { drain_timeout: 2s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    let why = "12 of 20 requests to it failed".to_owned();
+    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::TurnedAway(why))));
+    play.end(PATIENCE).await;
+    let end = play.told.iter().position(|told| told == "set web/s2 READY").expect("it was READY");
+    assert_eq!(
+        play.told[end + 1..],
+        [
+            "set web/s2 DRAIN",
+            "wait up to 2s until web/s2 has no sessions",
+            "set web/s2 MAINT",
+            "failed: set weights: web/s2 100: 12 of 20 requests to it failed",
+            "set weights: web/s1 1, web/s2 1",
+            "finished"
+        ]
+    );
+    assert_eq!(stage.weights().await, [1, 1]);
 }
 
 #[tokio::test]

@@ -226,6 +226,30 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     drop(load);
 }
 
+// --- A newcomer is not what it should be.
+
+#[test]
+fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_tried() {
+    let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    site.servers[2].set_status(500);
+    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let agent = site.agent(
+        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 3s }\n\
+         scale_up: { stabilization_window: 1s, cooldown: 0s }\nscale_down: { drain_timeout: 2s }",
+    );
+    wait_until("it is turned away", PATIENCE, || {
+        agent.journal().iter().any(|entry| {
+            let error = entry["error"].as_str().unwrap_or_default();
+            entry["server"] == "s3" && error.contains("requests to it failed, of those to the others 0.0 %")
+        })
+    });
+    site.wait_for("s3", "MAINT 1");
+    site.wait_for("s4", "READY 1");
+    assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
+    drop(load);
+}
+
 // --- The agent before was killed.
 
 #[test]

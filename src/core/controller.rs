@@ -34,6 +34,7 @@ mod limits;
 mod memory;
 mod mind;
 mod moves;
+mod newcomers;
 mod overrides;
 mod pool;
 mod quarantine;

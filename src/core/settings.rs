@@ -47,6 +47,13 @@ pub struct BackendSettings {
     pub servers: BTreeMap<String, ServerSettings>,
 }
 
+impl BackendSettings {
+    /// How the server of that name is warmed up.
+    pub fn warm_up_of(&self, server: &str) -> &WarmUp {
+        self.servers.get(server).map_or(&self.warm_up, |server| &server.warm_up)
+    }
+}
+
 /// How decisions are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {

@@ -222,7 +222,8 @@ impl Underway {
         match how {
             _ if walk.over => {}
             _ if walk.moved => self.tell_moved(place, outcomes),
-            CallOff::TakeBack => self.undo(place, world, outcomes),
+            // No ramp is simulated.
+            CallOff::TakeBack | CallOff::TurnAway(_) => self.undo(place, world, outcomes),
             CallOff::Stop => {}
         }
     }

@@ -7,6 +7,7 @@ use super::hands_off::HandsOff;
 use super::limits::Limits;
 use super::mind::{Looks, Mind};
 use super::moves::Moving;
+use super::newcomers::Newcomers;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
@@ -38,6 +39,7 @@ pub(super) struct Backend {
     pub(super) hands_off: HandsOff,
     pub(super) quarantine: Quarantine,
     pub(super) moving: Option<Moving>,
+    pub(super) newcomers: Newcomers,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
     /// Weights that are less for a while.
@@ -82,6 +84,7 @@ impl Backend {
             hands_off: HandsOff::default(),
             quarantine: Quarantine::default(),
             moving: None,
+            newcomers: Newcomers::default(),
             borrowed: Vec::new(),
             shares: None,
             settled: None,
@@ -239,6 +242,7 @@ impl Backend {
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
+        self.watch_newcomers(id, state, names, now, actions);
         let fleet = self.fleet(state, names, now);
         let pool = self.pool(state, &fleet, names, now);
         let (seen, trusted) = self.trusted(&snapshot, fleet);

@@ -25,7 +25,7 @@ pub(super) struct Moving {
     /// What it was made for; `None`: it only tidies up.
     decision: Option<Decision>,
     /// What was changed about it since.
-    changes: Changes,
+    pub(super) changes: Changes,
     /// Servers that got to the end of their lanes, and those that did not.
     moved: HashSet<ServerId>,
     failed: HashSet<ServerId>,
@@ -54,7 +54,7 @@ impl Moving {
         })
     }
 
-    fn sets_weights(&self) -> bool {
+    pub(super) fn sets_weights(&self) -> bool {
         !self.plan.before.is_empty() || !self.plan.after.is_empty()
     }
 }

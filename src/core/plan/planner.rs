@@ -67,6 +67,7 @@ pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims:
             from: AdminState::Drain,
             steps: end_of_drain(server, settings).into(),
             undo: Vec::new(),
+            retreat: Vec::new(),
         })
         .collect();
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
@@ -147,6 +148,7 @@ impl Planner<'_> {
     fn add(&self, state: &ServerState, ramps: &Ramps) -> Lane {
         let server = state.id;
         let set = |state| Step::Set { server, state };
+        let mut retreat = Vec::new();
         let (from, steps) = match state.state() {
             AdminState::Drain => (AdminState::Drain, vec![set(AdminState::Ready)]),
             from => {
@@ -156,13 +158,17 @@ impl Planner<'_> {
                     Step::WarmUp { server, requests: self.warm_up(server).clone() },
                 ];
                 let (small, climb) = ramps.steps(server, self.warm_up(server).ramp);
+                if !climb.is_empty() {
+                    retreat.push(set(AdminState::Drain));
+                    retreat.extend(end_of_drain(server, self.settings));
+                }
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
                 steps.extend(climb);
                 (from, steps)
             }
         };
-        Lane { server, from, steps, undo: vec![set(from)] }
+        Lane { server, from, steps, undo: vec![set(from)], retreat }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
@@ -170,12 +176,11 @@ impl Planner<'_> {
         let mut steps = vec![Step::Set { server, state: AdminState::Drain }];
         steps.extend(end_of_drain(server, self.settings));
         let undo = vec![Step::Set { server, state: AdminState::Ready }];
-        Lane { server, from: AdminState::Ready, steps, undo }
+        Lane { server, from: AdminState::Ready, steps, undo, retreat: Vec::new() }
     }
 
     fn warm_up(&self, server: ServerId) -> &WarmUp {
-        let configured = self.settings.servers.get(&*self.names.of_server(server));
-        configured.map_or(&self.settings.warm_up, |server| &server.warm_up)
+        self.settings.warm_up_of(&self.names.of_server(server))
     }
 
     fn serving(&self) -> u32 {
