@@ -11,8 +11,9 @@ use std::time::Duration;
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
+    ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
+    WindowSettings,
 };
 use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
@@ -247,6 +248,7 @@ backends:
       ramp: 18s
     sample_rate: 50%
     hands_off: 47m
+    outliers: { most: 48%, drain_after: 49m }
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -325,6 +327,7 @@ fn every_setting_reaches_its_place() {
         },
         warm_up,
         hands_off: seconds(47 * 60),
+        outliers: OutlierSettings { most: 0.48, drain_after: seconds(49 * 60) },
         weights: Weights::ByCapacity,
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),

@@ -202,7 +202,7 @@ impl Model {
         let base = patience::base(&scene.settings.model, load.lead);
         let kept = need.wish_for_fewer().min(scene.max.saturating_add(1));
         self.patience.observe(kept, level, level * service.time, base, now);
-        self.weighing.observe(load, scene.pool, &capacity, promise, now);
+        self.weighing.observe(load, scene.pool, &capacity, promise, scene.settings.outliers, now);
         let lost = self.weighing.lost(scene.pool);
         let wants = f64::from(need.wish()) + lost > f64::from(scene.have()) + 0.5;
         self.effect.observe(load, service.time, scene.serving, wants, promise, now);
