@@ -11,6 +11,14 @@
 //! not in any log: it is modelled, by the world of [`simulate`](super). How far that can be trusted shows in the
 //! track of the very servers that were active, modelled, beside the log itself.
 
+mod demand;
+pub mod history;
+mod learning;
+pub mod play;
+pub mod presence;
+pub mod recorder;
+pub mod workload;
+
 use crate::core::settings::Target;
 use crate::core::settings::schedule::CivilTime;
 
