@@ -14,6 +14,7 @@
 mod demand;
 pub mod history;
 mod learning;
+pub mod notes;
 pub mod play;
 pub mod presence;
 pub mod recorder;
@@ -167,6 +168,12 @@ impl Replay {
     /// All tracks with their place in a table: as it was, the same modelled, then the policies.
     pub fn tracks(&self) -> impl Iterator<Item = &Track> {
         [&self.actual, &self.check].into_iter().chain(&self.policies)
+    }
+
+    /// How many servers really were active at this second.
+    pub fn servers_were(&self, at_s: f64) -> u32 {
+        let point = self.actual.points.get((at_s / self.step_s) as usize);
+        point.map_or(0, |point| point.serving.round() as u32)
     }
 
     /// Seconds from [`Replay::begins`] as the log's clocks had it.
