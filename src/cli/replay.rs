@@ -21,6 +21,8 @@ use crate::sim::scenario::Balance;
 use site::Site;
 
 mod machine;
+mod machine;
+mod over_time;
 mod page;
 mod runs;
 mod site;
@@ -39,7 +41,7 @@ The agent that decides is the real one, with the backend's settings of the confi
 `simulate --list` names.
 
   over %      requests above the target's limit, or failed
-  over min    time in which the target was missed, by spans of 10 s
+  over min    time in which the target was missed, by spans of 30 s
   server-h    hours of starting, serving and draining servers; as it was: of servers that had requests
   moves       servers started or stopped
 

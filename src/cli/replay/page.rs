@@ -81,7 +81,7 @@ fn header(replay: &Replay, others: &Others) -> String {
 
 const HEADING: [(&str, &str); 9] = [
     ("over target", "requests above the target's limit, or failed"),
-    ("min over", "minutes in which the target was missed, by spans of 10 s"),
+    ("min over", "minutes in which the target was missed, by spans of 30 s"),
     ("p50", "median"),
     ("p95", "95th percentile"),
     ("p99", "99th percentile"),

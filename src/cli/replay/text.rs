@@ -1,5 +1,6 @@
 //! A replay for people: figures by policy, then what was decided and why.
 
+use super::over_time::picture;
 use crate::cli::output::{flush_right, table};
 use crate::cli::report::when::written;
 use crate::core::settings::Target;
@@ -7,7 +8,7 @@ use crate::sim::replay::history::Others;
 use crate::sim::replay::{Decision, Replay, Summary, Track};
 
 const HEADING: [&str; 10] =
-    ["", "requests", "over %", "over min", "p50 ms", "p95 ms", "p99 ms", "failed", "server-h", "moves"];
+    ["policy", "requests", "over %", "over min", "p50 ms", "p95 ms", "p99 ms", "failed", "server-h", "moves"];
 
 /// All of it; of each policy's decisions so many.
 pub(super) fn text(replay: &Replay, others: &Others, decisions: usize) -> String {
@@ -19,6 +20,7 @@ pub(super) fn text(replay: &Replay, others: &Others, decisions: usize) -> String
     for note in &replay.notes {
         text += &format!("{note}\n");
     }
+    text += &picture(replay);
     for track in &replay.policies {
         text += &timeline(replay, track, decisions);
     }

@@ -17,32 +17,58 @@ pub(super) struct Stay {
     pub(super) until_s: f64,
 }
 
+/// All stays on one server.
+#[derive(Clone, Debug)]
+pub(super) struct Stays {
+    /// In the order they began.
+    pub(super) all: Vec<Stay>,
+    /// When each ended, and which it is; in order.
+    ends: Vec<(f64, usize)>,
+}
+
 /// What was found out about the stays on one server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Costs {
-    /// Of each stay, in the order they were given, if they were served in turn, seconds; not above 0: it overtook
-    /// others.
+    /// Of each stay, in their order, if they were served in turn, seconds; not above 0: it overtook others.
     in_turn: Vec<f64>,
     /// If all shared the cores, seconds.
     shared: Vec<f64>,
+    /// How many others each found.
+    others: Vec<u32>,
     /// Stays that found no free worker.
-    pub(super) waited: u64,
+    waited: u64,
     /// Of them those that overtook others.
-    pub(super) overtook: u64,
+    overtook: u64,
 }
 
 /// By so much the milliseconds of a line may be wrong, seconds.
 const ROUNDING_S: f64 = 2e-3;
 /// Nothing costs less, seconds: the half of what rounds to 0 ms.
 const LEAST_S: f64 = 0.5e-3;
+/// Of those that waited so many overtook others: the cores were shared.
+const OVERTOOK: f64 = 0.1;
+/// A request that found at most this share of the workers busy was alone; one that found so many times as many as
+/// there are workers was in a crowd.
+const ALONE: f64 = 0.6;
+const CROWD: f64 = 1.5;
+/// Fewer of either kind say nothing.
+const ENOUGH: f64 = 200.0;
 
-impl Costs {
-    /// Of `stays` on one server, in the order they began.
-    pub(super) fn of(stays: &[Stay], workers: u32) -> Self {
-        let in_turn = in_turn(stays, workers as usize);
-        let shared = shared(stays, f64::from(workers));
-        let mut costs = Self { in_turn, shared, waited: 0, overtook: 0 };
-        for (stay, &cost) in stays.iter().zip(&costs.in_turn) {
+impl Stays {
+    pub(super) fn new(mut all: Vec<Stay>) -> Self {
+        all.sort_by(|a, b| a.from_s.total_cmp(&b.from_s).then(a.until_s.total_cmp(&b.until_s)));
+        let mut ends: Vec<(f64, usize)> =
+            all.iter().enumerate().map(|(place, stay)| (stay.until_s, place)).collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { all, ends }
+    }
+
+    /// What each cost on a server of so many workers.
+    pub(super) fn costs(&self, workers: u32) -> Costs {
+        let in_turn = self.in_turn(workers as usize);
+        let (shared, others) = self.shared(f64::from(workers));
+        let mut costs = Costs { in_turn, shared, others, waited: 0, overtook: 0 };
+        for (stay, &cost) in self.all.iter().zip(&costs.in_turn) {
             let waited = cost < stay.until_s - stay.from_s - ROUNDING_S;
             costs.waited += u64::from(waited);
             costs.overtook += u64::from(waited && cost < -ROUNDING_S);
@@ -50,6 +76,41 @@ impl Costs {
         costs
     }
 
+    fn in_turn(&self, workers: usize) -> Vec<f64> {
+        let begins = |place: usize, stay: &Stay| match place.checked_sub(workers) {
+            Some(gone) => stay.from_s.max(self.ends[gone].0),
+            None => stay.from_s,
+        };
+        self.all.iter().enumerate().map(|(place, stay)| stay.until_s - begins(place, stay)).collect()
+    }
+
+    /// What each cost, and how many others it found.
+    fn shared(&self, workers: f64) -> (Vec<f64>, Vec<u32>) {
+        let (mut cost, mut others) = (vec![0.0; self.all.len()], vec![0; self.all.len()]);
+        // What a request that was there all the time would have got.
+        let (mut got_s, mut at_s, mut there) = (0.0, 0.0, 0_u32);
+        let (mut next_begin, mut next_end) = (0, 0);
+        while let Some(&(end_s, place)) = self.ends.get(next_end) {
+            let begin_s = self.all.get(next_begin).map_or(f64::INFINITY, |stay| stay.from_s);
+            let now_s = begin_s.min(end_s);
+            if there > 0 {
+                got_s += (now_s - at_s) * (workers / f64::from(there)).min(1.0);
+            }
+            at_s = now_s;
+            // A stay that lasts no time at all begins before it ends.
+            if begin_s <= end_s {
+                (cost[next_begin], others[next_begin]) = (-got_s, there);
+                (next_begin, there) = (next_begin + 1, there + 1);
+            } else {
+                cost[place] += got_s;
+                (next_end, there) = (next_end + 1, there - 1);
+            }
+        }
+        (cost, others)
+    }
+}
+
+impl Costs {
     /// What each stay cost, seconds, above 0.
     pub(super) fn each(&self, is_in_turn: bool) -> impl Iterator<Item = f64> {
         let both = self.in_turn.iter().zip(&self.shared);
@@ -61,41 +122,30 @@ impl Costs {
     }
 }
 
-fn in_turn(stays: &[Stay], workers: usize) -> Vec<f64> {
-    let mut ends: Vec<f64> = stays.iter().map(|stay| stay.until_s).collect();
-    ends.sort_by(f64::total_cmp);
-    let begins = |place: usize, stay: &Stay| match place.checked_sub(workers) {
-        Some(gone) => stay.from_s.max(ends[gone]),
-        None => stay.from_s,
-    };
-    stays.iter().enumerate().map(|(place, stay)| stay.until_s - begins(place, stay)).collect()
+/// Whether requests were served in turn, as far as `all` servers show it.
+pub(super) fn is_in_turn(all: &[Costs]) -> bool {
+    let sum = |count: fn(&Costs) -> u64| all.iter().map(count).sum::<u64>() as f64;
+    sum(|costs| costs.overtook) <= OVERTOOK * sum(|costs| costs.waited)
 }
 
-fn shared(stays: &[Stay], workers: f64) -> Vec<f64> {
-    let mut ends: Vec<(f64, usize)> =
-        stays.iter().enumerate().map(|(place, stay)| (stay.until_s, place)).collect();
-    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut cost = vec![0.0; stays.len()];
-    // What a request that was there all the time would have got.
-    let (mut got_s, mut at_s, mut there) = (0.0, 0.0, 0_u32);
-    let (mut next_begin, mut next_end) = (0, 0);
-    while next_end < ends.len() {
-        let (end_s, place) = ends[next_end];
-        let begin_s = stays.get(next_begin).map_or(f64::INFINITY, |stay| stay.from_s);
-        let now_s = begin_s.min(end_s);
-        if there > 0 {
-            got_s += (now_s - at_s) * (workers / f64::from(there)).min(1.0);
-        }
-        at_s = now_s;
-        if begin_s <= end_s {
-            cost[next_begin] -= got_s;
-            (next_begin, there) = (next_begin + 1, there + 1);
-        } else {
-            cost[place] += got_s;
-            (next_end, there) = (next_end + 1, there - 1);
+/// So many times as much a request in a crowd costs as one that was alone, by what `workers` are said to be. What it
+/// costs is its own affair: where this is not 1, there are not so many workers. `None`: too few of either.
+pub(super) fn bias(all: &[Costs], workers: f64) -> Option<f64> {
+    let in_turn = is_in_turn(all);
+    let (mut alone, mut crowd) = ((0.0, 0.0), (0.0, 0.0));
+    for costs in all {
+        for (cost, &others) in costs.each(in_turn).zip(&costs.others) {
+            let there = f64::from(others) + 1.0;
+            let (count, sum) = match there / workers {
+                share if share <= ALONE => &mut alone,
+                share if share >= CROWD => &mut crowd,
+                _ => continue,
+            };
+            (*count, *sum) = (*count + 1.0, *sum + cost);
         }
     }
-    cost
+    let mean = |(count, sum): (f64, f64)| (count >= ENOUGH).then(|| sum / count);
+    Some(mean(crowd)? / mean(alone)?)
 }
 
 #[cfg(test)]
@@ -106,8 +156,7 @@ mod tests {
     #[track_caller]
     fn check(workers: u32, stays: &[(f64, f64)], in_turn: &[f64], shared: &[f64]) {
         let stay = |(request, &(from_s, until_s))| Stay { request, from_s, until_s };
-        let stays: Vec<Stay> = stays.iter().enumerate().map(stay).collect();
-        let costs = Costs::of(&stays, workers);
+        let costs = Stays::new(stays.iter().enumerate().map(stay).collect()).costs(workers);
         for (is_in_turn, expected) in [(true, in_turn), (false, shared)] {
             let found: Vec<f64> = costs.each(is_in_turn).collect();
             let near = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-9);
@@ -140,7 +189,8 @@ mod tests {
         let stays = [(0.0, 5.0), (0.1, 0.5), (0.2, 0.6)];
         let stays: Vec<Stay> =
             stays.iter().map(|&(from_s, until_s)| Stay { request: 0, from_s, until_s }).collect();
-        let costs = Costs::of(&stays, 1);
-        assert!(costs.overtook > 0 && costs.each(true).all(|cost| cost > 0.0));
+        let costs = Stays::new(stays).costs(1);
+        assert!(costs.each(true).all(|cost| cost > 0.0));
+        assert!(!is_in_turn(&[costs]));
     }
 }

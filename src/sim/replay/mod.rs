@@ -102,7 +102,7 @@ pub struct Summary {
     pub over: u64,
     /// Of them failed: errors of servers, timeouts, no server.
     pub failed: u64,
-    /// Time in which the target was missed, seconds: spans of 10 s in which its statistic was above the limit.
+    /// Time in which the target was missed, seconds: spans of 30 s in which its statistic was above the limit.
     pub over_s: f64,
     /// Median by the target's timer, milliseconds; `None` without latencies.
     pub p50_ms: Option<f64>,
@@ -168,6 +168,11 @@ impl Replay {
     /// All tracks with their place in a table: as it was, the same modelled, then the policies.
     pub fn tracks(&self) -> impl Iterator<Item = &Track> {
         [&self.actual, &self.check].into_iter().chain(&self.policies)
+    }
+
+    /// With more than this share of the requests above the limit the target is missed.
+    pub fn missed_share(&self) -> f64 {
+        recorder::missed_share(&self.target)
     }
 
     /// How many servers really were active at this second.

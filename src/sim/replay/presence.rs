@@ -9,7 +9,7 @@ use super::history::Past;
 /// turn, it would have had one of each `servers`.
 const PASSED_OVER: usize = 30;
 /// Shorter than this it was only unlucky, seconds.
-const LEAST_GAP_S: f64 = 10.0;
+const LEAST_GAP_S: f64 = 5.0;
 
 /// A server was active for this long, from its first request to its last.
 #[derive(Clone, Copy, Debug, PartialEq)]

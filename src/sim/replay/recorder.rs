@@ -12,8 +12,8 @@ use crate::core::policy::decision::Decision as Decided;
 use crate::core::settings::{Statistic, Target};
 use crate::sim::driver::Witness;
 
-/// Spans in which the target is held or missed, seconds.
-pub const SPAN_S: f64 = 10.0;
+/// Spans in which the target is held or missed, seconds: as long as the agent's own window unless it is set otherwise.
+pub const SPAN_S: f64 = 30.0;
 /// Latencies are kept in milliseconds with three digits; a day is more than any timeout.
 const LONGEST_MS: u64 = 86_400_000;
 
@@ -75,13 +75,19 @@ impl Span {
     fn is_over(&self, target: &Target) -> bool {
         let Self { requests, over, sum_ms } = *self;
         match target.statistic {
-            Statistic::Percentile(percentile) => {
-                f64::from(over) > (1.0 - percentile.value() / 100.0) * f64::from(requests)
-            }
+            Statistic::Percentile(_) => f64::from(over) > missed_share(target) * f64::from(requests),
             Statistic::Mean | Statistic::MeanOfLast(_) => {
                 u128::from(sum_ms) > target.below.as_millis() * u128::from(requests)
             }
         }
+    }
+}
+
+/// With more than this share of the requests above its limit `target` is missed; of a mean, with more than half.
+pub(super) fn missed_share(target: &Target) -> f64 {
+    match target.statistic {
+        Statistic::Percentile(percentile) => 1.0 - percentile.value() / 100.0,
+        Statistic::Mean | Statistic::MeanOfLast(_) => 0.5,
     }
 }
 
@@ -129,7 +135,8 @@ impl Recorder {
 
     /// For `step_s` so many servers cost, and so many served.
     pub(super) fn supply(&mut self, step_s: f64, paid: usize, serving: usize) {
-        let point = &mut self.points[self.grid.place(self.supplied_s)];
+        // By its middle: steps do not add up exactly to the beginning of a point.
+        let point = &mut self.points[self.grid.place(self.supplied_s + step_s / 2.0)];
         point.paid += paid as f64 * step_s;
         point.serving += serving as f64 * step_s;
         self.summary.server_s += paid as f64 * step_s;

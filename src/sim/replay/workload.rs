@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Learned;
 use super::WorkersFrom;
-use super::demand::{Costs, Stay};
+use super::demand::{Costs, Stay, Stays, bias, is_in_turn};
 use super::history::{History, Past};
 use super::learning::{Lesson, learn};
 use super::presence::{Presence, counts, presences};
@@ -24,8 +24,10 @@ const LEAST_WORKERS: u32 = 1;
 const QUEUED: f64 = 0.0005;
 /// A shorter wait in HAProxy is none, seconds.
 const LEAST_QUEUE_S: f64 = 2e-3;
-/// Of the requests that waited, so many overtook others: the cores were shared.
-const OVERTOOK: f64 = 0.1;
+/// How often the number of workers is looked at again in the light of what it makes of the costs.
+const SECOND_LOOKS: usize = 2;
+/// Further away than by this factor it is not the number of workers that is wrong.
+const FARTHEST: f64 = 2.0;
 /// Where the log shows no timeout, seconds: HAProxy's documentation has such values in its examples.
 const QUEUE_TIMEOUT_S: f64 = 30.0;
 const SERVER_TIMEOUT_S: f64 = 60.0;
@@ -104,20 +106,22 @@ impl Workload {
             let days = (length_s / 86_400.0).ceil() as u64;
             return Err(WorkloadError::TooLong { backend: backend(), days });
         }
-        if !history.requests.iter().any(|past| past.stay_s().is_some()) {
+        if !history.requests.iter().any(Past::is_answered) {
             return Err(WorkloadError::NoResponseTimes { backend: backend() });
         }
         let at_s = |past: &Past| (past.came_ms - begins_ms) as f64 / 1e3;
         let presences = presences(&history.requests, history.servers.len(), length_s, at_s);
         let lesson = learn(history, &presences, begins_ms, length_s, target);
-        let (workers, workers_from) = workers(lesson, given);
         let stays = stays(history, at_s);
-        let costs: Vec<Costs> = stays.iter().map(|stays| Costs::of(stays, workers)).collect();
-        let sum = |count: fn(&Costs) -> u64| costs.iter().map(count).sum::<u64>() as f64;
-        let in_turn = sum(|costs| costs.overtook) <= OVERTOOK * sum(|costs| costs.waited);
+        let (workers, workers_from) = workers(lesson, given);
+        let (workers, costs) = match workers_from {
+            WorkersFrom::Log => look_again(&stays, workers),
+            WorkersFrom::AtLeast | WorkersFrom::Given => (workers, costs(&stays, workers)),
+        };
+        let in_turn = is_in_turn(&costs);
         let mut cost_s = vec![None; history.requests.len()];
         for (stays, costs) in stays.iter().zip(&costs) {
-            for (stay, cost) in stays.iter().zip(costs.each(in_turn)) {
+            for (stay, cost) in stays.all.iter().zip(costs.each(in_turn)) {
                 cost_s[stay.request] = Some(cost);
             }
         }
@@ -159,18 +163,43 @@ fn workers(lesson: Option<Lesson>, given: Given) -> (u32, WorkersFrom) {
     }
 }
 
-/// The stays on each server, in the order they began.
-fn stays(history: &History, at_s: impl Fn(&Past) -> f64) -> Vec<Vec<Stay>> {
+/// The number of workers that makes a request in a crowd cost what one costs that is alone, as near to `workers`
+/// as can be, and the costs with it.
+fn look_again(stays: &[Stays], workers: u32) -> (u32, Vec<Costs>) {
+    let learned = f64::from(workers);
+    let distance = |bias: Option<f64>| bias.map_or(0.0, |bias| bias.ln().abs());
+    let mut best = (workers, costs(stays, workers));
+    let mut its_bias = bias(&best.1, learned);
+    for _ in 0..SECOND_LOOKS {
+        let Some(bias_now) = its_bias else { break };
+        let other = (f64::from(best.0) / bias_now).clamp(learned / FARTHEST, learned * FARTHEST);
+        let other = (other.round() as u32).max(LEAST_WORKERS);
+        if other == best.0 {
+            break;
+        }
+        let its_costs = costs(stays, other);
+        let other_bias = bias(&its_costs, learned);
+        if distance(other_bias) >= distance(its_bias) {
+            break;
+        }
+        (best, its_bias) = ((other, its_costs), other_bias);
+    }
+    best
+}
+
+fn costs(stays: &[Stays], workers: u32) -> Vec<Costs> {
+    stays.iter().map(|stays| stays.costs(workers)).collect()
+}
+
+/// The stays on each server.
+fn stays(history: &History, at_s: impl Fn(&Past) -> f64) -> Vec<Stays> {
     let mut stays = vec![Vec::new(); history.servers.len()];
     for (request, past) in history.requests.iter().enumerate() {
         let Some((server, (after_s, for_s))) = past.server.zip(past.stay_s()) else { continue };
         let from_s = at_s(past) + after_s;
         stays[usize::from(server)].push(Stay { request, from_s, until_s: from_s + for_s });
     }
-    for stays in &mut stays {
-        stays.sort_by(|a, b| a.from_s.total_cmp(&b.from_s).then(a.until_s.total_cmp(&b.until_s)));
-    }
-    stays
+    stays.into_iter().map(Stays::new).collect()
 }
 
 /// Each request with its cost. What is not known of one is that of the one before it; what went wrong with its
@@ -184,7 +213,7 @@ fn comings(
     let mut latest_s = mean_s;
     let coming = |(past, cost): (&Past, &Option<f64>)| {
         latest_s = cost.unwrap_or(latest_s);
-        let has_answer = past.timers.get(Timer::Tr).is_some();
+        let has_answer = past.is_answered();
         let before_answer = past.seconds(Timer::Tw) + past.seconds(Timer::Tr);
         let total_s = f64::from(past.timers.waited()) / 1e3;
         Coming {
@@ -213,18 +242,18 @@ fn moments(costs: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// How many a server had when one came to it out of HAProxy's queue: then it was full. `None`: hardly any queued.
-fn maxconn(history: &History, stays: &[Vec<Stay>], at_s: impl Fn(&Past) -> f64) -> Option<u32> {
+fn maxconn(history: &History, stays: &[Stays], at_s: impl Fn(&Past) -> f64) -> Option<u32> {
     let mut full: Vec<u32> = Vec::new();
-    for stays in stays {
+    for Stays { all, .. } in stays {
         // By the whole stay, transfer included: the connection is kept so long.
         let end_s = |stay: &Stay| {
             let past = &history.requests[stay.request];
             at_s(past) + f64::from(past.timers.waited()) / 1e3
         };
-        let mut ends: Vec<f64> = stays.iter().map(end_s).collect();
+        let mut ends: Vec<f64> = all.iter().map(end_s).collect();
         ends.sort_by(f64::total_cmp);
         let mut gone = 0;
-        for (place, stay) in stays.iter().enumerate() {
+        for (place, stay) in all.iter().enumerate() {
             while ends.get(gone).is_some_and(|end_s| *end_s <= stay.from_s) {
                 gone += 1;
             }
@@ -251,13 +280,22 @@ fn timeouts(history: &History) -> (f64, f64) {
 }
 
 impl Past {
-    /// After how long it was on its server, and how long until the answer's headers, both seconds, the latter above 0;
-    /// `None` if there was no answer.
+    /// After how long it was on its server, and how long until the answer's headers or until it was given up, both
+    /// seconds, the latter above 0; `None` if it never was on one.
     pub(super) fn stay_s(&self) -> Option<(f64, f64)> {
         self.server?;
-        let took_ms = self.timers.get(Timer::Tr)?;
+        // A format may lack Tc.
+        self.timers.get(Timer::Tr).or(self.timers.get(Timer::Tc))?;
+        let before_ms = [Timer::Tw, Timer::Tc].map(|timer| self.timers.get(timer).unwrap_or(0));
+        let without_answer = || self.timers.waited().saturating_sub(before_ms.iter().sum());
+        let took_ms = self.timers.get(Timer::Tr).unwrap_or_else(without_answer);
         // Milliseconds are rounded down.
         let for_s = (f64::from(took_ms) + 0.5) / 1e3;
-        Some((self.seconds(Timer::Tw) + self.seconds(Timer::Tc), for_s))
+        Some((before_ms.into_iter().map(f64::from).sum::<f64>() / 1e3, for_s))
+    }
+
+    /// It had an answer, so what it cost is known.
+    fn is_answered(&self) -> bool {
+        self.timers.get(Timer::Tr).is_some()
     }
 }
