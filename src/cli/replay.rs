@@ -21,7 +21,9 @@ use crate::sim::scenario::Balance;
 use site::Site;
 
 mod machine;
+mod machine;
 mod over_time;
+mod page;
 mod runs;
 mod site;
 mod text;
@@ -48,6 +50,7 @@ Examples:
   haproxy-autoscale replay --backend app --target 250ms haproxy.log.1 haproxy.log.2.gz
   haproxy-autoscale replay --target 250ms --policy model,hpa,fixed-4 --set model.utilization_max=60% haproxy.log
   haproxy-autoscale replay --target 250ms --from 2026-11-20T08:00 --to 2026-11-20T12:00 --decisions 200 haproxy.log*
+  haproxy-autoscale replay --target 250ms --output html haproxy.log > replay.html     a picture, for a browser
   haproxy-autoscale replay --target 250ms --output json haproxy.log | tail -n 1     the figures by policy";
 
 /// See the module's text.
@@ -124,6 +127,8 @@ enum Form {
     Table,
     /// A decision a line, then the figures; each line one object.
     Json,
+    /// One page for a browser, with a picture over time; it needs nothing else.
+    Html,
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
@@ -140,12 +145,12 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
         .into_iter()
         .map(|history| replay(history, &site, arguments, threads))
         .collect::<Result<Vec<Replay>, Failure>>()?;
-    let printed = replays.iter().map(|replay| match arguments.output {
-        Form::Table => text::text(replay, &others, arguments.decisions),
-        Form::Json => machine::lines(replay, &others),
-    });
-    let between = if arguments.output == Form::Table { "\n" } else { "" };
-    print(&printed.collect::<Vec<_>>().join(between))
+    let each = |text: &dyn Fn(&Replay) -> String| replays.iter().map(text).collect::<Vec<_>>();
+    print(&match arguments.output {
+        Form::Table => each(&|replay| text::text(replay, &others, arguments.decisions)).join("\n"),
+        Form::Json => each(&|replay| machine::lines(replay, &others)).concat(),
+        Form::Html => page::document(&replays, &others),
+    })
 }
 
 fn replay(
