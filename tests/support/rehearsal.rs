@@ -4,6 +4,8 @@
 //! `balance`, start delays and cold starts are those of the scenario; the agent and the simulated
 //! controller have one config. What is left to differ is what the simulator is to be trusted about.
 
+#![allow(dead_code, unreachable_pub, reason = "tests and a bench use a part of it each")]
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
