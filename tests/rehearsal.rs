@@ -13,10 +13,13 @@ use rehearsal::{Decider, Figures, real, simulated};
 mod rehearsal;
 mod support;
 
+/// What is played for real.
 const SEED: u64 = 1;
-/// Chance alone carries the figures so far: the same requests a few milliseconds later, other start delays.
-const POINTS: f64 = 10.0;
-const SHARE: f64 = 0.25;
+/// What is simulated: how far chance alone carries the figures.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=10;
+/// A real run may be so much outside of that: misses, and the share of the server time.
+const POINTS: f64 = 8.0;
+const SHARE: f64 = 0.15;
 /// Tries of a run that the machine holds up.
 const TRIES: u32 = 4;
 
@@ -52,9 +55,16 @@ fn until_good(decider: Decider) -> Figures {
 
 #[track_caller]
 fn check(decider: Decider, real: Figures) -> Figures {
-    let simulated = simulated(&flash(), decider, SEED);
-    let is_near = (real.misses - simulated.misses).abs() <= POINTS
-        && (real.server_seconds / simulated.server_seconds - 1.0).abs() <= SHARE;
-    assert!(is_near, "{}: real {real:?}, simulated {simulated:?}", decider.name());
+    let simulated: Vec<Figures> = SEEDS.map(|seed| simulated(&flash(), decider, seed)).collect();
+    let range = |of: fn(&Figures) -> f64| {
+        simulated.iter().map(of).fold((f64::MAX, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)))
+    };
+    let (misses, seconds) = (range(|figures| figures.misses), range(|figures| figures.server_seconds));
+    assert!(
+        (misses.0 - POINTS..=misses.1 + POINTS).contains(&real.misses)
+            && (seconds.0 * (1.0 - SHARE)..=seconds.1 * (1.0 + SHARE)).contains(&real.server_seconds),
+        "{}: {real:?}; simulated: misses of {misses:?} %, {seconds:?} server-seconds",
+        decider.name(),
+    );
     real
 }
