@@ -212,7 +212,7 @@ impl Model {
 
     fn carried(&self, scene: &Scene<'_>, service: Service, limit: Option<f64>, promise: Promise) -> Carried {
         let workers = saturation::workers(scene.load, &service);
-        let most = scene.settings.model.utilization_max;
+        let most = capacity::most(&service, scene.settings.model.utilization_max);
         let learned = Service { workers, ..service };
         let utilization = capacity::utilization(&learned, &scene.load.calm, promise, most);
         let (gamma, room) = (self.guard.gamma(), self.guard.room());
