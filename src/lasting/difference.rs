@@ -1,0 +1,34 @@
+//! Whether a new configuration asks for more than the running HAProxy can be told.
+//!
+//! States, weights and addresses of servers it has already. All else takes a reload: other lines,
+//! other options, servers that came or went.
+
+use super::declared::Lines;
+use super::line::{ServerLine, literal};
+use crate::core::controller::BackendStanding;
+
+/// Whether HAProxy, which runs on `old` and whose servers stand as `standing` says, has to be reloaded for `new`.
+pub(super) fn needs_reload(old: &[u8], new: &[u8], standing: &[BackendStanding]) -> bool {
+    let addresses = |name: &str| {
+        let servers = standing.iter().flat_map(|backend| &backend.servers);
+        servers.filter(|server| server.server == name).any(|server| server.address.is_some())
+    };
+    meaning(old, &addresses) != meaning(new, &addresses)
+}
+
+/// The words of all lines but what may change at run time.
+fn meaning(text: &[u8], is_told: &dyn Fn(&str) -> bool) -> Vec<Vec<String>> {
+    let lines = Lines::new(text).filter(|line| !line.words.is_empty());
+    let lines = lines.map(|line| match ServerLine::read(line.bytes) {
+        Some(server) => {
+            let mut words = vec!["server".to_owned(), server.name().to_owned()];
+            if literal(server.address()).is_none() || !is_told(server.name()) {
+                words.push(server.address().to_owned());
+            }
+            words.extend(server.options().into_iter().map(str::to_owned));
+            words
+        }
+        None => line.words.iter().map(|word| word.text.clone()).collect(),
+    });
+    lines.collect()
+}
