@@ -157,3 +157,154 @@ fn marker(line: &[u8], backend: &str) -> Option<Marker> {
     };
     (words.next() == Some(WHOSE) && words.next() == Some(backend) && words.next().is_none()).then_some(marker)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::units::Weight;
+    use proptest::prelude::*;
+
+    fn standing(servers: Vec<ServerStanding>) -> BackendStanding {
+        BackendStanding { backend: "app".to_owned(), servers }
+    }
+
+    fn server(name: &str, disabled: Option<bool>, weight: Option<u16>) -> ServerStanding {
+        let weight = weight.and_then(Weight::new);
+        ServerStanding {
+            server: name.to_owned(),
+            disabled,
+            weight,
+            current_weight: Weight::ONE,
+            initial_weight: Weight::ONE,
+            is_out: disabled != Some(false),
+            address: None,
+            port: 0,
+        }
+    }
+
+    const BLOCK: &str = "\
+backend app
+    balance roundrobin
+    # BEGIN haproxy-autoscale app
+    server s1 10.0.0.1:80 check
+    # the second
+    server s2 10.0.0.2:80 check disabled
+    # END haproxy-autoscale app
+    server s3 10.0.0.3:80 disabled
+";
+
+    #[test]
+    fn servers_in_the_block_stand_as_they_do_and_others_are_told() {
+        let standing = standing(vec![
+            server("s1", Some(true), Some(1)),
+            server("s2", Some(false), Some(20)),
+            server("s3", Some(false), Some(1)),
+        ]);
+        let edited = edit(BLOCK.as_bytes(), &standing, None).unwrap();
+        let expected = BLOCK
+            .replace("10.0.0.1:80 check", "10.0.0.1:80 check disabled")
+            .replace("10.0.0.2:80 check disabled", "10.0.0.2:80 check weight 20");
+        assert_eq!(String::from_utf8(edited.text).unwrap(), expected);
+        assert_eq!(edited.without_line, ["s3"]);
+    }
+
+    #[test]
+    fn what_somebody_wrote_for_a_server_that_has_not_changed_stays() {
+        let before = standing(vec![server("s1", Some(false), Some(1)), server("s2", Some(true), Some(1))]);
+        let after = standing(vec![server("s1", Some(false), Some(1)), server("s2", Some(false), Some(1))]);
+        let written = BLOCK.replace("10.0.0.1:80 check", "10.0.0.1:80 check weight 50");
+        let edited = edit(written.as_bytes(), &after, Some(&before)).unwrap();
+        let expected = written.replace("10.0.0.2:80 check disabled", "10.0.0.2:80 check");
+        assert_eq!(String::from_utf8(edited.text).unwrap(), expected);
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        let error = edit(text.as_bytes(), &standing(vec![]), None).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_block_that_is_not_as_it_has_to_be_is_refused_with_its_line() {
+        check_error(
+            "backend app\n",
+            "there is no line `# BEGIN haproxy-autoscale app` before the servers of the backend",
+        );
+        check_error(
+            "# BEGIN haproxy-autoscale app\n",
+            "line 1: the block of `app` does not stand in `backend app` or `listen app`",
+        );
+        let cut = BLOCK.replace("    # END haproxy-autoscale app\n", "");
+        let no_end =
+            "line 3: the block of `app` has no line `# END haproxy-autoscale app` before its section ends";
+        check_error(&cut, no_end);
+        check_error(&format!("{cut}backend b\n# END haproxy-autoscale app\n"), no_end);
+        check_error(&format!("{BLOCK}{}", &BLOCK[12..]), "line 10: the block of `app` is there twice");
+    }
+
+    /// Names and options that try to be taken for something else.
+    fn line() -> impl Strategy<Value = (String, String)> {
+        let names = ["s1", "weight", "disabled", "server", "a:b", "-", "END", "x.y_z"];
+        let options = prop::sample::select(vec![
+            "check",
+            "weight 5",
+            "disabled",
+            "enabled",
+            "cookie disabled",
+            "cookie weight",
+            "track weight/disabled",
+            "'disabled'",
+            "maxconn\t50",
+            "sni str(\\#)",
+            "weight 0  ",
+        ]);
+        let comment = prop::sample::select(vec!["", " # disabled weight 3", "\t#END haproxy-autoscale app"]);
+        (0..names.len(), prop::collection::vec(options, 0..5), comment).prop_map(
+            move |(name, options, comment)| {
+                let name = names[name].to_owned();
+                (name.clone(), format!("\tserver  {name} 10.0.0.1:80 {}{comment}\n", options.join(" ")))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn outside_of_the_block_no_byte_changes_and_inside_it_says_what_is_wanted(
+            before in prop::collection::vec(any::<u8>(), 0..200),
+            after in prop::collection::vec(any::<u8>(), 0..200),
+            lines in prop::collection::vec(line(), 0..6),
+            states in prop::collection::vec((any::<Option<bool>>(), prop::option::of(0u16..=256)), 8),
+        ) {
+            let head = [&before[..], b"\nbackend app\n # BEGIN haproxy-autoscale app\n"].concat();
+            let tail = [b"#  END haproxy-autoscale app\n", &after[..]].concat();
+            let inside: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+            let text = [&head[..], inside.as_bytes(), &tail[..]].concat();
+            let servers: Vec<_> = ["s1", "weight", "disabled", "server", "a:b", "-", "END", "x.y_z"]
+                .iter().zip(&states).map(|(name, &(disabled, weight))| self::server(name, disabled, weight)).collect();
+            let standing = standing(servers);
+            let edited = edit(&text, &standing, None).unwrap().text;
+            prop_assert!(edited.starts_with(&head) && edited.ends_with(&tail));
+            prop_assert_eq!(&edit(&edited, &standing, None).unwrap().text, &edited, "a second time");
+            let new = &edited[head.len()..edited.len() - tail.len()];
+            let new: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
+            prop_assert_eq!(new.len(), lines.len());
+            for ((name, old), new) in lines.iter().zip(new) {
+                let wanted = super::server(&standing, name).unwrap();
+                let (old, new) = (ServerLine::read(old.as_bytes()).unwrap(), ServerLine::read(new).unwrap());
+                prop_assert_eq!((new.name(), new.address()), (old.name(), old.address()));
+                prop_assert_eq!(new.options(), old.options());
+                let disabled = wanted.disabled.or(old.disabled()).unwrap_or(false);
+                prop_assert_eq!(new.disabled().unwrap_or(false), disabled);
+                let weight = wanted.weight.or(old.weight()).unwrap_or(Weight::ONE);
+                prop_assert_eq!(new.weight().unwrap_or(Weight::ONE), weight);
+            }
+        }
+
+        #[test]
+        fn nothing_that_may_stand_in_a_file_causes_a_panic(text in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = edit(&text, &standing(vec![self::server("s1", Some(true), Some(3))]), None);
+            let text = [b"backend app\n#BEGIN haproxy-autoscale app\nserver s1 ", &text[..]].concat();
+            let _ = edit(&text, &standing(vec![self::server("s1", Some(true), Some(3))]), None);
+        }
+    }
+}

@@ -227,3 +227,58 @@ impl<'a> Iterator for Lines<'a> {
         Some(Line { bytes, words, section: self.section.clone(), begins, settings: self.settings })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "\
+global
+    server-state-base /var/lib/haproxy
+    server-state-file servers.state
+defaults
+    load-server-state-from-file global
+    default-server inter 2s
+frontend users
+    default_backend app
+backend app
+    server s1 10.0.0.1:80 weight 5
+    server s2 10.0.0.2:80 disabled # a spare
+backend slots
+    default-server disabled
+    load-server-state-from-file none
+    server-template w 3 10.0.0.9:80
+    server s1 web.example:80
+    server s2 10.0.0.2:80 enabled
+defaults plain
+listen more from plain
+    server s1 10.0.0.1:80
+";
+
+    #[test]
+    fn servers_and_state_file_are_found_with_what_their_defaults_say() {
+        let declared = Declared::read(CONFIG.as_bytes());
+        let file = Path::new("/var/lib/haproxy/servers.state");
+        assert_eq!(declared.state_file.as_deref(), Some(file));
+        let loads = |name| declared.loads(name, file);
+        assert_eq!(["app", "slots", "more", "none"].map(loads), [true, false, false, false]);
+        assert!(!declared.loads("app", Path::new("/other")));
+        let disabled = |proxy, server| declared.server(proxy, server).map(|server| server.disabled);
+        assert_eq!(disabled("app", "s1"), Some(false));
+        assert_eq!(disabled("app", "s2"), Some(true));
+        assert_eq!(disabled("slots", "s1"), Some(true));
+        assert_eq!(disabled("slots", "s2"), Some(false));
+        assert_eq!(disabled("slots", "s3"), None);
+        assert_eq!(declared.server("app", "s1").unwrap().weight.unwrap().value(), 5);
+        assert_eq!(declared.proxies.iter().filter(|proxy| proxy.has_template).count(), 1);
+    }
+
+    #[test]
+    fn the_lines_put_together_are_the_text() {
+        for text in [CONFIG, "", "\n\n", "backend", "a\r\nb"] {
+            let together =
+                Lines::new(text.as_bytes()).flat_map(|line| line.bytes.to_vec()).collect::<Vec<_>>();
+            assert_eq!(together, text.as_bytes());
+        }
+    }
+}

@@ -32,3 +32,41 @@ fn meaning(text: &[u8], is_told: &dyn Fn(&str) -> bool) -> Vec<Vec<String>> {
     });
     lines.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::controller::ServerStanding;
+    use crate::core::units::Weight;
+
+    const OLD: &str =
+        "backend app\n    balance roundrobin\n    server s1 10.0.0.1:80 check\n    server s2 10.0.0.2:80\n";
+
+    #[track_caller]
+    fn check(new: &str, expected: bool) {
+        let server = ServerStanding {
+            server: "s1".to_owned(),
+            disabled: None,
+            weight: None,
+            current_weight: Weight::ONE,
+            initial_weight: Weight::ONE,
+            is_out: false,
+            address: Some([10, 0, 0, 1].into()),
+            port: 80,
+        };
+        let standing = [BackendStanding { backend: "app".to_owned(), servers: vec![server] }];
+        assert_eq!(needs_reload(OLD.as_bytes(), new.as_bytes(), &standing), expected, "{new}");
+    }
+
+    #[test]
+    fn only_what_cannot_be_told_at_run_time_takes_a_reload() {
+        check(OLD, false);
+        check(&OLD.replace("check", "check disabled weight 5 # ours"), false);
+        check(&format!("# made by hand\n\n{OLD}"), false);
+        check(&OLD.replace("10.0.0.1:80", "10.0.0.9:81"), false);
+        check(&OLD.replace("check", "check inter 1s"), true);
+        check(&OLD.replace("roundrobin", "leastconn"), true);
+        check(&OLD.replace("server s2", "server s3"), true);
+        check(&OLD.replace("    server s2 10.0.0.2:80\n", ""), true);
+    }
+}

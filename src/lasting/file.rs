@@ -21,11 +21,20 @@ pub enum FileError {
     #[error("cannot write `{0}`")]
     Write(PathBuf, #[source] io::Error),
     /// The new file would belong to somebody else.
-    #[error("cannot keep the owner of `{0}`; let it belong to the agent's user")]
+    #[error("cannot keep owner and group of `{0}`; let it belong to the agent's user and group")]
     Owner(PathBuf, #[source] io::Error),
     /// Somebody has written to it since it was read.
     #[error("`{0}` was changed by somebody else meanwhile")]
     Changed(PathBuf),
+}
+
+/// What becomes of the backup when a file is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backup {
+    /// The file as it was before.
+    Anew,
+    /// The one that is there: it is of more use than the file as it was before.
+    AsItIs,
 }
 
 /// A new text beside the file it is for; removed when dropped before it is installed.
@@ -87,13 +96,16 @@ impl Staged {
         &self.new
     }
 
-    /// Puts it in the place of the file, whose text has to be `old` still, and keeps that as the backup.
+    /// Puts it in the place of the file, whose text has to be `old` still, and may keep that as the backup.
     ///
     /// # Errors
     /// The file is then as it was.
-    pub(super) fn install_over(self, old: &[u8]) -> Result<(), FileError> {
+    pub(super) fn install_over(self, old: &[u8], keep: Backup) -> Result<(), FileError> {
         if read(&self.target)? != old {
             return Err(FileError::Changed(self.target.clone()));
+        }
+        if keep == Backup::AsItIs {
+            return self.install();
         }
         let (link, backup) = (beside(&self.target, "bak.new"), backup(&self.target));
         let _ = fs::remove_file(&link);
@@ -144,4 +156,105 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(".");
     name.push(ending);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    fn folder_with(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("haproxy.cfg");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_old_file_is_kept_as_a_backup_and_can_be_taken_back() {
+        let (folder, path) = folder_with("old");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        Staged::write(&path, b"new").unwrap().install_over(b"old", Backup::Anew).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read(backup(&path)).unwrap(), b"old");
+        Staged::write(&path, b"newer").unwrap().install_over(b"new", Backup::AsItIs).unwrap();
+        assert_eq!(fs::read(backup(&path)).unwrap(), b"old");
+        take_back(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["haproxy.cfg"]);
+    }
+
+    #[test]
+    fn the_file_behind_a_symlink_is_replaced_and_the_link_stays() {
+        let (folder, path) = folder_with("old");
+        let link = folder.path().join("link.cfg");
+        symlink(&path, &link).unwrap();
+        Staged::write(&link, b"new").unwrap().install_over(b"old", Backup::Anew).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_somebody_else_has_written_meanwhile_is_not_overwritten() {
+        let (folder, path) = folder_with("theirs");
+        let error = Staged::write(&path, b"new").unwrap().install_over(b"old", Backup::Anew).unwrap_err();
+        assert!(error.to_string().ends_with("was changed by somebody else meanwhile"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        assert_eq!(names(folder.path()), ["haproxy.cfg"]);
+    }
+
+    #[test]
+    fn a_link_where_the_new_text_would_go_is_not_followed() {
+        let (folder, path) = folder_with("old");
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, folder.path().join("haproxy.cfg.new")).unwrap();
+        Staged::write(&path, b"new").unwrap().install().unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&victim).unwrap()),
+            (b"new".to_vec(), b"precious".to_vec())
+        );
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn a_full_disk_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let this = std::env::current_exe().unwrap();
+        // A disk of 16 KiB, in a namespace of its own.
+        let script = "mount -t tmpfs -o size=16k tmpfs \"$1\" && exec \"$2\" --ignored --exact lasting::file::tests::on_a_full_disk";
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", script, "sh"]).arg(folder.path()).arg(this);
+        let output = command.env("FULL_DISK", folder.path()).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if !said.contains("running 1 test") {
+            return eprintln!("skipped: no disk of our own can be mounted here: {said}");
+        }
+        assert!(output.status.success(), "{said}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, on a disk of its own"]
+    fn on_a_full_disk() {
+        let Some(folder) = std::env::var_os("FULL_DISK") else { return };
+        let path = Path::new(&folder).join("haproxy.cfg");
+        fs::write(&path, "old").unwrap();
+        let error = Staged::write(&path, &[b'x'; 64 * 1024]).unwrap_err();
+        assert!(
+            matches!(&error, FileError::Write(_, source) if source.kind() == io::ErrorKind::StorageFull),
+            "{error:?}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(Path::new(&folder)), ["haproxy.cfg"]);
+    }
 }

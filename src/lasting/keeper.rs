@@ -14,13 +14,14 @@ use tracing::{debug, error, info, warn};
 use super::block::{self, BlockError};
 use super::declared::Declared;
 use super::difference::needs_reload;
-use super::file::{self, FileError, Staged};
+use super::file::{self, Backup, FileError, Staged};
 use super::program::ProgramError;
 use super::reload::{ReloadError, Reloader};
 use super::state::{self, StateError};
 use super::template::{self, TemplateError};
 use crate::config::{Keep, Lasting, ReloadBy, ReloadWhen};
 use crate::core::controller::BackendStanding;
+use crate::core::plan::inventory::Process;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 
@@ -76,21 +77,15 @@ pub struct Keeper {
     reloader: Reloader,
     /// What is written down.
     kept: Option<Vec<BackendStanding>>,
-    /// The template that this was made from.
+    /// The template as it was when something was written last, or was to be.
     template: Option<Stamp>,
     retry: Option<(Instant, Duration)>,
-    /// A reload that is still to be made, and whether the file before it is to be brought back if it fails.
-    due: Option<Due>,
+    /// A reload is still to be made, for what has been in haproxy.cfg since then. Until it is, the backup is what
+    /// HAProxy runs on.
+    due: Option<Instant>,
     absent_since: Option<Instant>,
     told_wait: Option<String>,
     told_missing: Vec<String>,
-}
-
-/// A reload that is to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Due {
-    /// Not before.
-    from: Instant,
 }
 
 /// Another one: another file, or another text in it.
@@ -140,7 +135,7 @@ impl Keeper {
                 let latest = sights.borrow_and_update().clone();
                 self.keep(latest.standing.unwrap_or_default()).await;
             }
-            if sight.answers && self.due.is_some_and(|due| due.from <= Instant::now()) {
+            if sight.answers && self.due.is_some() {
                 self.reload().await;
             }
             if let Ok(Err(_)) = timeout(LOOK, sights.changed()).await {
@@ -158,17 +153,21 @@ impl Keeper {
         if self.lasting.keep == Keep::None || sight.standing.is_none() {
             return false;
         }
-        let is_template = self.lasting.keep == Keep::Template;
-        self.kept != sight.standing || is_template && self.template != Stamp::of(&self.lasting.template)
+        self.kept != sight.standing || self.has_other_template()
     }
 
+    fn has_other_template(&self) -> bool {
+        self.lasting.keep == Keep::Template && self.template != Stamp::of(&self.lasting.template)
+    }
+
+    /// Another template may be right where the last one was wrong.
     fn may_retry(&self) -> bool {
-        self.retry.is_none_or(|(at, _)| at <= Instant::now())
+        self.retry.is_none_or(|(at, _)| at <= Instant::now()) || self.has_other_template()
     }
 
     /// Writes `standing` down, or tells why not and tries again later.
     async fn keep(&mut self, standing: Vec<BackendStanding>) {
-        let stamp = Stamp::of(&self.lasting.template);
+        self.template = Stamp::of(&self.lasting.template);
         let written = match self.lasting.keep {
             Keep::None => Ok(()),
             Keep::StateFile => self.write_state().await,
@@ -176,7 +175,7 @@ impl Keeper {
             Keep::Template => self.write_whole(&standing).await,
         };
         match written {
-            Ok(()) => (self.kept, self.template, self.retry) = (Some(standing), stamp, None),
+            Ok(()) => (self.kept, self.retry) = (Some(standing), None),
             Err(error) => {
                 let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
                 self.retry = Some((Instant::now() + pause, pause));
@@ -244,15 +243,16 @@ impl Keeper {
         let staged = blocking(move || Staged::write(&config, &text)).await?;
         let refused = |error| KeepError::Refused(self.lasting.config.clone(), error);
         self.reloader.check(staged.path()).await.map_err(refused)?;
+        let backup = if self.due.is_some() { Backup::AsItIs } else { Backup::Anew };
         blocking(move || match old {
-            Some(old) => staged.install_over(&old),
+            Some(old) => staged.install_over(&old, backup),
             None => staged.install(),
         })
         .await?;
         info!(file = %self.lasting.config.display(), reload_needed = needed, "haproxy.cfg written");
         let wanted = needed || self.lasting.reload.when == ReloadWhen::Changed;
         if wanted && self.lasting.reload.by != ReloadBy::None {
-            self.due = Some(Due { from: Instant::now() });
+            self.due.get_or_insert_with(Instant::now);
         } else if needed {
             warn!("haproxy.cfg asks for a reload of HAProxy, and `haproxy.reload.by` is none");
         }
@@ -262,6 +262,10 @@ impl Keeper {
     /// Makes the reload that is due, unless it has to wait.
     async fn reload(&mut self) {
         let before = match self.reloader.may_reload(Instant::now()).await {
+            Ok(Ok(process)) if self.is_done_by(&process) => {
+                (self.due, self.told_wait) = (None, None);
+                return info!(pid = process.pid, "haproxy was reloaded by somebody else meanwhile");
+            }
             Ok(Ok(process)) => process,
             Ok(Err(wait)) => return self.tell_wait(wait.to_string()),
             Err(error) => return self.tell_wait(chain(&error)),
@@ -292,11 +296,18 @@ impl Keeper {
         }
     }
 
+    /// Whether this process was started with what a reload was to be made for. Its uptime is in whole seconds.
+    fn is_done_by(&self, process: &Process) -> bool {
+        self.due.is_some_and(|due| due.elapsed().as_secs() > process.uptime_s + 1)
+    }
+
     /// After a reload that failed: the old process runs on, and gets its file back.
     async fn take_back(&mut self, error: &ReloadError) {
         let config = self.lasting.config.clone();
         let back = blocking(move || file::take_back(&config)).await;
         let back = back.map_or_else(|error| chain(&error), |()| "yes".to_owned());
+        // What was changed since is not in that file; it is written once the reason may have gone.
+        (self.kept, self.retry) = (None, Some((Instant::now() + RETRY.1, RETRY.1)));
         error!(error = chain(error), file_taken_back = back, "haproxy not reloaded; the old process goes on");
     }
 

@@ -283,3 +283,115 @@ fn takes_value(word: &str) -> bool {
     let name = word.split_once('(').map_or(word, |(name, _)| name);
     WITH_VALUE.contains(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weight(weight: u16) -> Weight {
+        Weight::new(weight).unwrap()
+    }
+
+    fn wanted(disabled: bool, of: u16) -> Wanted {
+        let address = Some(([10, 0, 0, 1].into(), 80));
+        Wanted { disabled: Some(disabled), weight: Some(weight(of)), unsaid_weight: weight(1), address }
+    }
+
+    #[track_caller]
+    fn check(line: &str, wanted: Wanted, is_disabled_by_default: bool, expected: &str) {
+        let edited = |line: &str| {
+            let read = ServerLine::read(line.as_bytes()).expect(line);
+            String::from_utf8(read.edited(line.as_bytes(), &wanted, is_disabled_by_default)).unwrap()
+        };
+        assert_eq!(edited(line), expected);
+        assert_eq!(edited(expected), expected, "a second time");
+    }
+
+    #[test]
+    fn a_line_says_what_is_wanted_and_keeps_all_else() {
+        check(
+            "  server s 10.0.0.1:80 check\n",
+            wanted(true, 1),
+            false,
+            "  server s 10.0.0.1:80 check disabled\n",
+        );
+        check(
+            "server s 10.0.0.1:80 disabled check\r\n",
+            wanted(false, 1),
+            false,
+            "server s 10.0.0.1:80 check\r\n",
+        );
+        check("server s 10.0.0.1:80 check", wanted(false, 7), false, "server s 10.0.0.1:80 check weight 7");
+        check(
+            "server s 10.0.0.1:80 weight 100  # ours",
+            wanted(false, 7),
+            false,
+            "server s 10.0.0.1:80 weight 7  # ours",
+        );
+        check(
+            "server s 10.0.0.1:80 weight 9\n",
+            wanted(true, 9),
+            false,
+            "server s 10.0.0.1:80 weight 9 disabled\n",
+        );
+        // What somebody else's `default-server` says.
+        check("server s 10.0.0.1:80\n", wanted(true, 1), true, "server s 10.0.0.1:80\n");
+        check("server s 10.0.0.1:80\n", wanted(false, 1), true, "server s 10.0.0.1:80 enabled\n");
+        check("server s 10.0.0.1:80 enabled\n", wanted(true, 1), true, "server s 10.0.0.1:80\n");
+        check("server s 10.0.0.1:80 disabled disabled\n", wanted(false, 1), false, "server s 10.0.0.1:80\n");
+    }
+
+    #[test]
+    fn values_that_look_like_options_are_none() {
+        let line = "server s 10.0.0.1:80 cookie disabled track weight/s";
+        check(line, wanted(false, 1), false, line);
+        check(
+            "server s 10.0.0.1:80 cookie weight",
+            wanted(true, 2),
+            false,
+            "server s 10.0.0.1:80 cookie weight weight 2 disabled",
+        );
+        check(
+            "server s 10.0.0.1:80 'disabled' # disabled",
+            wanted(false, 1),
+            false,
+            "server s 10.0.0.1:80 # disabled",
+        );
+        check("server disabled 10.0.0.1:80", wanted(true, 1), false, "server disabled 10.0.0.1:80 disabled");
+    }
+
+    #[test]
+    fn only_plain_addresses_are_changed() {
+        check("server s 192.0.2.1:1 check", wanted(false, 1), false, "server s 10.0.0.1:80 check");
+        check("server s [::1]:1", wanted(false, 1), false, "server s 10.0.0.1:80");
+        for address in ["web.example:80", "unix@/run/s.sock", "${WEB}:80", "10.0.0.9:+80"] {
+            let line = format!("server s {address} check");
+            check(&line, wanted(false, 1), false, &line);
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_haproxy_does() {
+        assert_eq!(literal("10.0.0.1:80"), Some(([10, 0, 0, 1].into(), 80)));
+        assert_eq!(literal("ipv4@10.0.0.1"), Some(([10, 0, 0, 1].into(), 0)));
+        assert_eq!(literal("ipv6@::1:80"), Some(("::1".parse().unwrap(), 80)));
+        assert_eq!(literal("[::1]:80"), Some(("::1".parse().unwrap(), 80)));
+        for text in ["", ":80", "web:80", "10.0.0.1:x", "10.0.0.1:99999", "[::1", "[::1]80"] {
+            assert_eq!(literal(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_line_is_passed_over() {
+        for line in [
+            "",
+            "server",
+            "server s",
+            "# server s 10.0.0.1:80",
+            "server-template s 3 10.0.0.1:80",
+            "use-server s if x",
+        ] {
+            assert_eq!(ServerLine::read(line.as_bytes()), None, "{line}");
+        }
+    }
+}

@@ -55,8 +55,10 @@ pub(super) async fn run(
     };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // systemd's ear is for the agent alone.
+    command.env_remove("NOTIFY_SOCKET");
     // A group of its own, to be ended with all that it may have started.
-    command.process_group(0).kill_on_drop(true);
+    command.process_group(0);
     let mut child = command.spawn().map_err(|source| ProgramError::CannotRun(name(), source))?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let stdout = tokio::spawn(read(child.stdout.take()));
@@ -84,4 +86,47 @@ async fn read(output: Option<impl AsyncRead + Unpin>) -> String {
         let _ = output.take(MOST_OUTPUT).read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sh(script: &str, within: Duration) -> Result<String, ProgramError> {
+        run(Path::new("sh"), &["-c".as_ref(), script.as_ref()], within).await
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn what_a_program_says_is_told_and_no_more_of_it_than_is_read() {
+        assert_eq!(sh("echo yes; echo but >&2", LONG).await.unwrap(), "but\nyes");
+        let failed = sh("echo no >&2; exit 3", LONG).await.unwrap_err();
+        assert!(
+            matches!(&failed, ProgramError::Failed { said, status, .. } if said == "no" && status.code() == Some(3))
+        );
+        // It ends by SIGPIPE when nobody reads on.
+        let endless =
+            sh("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx || exit 1; done", LONG).await.unwrap_err();
+        assert!(matches!(&endless, ProgramError::Failed { said, .. } if said.len() <= MOST_OUTPUT as usize));
+        let absent = run(Path::new("/nonexistent/haproxy"), &[], LONG).await.unwrap_err();
+        assert_eq!(absent.to_string(), "cannot run `/nonexistent/haproxy`");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let hung = sh(&script, Duration::from_millis(500)).await.unwrap_err();
+        assert!(matches!(hung, ProgramError::TimedOut(..)), "{hung}");
+        let child: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        let is_gone = || {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        };
+        while !is_gone() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub enum ReloadError {
 
 /// Reloads one HAProxy.
 #[derive(Debug)]
-pub(super) struct Reloader {
+pub struct Reloader {
     lasting: Lasting,
     client: Client,
     master: Client,
@@ -76,15 +76,43 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    pub(super) fn new(lasting: Lasting, client: Client) -> Self {
+    /// Of the HAProxy that `client` asks.
+    pub fn new(lasting: Lasting, client: Client) -> Self {
         let master = Client::new(Address::Unix(lasting.reload.socket.clone()), RELOAD_WITHIN);
         Self { lasting, client, master, replaced: Vec::new(), tried: None }
     }
 
     /// Whether HAProxy takes the configuration at `path`.
-    pub(super) async fn check(&self, path: &Path) -> Result<(), ProgramError> {
+    ///
+    /// # Errors
+    /// It does not, or cannot be run.
+    pub async fn check(&self, path: &Path) -> Result<(), ProgramError> {
         let arguments = ["-c".as_ref(), "-f".as_ref(), path.as_os_str()];
         program::run(&self.lasting.binary, &arguments, CHECK_WITHIN).await.map(drop)
+    }
+
+    /// How HAProxy would be reloaded, as far as that can be seen without doing it; `running` is the one that answers.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub async fn probe(&self, running: u32) -> Result<String, ReloadError> {
+        let reload = &self.lasting.reload;
+        match reload.by {
+            ReloadBy::None => Ok("by nobody".to_owned()),
+            ReloadBy::Systemd => {
+                let arguments = ["is-active".as_ref(), reload.unit.as_ref()];
+                let state = program::run(Path::new("systemctl"), &arguments, RELOAD_WITHIN).await?;
+                Ok(format!("by systemd; the unit {} is {state}", reload.unit))
+            }
+            ReloadBy::Master => {
+                self.processes().await?;
+                Ok(format!("by the master, which answers at `{}`", reload.socket.display()))
+            }
+            ReloadBy::Binary => {
+                self.pids_with(running)?;
+                Ok(format!("by a new process beside {running}, which `{}` names", reload.pid_file.display()))
+            }
+        }
     }
 
     /// Whether HAProxy may be reloaded now.
@@ -179,12 +207,7 @@ impl Reloader {
 
     /// A new process, which takes the listening sockets over and tells the old ones to finish.
     async fn by_binary(&self, running: u32) -> Result<(), ReloadError> {
-        let pids = self.pids()?;
-        if !pids.contains(&running) {
-            return Err(self.pid_file(format!(
-                "does not name process {running}, which answers; with a master process, `by: master` reloads"
-            )));
-        }
+        let pids = self.pids_with(running)?;
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut arguments: Vec<&OsStr> = Vec::new();
         if let Address::Unix(socket) = self.client.address() {
@@ -202,6 +225,17 @@ impl Reloader {
         arguments.extend(more);
         program::run(binary, &arguments, RELOAD_WITHIN).await?;
         Ok(())
+    }
+
+    /// What the pid file says, if that is about the process that answers.
+    fn pids_with(&self, running: u32) -> Result<Vec<u32>, ReloadError> {
+        let pids = self.pids()?;
+        if pids.contains(&running) {
+            return Ok(pids);
+        }
+        Err(self.pid_file(format!(
+            "does not name process {running}, which answers; with a master process, `by: master` reloads"
+        )))
     }
 
     /// What the pid file says, as far as it still runs.

@@ -34,7 +34,7 @@ const FUEL: u64 = 20_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The template is wrong.
-    #[error("the template is wrong: {}", jinja(.0))]
+    #[error("the template is wrong: {0}")]
     Template(minijinja::Error),
     /// Whose servers?
     #[error("line {0} of the result: `{{{{ servers }}}}` stands in no `backend` or `listen` section")]
@@ -133,7 +133,8 @@ pub fn render(
     let named: BTreeMap<&str, Vec<Value>> =
         backends.iter().map(|(&name, servers)| (name, values(servers))).collect();
     let context = context! { servers => PLACEHOLDER, backends => named };
-    let text = environment.render_str(template, context).map_err(TemplateError::Template)?;
+    let text =
+        environment.render_named_str("template", template, context).map_err(TemplateError::Template)?;
     fill(&text, &backends)
 }
 
@@ -158,8 +159,133 @@ fn fill(text: &str, backends: &BTreeMap<&str, Vec<Server>>) -> Result<String, Te
     Ok(filled)
 }
 
-/// The library's message with its place, as one line.
-fn jinja(error: &minijinja::Error) -> String {
-    let place = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-    format!("{error}{place}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::units::Weight;
+    use crate::lasting::line::ServerLine;
+    use proptest::prelude::*;
+
+    fn server(name: &str, disabled: Option<bool>, weight: u16, address: &str) -> ServerStanding {
+        let (address, port) = literal(address).unzip();
+        ServerStanding {
+            server: name.to_owned(),
+            disabled,
+            weight: Weight::new(weight),
+            current_weight: Weight::ONE,
+            initial_weight: Weight::ONE,
+            is_out: disabled != Some(false),
+            address,
+            port: port.unwrap_or(0),
+        }
+    }
+
+    fn app(servers: Vec<ServerStanding>) -> Vec<BackendStanding> {
+        vec![BackendStanding { backend: "app".to_owned(), servers }]
+    }
+
+    fn two() -> Vec<BackendStanding> {
+        app(vec![server("s1", Some(false), 10, "10.0.0.1:80"), server("s2", Some(true), 1, "[::1]:80")])
+    }
+
+    #[track_caller]
+    fn check(template: &str, expected: &str) {
+        let found = match render(template, &two(), &Declared::default()) {
+            Ok(text) => text,
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(found, expected, "{template}");
+    }
+
+    #[test]
+    fn the_placeholder_becomes_the_servers_of_its_backend() {
+        check(
+            "global\nbackend app\n\t{{ servers }} check maxconn 50\n    option x\n",
+            "global\nbackend app\n\tserver s1 10.0.0.1:80 check maxconn 50 weight 10\n\
+             \tserver s2 [::1]:80 check maxconn 50 weight 1 disabled\n    option x\n",
+        );
+        check(
+            "listen app\n{{ servers }}",
+            "listen app\nserver s1 10.0.0.1:80 weight 10\nserver s2 [::1]:80 weight 1 disabled\n",
+        );
+    }
+
+    #[test]
+    fn the_lines_can_be_written_by_hand() {
+        check(
+            "{% for server in backends[\"app\"] %}\nserver {{ server.name }} {{ server.address }}{{ \" disabled\" if server.disabled }}\n{% endfor %}\n",
+            "server s1 10.0.0.1:80\nserver s2 [::1]:80 disabled\n",
+        );
+    }
+
+    #[test]
+    fn what_haproxy_writes_with_percent_signs_is_left_alone() {
+        let text = "log-format \"%ci %{+Q}r %[capture.req.hdr(0)]\"\n";
+        check(text, text);
+        check("{% raw %}{%b}{% endraw %}\n", "{%b}\n");
+    }
+
+    #[test]
+    fn a_wrong_template_is_told_with_its_place() {
+        check(
+            "frontend f\n{{ servers }}\n",
+            "error: line 2 of the result: `{{ servers }}` stands in no `backend` or `listen` section",
+        );
+        check(
+            "backend b\n{{ servers }}\n",
+            "error: `{{ servers }}` stands in `b`, which is not among the `backends` of the agent's config, or not in HAProxy",
+        );
+        check(
+            "backend app\nserver {{ servers }}\n",
+            "error: line 2 of the result: `{{ servers }}` is not the first on its line",
+        );
+        for (template, part) in [
+            ("\n{{ servres }}", "(in template:2)"),
+            ("{% for x in backends %}", "template is wrong"),
+            ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "fuel"),
+        ] {
+            let error = render(template, &two(), &Declared::default()).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_haproxy_cannot_tell_stays_as_the_file_has_it() {
+        let present = Declared::read(
+            b"backend app\nserver s1 web.example:80 weight 7\nserver s2 unix@/run/s2.sock disabled\nserver s3 10.0.0.3:80\n",
+        );
+        let foreign = |name, address| ServerStanding { weight: None, ..server(name, None, 1, address) };
+        let standing =
+            app(vec![foreign("s1", "10.0.0.1:80"), foreign("s2", "-"), foreign("s3", "10.0.0.3:80")]);
+        assert_eq!(
+            render("backend app\n{{ servers }}\n", &standing, &present).unwrap(),
+            "backend app\nserver s1 web.example:80 weight 7\nserver s2 unix@/run/s2.sock weight 1 disabled\n\
+             server s3 10.0.0.3:80 weight 1\n",
+        );
+        let error = render("", &app(vec![foreign("s9", "-")]), &present).unwrap_err().to_string();
+        assert!(error.starts_with("where the server `app/s9` is"), "{error}");
+        let error = render("", &app(vec![server("a b", None, 1, "10.0.0.1:80")]), &present).unwrap_err();
+        assert_eq!(error.to_string(), "`a b` is no name that HAProxy takes");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_rendered_is_read_back_as_the_same_servers(
+            servers in prop::collection::btree_map("[A-Za-z0-9_:.-]{1,12}", (any::<bool>(), 0u16..=256, any::<std::net::IpAddr>(), any::<u16>()), 0..8)
+        ) {
+            let standing = servers.iter().map(|(name, &(disabled, weight, address, port))| ServerStanding {
+                address: Some(address), port, ..server(name, Some(disabled), weight, "-")
+            });
+            let text = render("backend app\n  {{ servers }} cookie disabled\n", &app(standing.collect()), &Declared::default()).unwrap();
+            let read: Vec<_> = text.lines().skip(1).map(|line| ServerLine::read(line.as_bytes()).unwrap()).collect();
+            prop_assert_eq!(read.len(), servers.len());
+            for (line, (name, (disabled, weight, address, port))) in read.iter().zip(&servers) {
+                prop_assert_eq!(line.name(), name);
+                prop_assert_eq!(literal(line.address()), Some((*address, *port)));
+                prop_assert_eq!(line.disabled().unwrap_or(false), *disabled);
+                prop_assert_eq!(line.weight().unwrap().value(), *weight);
+                prop_assert_eq!(line.options(), ["cookie", "disabled"]);
+            }
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
 mod orders;
+mod standing;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAST_MS: i32 = 50;
