@@ -21,7 +21,6 @@ use crate::sim::scenario::Balance;
 use site::Site;
 
 mod machine;
-mod machine;
 mod over_time;
 mod page;
 mod runs;
