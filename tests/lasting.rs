@@ -201,6 +201,7 @@ impl Site {
 }
 
 impl Drop for Site {
+    #[expect(clippy::print_stderr, reason = "what a failed test left behind")]
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- haproxy.cfg:\n{}", fs::read_to_string(self.cfg()).unwrap_or_default());
@@ -381,14 +382,15 @@ fn check_failed_reload(run: As, reload: &str) {
         assert!(failed["error"].as_str().unwrap().contains("cannot bind socket"), "{failed}");
     }
     assert_eq!((site.cfg_text(), site.pid()), (before, pid));
-    assert_eq!(support_get(site.port), "200");
+    assert_eq!(status(site.port), "200");
     // What is right again is taken at once.
     site.template("    http-response set-header x y\n");
     told(&agent, "haproxy reloaded");
     assert!(site.cfg_text().contains("x y"));
 }
 
-fn support_get(port: u16) -> String {
+/// Of an answer.
+fn status(port: u16) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
