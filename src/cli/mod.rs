@@ -33,6 +33,7 @@ mod report;
 mod run;
 mod simulate;
 mod status;
+mod tune;
 
 /// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
 ///
@@ -122,6 +123,9 @@ enum Command {
     /// Play a load against simulated servers, for several policies side by side
     #[command(long_about = simulate::LONG_ABOUT)]
     Simulate(simulate::SimulateArguments),
+    /// Propose target, bounds and window for a backend from its own log, with what each would have cost
+    #[command(long_about = tune::LONG_ABOUT)]
+    Tune(tune::TuneArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -188,6 +192,7 @@ pub fn main() -> ExitCode {
             Command::Parse(arguments) => parse::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
             Command::Replay(arguments) => replay::run(&arguments),
+            Command::Tune(arguments) => tune::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },

@@ -23,7 +23,7 @@ use site::Site;
 mod machine;
 mod over_time;
 mod page;
-mod runs;
+pub(super) mod runs;
 mod site;
 mod text;
 
@@ -98,7 +98,7 @@ pub(super) struct ReplayArguments {
 /// What is in no log.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "What no log tells")]
-struct PoolArguments {
+pub(super) struct PoolArguments {
     /// Servers of the pool [default: as many as had requests]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     servers: Option<u16>,

@@ -63,12 +63,13 @@ fn section(replay: &Replay, others: &Others) -> String {
 fn header(replay: &Replay, others: &Others) -> String {
     let (from, to) =
         (written(replay.begins.seconds()), written(replay.civil(replay.length_s - 1.0).seconds()));
+    let servers = if replay.servers.len() == 1 { "server" } else { "servers" };
     let unparsed = match others.unparsed {
         0 => String::new(),
         lines => format!(" · {} of {} lines not understood", grouped(lines), grouped(others.lines)),
     };
     format!(
-        "<header>\n<p class=\"kind\">Replay</p>\n<h1>{}</h1>\n<p>{} to {} · {} requests · {} servers{unparsed}</p>\n\
+        "<header>\n<p class=\"kind\">Replay</p>\n<h1>{}</h1>\n<p>{} to {} · {} requests · {} {servers}{unparsed}</p>\n\
          <p>Target: {}</p>\n</header>\n",
         escaped(&replay.backend),
         from.replace('T', " "),
@@ -207,17 +208,4 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_of_a_name_is_markup() {
-        assert_eq!(escaped("a<b>&\"c'\u{7}é"), "a&lt;b&gt;&amp;&quot;c&#39;\u{fffd}é");
-    }
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        let numbers = [0, 12, 999, 1000, 1_234_567].map(grouped);
-        assert_eq!(numbers, ["0", "12", "999", "1,000", "1,234,567"]);
-    }
-}
+mod tests;

@@ -26,15 +26,9 @@ pub(super) fn replay(
     let Some(target) = columns.first().map(|column| column.target) else {
         return Err(Failure::Usage("no policy is named".to_owned()));
     };
-    let given = Given { workers: arguments.workers, maxconn: arguments.maxconn };
+    let given = given(arguments);
     let workload = Workload::of(history, &target, given).map_err(|error| Failure::Failed(chain(&error)))?;
-    let pool = Pool {
-        servers: arguments.servers.map(usize::from),
-        start_delay_s: arguments.start_delay.as_secs_f64(),
-        cold_start: arguments.cold_start,
-        balance: arguments.balance,
-        ..Pool::default()
-    };
+    let pool = pool(arguments);
     let check = Column {
         name: MODELLED.to_owned(),
         about: "the servers that were active, in the model".to_owned(),
@@ -42,7 +36,7 @@ pub(super) fn replay(
         target,
     };
     let all: Vec<&Column> = [&check].into_iter().chain(columns).collect();
-    let mut tracks = play_all(&all, threads, |column| {
+    let mut tracks = in_parallel(&all, threads, |column| {
         play(&workload, &pool, &target, &column.who, &column.name, &column.about)
     })
     .into_iter();
@@ -65,8 +59,28 @@ pub(super) fn replay(
     Ok(replay)
 }
 
+/// What is in no log.
+pub(in crate::cli) fn pool(arguments: &PoolArguments) -> Pool {
+    Pool {
+        servers: arguments.servers.map(usize::from),
+        start_delay_s: arguments.start_delay.as_secs_f64(),
+        cold_start: arguments.cold_start,
+        balance: arguments.balance,
+        ..Pool::default()
+    }
+}
+
+/// What an operator knows better than the log.
+pub(in crate::cli) fn given(arguments: &PoolArguments) -> Given {
+    Given { workers: arguments.workers, maxconn: arguments.maxconn }
+}
+
 /// In the order of `columns`, whoever was ready first.
-fn play_all(columns: &[&Column], threads: usize, play: impl Fn(&Column) -> Track + Sync) -> Vec<Track> {
+pub(in crate::cli) fn in_parallel<C: Sync>(
+    columns: &[C],
+    threads: usize,
+    play: impl Fn(&C) -> Track + Sync,
+) -> Vec<Track> {
     let next = AtomicUsize::new(0);
     let mut progress = Progress::of_runs(columns.len());
     let mut tracks: Vec<Option<Track>> = columns.iter().map(|_| None).collect();

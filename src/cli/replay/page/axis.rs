@@ -115,7 +115,7 @@ mod tests {
         assert!(axis.place(20.0) < 1.0 && axis.place(990.0) <= 0.001, "{axis:?}");
         assert!(axis.place(100.0) > axis.place(400.0));
         assert_eq!(axis.marks(), [20.0, 50.0, 100.0, 200.0, 500.0]);
-        assert_eq!(Latencies::of([0.0, 60_000.0].into_iter(), 100.0).marks().len(), 4);
+        assert_eq!(Latencies::of([0.0, 60_000.0].into_iter(), 100.0).marks().len(), 5);
         assert_eq!(axis.place(0.0), 1.0);
     }
 

@@ -25,10 +25,16 @@ const WIDTH: f64 = 1000.0;
 
 /// The marks of decisions, to be referred to.
 const MARKS: &str = "<defs>\
-    <path id=\"scale_up\" d=\"M-4.5 7L4.5 7L0 -2Z\" />\
-    <path id=\"scale_down\" d=\"M-4.5 -7L4.5 -7L0 2Z\" />\
+    <path id=\"scale_up\" d=\"M-4.5 0L4.5 0L0 -9Z\" />\
+    <path id=\"scale_down\" d=\"M-4.5 0L4.5 0L0 9Z\" />\
     <circle id=\"reweigh\" r=\"2.5\" />\
+    <path id=\"scale_up-thin\" d=\"M-0.8 0H0.8V-9H-0.8Z\" />\
+    <path id=\"scale_down-thin\" d=\"M-0.8 0H0.8V9H-0.8Z\" />\
+    <circle id=\"reweigh-thin\" r=\"1\" />\
     </defs>\n";
+
+/// More marks in a lane are thin, or they would be a band.
+const MANY: usize = 200;
 
 /// One track as it is drawn.
 struct Drawn<'a> {
@@ -42,18 +48,20 @@ struct Canvas<'a> {
     replay: &'a Replay,
     drawn: Vec<Drawn<'a>>,
     svg: String,
+    /// What is written on top of the part that is being drawn.
+    labels: String,
     y: f64,
 }
 
 /// The picture with what the script needs.
 pub(super) fn figure(replay: &Replay) -> String {
     let each = each(replay.actual.points.len());
-    let draw = |(colour, track): (usize, &'_ Track)| (colour, stretches(&track.points, each, replay.step_s));
     let drawn = tracks(replay).map(|(colour, track)| {
-        let (colour, stretches) = draw((colour, track));
+        let stretches = stretches(&track.points, each, replay.step_s);
         Drawn { colour, track, stretches }
     });
-    let mut canvas = Canvas { replay, drawn: drawn.collect(), svg: String::new(), y: 0.0 };
+    let mut canvas =
+        Canvas { replay, drawn: drawn.collect(), svg: String::new(), labels: String::new(), y: 0.0 };
     canvas.latency();
     canvas.servers();
     canvas.decisions();
@@ -64,7 +72,8 @@ pub(super) fn figure(replay: &Replay) -> String {
         "<figure>\n<svg class=\"picture\" width=\"100%\" height=\"{:.0}\" role=\"img\" \
          aria-label=\"Latency, servers, decisions and arrivals over time\">\n{MARKS}{times}{}\
          <line class=\"cursor\" y1=\"0\" y2=\"{:.0}\" />\n</svg>\n<div class=\"readout\" hidden=\"hidden\"></div>\n\
-         <script type=\"application/json\">{}</script>\n<figcaption>Each stretch is {}.</figcaption>\n</figure>\n",
+         <script type=\"application/json\">{}</script>\n<figcaption>All figures are means of {} each; \
+         latency is on a logarithmic scale.</figcaption>\n</figure>\n",
         canvas.y + HEADING,
         canvas.svg,
         canvas.y,
@@ -161,7 +170,11 @@ impl Canvas<'_> {
     fn times(&self) -> String {
         let mark = |(share, text): (f64, String)| {
             let (x, y) = (100.0 * share, self.y);
-            let anchor = if share < 0.03 { "start" } else { "middle" };
+            let anchor = match share {
+                ..0.03 => "start",
+                0.97.. => "end",
+                _ => "middle",
+            };
             format!(
                 "<line class=\"grid\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"0\" y2=\"{y:.0}\" />\n\
                  <text x=\"{x:.2}%\" y=\"{:.0}\" text-anchor=\"{anchor}\">{text}</text>\n",
@@ -172,26 +185,25 @@ impl Canvas<'_> {
     }
 
     fn heading(&mut self, text: &str) {
-        let _ = write!(self.svg, "<text class=\"heading\" y=\"{:.0}\">{text}</text>\n", self.y + 14.0);
+        let _ = writeln!(self.svg, "<text class=\"heading\" y=\"{:.0}\">{text}</text>", self.y + 14.0);
         self.y += HEADING;
     }
 
     /// A line across the picture, and what it stands for.
     fn level(&mut self, y: f64, text: &str) {
-        let _ = write!(
-            self.svg,
-            "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\" />\n<text y=\"{:.1}\">{text}</text>\n",
-            y - 3.0
-        );
+        let _ =
+            writeln!(self.svg, "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\" />");
+        let _ = writeln!(self.labels, "<text y=\"{:.1}\">{text}</text>", y - 3.0);
     }
 
-    /// Lines that are stretched to the width of the page.
+    /// Lines that are stretched to the width of the page, and the labels on top of them.
     fn stretched(&mut self, height: f64, lines: &str) {
         let _ = write!(
             self.svg,
             "<svg y=\"{:.1}\" width=\"100%\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
-             preserveAspectRatio=\"none\">\n{lines}</svg>\n",
-            self.y
+             preserveAspectRatio=\"none\">\n{lines}</svg>\n{}",
+            self.y,
+            std::mem::take(&mut self.labels)
         );
         self.y += height;
     }
@@ -256,6 +268,7 @@ fn area(stretches: &[Stretch], place: impl Fn(&Stretch) -> Option<f64>, height: 
 /// One decision; what is said of it shows under the pointer.
 fn mark(replay: &Replay, track: &Track, decision: &Decision, y: f64) -> String {
     let refused = refused(decision);
+    let thin = if track.decisions.len() > MANY { "-thin" } else { "" };
     let class = if refused.is_some() { " class=\"refused\"" } else { "" };
     let about = format!(
         "{} {}: {}, servers {}\n{}{}",
@@ -267,7 +280,7 @@ fn mark(replay: &Replay, track: &Track, decision: &Decision, y: f64) -> String {
         refused.map(|refused| format!(" ({refused})")).unwrap_or_default(),
     );
     format!(
-        "<use href=\"#{}\" x=\"{:.2}%\" y=\"{y:.1}\"{class}><title>{}</title></use>\n",
+        "<use href=\"#{}{thin}\" x=\"{:.2}%\" y=\"{y:.1}\"{class}><title>{}</title></use>\n",
         decision.decision,
         100.0 * (decision.at_s / replay.length_s).clamp(0.0, 1.0),
         about.split('\n').map(escaped).collect::<Vec<_>>().join("\n"),
