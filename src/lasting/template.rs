@@ -126,7 +126,7 @@ pub fn render(
     // A misspelled name is an error and no empty text; the last newline stays, for HAProxy wants one.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();
-    syntax.keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true);
+    syntax.keep_trailing_newline(true);
     environment.set_syntax(syntax.build().map_err(TemplateError::Template)?);
     environment.set_fuel(Some(FUEL));
     let values = |servers: &Vec<Server>| servers.iter().map(Server::value).collect::<Vec<_>>();
@@ -213,9 +213,11 @@ mod tests {
     #[test]
     fn the_lines_can_be_written_by_hand() {
         check(
-            "{% for server in backends[\"app\"] %}\nserver {{ server.name }} {{ server.address }}{{ \" disabled\" if server.disabled }}\n{% endfor %}\n",
-            "server s1 10.0.0.1:80\nserver s2 [::1]:80 disabled\n",
+            "{% for server in backends[\"app\"] -%}\nserver {{ server.name }} {{ server.address }}{{ \" disabled\" if server.disabled }}\n{% endfor %}\n",
+            "server s1 10.0.0.1:80\nserver s2 [::1]:80 disabled\n\n",
         );
+        // The newline behind a block is no part of it: lines stay lines.
+        check("a{% if backends[\"app\"] %} b{% endif %}\nc\n", "a b\nc\n");
     }
 
     #[test]
