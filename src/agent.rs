@@ -37,6 +37,7 @@ use crate::telemetry::{status, words};
 
 mod error;
 mod ingest;
+mod nodes;
 mod orders;
 mod repeats;
 mod signals;
@@ -46,6 +47,7 @@ mod summary;
 
 pub use error::AgentError;
 use ingest::Delivery;
+use nodes::NodeWatch;
 use repeats::Repeats;
 use signals::{Signal, Signals};
 use start::Look;
@@ -98,6 +100,7 @@ struct Agent {
     repeats: Repeats,
     summary: Summary,
     haproxy: Reach,
+    nodes: NodeWatch,
     started: Instant,
 }
 
@@ -172,14 +175,17 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes }: Look) {
         let now = Instant::now();
+        self.nodes.take(nodes, &self.names);
         let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
+                let ours = |backend| self.controller.settings(backend).is_some();
+                self.nodes.compare(&inventory, ours, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }
@@ -192,6 +198,7 @@ impl Agent {
         };
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
+        self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
     }
@@ -272,6 +279,7 @@ impl Agent {
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
+            nodes: self.nodes.value(&self.names),
             lines: self.summary.lines_value(),
             views,
             recent: self.recent.make_contiguous(),
@@ -289,6 +297,9 @@ impl Agent {
             Ok(mut config) => {
                 let waiting = self.settings.config.differing_keys(&config).join(", ");
                 let backends = backend_names(&config);
+                if let Some(executor) = &self.executor {
+                    executor.keep_alike(start::kept(&config.backends, &self.names));
+                }
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");

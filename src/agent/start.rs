@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::ingest::{Delivery, Ingest, line_format};
+use super::nodes::NodeWatch;
 use super::repeats::Repeats;
 use super::signals::Signals;
 use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
@@ -18,7 +19,8 @@ use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
-use crate::haproxy::client::Client;
+use crate::core::plan::nodes::{Kept, NodeState};
+use crate::core::settings::BackendSettings;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
@@ -49,6 +51,7 @@ impl Agent {
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();
+        let node_names = config.sockets.clone();
         let (looks_in, looks) = mpsc::channel(1);
         let executor = if observes_only { None } else { open_executor(&config, &names, dry_run)? };
         if let Some(executor) = executor.clone() {
@@ -86,16 +89,25 @@ impl Agent {
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
+            nodes: NodeWatch::new(node_names),
             started: now,
         })
     }
 }
 
+/// What is kept alike on several HAProxys.
+pub(super) fn kept(backends: &[BackendSettings], names: &Names) -> Vec<Kept> {
+    let kept = |settings: &BackendSettings| {
+        Some(Kept { backend: names.backend(&settings.name)?, least_serving: settings.ready.min })
+    };
+    backends.iter().filter_map(kept).collect()
+}
+
 fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option<Arc<Executor>>, AgentError> {
-    let Some(address) = config.sockets.first() else { return Ok(None) };
-    let address = address.parse().map_err(|e| AgentError::Socket(format!("{e}")))?;
-    let client = Client::new(address, config.socket_timeout);
-    Ok(Some(Arc::new(Executor::new(client, names.clone(), dry_run))))
+    let executor = Executor::open(&config.sockets, config.socket_timeout, names.clone(), dry_run);
+    let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
+    executor.keep_alike(kept(&config.backends, names));
+    Ok(Some(Arc::new(executor)))
 }
 
 /// Opens where the agent is asked: `metrics.listen`, which has to work, and its own socket,
@@ -153,8 +165,10 @@ fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError>
 pub(super) struct Look {
     /// When it was asked.
     pub(super) asked: Instant,
-    /// What it answered.
+    /// What it answered; if there are several, all of them together.
     pub(super) found: Result<Inventory, RuntimeError>,
+    /// How each of them stands.
+    pub(super) nodes: Vec<NodeState>,
 }
 
 /// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
@@ -165,8 +179,10 @@ async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Send
         ticks.tick().await;
         let asked = Instant::now();
         let found = executor.inventory().await;
-        if looks.send(Look { asked, found }).await.is_err() {
+        if looks.send(Look { asked, found, nodes: executor.nodes() }).await.is_err() {
             return;
         }
+        let executor = executor.clone();
+        tokio::spawn(async move { executor.align().await });
     }
 }

@@ -132,7 +132,7 @@ impl Config {
     /// With these instead of the file's (`--socket`); no change if there are none.
     ///
     /// # Errors
-    /// More than one, or what is no address.
+    /// One that is there twice, or is no address.
     pub fn with_sockets(mut self, sockets: Vec<String>) -> Result<Self, ConfigError> {
         if let Some(mistake) = check::sockets_mistake(&sockets) {
             return Err(ConfigError::Option { option: "--socket", mistake });

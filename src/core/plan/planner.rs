@@ -60,7 +60,7 @@ pub fn finish_drains(
     ours: &HashSet<ServerId>,
 ) -> Option<Plan> {
     let abandoned = |server: &&ServerState| {
-        let bound = server.backup || server.tracking || server.admin.is_foreign_drain();
+        let bound = server.backup || server.tracking || !server.alike || server.admin.is_foreign_drain();
         server.state() == AdminState::Drain && ours.contains(&server.id) && !bound
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(abandoned))
