@@ -175,7 +175,7 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found, nodes }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, differences }: Look) {
         let now = Instant::now();
         self.nodes.take(nodes, &self.names);
         let reach = match found {
@@ -184,8 +184,7 @@ impl Agent {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
-                let ours = |backend| self.controller.settings(backend).is_some();
-                self.nodes.compare(&inventory, ours, &self.names);
+                self.nodes.compare(&differences, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }

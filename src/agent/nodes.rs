@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::Inventory;
-use crate::core::plan::nodes::{NodeState, Standing, differing};
+use crate::core::plan::inventory::AdminState;
+use crate::core::plan::nodes::{Difference, NodeState, Standing};
 
 /// A move takes a moment from one HAProxy to the next: what differs in so many readings differs.
 const READINGS: u32 = 3;
@@ -46,20 +46,27 @@ impl NodeWatch {
         self.states = states;
     }
 
-    /// Takes what they have together, of the backends that are `ours`.
-    pub(super) fn compare(&mut self, found: &Inventory, ours: impl Fn(BackendId) -> bool, names: &Names) {
-        let backends = found.backends.iter().filter(|backend| ours(backend.id));
-        let now: BTreeSet<ServerId> = backends.flat_map(differing).collect();
-        self.differing.retain(|server, _| now.contains(server));
-        for server in now {
-            let readings = self.differing.entry(server).or_default();
+    /// Takes what they do not have alike.
+    pub(super) fn compare(&mut self, differences: &[Difference], names: &Names) {
+        self.differing.retain(|id, _| differences.iter().any(|found| found.server == *id));
+        for found in differences {
+            let readings = self.differing.entry(found.server).or_default();
             *readings = readings.saturating_add(1);
             if *readings == READINGS {
-                let backend = names.of_backend(names.backend_of(server));
-                let server = names.of_server(server);
-                warn!(%backend, %server, "not the same on every haproxy: it is left alone until it is");
+                let backend = names.of_backend(names.backend_of(found.server));
+                let (server, states) = (names.of_server(found.server), self.states_of(found));
+                warn!(%backend, %server, states, "not the same on every haproxy: it is left alone until it is");
             }
         }
+    }
+
+    /// As in `READY on /run/a.sock, missing on /run/b.sock`.
+    fn states_of(&self, found: &Difference) -> String {
+        let state = |(node, state): &(usize, Option<AdminState>)| {
+            let name = self.names.get(*node).map_or("?", String::as_str);
+            format!("{} on {name}", state.map_or("missing", AdminState::name))
+        };
+        found.states.iter().map(state).collect::<Vec<_>>().join(", ")
     }
 
     /// Each with its name.

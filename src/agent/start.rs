@@ -19,7 +19,7 @@ use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
-use crate::core::plan::nodes::{Kept, NodeState};
+use crate::core::plan::nodes::{Difference, Kept, NodeState};
 use crate::core::settings::BackendSettings;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
@@ -169,6 +169,8 @@ pub(super) struct Look {
     pub(super) found: Result<Inventory, RuntimeError>,
     /// How each of them stands.
     pub(super) nodes: Vec<NodeState>,
+    /// Servers that they do not have alike.
+    pub(super) differences: Vec<Difference>,
 }
 
 /// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
@@ -179,7 +181,11 @@ async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Send
         ticks.tick().await;
         let asked = Instant::now();
         let found = executor.inventory().await;
-        if looks.send(Look { asked, found, nodes: executor.nodes() }).await.is_err() {
+        if looks
+            .send(Look { asked, found, nodes: executor.nodes(), differences: executor.differences() })
+            .await
+            .is_err()
+        {
             return;
         }
         let executor = executor.clone();

@@ -25,7 +25,7 @@ use super::nodes::Nodes;
 use super::work::Work;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
-use crate::core::plan::nodes::{Kept, NodeState};
+use crate::core::plan::nodes::{Difference, Kept, NodeState};
 use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::{Plan, Step};
 use crate::core::plan::weights::WeightList;
@@ -82,6 +82,11 @@ impl Executor {
     /// How each HAProxy stands, in the order in which they were given.
     pub fn nodes(&self) -> Vec<NodeState> {
         self.nodes.states()
+    }
+
+    /// Servers that are to be alike on all of them, and are not.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.nodes.differences()
     }
 
     /// Tells HAProxys that were away what the others have been told meanwhile.

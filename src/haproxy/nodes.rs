@@ -20,7 +20,7 @@ use super::lane;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::align::Correction;
-use crate::core::plan::nodes::{self, Kept, NodeState};
+use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::{Command, Name, NameError, ServerName};
 use crate::core::wire::response::Refusal;
@@ -81,6 +81,11 @@ impl Nodes {
     /// How each of them stands.
     pub(super) fn states(&self) -> Vec<NodeState> {
         self.standings().states()
+    }
+
+    /// See [`nodes::Nodes::differences`].
+    pub(super) fn differences(&self) -> Vec<Difference> {
+        self.standings().differences().to_vec()
     }
 
     /// What all of them have, as one; in a dry run, what they would have.

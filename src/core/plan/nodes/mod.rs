@@ -16,11 +16,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::inventory::{BackendState, Inventory, Process};
+use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
 use crate::core::names::{BackendId, ServerId};
 
 pub mod align;
 pub mod merge;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
 use align::{Correction, Todo};
 use merge::Part;
@@ -76,6 +80,15 @@ pub struct Refused {
     pub error: String,
 }
 
+/// A server that nodes in line do not have alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which.
+    pub server: ServerId,
+    /// What each node has that answers and has its backend; `None`: not this server.
+    pub states: Vec<(usize, Option<AdminState>)>,
+}
+
 /// A backend that is kept alike on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -95,6 +108,7 @@ pub struct Nodes {
     kept: Vec<Kept>,
     /// What those that were in line had last of the backends that are kept alike.
     wanted: BTreeMap<BackendId, BackendState>,
+    differences: Vec<Difference>,
 }
 
 #[derive(Debug)]
@@ -121,7 +135,12 @@ impl Nodes {
             lacks: Vec::new(),
             behind_since: None,
         };
-        Self { nodes: (0..count).map(|_| node()).collect(), kept: Vec::new(), wanted: BTreeMap::new() }
+        Self {
+            nodes: (0..count).map(|_| node()).collect(),
+            kept: Vec::new(),
+            wanted: BTreeMap::new(),
+            differences: Vec::new(),
+        }
     }
 
     /// These backends are kept alike; all others are left alone.
@@ -151,6 +170,11 @@ impl Nodes {
             lacks: node.lacks.clone(),
         };
         self.nodes.iter().map(state).collect()
+    }
+
+    /// Servers of the backends that are kept alike, and are not.
+    pub fn differences(&self) -> &[Difference] {
+        &self.differences
     }
 
     /// What the nodes that lag behind are to be told now.
@@ -279,10 +303,16 @@ impl Nodes {
         let wanted =
             self.kept.iter().filter_map(|kept| Some((kept.backend, merge::backend(of(kept.backend))?)));
         self.wanted = wanted.collect();
+        let unlike = self.wanted.values().flat_map(|backend| {
+            let unlike = backend.servers.iter().filter(|server| !server.alike);
+            unlike.map(|server| difference(backend.id, server.id, found))
+        });
+        self.differences = unlike.collect();
     }
 }
 
-/// Servers that nodes in line do not have alike.
-pub fn differing(backend: &BackendState) -> impl Iterator<Item = ServerId> {
-    backend.servers.iter().filter(|server| !server.alike).map(|server| server.id)
+fn difference(backend: BackendId, server: ServerId, found: &[(usize, Inventory)]) -> Difference {
+    let theirs = found.iter().filter_map(|(node, inventory)| Some((*node, inventory.backend(backend)?)));
+    let state = |backend: &BackendState| backend.server(server).map(ServerState::state);
+    Difference { server, states: theirs.map(|(node, backend)| (node, state(backend))).collect() }
 }
