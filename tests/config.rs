@@ -246,6 +246,7 @@ backends:
       statuses: 204
       ramp: 18s
     sample_rate: 50%
+    hands_off: 47m
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -323,6 +324,7 @@ fn every_setting_reaches_its_place() {
             drain_timeout: seconds(16),
         },
         warm_up,
+        hands_off: seconds(47 * 60),
         weights: Weights::ByCapacity,
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),

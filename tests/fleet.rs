@@ -365,6 +365,35 @@ fn a_backend_that_one_lacks_is_told_and_moved_on_the_others() {
 }
 
 #[test]
+fn a_server_of_the_same_name_in_a_listen_section_is_another_server() {
+    let origin = Origin::start();
+    let sections = |port: u16| {
+        let servers =
+            format!("    server s1 127.0.0.1:{0}\n    server s2 127.0.0.1:{0} disabled\n", origin.port());
+        format!("listen app\n    bind 127.0.0.1:{port}\n{servers}backend other\n{servers}")
+    };
+    let nodes: Vec<Haproxy> = (0..2).filter_map(|_| Haproxy::start(&sections(free_port()))).collect();
+    let [a, b] = &nodes[..] else { return };
+    let config = format!(
+        "tick: 200ms\nhaproxy: {{ sockets: [{}, {}] }}\nbackends:\n\
+         \x20 - {{ name: app, target: {{ below: 250ms }}, policy: threshold }}\n\
+         \x20 - {{ name: other, target: {{ below: 250ms }}, policy: threshold }}\n",
+        a.socket().display(),
+        b.socket().display()
+    );
+    let agent = Agent::start_with(&config, &["-"], Stdio::piped());
+    wait_until("both are in line", PATIENCE, || (0..2).all(|node| stands(&agent, node) == "in line"));
+    let moved = |backend: &str| {
+        let answers = nodes.iter().map(|node| node.ask(&format!("show servers state {backend}")));
+        // The second server's `srv_admin_state`: READY, and disabled in the configuration.
+        answers.filter(|answer| answer.contains(" s2 127.0.0.1 2 4 ")).count()
+    };
+    pin(&agent, 2);
+    wait_until("it serves on both", PATIENCE, || moved("app") == 2);
+    assert_eq!(moved("other"), 0);
+}
+
+#[test]
 fn at_the_start_the_one_that_has_run_longest_is_right() {
     let Some(mut site) = Site::start(&["", "disabled"]) else { return };
     site.nodes[0].haproxy.ask("set server app/s2 state ready");

@@ -226,7 +226,53 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     drop(load);
 }
 
+// --- A newcomer is not what it should be.
+
+#[test]
+fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_tried() {
+    let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    site.servers[2].set_status(500);
+    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let agent = site.agent(
+        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 3s }\n\
+         scale_up: { stabilization_window: 1s, cooldown: 0s }\nscale_down: { drain_timeout: 2s }",
+    );
+    wait_until("it is turned away", PATIENCE, || {
+        agent.journal().iter().any(|entry| {
+            let error = entry["error"].as_str().unwrap_or_default();
+            entry["server"] == "s3" && error.contains("requests to it failed, of those to the others 0.0 %")
+        })
+    });
+    site.wait_for("s3", "MAINT 1");
+    site.wait_for("s4", "READY 1");
+    assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
+    drop(load);
+}
+
 // --- The agent before was killed.
+
+#[test]
+fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
+    let Some(site) = Site::start(&["", "", "disabled"]) else { return };
+    let keys = "hands_off: 1h\nready: { min: 1, max: 2 }\nscale_down: { idle_after: 2s, cooldown: 0s }\n\
+                servers: { s1: { always_up: true } }";
+    let agent = site.agent(keys);
+    wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
+    site.haproxy.ask("set server app/s2 weight 7");
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
+    assert_eq!(shown(&agent, "s2")["role"], "kept");
+    wait_until("it would be taken away", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
+    // A newcomer with a ramp would have to change all weights.
+    assert!(site.is("s2", "READY 7"), "{:?}", site.servers());
+    let left = agent.into_dir().expect("a temporary folder");
+    let agent = site.agent_in(left, keys);
+    wait_until("the next agent knows it too", PATIENCE, || shown(&agent, "s2")["role"] == "kept");
+    let output = agent.command(&["resume", "app"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("one server that somebody else changed is no longer left alone"), "{text}");
+    site.wait_for("s2", "MAINT 7");
+}
 
 #[test]
 fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {

@@ -70,6 +70,7 @@ pub(super) fn with_defaults(
         scale_up: defaults::SCALE_UP,
         scale_down: defaults::SCALE_DOWN,
         warm_up: defaults::warm_up(),
+        hands_off: defaults::HANDS_OFF,
         weights: defaults::WEIGHTS,
         servers: BTreeMap::new(),
     })
@@ -122,6 +123,8 @@ impl Checker<'_> {
         let (mut weights, mut policy) = (defaults::WEIGHTS, defaults::POLICY);
         set(&mut weights, file.weights);
         set(&mut policy, file.policy);
+        let mut hands_off = defaults::HANDS_OFF;
+        self.set_within(&mut hands_off, at.key("hands_off"), file.hands_off, UP_TO_A_DAY);
         let model = self.model(file.model.unwrap_or_default(), &at.key("model"));
         let Value(Name(name)) = file.name;
         let band = band?;
@@ -138,6 +141,7 @@ impl Checker<'_> {
             scale_up,
             scale_down,
             warm_up,
+            hands_off,
             weights,
             servers,
         })

@@ -78,6 +78,7 @@ pub(super) struct Backend {
     pub(super) scale_up: Option<ScaleUp>,
     pub(super) scale_down: Option<ScaleDown>,
     pub(super) warm_up: Option<WarmUp>,
+    pub(super) hands_off: Option<Value<Duration>>,
     pub(super) weights: Option<Value<Weights>>,
     pub(super) servers: Option<BTreeMap<Value<Name>, Option<Server>>>,
 }

@@ -47,7 +47,7 @@ pub struct Config {
     pub sources: Vec<String>,
     /// How a line of the log reads.
     pub log_format: LogFormat,
-    /// HAProxy's stats socket, a path or `HOST:PORT`. Exactly one for now.
+    /// The socket of each HAProxy: a path or `HOST:PORT`, behind `master:` that of a master. At least one.
     pub sockets: Vec<String>,
     /// For one command and its answer.
     pub socket_timeout: Duration,

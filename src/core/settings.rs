@@ -39,10 +39,19 @@ pub struct BackendSettings {
     pub scale_down: ScaleDown,
     /// For every server that has none of its own.
     pub warm_up: WarmUp,
+    /// So long a server is left alone that somebody else has changed; zero: not at all.
+    pub hands_off: Duration,
     /// Where the weights come from.
     pub weights: Weights,
     /// Servers that the file says something about. A server named here is ours to use as a spare.
     pub servers: BTreeMap<String, ServerSettings>,
+}
+
+impl BackendSettings {
+    /// How the server of that name is warmed up.
+    pub fn warm_up_of(&self, server: &str) -> &WarmUp {
+        self.servers.get(server).map_or(&self.warm_up, |server| &server.warm_up)
+    }
 }
 
 /// How decisions are made.

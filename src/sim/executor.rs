@@ -137,7 +137,7 @@ impl Underway {
                 Taken::Failed(error) => {
                     self.undo(place, world, outcomes);
                     let (backend, server) = (self.plan.backend, Some(self.walks[place].lane.server));
-                    outcomes.push(Outcome::Failed { backend, server, step, error });
+                    outcomes.push(Outcome::Failed { backend, server, step, error, by_other: false });
                 }
             }
         }
@@ -222,7 +222,8 @@ impl Underway {
         match how {
             _ if walk.over => {}
             _ if walk.moved => self.tell_moved(place, outcomes),
-            CallOff::TakeBack => self.undo(place, world, outcomes),
+            // No ramp is simulated.
+            CallOff::TakeBack | CallOff::TurnAway(_) => self.undo(place, world, outcomes),
             CallOff::Stop => {}
         }
     }
@@ -283,6 +284,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::core::plan::ownership::Claims;
     use crate::core::plan::planner;
     use crate::core::policy::decision::{Decision, Reason};
     use crate::core::settings::Policy;
@@ -315,8 +317,8 @@ mod tests {
                 1.. => Decision::ScaleUp { by: by.unsigned_abs(), reason: why },
                 _ => Decision::ScaleDown { by: by.unsigned_abs(), prefer: Vec::new(), reason: why },
             };
-            let (ours, none) = (self.ours(), HashSet::new());
-            planner::plan(&decision, &inventory.backends[0], &settings, &ours, &none, self.world.names())
+            let (claims, none) = (Claims { ours: self.ours(), ..Claims::default() }, HashSet::new());
+            planner::plan(&decision, &inventory.backends[0], &settings, &claims, &none, self.world.names())
                 .expect("there is something to do")
         }
 

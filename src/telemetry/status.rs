@@ -131,6 +131,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "queued": state.queued,
         "role": server.role.name(),
         "alike": state.alike,
+        "left_alone_s": server.left_alone.map(|left| left.as_secs()),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

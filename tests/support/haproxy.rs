@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -131,7 +132,7 @@ impl Haproxy {
         let before = self.pid();
         self.signal(Signal::SIGUSR2);
         wait_until("another worker answers", PATIENCE, || {
-            worker(&self.socket()).is_some_and(|worker| worker != before)
+            worker(&self.socket()).is_some_and(|worker| worker != before) && self.master_listens()
         });
     }
 
@@ -179,6 +180,11 @@ impl Haproxy {
         fs::read_to_string(self.dir().join("output")).unwrap_or_default()
     }
 
+    /// A master begins to after its worker does.
+    fn master_listens(&self) -> bool {
+        !self.is_master || UnixStream::connect(self.master_socket()).is_ok()
+    }
+
     fn write_config(&self, config: &str) {
         let (global, sections) = split_global(config);
         let text = format!("{GLOBAL}{global}{DEFAULTS}{sections}\n");
@@ -206,7 +212,7 @@ impl Haproxy {
             if let Ok(Some(status)) = newest.try_wait() {
                 panic!("HAProxy did not start ({status}):\n{}", self.output());
             }
-            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid))
+            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid)) && self.master_listens()
         });
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::inventory::{AdminFlags, BackendState, OperationalState, ServerState};
-use super::{ownership, planner, step::Plan};
+use super::ownership::{self, Claims};
+use super::{planner, step::Plan};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
@@ -21,7 +22,7 @@ pub(in crate::core) struct Site {
     pub(in crate::core) names: Names,
     pub(in crate::core) backend: BackendState,
     pub(in crate::core) settings: BackendSettings,
-    pub(in crate::core) ours: HashSet<ServerId>,
+    pub(in crate::core) claims: Claims,
     pub(in crate::core) quarantined: HashSet<ServerId>,
 }
 
@@ -44,7 +45,7 @@ impl Site {
             total_requests: None,
             servers: servers.collect(),
         };
-        Self { names, backend, settings: settings(), ours: HashSet::new(), quarantined: HashSet::new() }
+        Self { names, backend, settings: settings(), claims: Claims::default(), quarantined: HashSet::new() }
     }
 
     pub(in crate::core) fn id(&self, name: &str) -> ServerId {
@@ -65,11 +66,11 @@ impl Site {
     }
 
     pub(in crate::core) fn fleet(&self) -> Fleet {
-        ownership::fleet(&self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+        ownership::fleet(&self.backend, &self.settings, &self.claims, &self.quarantined, &self.names)
     }
 
     pub(in crate::core) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
-        planner::plan(decision, &self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+        planner::plan(decision, &self.backend, &self.settings, &self.claims, &self.quarantined, &self.names)
     }
 }
 
@@ -157,6 +158,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
             statuses: (200, 399),
             ramp: Duration::ZERO,
         },
+        hands_off: seconds(600),
         weights: Weights::Keep,
         servers: BTreeMap::new(),
     }
