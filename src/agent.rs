@@ -38,6 +38,7 @@ use crate::telemetry::{status, words};
 mod error;
 mod ingest;
 mod lasting;
+mod nodes;
 mod orders;
 mod repeats;
 mod signals;
@@ -48,6 +49,7 @@ mod summary;
 pub use error::AgentError;
 use ingest::Delivery;
 use lasting::Lasting;
+use nodes::NodeWatch;
 use repeats::Repeats;
 use signals::{Signal, Signals};
 use start::Look;
@@ -101,6 +103,7 @@ struct Agent {
     repeats: Repeats,
     summary: Summary,
     haproxy: Reach,
+    nodes: NodeWatch,
     started: Instant,
 }
 
@@ -175,14 +178,16 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, differences }: Look) {
         let now = Instant::now();
+        self.nodes.take(nodes, &self.names);
         let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
                     let process = &inventory.process;
                     info!(version = process.version, pid = process.pid, "haproxy answers");
                 }
+                self.nodes.compare(&differences, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
                 Reach::Answers
             }
@@ -195,6 +200,7 @@ impl Agent {
         };
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
+        self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
         self.show_standing();
@@ -276,6 +282,7 @@ impl Agent {
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
+            nodes: self.nodes.value(&self.names),
             lines: self.summary.lines_value(),
             views,
             recent: self.recent.make_contiguous(),
@@ -293,6 +300,9 @@ impl Agent {
             Ok(mut config) => {
                 let waiting = self.settings.config.differing_keys(&config).join(", ");
                 let backends = backend_names(&config);
+                if let Some(executor) = &self.executor {
+                    executor.keep_alike(start::kept(&config.backends, &self.names));
+                }
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");

@@ -435,8 +435,8 @@ fn a_wrong_option_is_named() {
     let none = Config::default;
     let target = Some(Duration::from_secs(1));
     check_option(
-        none().with_sockets(vec!["/a".to_owned(), "/b".to_owned()]),
-        "--socket: more than one HAProxy is not supported\n  run one agent for each HAProxy",
+        none().with_sockets(vec!["/a".to_owned(), "/a".to_owned()]),
+        "--socket: `/a` is in it twice",
     );
     check_option(
         none().with_backend("app", None),

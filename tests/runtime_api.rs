@@ -13,7 +13,7 @@ use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, Operationa
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
 use haproxy_autoscale::core::wire::response::{Level, Refusal, Reply};
-use haproxy_autoscale::haproxy::address::Address;
+use haproxy_autoscale::haproxy::address::{Address, Endpoint};
 use haproxy_autoscale::haproxy::client::Client;
 use haproxy_autoscale::haproxy::error::{Phase, RuntimeError};
 use nix::sys::socket;
@@ -328,10 +328,44 @@ async fn a_tcp_socket_is_as_good_as_a_unix_socket() {
     );
     let Some(_haproxy) = Haproxy::start(&config) else { return };
     for address in [format!("localhost:{port}"), format!("ipv4@127.0.0.1:{port}")] {
-        let client = Client::new(address.parse().unwrap(), PATIENCE);
+        let client = Client::new(address.parse::<Address>().unwrap(), PATIENCE);
         run(&client, &set("web/s1", AdminState::Drain)).await;
         assert_eq!(look(&client, "web/s1").await.state(), AdminState::Drain);
     }
+}
+
+#[tokio::test]
+async fn a_master_hands_everything_on_to_its_worker() {
+    let Some(mut haproxy) =
+        Haproxy::start_master("backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1")
+    else {
+        return;
+    };
+    let master = format!("master:{}", haproxy.master_socket().display());
+    let client = Client::new(master.parse::<Endpoint>().unwrap(), PATIENCE);
+    for _ in 0..2 {
+        assert_eq!(client.process().await.unwrap().pid, haproxy.pid());
+        assert_eq!(client.socket_level().await.unwrap(), Level::Admin);
+        run(&client, &set("web/s1", AdminState::Drain)).await;
+        run(&client, &weights(&[("web/s1", 7), ("web/s2", 9)])).await;
+        let (s1, s2) = (look(&client, "web/s1").await, look(&client, "web/s2").await);
+        assert_eq!((s1.state(), s1.weight.value(), s2.weight.value()), (AdminState::Drain, 7, 9));
+        refused(client.run(&set("web/s9", AdminState::Drain)).await, &Refusal::NoSuchServer);
+        refused(client.run(&weights(&[("web/s1", 1), ("web/s9", 1)])).await, &Refusal::NoSuchServer);
+        haproxy.reload();
+        eventually("the new worker answers", PATIENCE, async || {
+            client.process().await.is_ok_and(|process| process.pid == haproxy.pid())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_master_that_is_not_called_one_is_told() {
+    let Some(haproxy) = Haproxy::start_master("backend web\n    server s1 127.0.0.1:1") else { return };
+    let error = impatient(&haproxy.master_socket()).inventory(&Names::default()).await.unwrap_err();
+    let address = haproxy.master_socket().display().to_string();
+    assert!(error.to_string().ends_with(&format!("write `master:{address}`")), "{error}");
 }
 
 #[tokio::test]

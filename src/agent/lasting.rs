@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{Agent, AgentError, Reach};
 use crate::config::Config;
+use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::lasting::keeper::{Keeper, Sight};
 
@@ -31,7 +32,7 @@ impl Lasting {
             info!("dry run: nothing is kept in HAProxy's configuration or state file");
             return Ok(None);
         }
-        let address = address.parse().map_err(|error| AgentError::Socket(format!("{error}")))?;
+        let address: Endpoint = address.parse().map_err(|error| AgentError::Socket(format!("{error}")))?;
         let keeper = Keeper::new(config.lasting.clone(), Client::new(address, config.socket_timeout));
         let (sights, seen) = watch::channel(Sight::default());
         Ok(Some(Self { sights, task: tokio::spawn(keeper.run(seen)) }))

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::ingest::{Delivery, Ingest, line_format};
 use super::lasting::Lasting;
+use super::nodes::NodeWatch;
 use super::repeats::Repeats;
 use super::signals::Signals;
 use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
@@ -19,7 +20,8 @@ use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
-use crate::haproxy::client::Client;
+use crate::core::plan::nodes::{Difference, Kept, NodeState};
+use crate::core::settings::BackendSettings;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
@@ -50,6 +52,7 @@ impl Agent {
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();
+        let node_names = config.sockets.clone();
         let (looks_in, looks) = mpsc::channel(1);
         let executor = if observes_only { None } else { open_executor(&config, &names, dry_run)? };
         if let Some(executor) = executor.clone() {
@@ -89,16 +92,25 @@ impl Agent {
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
+            nodes: NodeWatch::new(node_names),
             started: now,
         })
     }
 }
 
+/// What is kept alike on several HAProxys.
+pub(super) fn kept(backends: &[BackendSettings], names: &Names) -> Vec<Kept> {
+    let kept = |settings: &BackendSettings| {
+        Some(Kept { backend: names.backend(&settings.name)?, least_serving: settings.ready.min })
+    };
+    backends.iter().filter_map(kept).collect()
+}
+
 fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option<Arc<Executor>>, AgentError> {
-    let Some(address) = config.sockets.first() else { return Ok(None) };
-    let address = address.parse().map_err(|e| AgentError::Socket(format!("{e}")))?;
-    let client = Client::new(address, config.socket_timeout);
-    Ok(Some(Arc::new(Executor::new(client, names.clone(), dry_run))))
+    let executor = Executor::open(&config.sockets, config.socket_timeout, names.clone(), dry_run);
+    let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
+    executor.keep_alike(kept(&config.backends, names));
+    Ok(Some(Arc::new(executor)))
 }
 
 /// Opens where the agent is asked: `metrics.listen`, which has to work, and its own socket,
@@ -156,8 +168,12 @@ fn open_state(config: &Config) -> Result<(Option<StateDir>, Memory), AgentError>
 pub(super) struct Look {
     /// When it was asked.
     pub(super) asked: Instant,
-    /// What it answered.
+    /// What it answered; if there are several, all of them together.
     pub(super) found: Result<Inventory, RuntimeError>,
+    /// How each of them stands.
+    pub(super) nodes: Vec<NodeState>,
+    /// Servers that they do not have alike.
+    pub(super) differences: Vec<Difference>,
 }
 
 /// Reads HAProxy once a tick, for ever; a tick that a slow answer made late is not made up for.
@@ -168,8 +184,14 @@ async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Send
         ticks.tick().await;
         let asked = Instant::now();
         let found = executor.inventory().await;
-        if looks.send(Look { asked, found }).await.is_err() {
+        if looks
+            .send(Look { asked, found, nodes: executor.nodes(), differences: executor.differences() })
+            .await
+            .is_err()
+        {
             return;
         }
+        let executor = executor.clone();
+        tokio::spawn(async move { executor.align().await });
     }
 }

@@ -13,6 +13,7 @@ use tracing::Level;
 
 use crate::config::nearest::nearest;
 use crate::config::{Config, DEFAULT_PATH, parse_duration};
+use crate::haproxy::address::Endpoint;
 use crate::input::Source;
 use crate::report as errors;
 use crate::telemetry::socket::{Request, ask, socket};
@@ -55,9 +56,10 @@ struct ConfigArguments {
     /// The config file [default: /etc/haproxy-autoscale/config.yaml, if it is there]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// HAProxy's stats socket: a path, or HOST:PORT [default: /run/haproxy/admin.sock]
+    /// HAProxy's stats socket: a path, HOST:PORT, or either behind `master:`; once for each HAProxy [default:
+    /// /run/haproxy/admin.sock]
     #[arg(long, value_name = "ADDRESS")]
-    socket: Option<String>,
+    socket: Vec<String>,
     /// Scale this backend, with defaults for what the config does not say about it
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -232,7 +234,7 @@ impl ConfigArguments {
     /// The config file, with the command line's overrides in it.
     fn load(&self) -> Result<Config, Failure> {
         let config = load_file(self.config.as_deref())?;
-        let config = config.with_sockets(self.socket.iter().cloned().collect()).map_err(usage)?;
+        let config = config.with_sockets(self.socket.clone()).map_err(usage)?;
         let config = config.with_sources(self.sources.clone());
         match &self.backend {
             Some(backend) => config.with_backend(backend, self.target).map_err(usage),
@@ -272,16 +274,34 @@ fn ask_agent(config: &Config, request: &Request) -> Result<Value, Failure> {
 }
 
 /// Sources as the agent reads them. A word that is no path and no file is a mistyped subcommand.
-/// A ring without an address is HAProxy's whose socket the config names.
+/// A ring without an address is that of each HAProxy whose socket the config names.
 fn sources(config: &Config) -> Result<Vec<Source>, Failure> {
-    let sources = config.sources.iter().map(|text| match (source(text)?, config.sockets.first()) {
-        (Source::Ring(ring), Some(socket)) => {
-            let address = socket.parse().map_err(|error| usage(format!("SOURCE `{text}`: {error}")))?;
-            Ok(Source::Ring(ring.or_at(&address)))
+    let mut sources = Vec::new();
+    for text in &config.sources {
+        match source(text)? {
+            Source::Ring(ring) => {
+                for socket in &config.sockets {
+                    let wrong = |error| usage(format!("SOURCE `{text}`: {error}"));
+                    let endpoint: Endpoint = socket.parse().map_err(wrong)?;
+                    let at = ring.clone().or_at(&endpoint.address);
+                    if endpoint.is_master && at != ring {
+                        return Err(Failure::Usage(ring_of_master(text, &endpoint)));
+                    }
+                    sources.push(Source::Ring(at));
+                }
+            }
+            source => sources.push(source),
         }
-        (source, _) => Ok(source),
-    });
-    sources.collect()
+    }
+    sources.dedup();
+    Ok(sources)
+}
+
+fn ring_of_master(text: &str, endpoint: &Endpoint) -> String {
+    let address = &endpoint.address;
+    format!(
+        "SOURCE `{text}`: the master at `{address}` shows no rings\n  name the worker's stats socket: `{text}@/run/haproxy/admin.sock`"
+    )
 }
 
 fn source(text: &str) -> Result<Source, Failure> {

@@ -40,8 +40,9 @@ fn head(status: &Value) -> String {
         (_, None) => "HAProxy has not answered yet".to_owned(),
     };
     let lines = &status["lines"];
+    let nodes = nodes(&haproxy["nodes"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -56,6 +57,32 @@ fn head(status: &Value) -> String {
             Some(duplicate) => format!(", {duplicate} told twice"),
         },
     )
+}
+
+/// A line for each of several HAProxys.
+fn nodes(nodes: &Value) -> String {
+    let nodes = list(nodes);
+    if nodes.len() < 2 {
+        return String::new();
+    }
+    let row = |node: &Value| {
+        let mut what = word(&node["standing"]);
+        match (node["error"].as_str(), node["left"].as_u64()) {
+            (Some(error), _) => what.push_str(&format!(": {error}")),
+            (None, Some(left)) if left > 0 => what.push_str(&format!(", {left} to be put right")),
+            _ => {}
+        }
+        for refused in list(&node["refused"]) {
+            what.push_str(&format!("; {}", word(refused)));
+        }
+        for backend in list(&node["lacks"]) {
+            what.push_str(&format!("; has no backend {}", word(backend)));
+        }
+        vec![format!("  {}", word(&node["socket"])), word(&node["version"]), word(&node["pid"]), what]
+    };
+    let heading = ["  haproxy", "version", "pid", ""].map(String::from).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(nodes.iter().map(row)).collect();
+    table(&rows)
 }
 
 fn backend_text(backend: &Value) -> String {
@@ -174,6 +201,7 @@ fn note(server: &Value) -> String {
         (Some(_), _) => {
             format!("it failed to start, or stood out: passed over for {}", span(&server["quarantine_s"]))
         }
+        _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),

@@ -42,8 +42,9 @@ pub(super) fn check(file: File, text: &str) -> Result<Config, Vec<Problem>> {
 
 /// What is wrong with these as sockets.
 pub(super) fn sockets_mistake(sockets: &[String]) -> Option<Mistake> {
-    if sockets.len() > 1 {
-        return Some(Mistake::SeveralSockets);
+    let twice = (1..sockets.len()).find(|&n| sockets[..n].contains(&sockets[n]));
+    if let Some(n) = twice {
+        return Some(Mistake::Value(format!("`{}` is in it twice", sockets[n])));
     }
     let wrong = sockets.iter().find(|socket| !is_socket(socket))?;
     Some(Mistake::Value(format!(
@@ -53,6 +54,7 @@ pub(super) fn sockets_mistake(sockets: &[String]) -> Option<Mistake> {
 
 /// An absolute path, or a host and a port; with or without what HAProxy's own `stats socket` puts before them.
 fn is_socket(socket: &str) -> bool {
+    let socket = socket.strip_prefix("master:").unwrap_or(socket);
     let without = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| socket.strip_prefix(prefix));
     if let Some(path) = without(&["unix://", "unix:", "unix@"]) {
         return path.starts_with('/');

@@ -135,8 +135,6 @@ pub enum Mistake {
         /// The key of the first one.
         first: String,
     },
-    /// More than one HAProxy.
-    SeveralSockets,
     /// An address others can reach, and nobody said that they may.
     NotLoopback {
         /// The address.
@@ -181,7 +179,6 @@ impl Mistake {
                     .to_owned()
             }
             Self::Exclusive { remedy, .. } => (*remedy).to_owned(),
-            Self::SeveralSockets => "run one agent for each HAProxy".to_owned(),
             Self::NotLoopback { .. } => {
                 "everybody who can reach it can read it: `metrics.allow_remote: true` says that is meant"
                     .to_owned()
@@ -211,7 +208,6 @@ impl fmt::Display for Mistake {
             Self::Order(order) => order.fmt(f),
             Self::Exclusive { first, second, .. } => write!(f, "`{first}` and `{second}` exclude each other"),
             Self::RepeatedBackend { name, first } => write!(f, "backend `{name}` is already in `{first}`"),
-            Self::SeveralSockets => f.write_str("more than one HAProxy is not supported"),
             Self::NotLoopback { address } => write!(f, "{address} is not a loopback address"),
             Self::NoTarget { backend } => write!(f, "backend `{backend}` has no target"),
         }?;

@@ -49,7 +49,7 @@ pub struct Config {
     pub sources: Vec<String>,
     /// How a line of the log reads.
     pub log_format: LogFormat,
-    /// HAProxy's stats socket, a path or `HOST:PORT`. Exactly one for now.
+    /// The socket of each HAProxy: a path or `HOST:PORT`, behind `master:` that of a master. At least one.
     pub sockets: Vec<String>,
     /// For one command and its answer.
     pub socket_timeout: Duration,
@@ -137,7 +137,7 @@ impl Config {
     /// With these instead of the file's (`--socket`); no change if there are none.
     ///
     /// # Errors
-    /// More than one, or what is no address.
+    /// One that is there twice, or is no address.
     pub fn with_sockets(mut self, sockets: Vec<String>) -> Result<Self, ConfigError> {
         if let Some(mistake) = check::sockets_mistake(&sockets) {
             return Err(ConfigError::Option { option: "--socket", mistake });

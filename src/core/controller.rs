@@ -174,17 +174,23 @@ impl Controller {
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
     pub fn handle_inventory(&mut self, inventory: Inventory, asked: Instant, now: Instant) {
-        let restarted = self.process().is_some_and(|process| process.pid != inventory.process.pid);
+        let before = self.latest.as_ref().map(|latest| &latest.inventory.counted);
+        let anew = before.is_some_and(|before| *before != inventory.counted);
+        let restarted = anew && before.is_some_and(|before| !goes_on(before, &inventory.counted));
         if restarted {
             let process = inventory.process.clone();
             for (&id, backend) in &mut self.backends {
                 self.actions.push_back(record(backend.record_restart(id, &process)));
             }
         }
+        let is_whole = !inventory.counted.contains(&None);
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             let Some(state) = inventory.backend(id) else { continue };
-            changed |= backend.take_stock(id, state, asked, restarted, &mut self.actions);
+            if anew {
+                backend.count_anew();
+            }
+            changed |= backend.take_stock(id, state, is_whole, asked, &mut self.actions);
         }
         if changed {
             self.actions.push_back(Action::Remember);
@@ -311,6 +317,11 @@ pub struct Counted {
     pub elsewhere: u64,
     /// Told of already by a line before.
     pub duplicate: u64,
+}
+
+/// At least one process is still there.
+fn goes_on(before: &[Option<u32>], now: &[Option<u32>]) -> bool {
+    before.iter().zip(now).any(|(before, now)| before.is_some() && before == now)
 }
 
 fn record(record: Record) -> Action {

@@ -76,6 +76,35 @@ impl fmt::Display for Address {
     }
 }
 
+/// A Runtime API and who answers there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: Address,
+    /// It is the master's (`haproxy -W -S ...`): commands are for its current worker.
+    pub is_master: bool,
+}
+
+impl FromStr for Endpoint {
+    type Err = AddressError;
+
+    /// Reads what [`Address`] reads, with `master:` before it for a master's.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (is_master, address) = match text.trim().strip_prefix("master:") {
+            Some(address) => (true, address),
+            None => (false, text),
+        };
+        Ok(Self { address: address.parse()?, is_master })
+    }
+}
+
+impl From<Address> for Endpoint {
+    /// A `stats socket`.
+    fn from(address: Address) -> Self {
+        Self { address, is_master: false }
+    }
+}
+
 /// Why something is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -129,6 +158,15 @@ mod tests {
         check("ipv4@127.0.0.1:9999", "127.0.0.1:9999");
         check("ipv6@::1:9999", "[::1]:9999");
         check("[::1]:9999", "[::1]:9999");
+    }
+
+    #[test]
+    fn a_master_is_named_as_such() {
+        let master = |text: &str| text.parse::<Endpoint>().unwrap();
+        assert_eq!(master("master:/run/m.sock").address, Address::Unix("/run/m.sock".into()));
+        assert!(master("master:/run/m.sock").is_master && master("master:localhost:9999").is_master);
+        assert!(!master("/run/m.sock").is_master);
+        assert!("master:run/m.sock".parse::<Endpoint>().is_err());
     }
 
     #[test]

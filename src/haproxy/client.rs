@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::trace;
 
-use super::address::Address;
+use super::address::{Address, Endpoint};
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
@@ -44,6 +44,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct Client {
     address: Address,
+    is_master: bool,
     timeout: Duration,
     connections: Arc<Semaphore>,
 }
@@ -52,10 +53,11 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl Client {
-    /// Asks the HAProxy at `address`. A command may take `timeout` from connect to the answer's
+    /// Asks the HAProxy at `endpoint`. A command may take `timeout` from connect to the answer's
     /// end; the wait for one of our own connections to become free comes before that.
-    pub fn new(address: Address, timeout: Duration) -> Self {
-        Self { address, timeout, connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+    pub fn new(endpoint: impl Into<Endpoint>, timeout: Duration) -> Self {
+        let Endpoint { address, is_master } = endpoint.into();
+        Self { address, is_master, timeout, connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 
     /// Where HAProxy listens.
@@ -74,7 +76,7 @@ impl Client {
         // The semaphore is never closed; if it were, there would be no limit to keep.
         let _connection = self.connections.acquire().await.ok();
         let start = Instant::now();
-        let answer = self.exchange(&command.to_bytes(), start + self.timeout).await;
+        let answer = self.exchange(&self.line(command), start + self.timeout).await;
         let elapsed_ms = start.elapsed().as_millis() as u64;
         trace!(
             command = %command,
@@ -156,10 +158,21 @@ impl Client {
         RuntimeError::of_answer(error, &self.address)
     }
 
+    /// A master hands on what has its worker's prefix, each part by itself, and does not close the connection
+    /// behind its answer unless it is told to (seen on HAProxy 2.2 to 3.2).
+    fn line(&self, command: &Command) -> Vec<u8> {
+        if !self.is_master {
+            return command.to_bytes();
+        }
+        let parts = command.parts().into_iter().map(|part| format!("@1 {part}; "));
+        format!("{}quit\n", parts.collect::<String>()).into_bytes()
+    }
+
     /// The bytes that came until the end of the connection.
     async fn exchange(&self, line: &[u8], deadline: Instant) -> Result<Vec<u8>, RuntimeError> {
         let timed_out =
             |during| RuntimeError::TimedOut { address: self.address.clone(), during, after: self.timeout };
+        let master = || RuntimeError::Master { address: self.address.clone() };
         let broken = |during, source| RuntimeError::Broken { address: self.address.clone(), during, source };
 
         let mut stream = timeout_at(deadline, connect(&self.address))
@@ -175,13 +188,18 @@ impl Client {
         let mut limited = stream.take(MOST_ANSWER_BYTES as u64 + 1);
         timeout_at(deadline, limited.read_to_end(&mut answer))
             .await
-            .map_err(|_| timed_out(Phase::Reading))?
+            .map_err(|_| if is_of_master(&answer) { master() } else { timed_out(Phase::Reading) })?
             .map_err(|source| broken(Phase::Reading, source))?;
         if answer.len() > MOST_ANSWER_BYTES {
             return Err(RuntimeError::TooLong { address: self.address.clone(), limit: MOST_ANSWER_BYTES });
         }
         Ok(answer)
     }
+}
+
+/// A master knows none of our commands without its worker's prefix, and then waits for another.
+fn is_of_master(answer: &[u8]) -> bool {
+    answer.starts_with(b"Unknown command")
 }
 
 async fn connect(address: &Address) -> io::Result<Pin<Box<dyn Stream>>> {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::info;
 
+use super::address::Address;
 use super::client::Client;
 use super::error::RuntimeError;
 use crate::core::names::{Names, ServerId};
@@ -28,6 +29,10 @@ pub(super) struct DryRun {
 impl DryRun {
     pub(super) fn new(client: Client) -> Self {
         Self { client, overlay: Mutex::default() }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        self.client.address()
     }
 
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {

@@ -30,6 +30,12 @@ pub enum RuntimeError {
         /// How long all of it may take.
         after: Duration,
     },
+    /// A master's socket was named as if it were a `stats socket`.
+    #[error("`{address}` is the socket of a HAProxy master; write `master:{address}`")]
+    Master {
+        /// Where.
+        address: Address,
+    },
     /// The connection broke. HAProxy may have carried out the command all the same.
     #[error("the connection to `{address}` broke while {during}")]
     Broken {

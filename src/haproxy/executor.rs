@@ -6,12 +6,14 @@
 //! of a lane is in `lane.rs`, of a HAProxy that does not answer in `attempt.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::error;
 
+use super::address::{AddressError, Endpoint};
 pub use super::attempt::Patience;
 use super::attempt::StepError;
 use super::client::Client;
@@ -19,18 +21,20 @@ use super::dry_run::DryRun;
 use super::error::RuntimeError;
 use super::hands::Hands;
 use super::lane;
+use super::nodes::Nodes;
 use super::work::Work;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
+use crate::core::plan::nodes::{Difference, Kept, NodeState};
 use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::{Plan, Step};
 use crate::core::plan::weights::WeightList;
 use crate::report::chain;
 
-/// Carries out plans on one HAProxy, or pretends to.
+/// Carries out plans on a HAProxy or on several that are to be alike, or pretends to.
 #[derive(Debug)]
 pub struct Executor {
-    hands: Arc<Hands>,
+    nodes: Arc<Nodes>,
     names: Names,
     patience: Patience,
 }
@@ -39,11 +43,55 @@ impl Executor {
     /// Carries plans out through `client`. In a dry run nothing is sent that changes anything, and
     /// nothing to servers; steps take no time, and [`Executor::inventory`] shows what would be.
     pub fn new(client: Client, names: Names, dry_run: bool) -> Self {
-        let hands = match dry_run {
+        Self::of_nodes(vec![client], names, dry_run)
+    }
+
+    /// The same with several HAProxys, at least one.
+    pub fn of_nodes(clients: Vec<Client>, names: Names, dry_run: bool) -> Self {
+        let hands = |client| match dry_run {
             true => Hands::Pretending(DryRun::new(client)),
             false => Hands::Real(client),
         };
-        Self { hands: Arc::new(hands), names, patience: Patience::default() }
+        let nodes = Nodes::new(clients.into_iter().map(hands).collect());
+        Self { nodes: Arc::new(nodes), names, patience: Patience::default() }
+    }
+
+    /// The same, with the sockets as the config has them. Each command may take `timeout`.
+    ///
+    /// # Errors
+    /// If one of them is no address, or there is none.
+    pub fn open(
+        sockets: &[String],
+        timeout: Duration,
+        names: Names,
+        dry_run: bool,
+    ) -> Result<Self, AddressError> {
+        let client = |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout));
+        let clients: Vec<Client> = sockets.iter().map(client).collect::<Result<_, _>>()?;
+        if clients.is_empty() {
+            return Err(AddressError::Unknown { text: String::new() });
+        }
+        Ok(Self::of_nodes(clients, names, dry_run))
+    }
+
+    /// These backends are kept alike on all HAProxys.
+    pub fn keep_alike(&self, kept: Vec<Kept>) {
+        self.nodes.keep(kept);
+    }
+
+    /// How each HAProxy stands, in the order in which they were given.
+    pub fn nodes(&self) -> Vec<NodeState> {
+        self.nodes.states()
+    }
+
+    /// Servers that are to be alike on all of them, and are not.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.nodes.differences()
+    }
+
+    /// Tells HAProxys that were away what the others have been told meanwhile.
+    pub async fn align(&self) {
+        self.nodes.align(&self.names).await;
     }
 
     /// With another patience than the default.
@@ -58,7 +106,7 @@ impl Executor {
     /// # Errors
     /// As [`Client::inventory`].
     pub async fn inventory(&self) -> Result<Inventory, RuntimeError> {
-        self.hands.inventory(&self.names).await
+        self.nodes.inventory(&self.names).await
     }
 
     /// Carries out `plan` until its end, or until it is called off. Reports to `outcomes`, which
@@ -66,9 +114,9 @@ impl Executor {
     ///
     /// Called off with [`Changes::stop`] it ends within 2 s, even if HAProxy does not answer.
     pub async fn run(&self, plan: Plan, changes: watch::Receiver<Changes>, outcomes: mpsc::Sender<Outcome>) {
-        let (hands, names) = (self.hands.clone(), self.names.clone());
+        let (nodes, names) = (self.nodes.clone(), self.names.clone());
         let finished = Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false };
-        match Work::new(hands, names, plan, self.patience, changes, outcomes.clone()) {
+        match Work::new(nodes, names, plan, self.patience, changes, outcomes.clone()) {
             Ok(work) => Arc::new(work).run().await,
             // The plan was made from a reading, and HAProxy has no such names.
             Err(error) => {

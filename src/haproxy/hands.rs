@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use super::address::Address;
 use super::client::Client;
 use super::dry_run::DryRun;
 use super::error::RuntimeError;
@@ -30,6 +31,14 @@ pub(super) enum Hands {
 }
 
 impl Hands {
+    /// Where HAProxy is asked.
+    pub(super) fn address(&self) -> &Address {
+        match self {
+            Self::Real(client) => client.address(),
+            Self::Pretending(dry_run) => dry_run.address(),
+        }
+    }
+
     /// What HAProxy has, with what is pretended laid over it.
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
         match self {

@@ -75,7 +75,12 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
 }
 
 /// How `server`, which HAProxy calls `name`, gets to `state` from where it is.
-fn command(name: ServerName, server: &ServerState, state: AdminState, process: &Process) -> Command {
+pub(super) fn command(
+    name: ServerName,
+    server: &ServerState,
+    state: AdminState,
+    process: &Process,
+) -> Command {
     match (server.state(), state) {
         (AdminState::Maint, AdminState::Drain) if server.checked => {
             Command::DrainUntilChecked { server: name }
@@ -110,7 +115,8 @@ struct Walker<'a> {
     acted: bool,
     /// HAProxy was restarted since it confirmed `state`.
     reset: bool,
-    pid: Option<u32>,
+    /// The processes that answered last.
+    pids: Vec<u32>,
     /// The last `Set` is done.
     moved: bool,
 }
@@ -125,7 +131,7 @@ impl<'a> Walker<'a> {
             asked: None,
             acted: false,
             reset: false,
-            pid: None,
+            pids: Vec::new(),
             moved: false,
         }
     }
@@ -184,7 +190,7 @@ impl<'a> Walker<'a> {
             }
             Step::SetWeights(weights) => return self.set_weights(weights).await,
             Step::Pause(pause) => {
-                self.work.hands.pause(*pause).await;
+                self.work.all.pause(*pause).await;
                 self.work.let_go(self.server).await;
             }
         }
@@ -199,28 +205,42 @@ impl<'a> Walker<'a> {
         loop {
             let reading = work.read(patience).await?;
             let server = self.recognise(&reading)?;
-            if server.state() == state {
+            if reading.has(self.server, state) {
                 break;
             }
             self.check(&reading, server, state)?;
-            let name = work.server_name(self.server)?;
-            let command = command(name, server, state, &reading.process);
+            let commands = self.commands(&reading, state)?;
             (self.asked, self.acted) = (Some(state), true);
-            if let Err(error) = work.change(&command, patience).await {
+            if let Err(error) = work.change(commands, patience).await {
                 retry.after(error).await?;
                 continue;
             }
             let confirmed = work.read(patience).await?;
-            let found = confirmed.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            if found == state {
-                self.pid = Some(confirmed.process.pid);
+            if confirmed.backend.server(self.server).is_none() {
+                return Err(StepError::Gone);
+            }
+            if confirmed.has(self.server, state) {
+                self.pids = confirmed.pids();
                 break;
             }
-            let restarted = confirmed.process.pid != reading.process.pid;
+            let restarted = confirmed.pids() != reading.pids();
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.reset) = (state, None, false);
         Ok(())
+    }
+
+    /// How it gets there, on each HAProxy where it is not there yet.
+    fn commands(&self, reading: &Reading, state: AdminState) -> Result<Vec<(usize, Command)>, StepError> {
+        let mut commands = Vec::new();
+        for node in &reading.nodes {
+            let Some(server) = node.backend.server(self.server) else { continue };
+            if server.state() != state {
+                let name = self.work.server_name(self.server)?;
+                commands.push((node.node, command(name, server, state, &node.process)));
+            }
+        }
+        Ok(commands)
     }
 
     /// Whether the server may be put into `state` now, whatever held when the plan was made.
@@ -241,14 +261,19 @@ impl<'a> Walker<'a> {
     /// The server in `reading`, if nobody else has changed its state.
     fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
-        self.reset |=
-            self.pid.replace(reading.process.pid).is_some_and(|before| before != reading.process.pid);
-        let (found, expected) = (server.state(), self.state);
+        let before = std::mem::replace(&mut self.pids, reading.pids());
+        // One that was restarted, or was away.
+        let is_new = |pid: &u32| !before.is_empty() && !before.contains(pid);
+        self.reset |= self.pids.iter().any(is_new);
+        let expected = self.state;
         let is_reset = self.reset && self.acted;
-        if found == expected || self.asked == Some(found) || is_reset {
-            return Ok(server);
+        for node in &reading.nodes {
+            let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
+            if found != expected && self.asked != Some(found) && !is_reset {
+                return Err(StepError::ChangedByOther { found, expected });
+            }
         }
-        Err(StepError::ChangedByOther { found, expected })
+        Ok(server)
     }
 
     /// The server as it is now, in the state it should be in: set again if HAProxy was restarted.
@@ -256,7 +281,7 @@ impl<'a> Walker<'a> {
         loop {
             let reading = self.work.read(self.work.patience).await?;
             let server = self.recognise(&reading)?;
-            if !self.reset || server.state() == self.state {
+            if !self.reset || reading.has(self.server, self.state) {
                 self.reset = false;
                 return Ok(server.clone());
             }
@@ -271,7 +296,7 @@ impl<'a> Walker<'a> {
             let error = match (server.checked, address(&server)) {
                 (true, _) if server.check_passed => return Ok(()),
                 (true, _) => StepError::NotHealthy(within),
-                (false, Some(address)) => match self.work.hands.reach(address).await {
+                (false, Some(address)) => match self.work.all.reach(address).await {
                     Ok(()) => return Ok(()),
                     Err(source) => StepError::NotReached { within, source },
                 },
@@ -291,7 +316,7 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         let address = address(&server).ok_or(WarmUpError::NoAddress)?;
-        self.work.hands.warm_up(address, server.tls, requests).await?;
+        self.work.all.warm_up(address, server.tls, requests).await?;
         Ok(())
     }
 

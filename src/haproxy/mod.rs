@@ -13,4 +13,5 @@ mod attempt;
 mod dry_run;
 mod hands;
 mod lane;
+mod nodes;
 mod work;

@@ -5,15 +5,16 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
 use super::attempt::{Patience, Retry, StepError, within};
-use super::hands::Hands;
+use super::nodes::Nodes;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{BackendState, Process};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, Process};
+use crate::core::plan::nodes::merge::{self, Part};
 use crate::core::plan::outcome::{CallOff, Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
@@ -23,13 +24,36 @@ use crate::report::chain;
 
 /// One reading of the plan's backend.
 pub(super) struct Reading {
+    /// On all HAProxys together.
+    pub(super) backend: BackendState,
+    /// On each that can be gone by and has it.
+    pub(super) nodes: Vec<NodeReading>,
+}
+
+/// What one of them has.
+pub(super) struct NodeReading {
+    pub(super) node: usize,
     pub(super) process: Process,
     pub(super) backend: BackendState,
 }
 
+impl Reading {
+    /// Whose reading it is.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(|node| node.process.pid).collect()
+    }
+
+    /// The server is in `state` on all of them.
+    pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
+        let is_so =
+            |node: &NodeReading| node.backend.server(server).is_some_and(|server| server.state() == state);
+        self.nodes.iter().all(is_so)
+    }
+}
+
 /// What the lanes of one plan share.
 pub(super) struct Work {
-    pub(super) hands: Arc<Hands>,
+    pub(super) all: Arc<Nodes>,
     pub(super) names: Names,
     pub(super) plan: Plan,
     pub(super) patience: Patience,
@@ -40,8 +64,8 @@ pub(super) struct Work {
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Every weight this plan has tried to set, the latest last.
     tried: Mutex<HashMap<ServerId, Vec<Weight>>>,
-    /// The HAProxy that answered last; 0 before the first answer.
-    pid: AtomicU32,
+    /// The processes that answered last.
+    pids: Mutex<Vec<u32>>,
     ramps_given_up: AtomicBool,
 }
 
@@ -49,7 +73,7 @@ impl Work {
     /// # Errors
     /// If the backend's name is none that HAProxy could have.
     pub(super) fn new(
-        hands: Arc<Hands>,
+        all: Arc<Nodes>,
         names: Names,
         plan: Plan,
         patience: Patience,
@@ -58,7 +82,7 @@ impl Work {
     ) -> Result<Self, NameError> {
         Ok(Self {
             backend: Name::new(&names.of_backend(plan.backend))?,
-            hands,
+            all,
             names,
             plan,
             patience,
@@ -66,7 +90,7 @@ impl Work {
             changes,
             gate: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
-            pid: AtomicU32::new(0),
+            pids: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
     }
@@ -75,26 +99,49 @@ impl Work {
     /// or kept by a state file, and no ramp can go on from that.
     pub(super) async fn read(&self, patience: Patience) -> Result<Reading, StepError> {
         let mut retry = Retry::new(patience);
-        let inventory = loop {
-            let asked = self.hands.backend(&self.backend, &self.names);
+        let found = loop {
+            let asked = self.all.backend(&self.backend, &self.names);
             match within(patience.each_try, asked).await {
-                Ok(inventory) if inventory.process.stopping => retry.after(StepError::OldWorker).await?,
-                Ok(inventory) => break inventory,
+                Ok(found) if found.iter().any(|(_, one)| one.process.stopping) => {
+                    retry.after(StepError::OldWorker).await?;
+                }
+                Ok(found) => break found,
                 Err(error) => retry.after(error).await?,
             }
         };
-        let pid = inventory.process.pid;
-        let before = self.pid.swap(pid, Ordering::Relaxed);
-        if before != 0 && before != pid && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
+        let reading = self.reading(found).ok_or(StepError::Gone)?;
+        let pids = reading.pids();
+        let before = std::mem::replace(&mut *lock(&self.pids), pids.clone());
+        let restarted = !before.is_empty() && !pids.iter().any(|pid| before.contains(pid));
+        if restarted && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
             self.give_ramps_up(&StepError::Restarted).await;
         }
-        let backend = inventory.backends.into_iter().find(|backend| backend.id == self.plan.backend);
-        Ok(Reading { process: inventory.process, backend: backend.ok_or(StepError::Gone)? })
+        Ok(reading)
     }
 
-    /// Sends one command line.
-    pub(super) async fn change(&self, command: &Command, patience: Patience) -> Result<(), StepError> {
-        within(patience.each_try, self.hands.change(command, &self.names)).await
+    /// What all of them have together; `None` if the backend is gone.
+    fn reading(&self, found: Vec<(usize, Inventory)>) -> Option<Reading> {
+        let (mut nodes, mut parts) = (Vec::new(), Vec::new());
+        for (node, Inventory { process, backends, .. }) in found {
+            let Some(backend) = backends.into_iter().find(|one| one.id == self.plan.backend) else {
+                continue;
+            };
+            let part = self.all.part(node, backend.clone());
+            if matches!(part, Part::Leading(_)) {
+                nodes.push(NodeReading { node, process, backend });
+            }
+            parts.push(part);
+        }
+        Some(Reading { backend: merge::backend(parts)?, nodes })
+    }
+
+    /// Sends one command line to each of these.
+    pub(super) async fn change(
+        &self,
+        commands: Vec<(usize, Command)>,
+        patience: Patience,
+    ) -> Result<(), StepError> {
+        within(patience.each_try, self.all.change(commands, &self.names)).await
     }
 
     /// Sets weights until HAProxy shows them.
@@ -108,16 +155,46 @@ impl Work {
             self.tried().entry(server).or_default().push(weight);
         }
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
-        let commands = Command::set_weights(named.collect::<Result<Vec<_>, NameError>>()?);
+        let named = named.collect::<Result<Vec<_>, NameError>>()?;
         let mut retry = Retry::new(patience);
-        for command in &commands {
-            while let Err(error) = self.change(command, patience).await {
+        for lines in self.weight_lines(weights, &named, patience).await? {
+            while let Err(error) = self.change(lines.clone(), patience).await {
                 retry.after(error).await?;
             }
         }
         let reading = self.read(patience).await?;
-        let has = |id, weight| reading.backend.server(id).is_none_or(|server| server.weight == weight);
-        if weights.iter().all(|&(id, weight)| has(id, weight)) { Ok(()) } else { Err(StepError::NoEffect) }
+        let is_so = |node: &NodeReading| {
+            let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
+            weights.iter().all(|&(id, weight)| has(id, weight))
+        };
+        if reading.nodes.iter().all(is_so) { Ok(()) } else { Err(StepError::NoEffect) }
+    }
+
+    /// One line after the other, to each HAProxy: those that lack a server are not told of its weight.
+    async fn weight_lines(
+        &self,
+        weights: &WeightList,
+        named: &[(ServerName, Weight)],
+        patience: Patience,
+    ) -> Result<Vec<Vec<(usize, Command)>>, StepError> {
+        if !self.all.are_several() {
+            return Ok(Command::set_weights(named.iter().cloned())
+                .into_iter()
+                .map(|line| vec![(0, line)])
+                .collect());
+        }
+        let reading = self.read(patience).await?;
+        let mut lines: Vec<Vec<(usize, Command)>> = Vec::new();
+        for node in &reading.nodes {
+            let has = |id: ServerId| node.backend.server(id).is_some();
+            let theirs = weights.iter().zip(named).filter(|((id, _), _)| has(*id));
+            let theirs = Command::set_weights(theirs.map(|(_, named)| named.clone()));
+            lines.resize_with(lines.len().max(theirs.len()), Vec::new);
+            for (line, command) in lines.iter_mut().zip(theirs) {
+                line.push((node.node, command));
+            }
+        }
+        Ok(lines)
     }
 
     /// Puts temporary weights right: those of `rightful` that HAProxy shows with a weight that
@@ -132,11 +209,10 @@ impl Work {
         }
         let reading = self.read(patience).await?;
         let is_ours = |&(id, weight): &(ServerId, Weight)| {
-            let found = reading.backend.server(id).map(|server| server.weight);
             let tried = self.tried();
-            found.is_some_and(|found| {
-                found != weight && tried.get(&id).is_some_and(|all| all.contains(&found))
-            })
+            let is_left = |found| found != weight && tried.get(&id).is_some_and(|all| all.contains(&found));
+            let found = reading.nodes.iter().filter_map(|node| node.backend.server(id));
+            found.map(|server| server.weight).any(is_left)
         };
         let temporary: WeightList = rightful.iter().copied().filter(is_ours).collect();
         if temporary.is_empty() {
@@ -246,8 +322,12 @@ impl Work {
         }
     }
 
-    /// A panic elsewhere cannot leave it half changed.
     fn tried(&self) -> MutexGuard<'_, HashMap<ServerId, Vec<Weight>>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tried)
     }
+}
+
+/// A panic elsewhere cannot leave it half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,6 +18,7 @@ use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::AdminState;
+use crate::core::plan::nodes::{NodeState, Standing};
 use crate::core::plan::outcome::Outcome;
 use crate::core::settings::{ReadyLimits, Timer};
 
@@ -72,6 +73,11 @@ struct Limit {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Node {
+    node: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
 }
@@ -104,6 +110,8 @@ pub struct Metrics {
     moves: Family<Backend, Counter>,
     failures: Family<Backend, Counter>,
     haproxy_up: Gauge,
+    node_up: Family<Node, Gauge>,
+    node_left: Family<Node, Gauge>,
 }
 
 impl Default for Metrics {
@@ -131,6 +139,8 @@ impl Default for Metrics {
             moves: Family::default(),
             failures: Family::default(),
             haproxy_up: Gauge::default(),
+            node_up: Family::default(),
+            node_left: Family::default(),
         };
         metrics.register();
         metrics
@@ -172,7 +182,14 @@ impl Metrics {
         r.register("evaluations", "Evaluations that changed the decision, by rule", self.decisions.clone());
         r.register("moves", "Servers moved, as HAProxy confirmed", self.moves.clone());
         r.register("failed_steps", "Steps of plans that failed for good", self.failures.clone());
-        r.register("haproxy_up", "1 if HAProxy answered last time", self.haproxy_up.clone());
+        r.register(
+            "haproxy_up",
+            "1 if HAProxy answered last time, or one of several",
+            self.haproxy_up.clone(),
+        );
+        r.register("haproxy_node_up", "1 if this HAProxy answered last time", self.node_up.clone());
+        let help = "What this HAProxy is still to be told, to have what the others have";
+        r.register("haproxy_node_left", help, self.node_left.clone());
     }
 
     /// Counts what a reader saw.
@@ -225,6 +242,16 @@ impl Metrics {
     /// Whether HAProxy answered.
     pub fn set_haproxy_up(&self, up: bool) {
         self.haproxy_up.set(i64::from(up));
+    }
+
+    /// How each HAProxy stands.
+    pub fn show_nodes<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a NodeState)>) {
+        for (node, state) in nodes {
+            let up = matches!(state.standing, Standing::Behind | Standing::InLine);
+            let labels = Node { node: node.to_owned() };
+            self.node_up.get_or_create(&labels).set(i64::from(up));
+            self.node_left.get_or_create(&labels).set(i64::try_from(state.left).unwrap_or(i64::MAX));
+        }
     }
 
     /// Takes over the figures of now. What is in no view, or has no figure, is no longer shown.

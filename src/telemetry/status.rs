@@ -23,6 +23,8 @@ pub struct Overview<'a> {
     pub haproxy_answers: bool,
     /// The HAProxy process that answered last.
     pub process: Option<&'a Process>,
+    /// How each HAProxy stands.
+    pub nodes: Value,
     /// What became of the lines.
     pub lines: Value,
     /// Every backend.
@@ -46,6 +48,7 @@ pub fn agent(overview: &Overview<'_>) -> Value {
             "answers": overview.haproxy_answers,
             "version": process.map(|process| process.version.as_str()),
             "pid": process.map(|process| process.pid),
+            "nodes": overview.nodes,
         },
         "lines": overview.lines,
         "backends": backends.collect::<Vec<_>>(),
@@ -127,6 +130,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "sessions": state.sessions,
         "queued": state.queued,
         "role": server.role.name(),
+        "alike": state.alike,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),

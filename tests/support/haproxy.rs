@@ -3,11 +3,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::{ask, wait_until};
@@ -36,6 +39,8 @@ pub struct Haproxy {
     dir: TempDir,
     binary: OsString,
     processes: Vec<Child>,
+    /// A master with a worker.
+    is_master: bool,
 }
 
 impl Haproxy {
@@ -49,9 +54,18 @@ impl Haproxy {
     /// # Panics
     /// If HAProxy does not start, or if there is none though the variable `CI` is set.
     pub fn start(config: &str) -> Option<Self> {
+        Self::start_as(config, false)
+    }
+
+    /// [`Self::start`] with a master before its worker, which listens on [`Self::master_socket`].
+    pub fn start_master(config: &str) -> Option<Self> {
+        Self::start_as(config, true)
+    }
+
+    fn start_as(config: &str, is_master: bool) -> Option<Self> {
         let binary = find_binary()?;
         let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
-        let mut haproxy = Self { dir, binary, processes: Vec::new() };
+        let mut haproxy = Self { dir, binary, processes: Vec::new(), is_master };
         haproxy.write_config(config);
         haproxy.launch();
         Some(haproxy)
@@ -71,7 +85,7 @@ impl Haproxy {
     pub fn takes(config: &str) -> Option<bool> {
         let binary = find_binary()?;
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let haproxy = Self { dir, binary, processes: Vec::new() };
+        let haproxy = Self { dir, binary, processes: Vec::new(), is_master: false };
         haproxy.write_config(config);
         let mut command = Command::new(&haproxy.binary);
         command.arg("-c").arg("-f").arg(haproxy.dir().join("haproxy.cfg"));
@@ -89,8 +103,16 @@ impl Haproxy {
         self.dir().join("admin.sock")
     }
 
-    /// The process id of the newest process.
+    /// The master's socket.
+    pub fn master_socket(&self) -> PathBuf {
+        self.dir().join("master.sock")
+    }
+
+    /// The process id of the newest process; of a master, that of its worker.
     pub fn pid(&self) -> u32 {
+        if self.is_master {
+            return worker(&self.socket()).expect("it answers");
+        }
         self.processes.last().expect("launched by start, and never emptied but in stop").id()
     }
 
@@ -104,7 +126,21 @@ impl Haproxy {
 
     /// Starts a new process that takes over the sockets; the old one ends when its sessions do.
     pub fn reload(&mut self) {
-        self.launch();
+        if !self.is_master {
+            return self.launch();
+        }
+        let before = self.pid();
+        self.signal(Signal::SIGUSR2);
+        wait_until("another worker answers", PATIENCE, || {
+            worker(&self.socket()).is_some_and(|worker| worker != before) && self.master_listens()
+        });
+    }
+
+    /// Sends a signal to the newest process; of a master, to the master.
+    pub fn signal(&self, signal: Signal) {
+        let process = self.processes.last().expect("launched by start, and never emptied but in stop");
+        let pid = i32::try_from(process.id()).expect("a process id is small");
+        kill(Pid::from_raw(pid), signal).expect("it is our child");
     }
 
     /// [`Self::reload`] with another configuration.
@@ -115,10 +151,16 @@ impl Haproxy {
 
     /// Kills every process, as a crash would. The socket's file stays behind and refuses.
     pub fn kill(&mut self) {
+        // It ends with its master, but after a moment.
+        let worker =
+            worker(&self.socket()).filter(|_| self.is_master).and_then(|pid| i32::try_from(pid).ok());
         for mut process in self.processes.drain(..) {
             // It may have ended by itself; then there is nothing to kill.
             let _ = process.kill();
             let _ = process.wait();
+        }
+        if let Some(worker) = worker {
+            let _ = kill(Pid::from_raw(worker), Signal::SIGKILL);
         }
     }
 
@@ -138,6 +180,11 @@ impl Haproxy {
         fs::read_to_string(self.dir().join("output")).unwrap_or_default()
     }
 
+    /// A master begins to after its worker does.
+    fn master_listens(&self) -> bool {
+        !self.is_master || UnixStream::connect(self.master_socket()).is_ok()
+    }
+
     fn write_config(&self, config: &str) {
         let (global, sections) = split_global(config);
         let text = format!("{GLOBAL}{global}{DEFAULTS}{sections}\n");
@@ -150,20 +197,22 @@ impl Haproxy {
         let output = output.expect("the folder is ours");
         let mut command = Command::new(&self.binary);
         command.arg("-db").arg("-f").arg(self.dir().join("haproxy.cfg"));
-        if !self.processes.is_empty() {
+        if self.is_master {
+            command.arg("-W").arg("-S").arg(format!("{},level,admin", self.master_socket().display()));
+        } else if !self.processes.is_empty() {
             command.arg("-x").arg(self.socket()).arg("-sf");
             command.args(self.processes.iter().map(|process| process.id().to_string()));
         }
         let stderr = output.try_clone().expect("a file can be cloned");
         let child = command.stdin(Stdio::null()).stdout(output).stderr(stderr).spawn();
         self.processes.push(child.expect("the binary ran when it was looked for"));
-        let pid = format!("\nPid: {}\n", self.pid());
+        let pid = if self.is_master { "\nPid: ".to_owned() } else { format!("\nPid: {}\n", self.pid()) };
         wait_until("HAProxy answers on its socket", PATIENCE, || {
             let newest = self.processes.last_mut().expect("pushed above");
             if let Ok(Some(status)) = newest.try_wait() {
                 panic!("HAProxy did not start ({status}):\n{}", self.output());
             }
-            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid))
+            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid)) && self.master_listens()
         });
     }
 }
@@ -175,6 +224,12 @@ impl Drop for Haproxy {
             eprintln!("--- HAProxy's output:\n{}---", self.output());
         }
     }
+}
+
+/// Who answers at `socket`.
+fn worker(socket: &Path) -> Option<u32> {
+    let info = ask(socket, "show info").ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid: "))?.parse().ok()
 }
 
 /// The lines of the `global` section that `config` begins with, if it does, and what follows. Some keywords, such

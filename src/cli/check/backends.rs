@@ -11,6 +11,7 @@ use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::core::wire::response::Level;
+use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
@@ -25,11 +26,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 
 async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
     let about = format!("socket {socket}");
-    let address = match socket.parse() {
-        Ok(address) => address,
+    let endpoint: Endpoint = match socket.parse() {
+        Ok(endpoint) => endpoint,
         Err(error) => return vec![Finding::fail(&about, format!("{error}"), "")],
     };
-    let client = Client::new(address, config.socket_timeout);
+    let client = Client::new(endpoint, config.socket_timeout);
     let names = Names::default();
     let inventory = match client.inventory(&names).await {
         Ok(inventory) => inventory,

@@ -13,7 +13,7 @@ use crate::core::log::reader::{Batch, Reader};
 use crate::core::log::recent::Recent;
 use crate::core::names::Names;
 use crate::core::policy::Span;
-use crate::haproxy::client::Client;
+use crate::haproxy::executor::Executor;
 use crate::input::{Options, Sink, Source, SourceEvent, Waker, start};
 use crate::telemetry::socket::{Request, ask};
 
@@ -62,7 +62,7 @@ fn good(about: &str, understood: u64, expected: u64, span_s: f64) -> Finding {
 /// `None` if HAProxy or the log cannot be watched, which others tell.
 async fn watch(sources: &[Source], config: &Config) -> Option<Vec<Finding>> {
     let names = Names::default();
-    let client = Client::new(config.sockets.first()?.parse().ok()?, config.socket_timeout);
+    let haproxy = Executor::open(&config.sockets, config.socket_timeout, names.clone(), true).ok()?;
     let heard = Heard::new(sources.iter().filter(|source| can_be_watched(source)).count(), config, &names)?;
     let watched: Vec<Source> = sources.iter().filter(|source| can_be_watched(source)).cloned().collect();
     if watched.len() < sources.len() {
@@ -75,7 +75,7 @@ async fn watch(sources: &[Source], config: &Config) -> Option<Vec<Finding>> {
     let mut first = None;
     while begun.elapsed() < WATCHED {
         let asked = Instant::now();
-        let Ok(inventory) = client.inventory(&names).await else { break };
+        let Ok(inventory) = haproxy.inventory().await else { break };
         let begun_requests: u64 = inventory.backends.iter().map(|backend| backend.total_sessions).sum();
         controller.handle_batch(&mut std::mem::take(&mut heard.lock().batch), Instant::now());
         controller.handle_inventory(inventory, asked, Instant::now());

@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, eaccess};
 use super::Finding;
 use crate::config::{Config, Keep, ReloadBy};
 use crate::core::controller::BackendStanding;
+use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::lasting::block;
 use crate::lasting::declared::Declared;
@@ -134,7 +135,7 @@ fn replaceable(about: &str, path: &Path, owner: Owner) -> Finding {
 /// What HAProxy says to its configuration when this user shows it, and whether it can be reloaded.
 async fn haproxy(about: &str, config: &Config) -> Vec<Finding> {
     let lasting = &config.lasting;
-    let Some(address) = config.sockets.first().and_then(|socket| socket.parse().ok()) else {
+    let Some(address) = config.sockets.first().and_then(|socket| socket.parse::<Endpoint>().ok()) else {
         return Vec::new();
     };
     let client = Client::new(address, config.socket_timeout);

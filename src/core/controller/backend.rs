@@ -178,17 +178,27 @@ impl Backend {
         self.shares.as_ref().map_or(&self.borrowed, Shares::base)
     }
 
-    /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
+    /// HAProxy's counters are others than before: it was restarted, or one of several has come or gone.
+    pub(super) fn count_anew(&mut self) {
+        self.counted = None;
+        self.coverage.restart();
+        self.hands_off.restart();
+    }
+
+    /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed. If
+    /// not all HAProxys have answered (`is_whole`), the log may tell of requests that nobody has counted.
     pub(super) fn take_stock(
         &mut self,
         id: BackendId,
         state: &BackendState,
+        is_whole: bool,
         asked: Instant,
-        restarted: bool,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        self.coverage.take_stock(counters(state), asked);
-        if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
+        if is_whole {
+            self.coverage.take_stock(counters(state), asked);
+        }
+        if std::mem::take(&mut self.lines_since_stock) || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
         if self.is_moving() || self.is_outdated(asked) {
@@ -212,9 +222,6 @@ impl Backend {
     }
 
     pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
-        self.counted = None;
-        self.coverage.restart();
-        self.hands_off.restart();
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),

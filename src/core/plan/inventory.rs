@@ -15,6 +15,8 @@ pub struct Inventory {
     pub process: Process,
     /// Every backend with servers.
     pub backends: Vec<BackendState>,
+    /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
+    pub counted: Vec<Option<u32>>,
 }
 
 impl Inventory {
@@ -104,6 +106,8 @@ pub struct ServerState {
     pub backup: bool,
     /// It tracks another server: acting on it has no effect. Never ours.
     pub tracking: bool,
+    /// Every HAProxy that can be gone by has it, and in the same state. Else it is never ours.
+    pub alike: bool,
     /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).
     pub tls: Option<bool>,
     /// Sessions now.
@@ -120,9 +124,10 @@ impl ServerState {
         self.admin.state()
     }
 
-    /// Takes new traffic: READY, operationally up, weight above 0, no backup.
+    /// Takes new traffic, on every HAProxy: READY, operationally up, weight above 0, no backup.
     pub fn is_serving(&self) -> bool {
-        self.state() == AdminState::Ready && self.is_up() && self.weight > Weight::ZERO && !self.backup
+        let is_in_service = self.state() == AdminState::Ready && self.is_up() && self.weight > Weight::ZERO;
+        is_in_service && !self.backup && self.alike
     }
 
     /// Health checks do not object.

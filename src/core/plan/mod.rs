@@ -1,10 +1,11 @@
 //! [`Decision`](super::policy::decision::Decision) and inventory to [`Plan`](step::Plan).
 //!
 //! In comes what is to be done and what HAProxy says it has; out comes who may be touched
-//! ([`ownership`]), in which steps ([`planner`]) and with which weights ([`weights`], [`ramp`]).
+//! ([`ownership`]), in which steps ([`planner`]) and with which weights ([`weights`], [`ramp`]). Several HAProxys are one ([`nodes`]).
 //! Carrying it out is left to `haproxy/executor.rs`, which answers with [`outcome`]s.
 
 pub mod inventory;
+pub mod nodes;
 pub mod ownership;
 
 pub mod ramp;

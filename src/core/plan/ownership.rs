@@ -107,8 +107,9 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let configured = settings.servers.get(&*names.of_server(server.id));
     let is_ours = configured.is_some() || claims.ours.contains(&server.id);
     let is_theirs = claims.left_alone.contains(&server.id);
-    // A backup serves when all others are down, a tracking server does as the tracked one does.
-    let is_bound = server.backup || server.tracking;
+    // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
+    // alike on all HAProxys is somebody's doing on one of them.
+    let is_bound = server.backup || server.tracking || !server.alike;
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
         AdminState::Ready if is_theirs => Role::Kept,

@@ -55,7 +55,7 @@ pub fn plan(
 /// A server that only the config names is not taken for abandoned: DRAIN may be its operator's.
 pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims: &Claims) -> Option<Plan> {
     let abandoned = |server: &&ServerState| {
-        let bound = server.backup || server.tracking || server.admin.is_foreign_drain();
+        let bound = server.backup || server.tracking || !server.alike || server.admin.is_foreign_drain();
         server.state() == AdminState::Drain
             && claims.ours.contains(&server.id)
             && !claims.left_alone.contains(&server.id)

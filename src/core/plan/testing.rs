@@ -119,6 +119,7 @@ fn server(id: ServerId) -> ServerState {
         check_passed: false,
         backup: false,
         tracking: false,
+        alike: true,
         tls: Some(false),
         sessions: 0,
         queued: 0,

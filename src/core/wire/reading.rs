@@ -41,7 +41,8 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     {
         return Err(AnswerError::NoStat { backend: name.to_string() });
     }
-    Ok(Inventory { process, backends: backends(&states, &stat, names)? })
+    let counted = vec![Some(process.pid)];
+    Ok(Inventory { process, backends: backends(&states, &stat, names)?, counted })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -119,6 +120,7 @@ fn server(
         check_passed: check_passed(state, figures),
         backup: figures.backup,
         tracking: figures.tracking,
+        alike: true,
         tls: state.tls,
         sessions: figures.sessions,
         queued: figures.queued,

@@ -149,6 +149,7 @@ impl World {
             check_passed: line.up,
             backup: false,
             tracking: false,
+            alike: true,
             tls: Some(false),
             sessions: line.served,
             queued: 0,
@@ -165,6 +166,6 @@ impl World {
         };
         let process =
             Process { version: "simulated".to_owned(), pid: 1, uptime_s: self.now_s as u64, stopping: false };
-        Inventory { process, backends: vec![backend] }
+        Inventory { process, backends: vec![backend], counted: vec![Some(1)] }
     }
 }

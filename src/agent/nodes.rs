@@ -1,0 +1,134 @@
+//! Several HAProxys: what changes about one of them is told once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::AdminState;
+use crate::core::plan::nodes::{Difference, NodeState, Standing};
+
+/// A move takes a moment from one HAProxy to the next: what differs in so many readings differs.
+const READINGS: u32 = 3;
+
+/// What was told of each HAProxy.
+#[derive(Debug)]
+pub(super) struct NodeWatch {
+    names: Vec<String>,
+    states: Vec<NodeState>,
+    told: Vec<Told>,
+    /// Servers that are not alike, and in how many readings.
+    differing: BTreeMap<ServerId, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    standing: Option<Standing>,
+    pid: Option<u32>,
+    lacks: BTreeSet<BackendId>,
+}
+
+impl NodeWatch {
+    /// `names` are the sockets, as the config has them.
+    pub(super) fn new(names: Vec<String>) -> Self {
+        let told = names.iter().map(|_| Told::default()).collect();
+        Self { names, states: Vec::new(), told, differing: BTreeMap::new() }
+    }
+
+    /// Takes how they stand, and tells what has changed. One alone is told of elsewhere.
+    pub(super) fn take(&mut self, states: Vec<NodeState>, names: &Names) {
+        if self.names.len() > 1 {
+            for ((state, told), node) in states.iter().zip(&mut self.told).zip(&self.names) {
+                told.note(state, node, names);
+            }
+        }
+        self.states = states;
+    }
+
+    /// Takes what they do not have alike.
+    pub(super) fn compare(&mut self, differences: &[Difference], names: &Names) {
+        self.differing.retain(|id, _| differences.iter().any(|found| found.server == *id));
+        for found in differences {
+            let readings = self.differing.entry(found.server).or_default();
+            *readings = readings.saturating_add(1);
+            if *readings == READINGS {
+                let backend = names.of_backend(names.backend_of(found.server));
+                let (server, states) = (names.of_server(found.server), self.states_of(found));
+                warn!(%backend, %server, states, "not the same on every haproxy: it is left alone until it is");
+            }
+        }
+    }
+
+    /// As in `READY on /run/a.sock, missing on /run/b.sock`.
+    fn states_of(&self, found: &Difference) -> String {
+        let state = |(node, state): &(usize, Option<AdminState>)| {
+            let name = self.names.get(*node).map_or("?", String::as_str);
+            format!("{} on {name}", state.map_or("missing", AdminState::name))
+        };
+        found.states.iter().map(state).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Each with its name.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, &NodeState)> {
+        self.names.iter().map(String::as_str).zip(&self.states)
+    }
+
+    /// How they stand, for `status`.
+    pub(super) fn value(&self, names: &Names) -> Value {
+        let node = |(name, state): (&str, &NodeState)| {
+            let lacks = state.lacks.iter().map(|&id| names.of_backend(id).to_string());
+            json!({
+                "socket": name,
+                "standing": state.standing.name(),
+                "answers": matches!(state.standing, Standing::Behind | Standing::InLine),
+                "version": state.process.as_ref().map(|process| process.version.as_str()),
+                "pid": state.process.as_ref().map(|process| process.pid),
+                "error": state.error,
+                "left": state.left,
+                "refused": state.refused.iter().map(|refused| refused.error.as_str()).collect::<Vec<_>>(),
+                "lacks": lacks.collect::<Vec<_>>(),
+            })
+        };
+        Value::Array(self.states().map(node).collect())
+    }
+}
+
+impl Told {
+    fn note(&mut self, state: &NodeState, node: &str, names: &Names) {
+        let pid = state.process.as_ref().map(|process| process.pid);
+        let before = self.standing.replace(state.standing);
+        let restarted = self.pid.is_some() && pid.is_some() && self.pid != pid;
+        self.pid = pid.or(self.pid);
+        match (before, state.standing) {
+            (before, Standing::Absent) if before != Some(Standing::Absent) => {
+                let error = state.error.as_deref().unwrap_or_default();
+                warn!(node, error, "this haproxy does not answer; the others go on");
+            }
+            (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
+                info!(
+                    node,
+                    pid,
+                    restarted,
+                    left = state.left,
+                    "this haproxy is brought in line with the others"
+                );
+            }
+            (Some(Standing::Behind), Standing::InLine) => info!(node, "this haproxy is in line again"),
+            (Some(Standing::Absent), Standing::InLine) => {
+                info!(node, pid, restarted, "this haproxy answers again, and is in line");
+            }
+            (_, Standing::InLine) if restarted => {
+                info!(node, pid, "this haproxy was restarted, and is in line")
+            }
+            _ => {}
+        }
+        for &backend in &state.lacks {
+            if self.lacks.insert(backend) {
+                let backend = names.of_backend(backend);
+                warn!(node, %backend, "this haproxy has no such backend; the others go on");
+            }
+        }
+        self.lacks.retain(|backend| state.lacks.contains(backend));
+    }
+}

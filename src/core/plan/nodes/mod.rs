@@ -1,0 +1,318 @@
+//! Several HAProxys that are to be alike: nodes of a pair, or processes side by side.
+//!
+//! In: what each node says it has. Out: one [`Inventory`] for all of them ([`merge`]), who can be gone by, and
+//! what those that lag behind are to be told ([`align`]). Policies and plans see one HAProxy.
+//!
+//! ```text
+//!             answers for the first time,         nothing is left
+//!             again, or as another process        to be put right
+//!   Absent ────────────────────────────▶ Behind ─────────────────▶ InLine
+//!      ▲                                    │                         │
+//!      └──────────── does not answer ◀──────┴─────────────────────────┘
+//! ```
+//! Plans move nodes that are in line. While none is, the one that has run longest is: a HAProxy that is alone goes
+//! on from what it says, and so do several that were restarted together.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
+use crate::core::names::{BackendId, ServerId};
+
+pub mod align;
+pub mod merge;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use align::{Correction, Todo};
+use merge::Part;
+
+/// How a node stands to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not been asked yet.
+    Unknown,
+    /// It does not answer.
+    Absent,
+    /// It answers, and has not yet what the others have.
+    Behind,
+    /// It can be gone by.
+    InLine,
+}
+
+impl Standing {
+    /// One or two words for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "not asked yet",
+            Self::Absent => "does not answer",
+            Self::Behind => "behind",
+            Self::InLine => "in line",
+        }
+    }
+}
+
+/// One node, for those who show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeState {
+    /// How it stands.
+    pub standing: Standing,
+    /// The process that answered last.
+    pub process: Option<Process>,
+    /// Why it does not answer.
+    pub error: Option<String>,
+    /// What it is still to be told.
+    pub left: usize,
+    /// What it has refused; it is not asked for that again until it answers anew.
+    pub refused: Vec<Refused>,
+    /// Backends that others have and it has not.
+    pub lacks: Vec<BackendId>,
+}
+
+/// A correction that a node has refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// What was to be put right.
+    pub correction: Correction,
+    /// The node's words.
+    pub error: String,
+}
+
+/// A server that nodes in line do not have alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which.
+    pub server: ServerId,
+    /// What each node has that answers and has its backend; `None`: not this server.
+    pub states: Vec<(usize, Option<AdminState>)>,
+}
+
+/// A backend that is kept alike on all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which.
+    pub backend: BackendId,
+    /// No node is told to have fewer servers serving.
+    pub least_serving: u32,
+}
+
+/// What a node answered, or why it did not.
+pub type Answer = Result<Inventory, String>;
+
+/// All nodes.
+#[derive(Debug)]
+pub struct Nodes {
+    nodes: Vec<Node>,
+    kept: Vec<Kept>,
+    /// What those that were in line had last of the backends that are kept alike.
+    wanted: BTreeMap<BackendId, BackendState>,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug)]
+struct Node {
+    standing: Standing,
+    process: Option<Process>,
+    error: Option<String>,
+    todo: Todo,
+    refused: Vec<Refused>,
+    lacks: Vec<BackendId>,
+    /// Since it lags behind, so long as it does.
+    behind_since: Option<Instant>,
+}
+
+impl Nodes {
+    /// So many nodes, of which nothing is known.
+    pub fn new(count: usize) -> Self {
+        let node = || Node {
+            standing: Standing::Unknown,
+            process: None,
+            error: None,
+            todo: Todo::default(),
+            refused: Vec::new(),
+            lacks: Vec::new(),
+            behind_since: None,
+        };
+        Self {
+            nodes: (0..count).map(|_| node()).collect(),
+            kept: Vec::new(),
+            wanted: BTreeMap::new(),
+            differences: Vec::new(),
+        }
+    }
+
+    /// These backends are kept alike; all others are left alone.
+    pub fn keep(&mut self, kept: Vec<Kept>) {
+        self.kept = kept;
+    }
+
+    /// How `node` stands.
+    pub fn standing(&self, node: usize) -> Standing {
+        self.nodes.get(node).map_or(Standing::Unknown, |node| node.standing)
+    }
+
+    /// Nodes that are worth asking: all but those that did not answer last time.
+    pub fn answering(&self) -> Vec<usize> {
+        let absent = |&node: &usize| self.nodes[node].standing != Standing::Absent;
+        (0..self.nodes.len()).filter(absent).collect()
+    }
+
+    /// What there is to show.
+    pub fn states(&self) -> Vec<NodeState> {
+        let state = |node: &Node| NodeState {
+            standing: node.standing,
+            process: node.process.clone(),
+            error: node.error.clone(),
+            left: node.todo.now.len() + node.todo.later.len(),
+            refused: node.refused.clone(),
+            lacks: node.lacks.clone(),
+        };
+        self.nodes.iter().map(state).collect()
+    }
+
+    /// Servers of the backends that are kept alike, and are not.
+    pub fn differences(&self) -> &[Difference] {
+        &self.differences
+    }
+
+    /// What the nodes that lag behind are to be told now.
+    pub fn corrections(&self) -> Vec<(usize, Vec<Correction>)> {
+        let behind = self.nodes.iter().enumerate().filter(|(_, node)| node.standing == Standing::Behind);
+        behind.map(|(n, node)| (n, node.todo.now.clone())).filter(|(_, all)| !all.is_empty()).collect()
+    }
+
+    /// `node` has refused `correction`.
+    pub fn refused(&mut self, node: usize, correction: Correction, error: String) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.refused.push(Refused { correction, error });
+        }
+    }
+
+    /// `node` did not answer.
+    pub fn failed(&mut self, node: usize, error: String) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            (node.standing, node.error) = (Standing::Absent, Some(error));
+            (node.todo, node.behind_since) = (Todo::default(), None);
+        }
+    }
+
+    /// Takes which process has answered for each node that has; those not named were not asked.
+    pub fn judge(&mut self, answered: &[(usize, &Process)]) {
+        let continues = |nodes: &[Node], node: usize, process: &Process| {
+            let node = &nodes[node];
+            let same = node.process.as_ref().is_some_and(|before| before.pid == process.pid);
+            node.standing == Standing::InLine && same
+        };
+        let known: Vec<_> = answered.iter().filter(|(node, _)| *node < self.nodes.len()).copied().collect();
+        let someone = known.iter().any(|&(node, process)| continues(&self.nodes, node, process));
+        let is_behind = |&(node, _): &(usize, &Process)| self.nodes[node].standing == Standing::Behind;
+        let lead = match someone || known.iter().any(is_behind) {
+            true => None,
+            // The first of those that have run longest.
+            false => known.iter().rev().max_by_key(|(_, process)| process.uptime_s).map(|&(node, _)| node),
+        };
+        for (n, process) in known {
+            let goes_on = continues(&self.nodes, n, process) || Some(n) == lead;
+            let node = &mut self.nodes[n];
+            let same = node.process.as_ref().is_some_and(|before| before.pid == process.pid);
+            if !same || node.standing != Standing::Behind {
+                node.refused.clear();
+            }
+            node.standing = if goes_on { Standing::InLine } else { Standing::Behind };
+            (node.process, node.error) = (Some(process.clone()), None);
+        }
+    }
+
+    /// Takes a reading of all nodes, in their order, at `now`; `None` for one that was not asked and is absent.
+    /// What they have together comes back; `None` if none has answered.
+    pub fn take(&mut self, answers: Vec<Option<Answer>>, now: Instant) -> Option<Inventory> {
+        let mut found: Vec<(usize, Inventory)> = Vec::new();
+        for (node, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Some(Ok(inventory)) => found.push((node, inventory)),
+                Some(Err(error)) => self.failed(node, error),
+                None => {}
+            }
+        }
+        self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
+        if self.nodes.len() > 1 {
+            self.compare(&found, now);
+        }
+        let mut counted = vec![None; self.nodes.len()];
+        for (node, inventory) in &found {
+            counted[*node] = Some(inventory.process.pid);
+        }
+        let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
+        let merged = merge::inventory(parts)?;
+        Some(Inventory { counted, ..merged })
+    }
+
+    /// What `node` has, for what it counts. If none is in line, all count.
+    pub fn part<T>(&self, node: usize, found: T) -> Part<T> {
+        let in_line = |node: &Node| node.standing == Standing::InLine;
+        match self.standing(node) == Standing::InLine || !self.nodes.iter().any(in_line) {
+            true => Part::Leading(found),
+            false => Part::Following(found),
+        }
+    }
+
+    /// Finds out what those that lag behind are to be told; who has everything is in line.
+    fn compare(&mut self, found: &[(usize, Inventory)], now: Instant) {
+        self.note_wanted(found);
+        for (n, inventory) in found {
+            let node = &mut self.nodes[*n];
+            let pairs: Vec<_> = (self.kept.iter())
+                .filter_map(|kept| {
+                    Some((kept, self.wanted.get(&kept.backend)?, inventory.backend(kept.backend)))
+                })
+                .collect();
+            let missing = pairs.iter().filter(|(_, _, found)| found.is_none());
+            node.lacks = missing.map(|(kept, ..)| kept.backend).collect();
+            node.todo = Todo::default();
+            if node.standing != Standing::Behind {
+                node.behind_since = None;
+                continue;
+            }
+            let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
+            for (kept, wanted, found) in pairs {
+                let Some(found) = found else { continue };
+                let todo = align::todo(wanted, found, kept.least_serving, waited);
+                node.todo.now.extend(todo.now);
+                node.todo.later.extend(todo.later);
+            }
+            let refused = &node.refused;
+            node.todo.now.retain(|one| !refused.iter().any(|refused| refused.correction == *one));
+            if node.todo == Todo::default() {
+                (node.standing, node.behind_since) = (Standing::InLine, None);
+            }
+        }
+    }
+
+    fn note_wanted(&mut self, found: &[(usize, Inventory)]) {
+        let in_line = |node: usize| self.standing(node) == Standing::InLine;
+        let leading: Vec<&Inventory> =
+            found.iter().filter(|(node, _)| in_line(*node)).map(|(_, inventory)| inventory).collect();
+        if leading.is_empty() {
+            return;
+        }
+        let of = |id| {
+            leading.iter().filter_map(|inventory| inventory.backend(id)).cloned().map(Part::Leading).collect()
+        };
+        let wanted =
+            self.kept.iter().filter_map(|kept| Some((kept.backend, merge::backend(of(kept.backend))?)));
+        self.wanted = wanted.collect();
+        let unlike = self.wanted.values().flat_map(|backend| {
+            let unlike = backend.servers.iter().filter(|server| !server.alike);
+            unlike.map(|server| difference(backend.id, server.id, found))
+        });
+        self.differences = unlike.collect();
+    }
+}
+
+fn difference(backend: BackendId, server: ServerId, found: &[(usize, Inventory)]) -> Difference {
+    let theirs = found.iter().filter_map(|(node, inventory)| Some((*node, inventory.backend(backend)?)));
+    let state = |backend: &BackendState| backend.server(server).map(ServerState::state);
+    Difference { server, states: theirs.map(|(node, backend)| (node, state(backend))).collect() }
+}

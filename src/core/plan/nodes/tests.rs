@@ -1,0 +1,205 @@
+//! Nodes that come, go and differ.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::core::plan::inventory::{AdminFlags, AdminState};
+use crate::core::plan::testing::{self, Site};
+
+/// Some nodes with the servers s1, s2, s3 each.
+struct Stage {
+    nodes: Nodes,
+    site: Site,
+    now: Instant,
+}
+
+impl Stage {
+    fn new(nodes: usize) -> Self {
+        let site = Site::new(3);
+        let mut nodes = Nodes::new(nodes);
+        nodes.keep(vec![Kept { backend: site.backend.id, least_serving: 1 }]);
+        Self { nodes, site, now: Instant::now() }
+    }
+
+    /// The process `pid`, up for `uptime_s`, with s2 and s3 so.
+    fn node(&self, pid: u32, uptime_s: u64, states: [AdminState; 2]) -> Option<Answer> {
+        let mut backend = self.site.backend.clone();
+        for (server, state) in backend.servers[1..].iter_mut().zip(states) {
+            server.admin = AdminFlags(0).with(state);
+        }
+        let process = Process { version: "2.6.12".to_owned(), pid, uptime_s, stopping: false };
+        Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)] }))
+    }
+
+    fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
+        self.now += Duration::from_secs(1);
+        self.nodes.take(answers.into(), self.now)
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &[Standing]) {
+        let found: Vec<Standing> = self.nodes.states().iter().map(|state| state.standing).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn told(&self, node: usize) -> Vec<Correction> {
+        let all = self.nodes.corrections().into_iter().find(|(n, _)| *n == node);
+        all.map(|(_, all)| all).unwrap_or_default()
+    }
+
+    fn to(&self, server: &str, to: AdminState) -> Correction {
+        Correction::State { server: self.site.id(server), to }
+    }
+}
+
+use AdminState::{Maint, Ready};
+use Standing::{Absent, Behind, InLine};
+
+const GONE: fn() -> Option<Answer> = || Some(Err("connection refused".to_owned()));
+
+#[test]
+fn one_alone_is_always_in_line() {
+    let mut stage = Stage::new(1);
+    assert!(stage.take([GONE()]).is_none());
+    stage.check(&[Absent]);
+    for pid in [1, 2] {
+        let found = stage.take([stage.node(pid, 9, [Ready, Maint])]).unwrap();
+        assert_eq!(found.counted, [Some(pid)]);
+        stage.check(&[InLine]);
+    }
+}
+
+#[test]
+fn one_that_is_back_is_told_what_the_others_have() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 9, [Ready, Maint])]);
+    stage.check(&[InLine, InLine]);
+    let found = stage.take([stage.node(1, 10, [Ready, Maint]), GONE()]).unwrap();
+    assert_eq!(found.counted, [Some(1), None]);
+    stage.check(&[InLine, Absent]);
+    stage.take([stage.node(1, 20, [Ready, Maint]), stage.node(3, 1, [Maint, Ready])]);
+    stage.check(&[InLine, Behind]);
+    // Up first, down when that is done.
+    assert_eq!(stage.told(1), [stage.to("s2", Ready)]);
+    stage.take([stage.node(1, 21, [Ready, Maint]), stage.node(3, 2, [Ready, Ready])]);
+    assert_eq!(stage.told(1), [stage.to("s3", Maint)]);
+    let found = stage.take([stage.node(1, 22, [Ready, Maint]), stage.node(3, 3, [Ready, Maint])]).unwrap();
+    stage.check(&[InLine, InLine]);
+    assert_eq!(found.counted, [Some(1), Some(3)]);
+    assert!(found.backends[0].servers.iter().all(|server| server.alike));
+}
+
+#[test]
+fn what_lags_behind_does_not_count_but_what_runs_on_it_does() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), GONE()]);
+    stage.site.backend.sessions = 2;
+    let found = stage.take([stage.node(1, 10, [Ready, Maint]), stage.node(3, 1, [Maint, Ready])]).unwrap();
+    stage.check(&[InLine, Behind]);
+    let states: Vec<_> = found.backends[0].servers.iter().map(|server| server.state()).collect();
+    assert_eq!((states, found.backends[0].sessions), (vec![Ready, Ready, Maint], 4));
+}
+
+#[test]
+fn those_that_go_on_and_differ_are_told_and_left_alone() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 9, [Ready, Maint])]);
+    let found = stage.take([stage.node(1, 10, [Maint, Maint]), stage.node(2, 10, [Ready, Maint])]).unwrap();
+    stage.check(&[InLine, InLine]);
+    let alike: Vec<bool> = found.backends[0].servers.iter().map(|server| server.alike).collect();
+    assert_eq!(alike, [true, false, true]);
+    let states = vec![(0, Some(Maint)), (1, Some(Ready))];
+    assert_eq!(stage.nodes.differences(), [Difference { server: stage.site.id("s2"), states }]);
+}
+
+#[test]
+fn at_first_the_one_that_has_run_longest_is_right() {
+    let mut stage = Stage::new(3);
+    stage.take([
+        stage.node(1, 5, [Maint, Maint]),
+        stage.node(2, 9, [Ready, Maint]),
+        stage.node(3, 2, [Ready, Maint]),
+    ]);
+    stage.check(&[Behind, InLine, InLine]);
+    assert_eq!(stage.told(0), [stage.to("s2", Ready)]);
+}
+
+#[test]
+fn those_restarted_together_go_on_from_what_they_say() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Ready]), stage.node(2, 9, [Ready, Ready])]);
+    let found = stage.take([stage.node(3, 1, [Maint, Maint]), stage.node(4, 1, [Maint, Maint])]).unwrap();
+    stage.check(&[InLine, InLine]);
+    assert_eq!(found.backends[0].serving().count(), 1);
+}
+
+#[test]
+fn what_is_wanted_is_known_though_all_others_are_away_for_a_moment() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Ready]), stage.node(2, 9, [Ready, Ready])]);
+    stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(3, 1, [Maint, Maint])]);
+    stage.check(&[InLine, Behind]);
+    let found = stage.take([GONE(), stage.node(3, 2, [Ready, Maint])]).unwrap();
+    stage.check(&[Absent, Behind]);
+    assert_eq!(stage.told(1), [stage.to("s3", Ready)]);
+    assert_eq!(found.backends[0].serving().count(), 2, "it is all there is");
+    stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(3, 3, [Ready, Maint])]);
+    stage.check(&[InLine, Behind]);
+}
+
+#[test]
+fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
+    stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
+    let [correction] = stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
+    stage.nodes.refused(1, correction, "permission denied".to_owned());
+    stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [Ready, Maint])]);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [Ready, Maint])]);
+    assert_eq!(stage.nodes.differences().len(), 1, "it differs, and is left alone");
+    stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
+    assert_eq!(stage.told(1), [correction]);
+}
+
+#[test]
+fn a_backend_that_one_lacks_is_left_out_there() {
+    let mut stage = Stage::new(2);
+    let empty = Process { version: "2.6.12".to_owned(), pid: 2, uptime_s: 1, stopping: false };
+    let empty = Inventory { process: empty, backends: Vec::new(), counted: vec![Some(2)] };
+    let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
+    stage.check(&[InLine, InLine]);
+    assert_eq!(stage.nodes.states()[1].lacks, [stage.site.backend.id]);
+    assert!(found.backends[0].servers.iter().all(|server| server.alike));
+}
+
+#[test]
+fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
+    let mut stage = Stage::new(2);
+    testing::maint(stage.site.server("s3"));
+    let weight = crate::core::units::Weight::saturating;
+    let wanted = stage.site.backend.clone();
+    let mut found = wanted.clone();
+    (found.servers[0].weight, found.servers[0].initial_weight) = (weight(7.0), weight(20.0));
+    let server = stage.site.id("s1");
+    let told =
+        |wanted: &BackendState, found: &BackendState| align::todo(wanted, found, 1, Duration::ZERO).now;
+    assert_eq!(told(&wanted, &found), [Correction::Weight { server, to: weight(20.0) }]);
+    let mut wanted = wanted;
+    wanted.servers[0].weight = weight(3.0);
+    assert_eq!(told(&wanted, &found), [Correction::Weight { server, to: weight(3.0) }]);
+}
+
+#[test]
+fn a_drain_that_does_not_end_is_ended() {
+    let mut stage = Stage::new(2);
+    let mut wanted = stage.site.backend.clone();
+    testing::maint(&mut wanted.servers[1]);
+    stage.site.server("s2").sessions = 1;
+    testing::drain(stage.site.server("s2"));
+    let found = &stage.site.backend;
+    let maint = stage.to("s2", Maint);
+    let todo = align::todo(&wanted, found, 1, Duration::from_secs(5));
+    assert_eq!((todo.now, todo.later), (vec![], vec![maint]));
+    assert_eq!(align::todo(&wanted, found, 1, Duration::from_secs(60)).now, [maint]);
+}

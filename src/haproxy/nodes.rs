@@ -1,0 +1,385 @@
+//! All HAProxys that are to be alike: asked and changed side by side.
+//!
+//! In: commands for each. Out: what they answered, together. One that does not answer keeps nobody waiting:
+//! when another has answered it gets [`GRACE`], and after that it is asked in the background only, until it
+//! answers. What it has missed meanwhile it is told by [`Nodes::align`]. If none answers, that is an error.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::error::{Phase, RuntimeError};
+use super::hands::Hands;
+use super::lane;
+use crate::core::names::{Names, ServerId};
+use crate::core::plan::inventory::Inventory;
+use crate::core::plan::nodes::align::Correction;
+use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
+use crate::core::settings::WarmUp;
+use crate::core::wire::command::{Command, Name, NameError, ServerName};
+use crate::core::wire::response::Refusal;
+use crate::report::chain;
+use crate::warm_up::probe::{WarmUpError, Warmth};
+
+/// Behind the first that answers the others have so long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Several HAProxys, or one.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    nodes: Vec<Node>,
+    standings: Mutex<nodes::Nodes>,
+    /// Held while nodes are brought in line.
+    aligning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Node {
+    hands: Arc<Hands>,
+    /// Asks one that does not answer, until it does.
+    probe: Mutex<Option<JoinHandle<Result<Inventory, RuntimeError>>>>,
+    /// What it answered last.
+    latest: Mutex<Option<Inventory>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(probe) = lock(&self.probe).take() {
+            probe.abort();
+        }
+    }
+}
+
+impl Nodes {
+    /// At least one.
+    pub(super) fn new(hands: Vec<Hands>) -> Self {
+        let standings = Mutex::new(nodes::Nodes::new(hands.len()));
+        let node = |hands| Node { hands: Arc::new(hands), probe: Mutex::default(), latest: Mutex::default() };
+        Self {
+            nodes: hands.into_iter().map(node).collect(),
+            standings,
+            aligning: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// There is more than one, whether it answers or not.
+    pub(super) fn are_several(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
+    /// See [`nodes::Nodes::keep`].
+    pub(super) fn keep(&self, kept: Vec<Kept>) {
+        self.standings().keep(kept);
+    }
+
+    /// How each of them stands.
+    pub(super) fn states(&self) -> Vec<NodeState> {
+        self.standings().states()
+    }
+
+    /// See [`nodes::Nodes::differences`].
+    pub(super) fn differences(&self) -> Vec<Difference> {
+        self.standings().differences().to_vec()
+    }
+
+    /// What all of them have, as one; in a dry run, what they would have.
+    ///
+    /// # Errors
+    /// If none answers: what the first of them said.
+    pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
+        let mut answers: Vec<Option<Result<Inventory, RuntimeError>>> = Vec::new();
+        answers.resize_with(self.nodes.len(), || None);
+        let asked = self.asked();
+        for node in (0..self.nodes.len()).filter(|node| !asked.contains(node)) {
+            answers[node] = self.probed(node, names).await;
+        }
+        let ask = |node: usize| {
+            let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
+            async move { hands.inventory(&names).await }
+        };
+        for (node, answer) in self.gather(&asked, ask).await {
+            answers[node] = Some(answer);
+        }
+        self.take(answers)
+    }
+
+    fn take(&self, answers: Vec<Option<Result<Inventory, RuntimeError>>>) -> Result<Inventory, RuntimeError> {
+        let mut error = None;
+        let mut told = Vec::new();
+        for (node, answer) in self.nodes.iter().zip(answers) {
+            told.push(match answer {
+                // An old worker shows and does what nobody sees any more.
+                Some(Ok(old)) if old.process.stopping && self.are_several() => {
+                    Some(Err("the HAProxy that answers is an old one that is stopping".to_owned()))
+                }
+                Some(Ok(inventory)) => {
+                    if self.are_several() {
+                        *lock(&node.latest) = Some(inventory.clone());
+                    }
+                    Some(Ok(inventory))
+                }
+                Some(Err(why)) => {
+                    let text = chain(&why);
+                    error = error.or(Some(why));
+                    Some(Err(text))
+                }
+                None => None,
+            });
+        }
+        let merged = self.standings().take(told, std::time::Instant::now());
+        merged.ok_or_else(|| error.unwrap_or_else(|| self.none_answers()))
+    }
+
+    /// One backend, on each node that answers and has it.
+    ///
+    /// # Errors
+    /// If none does: what the first of them said.
+    pub(super) async fn backend(
+        &self,
+        backend: &Name,
+        names: &Names,
+    ) -> Result<Vec<(usize, Inventory)>, RuntimeError> {
+        let asked = self.asked();
+        let ask = |node: usize| {
+            let (hands, backend, names) = (self.nodes[node].hands.clone(), backend.clone(), names.clone());
+            async move { hands.backend(&backend, &names).await }
+        };
+        let answers = self.gather(&asked, ask).await;
+        let mut found = Vec::new();
+        let mut errors = Vec::new();
+        for (node, answer) in answers {
+            match answer {
+                Ok(inventory) => found.push((node, inventory)),
+                Err(error) => errors.push((node, error)),
+            }
+        }
+        let goes_on = |(_, inventory): &(usize, Inventory)| !inventory.process.stopping;
+        if self.are_several() && found.iter().any(goes_on) {
+            found.retain(goes_on);
+        }
+        if found.is_empty() {
+            return Err(errors.into_iter().next().map_or_else(|| self.none_answers(), |(_, error)| error));
+        }
+        let mut standings = self.standings();
+        for (node, error) in &errors {
+            if error.refusal() != Some(&Refusal::NoSuchBackend) {
+                standings.failed(*node, chain(error));
+            }
+        }
+        standings.judge(&found.iter().map(|(node, one)| (*node, &one.process)).collect::<Vec<_>>());
+        Ok(found)
+    }
+
+    /// How `found` counts that `node` has.
+    pub(super) fn part<T>(&self, node: usize, found: T) -> nodes::merge::Part<T> {
+        self.standings().part(node, found)
+    }
+
+    /// Changes states or weights: each node as it needs it.
+    ///
+    /// # Errors
+    /// If one refuses, or if none answers. One that does not answer while others do is passed over.
+    pub(super) async fn change(
+        &self,
+        commands: Vec<(usize, Command)>,
+        names: &Names,
+    ) -> Result<(), RuntimeError> {
+        let asked: Vec<usize> = commands.iter().map(|(node, _)| *node).collect();
+        let mut commands: std::collections::HashMap<usize, Command> = commands.into_iter().collect();
+        let ask = |node: usize| {
+            let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
+            let command = commands.remove(&node);
+            async move {
+                match command {
+                    Some(command) => hands.change(&command, &names).await,
+                    None => Ok(()),
+                }
+            }
+        };
+        let answers = self.gather(&asked, ask).await;
+        let someone = answers.iter().any(|(_, answer)| answer.is_ok());
+        let mut first = None;
+        for (node, answer) in answers {
+            match answer {
+                Ok(()) => {}
+                Err(error) if error.refusal().is_some() => return Err(error),
+                Err(error) if someone => self.standings().failed(node, chain(&error)),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Tells those that lag behind what they have missed. What is to be told follows from the latest
+    /// reading; if it is told already, nothing is done.
+    pub(super) async fn align(&self, names: &Names) {
+        let Ok(_aligning) = self.aligning.try_lock() else { return };
+        let todo = self.standings().corrections();
+        let mut told = JoinSet::new();
+        for (n, corrections) in todo {
+            let (hands, names) = (self.nodes[n].hands.clone(), names.clone());
+            let Some(latest) = lock(&self.nodes[n].latest).clone() else { continue };
+            told.spawn(async move { (n, align(&hands, &latest, corrections, &names).await) });
+        }
+        while let Some(ended) = told.join_next().await {
+            let Ok((node, ended)) = ended else { continue };
+            match ended {
+                Ok(refused) => {
+                    for (correction, error) in refused {
+                        self.standings().refused(node, correction, error);
+                    }
+                }
+                Err(error) => self.standings().failed(node, chain(&error)),
+            }
+        }
+    }
+
+    /// Whether a server takes a connection.
+    pub(super) async fn reach(&self, address: SocketAddr) -> io::Result<()> {
+        self.nodes[0].hands.reach(address).await
+    }
+
+    /// Sends warm-up requests.
+    pub(super) async fn warm_up(
+        &self,
+        address: SocketAddr,
+        tls: Option<bool>,
+        requests: &WarmUp,
+    ) -> Result<Warmth, WarmUpError> {
+        self.nodes[0].hands.warm_up(address, tls, requests).await
+    }
+
+    /// Waits between two weights of a ramp.
+    pub(super) async fn pause(&self, pause: Duration) {
+        self.nodes[0].hands.pause(pause).await;
+    }
+
+    /// Who is asked: those that answered last time, or all if none did.
+    fn asked(&self) -> Vec<usize> {
+        let answering = self.standings().answering();
+        if answering.is_empty() { (0..self.nodes.len()).collect() } else { answering }
+    }
+
+    /// What a node that does not answer has said meanwhile, if it has.
+    async fn probed(&self, node: usize, names: &Names) -> Option<Result<Inventory, RuntimeError>> {
+        let ended = {
+            let mut probe = lock(&self.nodes[node].probe);
+            match probe.take() {
+                Some(running) if !running.is_finished() => {
+                    *probe = Some(running);
+                    None
+                }
+                ended => {
+                    let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
+                    *probe = Some(tokio::spawn(async move { hands.inventory(&names).await }));
+                    ended
+                }
+            }
+        };
+        ended?.await.ok()
+    }
+
+    /// What each of `asked` answers. Behind the first that does, the others have [`GRACE`].
+    async fn gather<T, F>(
+        &self,
+        asked: &[usize],
+        mut ask: impl FnMut(usize) -> F,
+    ) -> Vec<(usize, Result<T, RuntimeError>)>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RuntimeError>> + Send + 'static,
+    {
+        if let &[alone] = asked {
+            return vec![(alone, ask(alone).await)];
+        }
+        let mut open = JoinSet::new();
+        for &node in asked {
+            let answer = ask(node);
+            open.spawn(async move { (node, answer.await) });
+        }
+        let (mut answers, mut until) = (Vec::new(), None);
+        loop {
+            let ended = match until {
+                None => open.join_next().await,
+                Some(until) => tokio::select! {
+                    ended = open.join_next() => ended,
+                    () = sleep_until(until) => None,
+                },
+            };
+            let Some(ended) = ended else { break };
+            if let Ok((node, answer)) = ended {
+                until = until.or_else(|| answer.is_ok().then(|| Instant::now() + GRACE));
+                answers.push((node, answer));
+            }
+        }
+        for &node in asked {
+            if !answers.iter().any(|(answered, _)| *answered == node) {
+                let address = self.nodes[node].hands.address().clone();
+                answers.push((
+                    node,
+                    Err(RuntimeError::TimedOut { address, during: Phase::Reading, after: GRACE }),
+                ));
+            }
+        }
+        answers.sort_by_key(|(node, _)| *node);
+        answers
+    }
+
+    /// Nobody was asked, or somebody broke down.
+    fn none_answers(&self) -> RuntimeError {
+        let address = self.nodes[0].hands.address().clone();
+        RuntimeError::TimedOut { address, during: Phase::Reading, after: GRACE }
+    }
+
+    fn standings(&self) -> MutexGuard<'_, nodes::Nodes> {
+        lock(&self.standings)
+    }
+}
+
+/// Tells one node what it lacks; what it refuses comes back.
+async fn align(
+    hands: &Hands,
+    latest: &Inventory,
+    corrections: Vec<Correction>,
+    names: &Names,
+) -> Result<Vec<(Correction, String)>, RuntimeError> {
+    let mut refused = Vec::new();
+    for correction in corrections {
+        let Some(command) = command(correction, latest, names) else { continue };
+        match hands.change(&command, names).await {
+            Ok(()) => info!(node = %hands.address(), %command, "brought in line"),
+            Err(error) if error.refusal().is_some() => {
+                warn!(error = chain(&error), "not brought in line");
+                refused.push((correction, chain(&error)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(refused)
+}
+
+fn command(correction: Correction, latest: &Inventory, names: &Names) -> Option<Command> {
+    let id = correction.server();
+    let backend = latest.backend(names.backend_of(id))?;
+    let found = backend.server(id)?;
+    let name = server_name(id, names).ok()?;
+    Some(match correction {
+        Correction::State { to, .. } => lane::command(name, found, to, &latest.process),
+        Correction::Weight { to, .. } => Command::set_weights([(name, to)]).pop()?,
+    })
+}
+
+fn server_name(id: ServerId, names: &Names) -> Result<ServerName, NameError> {
+    ServerName::new(&names.of_backend(names.backend_of(id)), &names.of_server(id))
+}
+
+/// A panic elsewhere cannot leave anything half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,411 @@
+//! The whole agent on several real HAProxys that are to be alike, one of them a master with its worker.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{Agent, Haproxy, Origin, free_port, wait_until};
+
+mod support;
+
+/// More than a busy machine needs for anything here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A few ticks of 200 ms, and a second for one that hangs; the rest is for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Two HAProxys before the same servers s1, s2, ...
+struct Site {
+    nodes: Vec<Node>,
+    servers: Vec<Origin>,
+}
+
+struct Node {
+    haproxy: Haproxy,
+    port: u16,
+    /// As the agent's config names it.
+    socket: String,
+}
+
+impl Site {
+    /// A plain HAProxy and a master, with one server for each of `keywords`, which end its line.
+    fn start(keywords: &[&str]) -> Option<Self> {
+        Self::start_each(&[keywords, keywords])
+    }
+
+    /// Each with servers of its own.
+    fn start_each(keywords: &[&[&str]; 2]) -> Option<Self> {
+        let most = keywords.iter().map(|each| each.len()).max().unwrap_or(0);
+        let servers: Vec<Origin> = (0..most).map(|_| Origin::start()).collect();
+        let mut nodes = Vec::new();
+        for (keywords, is_master) in keywords.iter().zip([false, true]) {
+            let port = free_port();
+            let config = config(port, keywords, &servers);
+            let haproxy = match is_master {
+                true => Haproxy::start_master(&config)?,
+                false => Haproxy::start(&config)?,
+            };
+            let socket: PathBuf = if is_master { haproxy.master_socket() } else { haproxy.socket() };
+            let prefix = if is_master { "master:" } else { "" };
+            let socket = format!("{prefix}{}", socket.display());
+            nodes.push(Node { haproxy, port, socket });
+        }
+        Some(Self { nodes, servers })
+    }
+
+    /// The agent on them, quick, with more `keys` of its backend.
+    fn agent(&self, keys: &str) -> Agent {
+        let sockets: Vec<&str> = self.nodes.iter().map(|node| node.socket.as_str()).collect();
+        let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+        let config = format!(
+            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
+             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n\
+             \x20   scale_up: {{ cooldown: 0s }}\n\
+             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 30s, idle_after: 1h }}\n{keys}",
+            sockets.join(", ")
+        );
+        let logs: Vec<String> =
+            self.nodes.iter().map(|node| node.haproxy.dir().join("output").display().to_string()).collect();
+        let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
+        let agent = Agent::start_with(&config, &logs, Stdio::null());
+        wait_until("all of them are in line", PATIENCE, || {
+            (0..2).all(|node| stands(&agent, node) == "in line")
+        });
+        agent
+    }
+
+    #[track_caller]
+    fn wait_for(&self, server: &str, state: &str) {
+        for node in &self.nodes {
+            node.wait_for(server, state, PATIENCE);
+        }
+    }
+}
+
+fn config(port: u16, keywords: &[&str], servers: &[Origin]) -> String {
+    let lines = (1..).zip(servers).zip(keywords).map(|((n, server), keywords)| {
+        format!(
+            "    use-server s{n} if {{ path /s{n} }}\n    server s{n} 127.0.0.1:{} {keywords}\n",
+            server.port()
+        )
+    });
+    format!(
+        "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
+         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
+         \x20   timeout client 60s\n    timeout server 60s\n\
+         frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
+         backend app\n    balance roundrobin\n{}",
+        lines.collect::<String>()
+    )
+}
+
+impl Node {
+    /// Each server's state and weight, as in `READY 1`.
+    fn servers(&self) -> BTreeMap<String, String> {
+        let answer = self.haproxy.ask("show servers state app");
+        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
+        rows.map(|row| {
+            let admin: u32 = row[6].parse().expect("a number");
+            let state = match (admin & 0x23, admin & 0x18) {
+                (0, 0) => "READY",
+                (0, _) => "DRAIN",
+                _ => "MAINT",
+            };
+            (row[3].to_owned(), format!("{state} {}", row[7]))
+        })
+        .collect()
+    }
+
+    fn is(&self, server: &str, state: &str) -> bool {
+        self.servers()[server] == state
+    }
+
+    #[track_caller]
+    fn wait_for(&self, server: &str, state: &str, within: Duration) {
+        wait_until(&format!("{server} is {state} at {}", self.socket), within, || self.is(server, state));
+    }
+
+    /// A request to s2 that is answered after `after`.
+    fn keep_busy(&self, s2: &Origin, after: Duration) {
+        s2.set_delay(after);
+        let (port, before) = (self.port, s2.requests());
+        thread::spawn(move || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
+            let _ = stream.write_all(b"GET /s2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let _ = stream.read_to_string(&mut String::new());
+        });
+        wait_until("the request is with its server", PATIENCE, || s2.requests() > before);
+    }
+
+    /// Requests that s2 has now.
+    fn sessions(&self) -> u32 {
+        let stat = self.haproxy.ask("show stat -1 4 -1");
+        let row = stat.lines().find(|line| line.starts_with("app,s2,")).expect("it has an s2");
+        row.split(',').nth(4).expect("scur").parse().expect("a number")
+    }
+}
+
+/// How `node` stands, as `status` says.
+fn stands(agent: &Agent, node: usize) -> String {
+    let status = agent.status().unwrap_or_default();
+    status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What `status` says of `server`.
+fn shown(agent: &Agent, server: &str) -> Value {
+    let status = agent.status().unwrap_or_default();
+    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
+    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
+}
+
+fn pin(agent: &Agent, to: u32) {
+    let told = agent.command(&["pin", "app", &to.to_string()]);
+    assert!(told.status.success(), "{told:?}");
+}
+
+#[test]
+fn a_move_reaches_all() {
+    let Some(site) = Site::start(&["", "disabled", "weight 3 disabled"]) else { return };
+    let agent = site.agent("warm_up: { ramp: 1s }");
+    pin(&agent, 3);
+    for (server, state) in [("s1", "READY 1"), ("s2", "READY 1"), ("s3", "READY 3")] {
+        site.wait_for(server, state);
+    }
+    wait_until("they are shown as one", SOON, || {
+        let status = agent.status().unwrap_or_default();
+        status["backends"][0]["serving"] == 3 && status["backends"][0]["moving"].is_null()
+    });
+    pin(&agent, 1);
+    wait_until("one is left on each", PATIENCE, || {
+        let ready = |node: &Node| node.servers().values().filter(|state| state.starts_with("READY")).count();
+        let maint = |node: &Node| node.servers().values().filter(|state| state.starts_with("MAINT")).count();
+        site.nodes.iter().all(|node| (ready(node), maint(node)) == (1, 2))
+    });
+    assert_eq!(site.nodes[0].servers(), site.nodes[1].servers());
+    assert!(agent.journal().iter().all(|entry| entry["error"].is_null()), "{:#?}", agent.journal());
+}
+
+#[test]
+fn a_server_is_empty_when_it_is_on_all() {
+    for busy in 0..2 {
+        let Some(site) = Site::start(&["", ""]) else { return };
+        let agent = site.agent("servers: { s1: { always_up: true } }");
+        site.nodes[busy].keep_busy(&site.servers[1], Duration::from_secs(3));
+        pin(&agent, 1);
+        site.wait_for("s2", "DRAIN 1");
+        wait_until("one of them has let it go", PATIENCE, || {
+            site.nodes.iter().any(|node| node.is("s2", "MAINT 1"))
+        });
+        assert_eq!(site.nodes[busy].sessions(), 0);
+        site.wait_for("s2", "MAINT 1");
+    }
+}
+
+#[test]
+fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
+    for killed in 0..2 {
+        let Some(mut site) = Site::start(&["", "disabled", "disabled"]) else { return };
+        let agent = site.agent("warm_up: { ramp: 1s }");
+        pin(&agent, 2);
+        site.wait_for("s2", "READY 1");
+        site.nodes[killed].haproxy.kill();
+        wait_until("it is told", SOON, || {
+            agent.event("this haproxy does not answer; the others go on").is_some()
+                && stands(&agent, killed) == "does not answer"
+        });
+        // The other one goes on, down and up.
+        let other = 1 - killed;
+        pin(&agent, 3);
+        site.nodes[other].wait_for("s3", "READY 1", SOON);
+        wait_until("it is shown", SOON, || shown(&agent, "s3")["serving"] == true);
+        assert_eq!(agent.status().unwrap_or_default()["haproxy"]["answers"], true);
+        site.nodes[killed].haproxy.start_again();
+        assert!(site.nodes[killed].is("s2", "MAINT 1"), "it begins with what its configuration says");
+        for server in ["s2", "s3"] {
+            site.nodes[killed].wait_for(server, "READY 1", SOON);
+        }
+        wait_until("it is told", SOON, || {
+            agent.event("this haproxy is in line again").is_some() && stands(&agent, killed) == "in line"
+        });
+        let moves = agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count();
+        assert_eq!(moves, 2, "{:#?}", agent.journal());
+        assert!(agent.journal().iter().all(|entry| entry["event"] != "haproxy_restarted"));
+    }
+}
+
+#[test]
+fn one_that_comes_back_lets_go_of_servers_as_the_others_did() {
+    let Some(mut site) = Site::start(&["", "", ""]) else { return };
+    let agent = site.agent("servers: { s1: { always_up: true } }");
+    wait_until("they are known", SOON, || shown(&agent, "s2")["serving"] == true);
+    site.nodes[1].haproxy.kill();
+    wait_until("it is noticed", SOON, || stands(&agent, 1) == "does not answer");
+    pin(&agent, 1);
+    for server in ["s2", "s3"] {
+        site.nodes[0].wait_for(server, "MAINT 1", PATIENCE);
+    }
+    site.nodes[1].haproxy.start_again();
+    site.nodes[1].keep_busy(&site.servers[1], Duration::from_secs(3));
+    site.nodes[1].wait_for("s2", "DRAIN 1", SOON);
+    site.nodes[1].wait_for("s2", "MAINT 1", PATIENCE);
+    assert_eq!(site.nodes[1].sessions(), 0);
+    site.nodes[1].wait_for("s3", "MAINT 1", SOON);
+    wait_until("it is in line", SOON, || stands(&agent, 1) == "in line");
+}
+
+#[test]
+fn a_worker_that_was_reloaded_is_brought_in_line() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let agent = site.agent("");
+    pin(&agent, 2);
+    site.wait_for("s2", "READY 1");
+    for _ in 0..3 {
+        for node in &mut site.nodes {
+            node.haproxy.reload();
+            node.wait_for("s2", "READY 1", SOON);
+        }
+        wait_until("both are in line", SOON, || (0..2).all(|node| stands(&agent, node) == "in line"));
+    }
+}
+
+#[test]
+fn one_that_hangs_keeps_nobody_waiting() {
+    let Some(site) = Site::start(&["", "disabled", "disabled"]) else { return };
+    let agent = site.agent("");
+    wait_until("they are known", SOON, || shown(&agent, "s1")["serving"] == true);
+    let hung = &site.nodes[0].haproxy;
+    hung.signal(Signal::SIGSTOP);
+    pin(&agent, 2);
+    site.nodes[1].wait_for("s2", "READY 1", SOON);
+    wait_until("it is told", SOON, || stands(&agent, 0) == "does not answer");
+    pin(&agent, 3);
+    site.nodes[1].wait_for("s3", "READY 1", SOON);
+    hung.signal(Signal::SIGCONT);
+    for server in ["s2", "s3"] {
+        site.nodes[0].wait_for(server, "READY 1", PATIENCE);
+    }
+    wait_until("it is in line", PATIENCE, || stands(&agent, 0) == "in line");
+}
+
+#[test]
+fn one_that_refuses_fails_the_move_and_is_named() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let refusing = site.nodes[1].haproxy.dir().join("operator.sock").display().to_string();
+    site.nodes[1].socket = refusing.clone();
+    let agent = site.agent("");
+    pin(&agent, 2);
+    wait_until("the refusal is told", PATIENCE, || {
+        let is_it = |entry: &Value| {
+            entry["error"]
+                .as_str()
+                .is_some_and(|error| error.contains(&refusing) && error.contains("level admin"))
+        };
+        agent.journal().iter().any(is_it)
+    });
+    site.nodes[0].wait_for("s2", "MAINT 1", SOON);
+    assert!(site.nodes[1].is("s2", "MAINT 1"));
+}
+
+#[test]
+fn what_is_changed_by_hand_on_one_is_left_alone() {
+    let Some(site) = Site::start(&["", "", "disabled"]) else { return };
+    let agent = site.agent("ready: { min: 2 }");
+    wait_until("they are known", SOON, || shown(&agent, "s2")["serving"] == true);
+    site.nodes[0].haproxy.ask("set server app/s2 state drain");
+    wait_until("it is told", SOON, || {
+        agent.event("not the same on every haproxy: it is left alone until it is").is_some()
+            && shown(&agent, "s2")["alike"] == false
+    });
+    // It does not serve on all of them, so another one is started.
+    site.wait_for("s3", "READY 1");
+    assert!(site.nodes[0].is("s2", "DRAIN 1") && site.nodes[1].is("s2", "READY 1"));
+    site.nodes[0].haproxy.ask("set server app/s2 state ready");
+    wait_until("it is theirs again", SOON, || shown(&agent, "s2")["serving"] == true);
+}
+
+#[test]
+fn servers_that_not_all_have_are_left_alone() {
+    let Some(site) = Site::start_each(&[&["", "disabled", "disabled"], &["", "disabled"]]) else { return };
+    let agent = site.agent("");
+    pin(&agent, 3);
+    site.wait_for("s2", "READY 1");
+    wait_until("it is told", PATIENCE, || {
+        agent.event("not the same on every haproxy: it is left alone until it is").is_some_and(|event| {
+            let states = event["states"].as_str().unwrap_or_default().to_owned();
+            event["server"] == "s3" && states.starts_with("MAINT on ") && states.contains(", missing on ")
+        })
+    });
+    assert_eq!(shown(&agent, "s3")["role"], "foreign");
+    wait_until("the others have moved", SOON, || shown(&agent, "s2")["serving"] == true);
+    assert!(site.nodes[0].is("s3", "MAINT 1"));
+}
+
+#[test]
+fn a_backend_that_one_lacks_is_told_and_moved_on_the_others() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let (port, spare) = (free_port(), Origin::start());
+    let other = config(port, &[""], &[spare])
+        .replace("backend app", "backend other")
+        .replace("_backend app", "_backend other");
+    let Some(haproxy) = Haproxy::start(&other) else { return };
+    let socket = haproxy.socket().display().to_string();
+    site.nodes[1] = Node { haproxy, port, socket };
+    let agent = site.agent("");
+    pin(&agent, 2);
+    site.nodes[0].wait_for("s2", "READY 1", PATIENCE);
+    assert!(agent.event("this haproxy has no such backend; the others go on").is_some());
+    assert_eq!(agent.status().unwrap_or_default()["haproxy"]["nodes"][1]["lacks"][0], "app");
+}
+
+#[test]
+fn a_server_of_the_same_name_in_a_listen_section_is_another_server() {
+    let origin = Origin::start();
+    let sections = |port: u16| {
+        let servers =
+            format!("    server s1 127.0.0.1:{0}\n    server s2 127.0.0.1:{0} disabled\n", origin.port());
+        format!("listen app\n    bind 127.0.0.1:{port}\n{servers}backend other\n{servers}")
+    };
+    let nodes: Vec<Haproxy> = (0..2).filter_map(|_| Haproxy::start(&sections(free_port()))).collect();
+    let [a, b] = &nodes[..] else { return };
+    let config = format!(
+        "tick: 200ms\nhaproxy: {{ sockets: [{}, {}] }}\nbackends:\n\
+         \x20 - {{ name: app, target: {{ below: 250ms }}, policy: threshold }}\n\
+         \x20 - {{ name: other, target: {{ below: 250ms }}, policy: threshold }}\n",
+        a.socket().display(),
+        b.socket().display()
+    );
+    let agent = Agent::start_with(&config, &["-"], Stdio::piped());
+    wait_until("both are in line", PATIENCE, || (0..2).all(|node| stands(&agent, node) == "in line"));
+    let moved = |backend: &str| {
+        let answers = nodes.iter().map(|node| node.ask(&format!("show servers state {backend}")));
+        // The second server's `srv_admin_state`: READY, and disabled in the configuration.
+        answers.filter(|answer| answer.contains(" s2 127.0.0.1 2 4 ")).count()
+    };
+    pin(&agent, 2);
+    wait_until("it serves on both", PATIENCE, || moved("app") == 2);
+    assert_eq!(moved("other"), 0);
+}
+
+#[test]
+fn at_the_start_the_one_that_has_run_longest_is_right() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    site.nodes[0].haproxy.ask("set server app/s2 state ready");
+    wait_until("it is older by a second", PATIENCE, || {
+        let info = site.nodes[0].haproxy.ask("show info");
+        info.lines().any(|line| {
+            line.strip_prefix("Uptime_sec: ").is_some_and(|uptime| uptime.parse().unwrap_or(0) > 1)
+        })
+    });
+    site.nodes[1].haproxy.kill();
+    site.nodes[1].haproxy.start_again();
+    let _agent = site.agent("");
+    site.nodes[1].wait_for("s2", "READY 1", SOON);
+    assert!(site.nodes[0].is("s2", "READY 1"));
+}
