@@ -27,6 +27,7 @@ use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
+use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::journal::Journal;
@@ -38,6 +39,7 @@ use crate::telemetry::{status, words};
 mod error;
 mod ingest;
 mod orders;
+mod pools;
 mod repeats;
 mod signals;
 mod start;
@@ -85,6 +87,7 @@ struct Agent {
     state: Option<StateDir>,
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
+    providers: Vec<Provider>,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -193,6 +196,7 @@ impl Agent {
         self.haproxy = reach;
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_local_time(orders::local_time());
+        self.look_at_pools();
         self.controller.handle_tick(now);
     }
 
@@ -289,6 +293,7 @@ impl Agent {
             Ok(mut config) => {
                 let waiting = self.settings.config.differing_keys(&config).join(", ");
                 let backends = backend_names(&config);
+                self.providers = pools::providers(&config.pools);
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::core::controller::{BackendMemory, Memory, Operator, Order, OverrideMemory};
+use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
@@ -156,6 +158,29 @@ struct FileBackend {
     weights: BTreeMap<String, u16>,
     cooldown: Option<FileCooldown>,
     order: Option<FileOrder>,
+    placed: BTreeMap<String, FilePlacement>,
+}
+
+/// Where an address of the pool was put.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `address` and `added`")]
+struct FilePlacement {
+    address: SocketAddr,
+    added: bool,
+    serving: bool,
+    pid: u32,
+}
+
+impl From<&Placement> for FilePlacement {
+    fn from(&Placement { address, added, serving, pid }: &Placement) -> Self {
+        Self { address, added, serving, pid }
+    }
+}
+
+impl From<FilePlacement> for Placement {
+    fn from(FilePlacement { address, added, serving, pid }: FilePlacement) -> Self {
+        Self { address, added, serving, pid }
+    }
 }
 
 /// An operator's order.
@@ -225,8 +250,14 @@ impl FileMemory {
             });
             let weights = backend.weights.iter().map(|(name, weight)| (name.clone(), weight.value()));
             let order = backend.overridden.as_ref().map(|kept| FileOrder::from_memory(kept, now));
-            let file =
-                FileBackend { ours: backend.ours.clone(), weights: weights.collect(), cooldown, order };
+            let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
+            let file = FileBackend {
+                ours: backend.ours.clone(),
+                weights: weights.collect(),
+                cooldown,
+                order,
+                placed: placed.collect(),
+            };
             (backend.name.clone(), file)
         });
         Self { backends: backends.collect() }
@@ -246,7 +277,8 @@ impl FileMemory {
                 (left > 0).then_some((direction, Duration::from_secs(left)))
             });
             let overridden = file.order.map(|order| order.into_memory(now));
-            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown, overridden }
+            let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
+            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown, overridden, placed }
         });
         Memory { backends: backends.collect() }
     }
@@ -267,12 +299,15 @@ mod tests {
     use super::*;
 
     fn memory() -> Memory {
+        let address = "10.0.0.4:80".parse().unwrap();
+        let placement = Placement { address, added: false, serving: true, pid: 4711 };
         let backend = BackendMemory {
             name: "app".into(),
             ours: ["s2".to_owned()].into(),
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
             overridden: None,
+            placed: [("s3".to_owned(), placement)].into(),
         };
         Memory { backends: vec![backend] }
     }

@@ -154,6 +154,12 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("step", json!(step.words(names)));
             put("error", json!(error));
         }
+        Outcome::LeftBehind { server, step, error, .. } => {
+            put("event", json!("left_behind"));
+            put("server", json!(&*names.of_server(*server)));
+            put("step", json!(step.words(names)));
+            put("error", json!(error));
+        }
         Outcome::RampGivenUp { server, error, .. } => {
             put("event", json!("ramp_given_up"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
@@ -191,6 +197,10 @@ pub fn tell(record: &Record, names: &Names) {
             let server = server.map(|server| names.of_server(server).to_string());
             warn!(backend, server, step = step.words(names), error, "step failed");
         }
+        Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
+            let (server, step) = (&*names.of_server(*server), step.words(names));
+            warn!(backend, server, step, error, "server left in MAINT; its deletion is tried again");
+        }
         Event::Outcome(Outcome::RampGivenUp { error, .. }) => {
             warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");
         }
@@ -214,8 +224,16 @@ pub fn tell(record: &Record, names: &Names) {
 /// Holds that an operator should look into: the backend cannot be decided about.
 const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 6] =
-    ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures", "pin_limited"];
+const LIMITED: [&str; 8] = [
+    "at_max",
+    "no_spare",
+    "no_slot",
+    "cannot_add",
+    "nothing_to_remove",
+    "rest_too_few",
+    "server_failures",
+    "pin_limited",
+];
 
 /// Whether the journal's `entry` belongs among the last decisions that `status` shows: moves, what
 /// became of them, and holds that are more than waiting.
@@ -282,6 +300,8 @@ mod tests {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
+            Reason::NoSlot { missing: 1, line: String::new() },
+            Reason::CannotAdd { why: "" },
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },
         ];

@@ -8,6 +8,7 @@ use super::mind::{Looks, Mind};
 use super::moves::Moving;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
+use super::supply::Store;
 use super::*;
 use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
@@ -34,7 +35,9 @@ pub(super) struct Backend {
     pub(super) doubt: Option<Reason>,
     /// In MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) ours: HashSet<ServerId>,
-    pub(super) quarantine: Quarantine,
+    pub(super) quarantine: Quarantine<ServerId>,
+    /// What its pool offers, and where that was put.
+    pub(super) store: Store,
     pub(super) moving: Option<Moving>,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
@@ -78,6 +81,7 @@ impl Backend {
             settings: Arc::new(settings),
             ours: HashSet::new(),
             quarantine: Quarantine::default(),
+            store: Store::default(),
             moving: None,
             borrowed: Vec::new(),
             shares: None,
@@ -121,6 +125,7 @@ impl Backend {
         };
         let server = |name: &String| names.server(id, name);
         self.ours = memory.ours.iter().filter_map(server).collect();
+        self.store.recall(&memory.placed, id, names);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
         if let Some((direction, left)) = memory.cooldown {
@@ -140,6 +145,7 @@ impl Backend {
                 _ => None,
             },
             overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
+            placed: self.store.memory(names),
         }
     }
 
@@ -171,13 +177,14 @@ impl Backend {
         if self.is_moving() || self.is_outdated(asked) {
             return false;
         }
+        let has_moved = self.store.take_stock(state, self.settings.spares);
         let shares = self.shares.take();
         let had_shares = shares.is_some();
         self.shares = shares.and_then(|shares| shares.found_in(state));
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.ours.len();
         self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        self.ours.len() != before || had_shares != self.shares.is_some()
+        has_moved || self.ours.len() != before || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.
@@ -211,6 +218,7 @@ impl Backend {
             return;
         }
         self.quarantine.forget_old(now);
+        self.store.forget_old(now);
         let snapshot = self.snapshot(now);
         let Some(state) = state else {
             let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
@@ -221,6 +229,11 @@ impl Backend {
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
+        let supplied = self.supplied(state, names, now);
+        let state = &supplied.state;
+        if may_tidy && self.bring_back(state, names, now, actions) {
+            return;
+        }
         let fleet = self.fleet(state, names, now);
         let pool = self.pool(state, &fleet, names, now);
         let (seen, trusted) = self.trusted(&snapshot, fleet);
@@ -229,13 +242,14 @@ impl Backend {
         let decision = self.again.take().unwrap_or(decision);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
+        let decision = self.place_explained(decision, &supplied, names);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
                 // A move is told each time it is made, a reason to hold only once.
                 self.told = self.told.filter(|_| !begun);
                 None
             }
-            Err(reason) => Some(reason.to_string()),
+            Err(reason) => Some(self.for_want_of_place(reason, &supplied, names).to_string()),
         };
         if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
             self.tidy(state, names, now, actions);
@@ -244,7 +258,7 @@ impl Backend {
     }
 
     fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
-        let passed_over = self.quarantine.servers(now);
+        let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);

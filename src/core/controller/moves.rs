@@ -86,7 +86,7 @@ impl Backend {
             }
             Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
         }
-        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.servers(now), names)
+        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.all(now), names)
         {
             Ok(plan) => {
                 self.mind.acting(direction);
@@ -138,7 +138,7 @@ impl Backend {
             moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
         let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
         let rest = BackendState { servers: others, ..state.clone() };
-        let quarantined = self.quarantine.servers(now);
+        let quarantined = self.quarantine.all(now);
         let more = planner::plan(&decision, &rest, &self.settings, &self.ours, &quarantined, names)?;
         if !more.before.is_empty() || !more.after.is_empty() {
             return Ok(false);
@@ -232,6 +232,7 @@ impl Backend {
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
         self.ours.extend(lanes.iter().map(|lane| lane.server));
+        self.store.remember(lanes);
         if purpose == Purpose::Add {
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
         }
@@ -241,8 +242,10 @@ impl Backend {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
+                self.store.note_moved(*server, moving.plan.purpose);
                 if moving.plan.purpose == Purpose::Add {
                     self.ours.remove(server);
                     self.quarantine.end(*server);
@@ -251,7 +254,9 @@ impl Backend {
             Outcome::Failed { server: None, .. } => moving.weights_failed = true,
             Outcome::Failed { server: Some(server), .. } => {
                 moving.failed.insert(*server);
-                if moving.plan.purpose == Purpose::Add {
+                if moving.plan.purpose != Purpose::Add {
+                    self.store.note_left_behind(now);
+                } else if !self.store.note_failed(*server, now) {
                     self.quarantine.begin(*server, now);
                 }
             }

@@ -40,8 +40,8 @@ impl Backend {
         true
     }
 
-    /// What is done when nothing else is: drains that an agent before this one left half done,
-    /// and weights that are not in proportion to the capacities.
+    /// What is done when nothing else is: drains that an agent before this one left half done, servers that
+    /// have no place any more, and weights that are not in proportion to the capacities.
     pub(super) fn tidy(
         &mut self,
         state: &BackendState,
@@ -49,9 +49,14 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        let drains = planner::finish_drains(state, &self.settings, &self.ours);
-        let reweigh = || weights::reweigh(state, &self.settings, names).filter(|_| self.shares.is_none());
-        if let Some(plan) = drains.or_else(reweigh) {
+        if let Some(plan) = planner::finish_drains(state, &self.settings, &self.ours) {
+            return self.begin(plan, None, now, actions);
+        }
+        if self.clear_away(state, names, now, actions) {
+            return;
+        }
+        let reweigh = weights::reweigh(state, &self.settings, names).filter(|_| self.shares.is_none());
+        if let Some(plan) = reweigh {
             self.begin(plan, None, now, actions);
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod inventory;
 pub mod ownership;
+pub mod supply;
 
 pub mod ramp;
 pub mod shares;

@@ -1,10 +1,12 @@
 //! The shortest plan that gets from what HAProxy has to what was decided.
 //!
 //! ```text
-//! add a spare        DRAIN, healthy, warm-up, [small weight], READY, [ramp]     undo: MAINT
+//! add a spare        [address, or add], DRAIN, healthy, warm-up, [small weight], READY, [ramp]
+//!                                                                               undo: MAINT, [delete]
 //! bring one back     READY                                                      undo: DRAIN
-//! take one away      DRAIN, drained or too late, MAINT                          undo: READY
-//! finish a drain     drained or too late, MAINT
+//! take one away      DRAIN, drained or too late, MAINT, [delete]                undo: READY
+//! finish a drain     drained or too late, MAINT, [delete]
+//! bring back         [address, or add], DRAIN, healthy, READY                   undo: MAINT, [delete]
 //! ```
 //! A spare goes through DRAIN because checks pause in MAINT, and because READY means UP at once,
 //! before any check has passed (seen on HAProxy 2.6.12).
@@ -16,6 +18,7 @@ use std::time::Duration;
 use super::inventory::{AdminState, BackendState, ServerState};
 use super::ownership::{Role, roles};
 use super::step::{Lane, Plan, Purpose, Step};
+use super::supply::Supply;
 use super::weights::{self, WeightList};
 use super::{ownership, ramp};
 use crate::core::names::{Names, ServerId};
@@ -26,6 +29,10 @@ use crate::core::units::Weight;
 /// How long a spare may take until its health check passes. Spares run already; this leaves room
 /// for a few checks at intervals of ten seconds, and for a service that is just being started.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long it may take until nothing holds on to a server in MAINT that is to be deleted: idle connections
+/// go with MAINT, requests that outlasted the drain may take until HAProxy's own timeouts. It is tried again.
+const REMOVABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is to be done in HAProxy for `decision`.
 ///
@@ -64,14 +71,72 @@ pub fn finish_drains(
         server.state() == AdminState::Drain && ours.contains(&server.id) && !bound
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(abandoned))
-        .map(|&ServerState { id: server, .. }| Lane {
-            server,
+        .map(|state| Lane {
+            server: state.id,
             from: AdminState::Drain,
-            steps: end_of_drain(server, settings).into(),
+            steps: end_of_drain(state, settings),
             undo: Vec::new(),
         })
         .collect();
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
+}
+
+/// Deletes servers that were added and are in MAINT, as after a crash, or when one could not be deleted before.
+/// `None` if there are none.
+pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Option<Plan> {
+    let is_left = |server: &&ServerState| {
+        server.state() == AdminState::Maint && matches!(server.supply, Some(Supply::Added(_)))
+    };
+    let lanes: Vec<Lane> = (backend.servers.iter().filter(is_left))
+        .map(|state| Lane {
+            server: state.id,
+            from: AdminState::Maint,
+            steps: deletion(state).into_iter().collect(),
+            undo: Vec::new(),
+        })
+        .collect();
+    (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
+}
+
+/// Takes a server away whose address has left the pool, or adds one first if there would be too few. `None` if
+/// there is none, or nothing can be done.
+pub fn retire(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    ours: &HashSet<ServerId>,
+    quarantined: &HashSet<ServerId>,
+    names: &Names,
+) -> Option<Plan> {
+    let planner = Planner { backend, settings, ours, quarantined, names };
+    let is_retired = |server: &ServerState| server.supply.as_ref().is_some_and(Supply::is_retired);
+    let removable = planner.removable(&[]).into_iter().find(|server| is_retired(server))?;
+    if planner.serving() > settings.ready.min {
+        return Some(plain(Purpose::Remove, backend, settings, vec![planner.remove(removable)]));
+    }
+    planner.scale_up(1).ok()
+}
+
+/// Brings back those of `lost` that HAProxy had before it was restarted: with their addresses, and their checks
+/// passed, but without warm-up, as they have just served. `None` if there are none.
+pub fn bring_back(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    lost: &HashSet<ServerId>,
+    ours: &HashSet<ServerId>,
+    names: &Names,
+) -> Option<Plan> {
+    let none = HashSet::new();
+    let planner = Planner { backend, settings, ours, quarantined: &none, names };
+    let room = settings.ready.max.map_or(usize::MAX, |max| max.saturating_sub(planner.serving()) as usize);
+    let is_lost = |server: &&ServerState| lost.contains(&server.id) && server.state() == AdminState::Maint;
+    let lanes: Vec<Lane> = (planner.startable().into_iter().filter(is_lost).take(room))
+        .map(|state| {
+            let mut lane = planner.add(state, &Ramps::default());
+            lane.steps.retain(|step| !matches!(step, Step::WarmUp { .. }));
+            lane
+        })
+        .collect();
+    (!lanes.is_empty()).then(|| plain(Purpose::Add, backend, settings, lanes))
 }
 
 struct Planner<'a> {
@@ -115,8 +180,8 @@ impl Planner<'_> {
         Ok(plain(Purpose::Remove, self.backend, self.settings, lanes))
     }
 
-    /// Warm ones first, then those meant to be up, then those the config names; HAProxy's order
-    /// among equals.
+    /// Warm ones first, then those meant to be up, then those the config names, then those that have their
+    /// address already; HAProxy's order among equals.
     fn startable(&self) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
         let mut startable: Vec<_> = roles
@@ -127,12 +192,12 @@ impl Planner<'_> {
         startable.sort_by_key(|(server, role)| {
             let configured = self.settings.servers.get(&*self.names.of_server(server.id));
             let always_up = configured.is_some_and(|server| server.always_up);
-            (*role != Role::Draining, !always_up, configured.is_none())
+            (*role != Role::Draining, !always_up, configured.is_none(), provision(server).is_some())
         });
         startable.into_iter().map(|(server, _)| server).collect()
     }
 
-    /// Those that the decision prefers, then those with the least to lose: fewest requests on them or
+    /// Those whose address has left the pool, those that the decision prefers, then those with the least to lose: fewest requests on them or
     /// waiting for them, then the lowest weight, then last in HAProxy's order.
     fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.ours, self.names);
@@ -141,7 +206,8 @@ impl Planner<'_> {
         removable.sort_by_key(|(place, server)| {
             let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
             let requests = u64::from(server.sessions) + u64::from(server.queued);
-            (preferred, requests, server.weight, Reverse(*place))
+            let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
+            (!is_retired, preferred, requests, server.weight, Reverse(*place))
         });
         removable.into_iter().map(|(_, server)| server).collect()
     }
@@ -152,32 +218,37 @@ impl Planner<'_> {
         let (from, steps) = match state.state() {
             AdminState::Drain => (AdminState::Drain, vec![set(AdminState::Ready)]),
             from => {
-                let mut steps = vec![
+                let mut steps: Vec<Step> = provision(state).into_iter().collect();
+                steps.extend([
                     set(AdminState::Drain),
                     Step::AwaitHealthy { server, within: HEALTHY_WITHIN },
-                    Step::WarmUp { server, requests: self.warm_up(server).clone() },
-                ];
-                let (small, climb) = ramps.steps(server, self.warm_up(server).ramp);
+                    Step::WarmUp { server, requests: self.warm_up(state).clone() },
+                ]);
+                let (small, climb) = ramps.steps(server, self.warm_up(state).ramp);
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
                 steps.extend(climb);
                 (from, steps)
             }
         };
-        Lane { server, from, steps, undo: vec![set(from)] }
+        let mut undo = vec![set(from)];
+        undo.extend(deletion(state).filter(|_| from == AdminState::Maint));
+        Lane { server, from, steps, undo }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
         let server = state.id;
         let mut steps = vec![Step::Set { server, state: AdminState::Drain }];
-        steps.extend(end_of_drain(server, self.settings));
+        steps.extend(end_of_drain(state, self.settings));
         let undo = vec![Step::Set { server, state: AdminState::Ready }];
         Lane { server, from: AdminState::Ready, steps, undo }
     }
 
-    fn warm_up(&self, server: ServerId) -> &WarmUp {
-        let configured = self.settings.servers.get(&*self.names.of_server(server));
-        configured.map_or(&self.settings.warm_up, |server| &server.warm_up)
+    /// The pool's for this address, else the config's for this server, else the backend's.
+    fn warm_up<'a>(&'a self, server: &'a ServerState) -> &'a WarmUp {
+        let of_pool = server.supply.as_ref().and_then(Supply::candidate).and_then(|it| it.warm_up.as_ref());
+        let configured = || self.settings.servers.get(&*self.names.of_server(server.id));
+        of_pool.or_else(|| configured().map(|it| &it.warm_up)).unwrap_or(&self.settings.warm_up)
     }
 
     fn serving(&self) -> u32 {
@@ -198,7 +269,7 @@ impl Ramps {
     fn new(planner: &Planner<'_>, chosen: &[&ServerState]) -> Self {
         let Planner { backend, settings, names, .. } = *planner;
         let has_ramp = |server: &ServerState| {
-            server.state() == AdminState::Maint && planner.warm_up(server.id).ramp > Duration::ZERO
+            server.state() == AdminState::Maint && planner.warm_up(server).ramp > Duration::ZERO
         };
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
@@ -206,13 +277,17 @@ impl Ramps {
         if planner.serving() == 0 || !weights::take_effect(&backend.algorithm) {
             return Self::default();
         }
-        let rightful = weights::full(backend, settings, names);
+        let mut rightful = weights::full(backend, settings, names);
+        let is_there: HashSet<ServerId> = rightful.iter().map(|&(server, _)| server).collect();
+        let to_be_added = chosen.iter().filter(|server| server.is_absent() && server.weight > Weight::ZERO);
+        rightful.extend(to_be_added.map(|server| (server.id, server.weight)));
         let Some(smallest) = weights::of(&rightful, &slow).min() else { return Self::default() };
         let full = weights::multiply(&rightful, weights::factor(&rightful, smallest));
         if weights::of(&full, &slow).all(|weight| weight == Weight::ONE) {
             return Self::default();
         }
-        Self { before: vec![Step::SetWeights(full.clone())], after: vec![Step::SetWeights(rightful)], full }
+        let before = full.iter().copied().filter(|(server, _)| is_there.contains(server)).collect();
+        Self { before: vec![Step::SetWeights(before)], after: vec![Step::SetWeights(rightful)], full }
     }
 
     /// What is to be done before READY, and after it.
@@ -227,15 +302,38 @@ impl Ramps {
     }
 }
 
-fn end_of_drain(server: ServerId, settings: &BackendSettings) -> [Step; 2] {
+/// What comes before a spare can be started.
+fn provision(state: &ServerState) -> Option<Step> {
+    let server = state.id;
+    match &state.supply {
+        Some(Supply::Slot(candidate)) if !state.is_at(candidate.address) => {
+            Some(Step::SetAddress { server, address: candidate.address })
+        }
+        Some(Supply::Absent(candidate, keywords)) => {
+            Some(Step::Add { server, address: candidate.address, keywords: keywords.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// What comes after MAINT for a server that was added, or is to be.
+fn deletion(state: &ServerState) -> Option<Step> {
+    let was_added = matches!(state.supply, Some(Supply::Absent(..) | Supply::Added(_)));
+    was_added.then_some(Step::Remove { server: state.id, within: REMOVABLE_WITHIN })
+}
+
+fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
+    let server = state.id;
     let trial = match settings.policy {
         Policy::Model => settings.model.trial,
         Policy::Threshold => Duration::ZERO,
     };
-    [
+    let mut steps = vec![
         Step::AwaitDrained { server, at_least: trial, within: settings.scale_down.drain_timeout },
         Step::Set { server, state: AdminState::Maint },
-    ]
+    ];
+    steps.extend(deletion(state));
+    steps
 }
 
 /// A plan that sets no weights.

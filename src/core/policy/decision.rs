@@ -151,6 +151,18 @@ pub enum Reason {
     },
     /// Too slow, but no server is ours to add.
     NoSpare,
+    /// Too slow, but the addresses that are left have no slot.
+    NoSlot {
+        /// So many.
+        missing: u32,
+        /// What gives the backend so many, in haproxy.cfg.
+        line: String,
+    },
+    /// Too slow, but HAProxy takes no server at run time.
+    CannotAdd {
+        /// Why.
+        why: &'static str,
+    },
     /// Fast enough, but fewer servers are not allowed.
     AtMin {
         /// So many serve.
@@ -442,6 +454,8 @@ impl Reason {
             Self::CoolingDown { .. } => "cooling_down",
             Self::AtMax { .. } => "at_max",
             Self::NoSpare => "no_spare",
+            Self::NoSlot { .. } => "no_slot",
+            Self::CannotAdd { .. } => "cannot_add",
             Self::AtMin { .. } => "at_min",
             Self::NothingToRemove => "nothing_to_remove",
             Self::RestTooFew { .. } => "rest_too_few",
@@ -492,6 +506,8 @@ impl Reason {
             Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
             | Self::NoSpare
+            | Self::NoSlot { .. }
+            | Self::CannotAdd { .. }
             | Self::AtMin { .. }
             | Self::NothingToRemove
             | Self::RestTooFew { .. }

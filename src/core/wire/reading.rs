@@ -123,6 +123,7 @@ fn server(
         sessions: figures.sessions,
         queued: figures.queued,
         maxconn: figures.limit,
+        supply: None,
     })
 }
 
