@@ -21,6 +21,7 @@ mod logs;
 mod omissions;
 mod places;
 mod schedule;
+mod spares;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

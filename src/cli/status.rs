@@ -169,7 +169,10 @@ fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         (Some(_), _) => format!("failed to start, passed over for {}", span(&server["quarantine_s"])),
+        (None, Some("spare")) if server["there"] == false => "spare, not added yet".to_owned(),
         (None, Some("spare")) => "spare".to_owned(),
+        (None, Some("vacant")) => "slot without an address".to_owned(),
+        (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
         _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
@@ -235,6 +238,9 @@ mod tests {
     fn a_server_is_noted_for_what_its_figures_do_not_say() {
         check_note("", json!({"state": "READY", "role": "serving", "serving": true}));
         check_note("spare", json!({"state": "MAINT", "role": "spare"}));
+        check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
+        check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
+        check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
         check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
         check_note(

@@ -62,7 +62,7 @@ pub struct Provider {
 }
 
 /// What an offer was made of, and what of that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// What is offered.
     pub offer: Offer,

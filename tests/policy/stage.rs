@@ -45,6 +45,7 @@ pub(crate) fn defaults() -> BackendSettings {
             ramp: Duration::ZERO,
         },
         weights: Weights::Keep,
+        spares: spares::Spares::Declared,
         servers: Default::default(),
     }
 }

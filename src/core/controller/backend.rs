@@ -231,7 +231,7 @@ impl Backend {
         }
         let supplied = self.supplied(state, names, now);
         let state = &supplied.state;
-        if may_tidy && self.bring_back(state, names, now, actions) {
+        if may_tidy && self.bring_back_placed(state, names, now, actions) {
             return;
         }
         let fleet = self.fleet(state, names, now);

@@ -13,11 +13,9 @@ use crate::core::plan::planner;
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::order::{Ordered, What};
 use crate::core::settings::spares::Spares;
-
-/// The first HAProxy that takes servers at run time as a matter of course. 2.4 and 2.5 do in their experimental
-/// mode only, which is no ground for operations.
-const CAN_ADD: [u32; 3] = [2, 6, 0];
+use crate::core::wire::ability::can_add_servers;
 
 /// How long a server that could not be deleted is left alone.
 const DELETE_AGAIN: Duration = Duration::from_secs(60);
@@ -30,9 +28,8 @@ pub(super) struct Store {
     placed: HashMap<ServerId, Placement>,
     /// Addresses that failed to start.
     refused: Quarantine<SocketAddr>,
-    /// The HAProxy that answered last, and whether it takes servers.
-    pid: u32,
-    has_add: bool,
+    /// The HAProxy that answered last.
+    process: Option<Process>,
     /// Servers could not be deleted: it is not tried again before this.
     delete_from: Option<Instant>,
 }
@@ -50,20 +47,25 @@ impl Store {
     }
 
     pub(super) fn note_process(&mut self, process: &Process) {
-        self.pid = process.pid;
-        self.has_add = process.release().is_some_and(|release| release >= CAN_ADD);
+        self.process = Some(process.clone());
+    }
+
+    /// 0 before the first answer: no process has that.
+    fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, |process| process.pid)
     }
 
     /// Remembers what `lanes` are about to put where. What a restart took away and is being brought back is
     /// remembered as it was: if this agent dies on the way, the next one brings it back.
     pub(super) fn remember(&mut self, lanes: &[Lane]) {
+        let pid = self.pid();
         for step in lanes.iter().flat_map(|lane| &lane.steps) {
             let (server, address, added) = match step {
                 Step::SetAddress { server, address } => (*server, *address, false),
                 Step::Add { server, address, .. } => (*server, *address, true),
                 _ => continue,
             };
-            let fresh = Placement { address, added, serving: false, pid: self.pid };
+            let fresh = Placement { address, added, serving: false, pid };
             let placement = self.placed.entry(server).or_insert(fresh);
             if placement.address != address || placement.added != added {
                 *placement = fresh;
@@ -73,8 +75,9 @@ impl Store {
 
     /// `server` has got to the end of its lane.
     pub(super) fn note_moved(&mut self, server: ServerId, purpose: Purpose) {
+        let pid = self.pid();
         if let Some(placement) = self.placed.get_mut(&server) {
-            (placement.serving, placement.pid) = (purpose == Purpose::Add, self.pid);
+            (placement.serving, placement.pid) = (purpose == Purpose::Add, pid);
             if purpose == Purpose::Add {
                 self.refused.end(placement.address);
             }
@@ -104,7 +107,7 @@ impl Store {
 
     /// Compares what HAProxy has with what was put where. True if that changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, spares: Spares) -> bool {
-        let (before, pid) = (self.placed.clone(), self.pid);
+        let (before, pid) = (self.placed.clone(), self.pid());
         self.placed.retain(|&id, placement| {
             let restarted = placement.pid != pid;
             match state.server(id) {
@@ -128,7 +131,7 @@ impl Store {
 
     /// What HAProxy had before it was restarted, and should have again.
     fn lost(&self) -> HashSet<ServerId> {
-        let is_lost = |placement: &Placement| placement.serving && placement.pid != self.pid;
+        let is_lost = |placement: &Placement| placement.serving && placement.pid != self.pid();
         self.placed.iter().filter(|(_, placement)| is_lost(placement)).map(|(&id, _)| id).collect()
     }
 }
@@ -160,15 +163,17 @@ impl Backend {
 
     /// Why no server can be added to it at run time.
     fn cannot_add(&self, state: &BackendState) -> Option<&'static str> {
-        if !self.store.has_add {
-            return Some("HAProxy before 2.6 adds no servers at run time");
-        }
-        (state.algorithm == "static-rr").then_some("`balance static-rr` takes no servers at run time")
+        self.store.process.as_ref().and_then(|process| can_add_servers(process, state).err())
     }
 
     /// `reason`, or the better one where a spare is missing only because there is no place for it.
     pub(super) fn for_want_of_place(&self, reason: Reason, supplied: &Supplied, names: &Names) -> Reason {
         let state = &supplied.state;
+        if let Reason::Ordered(Ordered { what: What::Pinned { but: Some(but), .. }, .. }) = &reason {
+            let but = self.for_want_of_place(Reason::clone(but), supplied, names);
+            let Reason::Ordered(ordered) = reason else { return reason };
+            return Reason::Ordered(ordered.but(but));
+        }
         match (&reason, self.settings.spares) {
             (Reason::NoSpare, Spares::Slots { .. }) if supplied.missing_slots > 0 => Reason::NoSlot {
                 missing: supplied.missing_slots,
@@ -191,7 +196,7 @@ impl Backend {
     }
 
     /// Brings back what a restart of HAProxy took away. True if a plan for it has begun.
-    pub(super) fn bring_back(
+    pub(super) fn bring_back_placed(
         &mut self,
         state: &BackendState,
         names: &Names,

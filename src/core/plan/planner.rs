@@ -352,7 +352,9 @@ fn plain(purpose: Purpose, backend: &BackendState, settings: &BackendSettings, l
 mod tests {
     use super::*;
     use crate::core::plan::inventory::OperationalState;
+    use crate::core::plan::supply::{Candidate, Offer};
     use crate::core::plan::testing::{self, Site, down, up};
+    use crate::core::settings::spares::{Keywords, Spares};
 
     /// The plan in words, a line a step: what comes before and after, and each lane by its server.
     fn words(site: &Site, plan: &Plan) -> String {
@@ -490,6 +492,169 @@ mod tests {
         check_chosen(&site, &up(9), &["s5", "s4"]);
         site.quarantined.insert(site.id("s5"));
         check_chosen(&site, &up(1), &["s4"]);
+    }
+
+    /// s1 serves, s2 is a slot; the pool has one address.
+    fn with_a_slot() -> Site {
+        let mut site = Site::new(2);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::slot(site.server("s2"));
+        site.offer(&["10.0.0.4:80"]);
+        site
+    }
+
+    /// s1 serves, the pool has one address.
+    fn with_a_pool() -> Site {
+        let mut site = Site::new(1);
+        site.settings.spares = Spares::Dynamic;
+        site.offer(&["10.0.0.4:80"]);
+        site.offer.as_mut().expect("just made").keywords = Keywords::new("check inter 2s").expect("good");
+        site
+    }
+
+    #[test]
+    fn a_slot_gets_its_address_in_maint_and_keeps_it_there() {
+        let mut site = with_a_slot();
+        check(
+            &site.laid_out(),
+            &up(1),
+            "s2: set web/s2 address 10.0.0.4:80
+             s2: set web/s2 DRAIN
+             s2: wait up to 60s until web/s2 is healthy
+             s2: warm up web/s2
+             s2: set web/s2 READY
+             s2 undo: set web/s2 MAINT",
+        );
+        testing::move_to(site.server("s2"), "10.0.0.4:80");
+        site.place("s2", "10.0.0.4:80", false, true);
+        let again = site.laid_out().plan(&up(1)).expect("a plan");
+        assert!(matches!(again.lanes[0].steps[0], Step::Set { .. }), "it has its address: {again:?}");
+        testing::ready(site.server("s2"));
+        check(
+            &site.laid_out(),
+            &down(1),
+            "s2: set web/s2 DRAIN
+             s2: wait up to 60s until web/s2 has no sessions
+             s2: set web/s2 MAINT
+             s2 undo: set web/s2 READY",
+        );
+    }
+
+    #[test]
+    fn a_server_is_added_before_its_check_and_deleted_after_maint() {
+        let mut site = with_a_pool();
+        check(
+            &site.laid_out(),
+            &up(1),
+            "dyn-10.0.0.4-80: add web/dyn-10.0.0.4-80 10.0.0.4:80 check inter 2s
+             dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 DRAIN
+             dyn-10.0.0.4-80: wait up to 60s until web/dyn-10.0.0.4-80 is healthy
+             dyn-10.0.0.4-80: warm up web/dyn-10.0.0.4-80
+             dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 READY
+             dyn-10.0.0.4-80 undo: set web/dyn-10.0.0.4-80 MAINT
+             dyn-10.0.0.4-80 undo: delete web/dyn-10.0.0.4-80",
+        );
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        site.place("s1", "10.0.0.4:80", true, true);
+        site.settings.ready.min = 0;
+        check(
+            &site.laid_out(),
+            &down(1),
+            "s1: set web/s1 DRAIN
+             s1: wait up to 60s until web/s1 has no sessions
+             s1: set web/s1 MAINT
+             s1: delete web/s1
+             s1 undo: set web/s1 READY",
+        );
+    }
+
+    #[test]
+    fn a_ramp_of_an_added_server_sets_no_weight_before_it_is_there() {
+        let mut site = with_a_pool();
+        site.settings.warm_up.ramp = Duration::from_secs(10);
+        let plan = site.laid_out().plan(&up(1)).expect("a plan");
+        let text = words(&site, &plan);
+        assert!(text.starts_with("before: set weights: web/s1 100\n"), "{text}");
+        assert!(text.contains("dyn-10.0.0.4-80: set weights: web/dyn-10.0.0.4-80 10\n"), "{text}");
+        assert!(text.ends_with("after: set weights: web/s1 1, web/dyn-10.0.0.4-80 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_slot_that_has_its_address_is_started_before_one_that_has_not() {
+        let mut site = Site::new(3);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::slot(site.server("s2"));
+        testing::slot(site.server("s3"));
+        testing::move_to(site.server("s3"), "10.0.0.5:80");
+        site.place("s3", "10.0.0.5:80", false, false);
+        site.offer(&["10.0.0.4:80", "10.0.0.5:80"]);
+        check_chosen(&site.laid_out(), &up(2), &["s3", "s2"]);
+    }
+
+    #[test]
+    fn the_pools_warm_up_comes_before_the_servers() {
+        let mut site = with_a_slot();
+        site.configure("s2", |server| server.warm_up.path = Some("/slot".to_owned()));
+        let mut warm_up = site.settings.warm_up.clone();
+        warm_up.path = Some("/pool".to_owned());
+        let candidate = Candidate { address: testing::at("10.0.0.4:80"), name: None, warm_up: Some(warm_up.clone()) };
+        site.offer = Some(Offer { candidates: vec![candidate.into()], keywords: Keywords::default() });
+        let plan = site.laid_out().plan(&up(1)).expect("a plan");
+        assert!(plan.lanes[0].steps.contains(&Step::WarmUp { server: site.id("s2"), requests: warm_up }));
+    }
+
+    #[test]
+    fn what_has_left_the_pool_goes_first_and_does_not_come_back() {
+        let mut site = Site::new(3);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        site.offer(&[]);
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        site.place("s1", "10.0.0.4:80", false, true);
+        site.server("s1").sessions = 9;
+        check_chosen(&site.laid_out(), &down(1), &["s1"]);
+        let retire = |site: &Site| {
+            let site = site.laid_out();
+            retire(&site.backend, &site.settings, &site.ours, &site.quarantined, &site.names)
+        };
+        assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Remove));
+        site.settings.ready.min = 3;
+        assert_eq!(retire(&site), None, "too few would be left, and there is no other");
+        testing::declared_disabled(site.server("s3"));
+        site.settings.ready.min = 2;
+        assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Add), "another one first");
+        testing::drain(site.server("s1"));
+        site.ours.insert(site.id("s1"));
+        check_chosen(&site.laid_out(), &up(9), &["s3"]);
+    }
+
+    #[test]
+    fn an_added_server_that_is_left_in_maint_is_deleted() {
+        let mut site = with_a_pool();
+        let state = site.laid_out();
+        assert_eq!(delete_added(&state.backend, &state.settings), None);
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        testing::maint(site.server("s1"));
+        site.place("s1", "10.0.0.4:80", true, false);
+        let state = site.laid_out();
+        let plan = delete_added(&state.backend, &state.settings).expect("a plan");
+        assert_eq!(words(&site, &plan), "s1: delete web/s1\n");
+    }
+
+    #[test]
+    fn what_a_restart_took_away_comes_back_without_warm_up_but_with_its_check() {
+        let mut site = with_a_slot();
+        let lost = HashSet::from([site.id("s2")]);
+        let state = site.laid_out();
+        let back = |lost: &HashSet<ServerId>| bring_back(&state.backend, &state.settings, lost, &state.ours, &state.names);
+        assert_eq!(back(&HashSet::new()), None);
+        assert_eq!(
+            words(&site, &back(&lost).expect("a plan")),
+            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 60s until web/s2 is healthy\n\
+             s2: set web/s2 READY\ns2 undo: set web/s2 MAINT\n"
+        );
+        site.settings.ready.max = Some(1);
+        let state = site.laid_out();
+        assert_eq!(bring_back(&state.backend, &state.settings, &lost, &state.ours, &state.names), None);
     }
 
     #[test]

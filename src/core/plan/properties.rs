@@ -315,6 +315,89 @@ proptest! {
     }
 }
 
+/// What happens to a backend with slots.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// So many more, or fewer; the step of that number fails, if there is one.
+    Scale(i32, usize),
+    /// HAProxy is reloaded: all slots are empty again.
+    Reload,
+    /// The pool offers these.
+    Offer(Vec<u8>),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let pool = prop::sample::subsequence((1_u8..7).collect::<Vec<_>>(), 0..6);
+    prop_oneof![
+        6 => (-3_i32..4, 0_usize..20).prop_map(|(by, fails)| Happening::Scale(by, fails)),
+        1 => Just(Happening::Reload),
+        2 => pool.prop_map(Happening::Offer),
+    ]
+}
+
+/// Carries the plan out until step `fails` of it, which ends and undoes its lane.
+fn carry_out(site: &mut Site, plan: &Plan, fails: usize) {
+    let mut number = 0;
+    for lane in &plan.lanes {
+        for step in &lane.steps {
+            if let Step::SetAddress { server, address } = step {
+                let placement = super::supply::Placement { address: *address, added: false, serving: false, pid: 1 };
+                site.placed.insert(*server, placement);
+            }
+            number += 1;
+            if number == fails {
+                lane.undo.iter().for_each(|step| apply(step, &mut site.backend));
+                break;
+            }
+            apply(step, &mut site.backend);
+            assert!(serving(&site.backend) >= site.settings.ready.min, "{step:?}");
+        }
+        site.ours.insert(lane.server);
+    }
+}
+
+proptest! {
+    /// More slots than addresses: none is ever taken from an address.
+    #[test]
+    fn an_address_always_comes_back_to_its_slot(happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut site = Site::new(8);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        for n in 2..=8 {
+            testing::slot(site.server(&format!("s{n}")));
+        }
+        site.offer(&[]);
+        let mut homes: std::collections::HashMap<std::net::SocketAddr, ServerId> = Default::default();
+        for happening in happenings {
+            match happening {
+                Happening::Scale(by, fails) => {
+                    let decision = if by > 0 { up(by.unsigned_abs()) } else { down(by.unsigned_abs().max(1)) };
+                    let laid_out = site.laid_out();
+                    if let Ok(plan) = laid_out.plan(&decision) {
+                        carry_out(&mut site, &plan, fails);
+                    }
+                }
+                Happening::Reload => {
+                    for n in 2..=8 {
+                        testing::slot(site.server(&format!("s{n}")));
+                    }
+                }
+                Happening::Offer(pool) => {
+                    let pool: Vec<String> = pool.into_iter().map(address).collect();
+                    site.offer(&pool.iter().map(String::as_str).collect::<Vec<_>>());
+                }
+            }
+            for server in site.backend.servers.iter().skip(1).filter(|server| server.is_serving()) {
+                let address = server.socket().expect("it was given one");
+                prop_assert!(!site.settings.spares.is_placeholder(address), "an empty slot serves");
+                prop_assert_eq!(*homes.entry(address).or_insert(server.id), server.id);
+            }
+            let all: Vec<_> = site.backend.serving().filter_map(|server| server.socket()).collect();
+            let different: HashSet<_> = all.iter().collect();
+            prop_assert_eq!(different.len(), all.len(), "an address is in one slot only");
+        }
+    }
+}
+
 fn rightful_first(site: &Site) -> Weight {
     weights::full(&site.backend, &site.settings, &site.names)[0].1
 }

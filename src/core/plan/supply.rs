@@ -294,3 +294,191 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         supply: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::testing::{self, Site, at, move_to};
+
+    /// A backend with s1 READY and `slots` empty slots after it.
+    fn with_slots(slots: usize) -> Site {
+        let mut site = Site::new(1 + slots);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        for n in 0..slots {
+            testing::slot(site.server(&format!("s{}", n + 2)));
+        }
+        site
+    }
+
+    /// What each server is for, by name, and how many slots are missing.
+    #[track_caller]
+    fn check(site: &Site, expected: &str, missing: u32) {
+        let found = site.supplied();
+        let words = found.state.servers.iter().filter_map(|server| {
+            let is_for = |candidate: &Candidate| format!(" {}", candidate.address);
+            let word = match server.supply.as_ref()? {
+                Supply::Vacant => "vacant".to_owned(),
+                Supply::Slot(candidate) => format!("slot{}", is_for(candidate)),
+                Supply::Absent(candidate, _) => format!("absent{}", is_for(candidate)),
+                Supply::Filled(candidate) => format!("filled{}", candidate.as_deref().map(is_for).unwrap_or_default()),
+                Supply::Added(candidate) => format!("added{}", candidate.as_deref().map(is_for).unwrap_or_default()),
+            };
+            Some(format!("{}: {word}", site.names.of_server(server.id)))
+        });
+        assert_eq!(words.collect::<Vec<_>>().join(", "), expected);
+        assert_eq!(found.missing_slots, missing);
+    }
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+
+    #[test]
+    fn addresses_get_slots_in_their_order_and_the_missing_ones_are_counted() {
+        let mut site = with_slots(2);
+        check(&site, "s2: vacant, s3: vacant", 0);
+        site.offer(&[A]);
+        check(&site, "s2: slot 10.0.0.1:80, s3: vacant", 0);
+        site.offer(&[A, B, C]);
+        check(&site, "s2: slot 10.0.0.1:80, s3: slot 10.0.0.2:80", 1);
+    }
+
+    #[test]
+    fn an_address_comes_back_to_the_slot_that_has_it_or_had_it_last() {
+        let mut site = with_slots(3);
+        site.offer(&[A, B, C]);
+        site.place("s4", A, false, false);
+        move_to(site.server("s3"), C);
+        site.place("s3", C, false, false);
+        check(&site, "s2: slot 10.0.0.2:80, s3: slot 10.0.0.3:80, s4: slot 10.0.0.1:80", 0);
+    }
+
+    #[test]
+    fn a_slot_is_taken_from_an_address_only_where_no_other_is_left() {
+        let mut site = with_slots(3);
+        site.place("s2", A, false, false);
+        site.place("s3", C, false, false);
+        site.offer(&[B, C]);
+        check(&site, "s2: vacant, s3: slot 10.0.0.3:80, s4: slot 10.0.0.2:80", 0);
+        site.place("s4", A, false, false);
+        check(&site, "s2: slot 10.0.0.2:80, s3: slot 10.0.0.3:80, s4: vacant", 0);
+    }
+
+    #[test]
+    fn an_address_in_use_or_refused_waits_for_no_slot() {
+        let mut site = with_slots(2);
+        site.offer(&[A, B, C]);
+        move_to(site.server("s1"), A);
+        site.refused.insert(at(B));
+        check(&site, "s2: slot 10.0.0.3:80, s3: vacant", 0);
+    }
+
+    #[test]
+    fn a_slot_in_use_whose_address_has_left_the_pool_is_known() {
+        let mut site = with_slots(1);
+        site.offer(&[A]);
+        let s2 = site.server("s2");
+        testing::ready(s2);
+        move_to(s2, B);
+        check(&site, "", 1);
+        site.place("s2", B, false, true);
+        check(&site, "s2: filled", 1);
+        site.offer(&[A, B]);
+        check(&site, "s2: filled 10.0.0.2:80", 1);
+        site.offer = None;
+        check(&site, "", 0);
+    }
+
+    #[test]
+    fn a_server_in_maint_is_a_slot_only_if_it_is_ours_and_has_no_address_of_its_own() {
+        let mut site = with_slots(1);
+        site.offer(&[A]);
+        testing::maint(site.server("s2"));
+        check(&site, "", 1);
+        site.ours.insert(site.id("s2"));
+        check(&site, "s2: slot 10.0.0.1:80", 0);
+        for change in [
+            (|server| move_to(server, "10.0.0.9:80")) as fn(&mut ServerState),
+            |server| server.backup = true,
+            |server| server.tracking = true,
+            |server| testing::flags(server, 0x21),
+            |server| server.weight = Weight::ZERO,
+        ] {
+            let mut site = site.clone();
+            change(site.server("s2"));
+            check(&site, "", 1);
+        }
+    }
+
+    #[test]
+    fn after_the_memory_is_lost_a_filled_slot_is_known_by_the_pool() {
+        let mut site = with_slots(1);
+        move_to(site.server("s2"), A);
+        check(&site, "", 0);
+        site.offer(&[A]);
+        check(&site, "s2: slot 10.0.0.1:80", 0);
+    }
+
+    #[test]
+    fn what_could_be_added_stands_beside_what_is_there() {
+        let mut site = Site::new(1);
+        site.settings.spares = Spares::Dynamic;
+        check(&site, "", 0);
+        site.offer(&[A, B]);
+        check(&site, "dyn-10.0.0.1-80: absent 10.0.0.1:80, dyn-10.0.0.2-80: absent 10.0.0.2:80", 0);
+        move_to(site.server("s1"), B);
+        check(&site, "dyn-10.0.0.1-80: absent 10.0.0.1:80", 0);
+        site.place("s1", B, true, true);
+        check(&site, "s1: added 10.0.0.2:80, dyn-10.0.0.1-80: absent 10.0.0.1:80", 0);
+        site.offer(&[A]);
+        check(&site, "s1: added, dyn-10.0.0.1-80: absent 10.0.0.1:80", 0);
+    }
+
+    #[test]
+    fn a_server_of_the_configuration_is_not_taken_for_one_that_was_added() {
+        let mut site = Site::new(1);
+        site.settings.spares = Spares::Dynamic;
+        let named = Candidate { address: at(A), name: Some("s1".to_owned()), warm_up: None };
+        site.offer = Some(Offer { candidates: vec![Arc::new(named)], keywords: Keywords::default() });
+        check(&site, "", 0);
+        move_to(site.server("s1"), A);
+        check(&site, "", 0);
+        site.place("s1", A, true, true);
+        testing::declared_disabled(site.server("s1"));
+        check(&site, "", 0);
+    }
+
+    #[test]
+    fn an_added_server_is_as_its_keywords_say() {
+        let mut site = Site::new(0);
+        site.settings.spares = Spares::Dynamic;
+        site.offer(&[A]);
+        let keywords = Keywords::new("check weight 20 maxconn 50 ssl").unwrap();
+        site.offer.as_mut().unwrap().keywords = keywords;
+        let server = site.supplied().state.servers.remove(0);
+        assert_eq!((server.weight.value(), server.maxconn, server.tls, server.checked), (20, Some(50), Some(true), true));
+        assert_eq!(server.state(), AdminState::Maint);
+    }
+
+    #[track_caller]
+    fn check_line(names: &[&str], missing: u32, expected: &str) {
+        let mut site = Site::new(0);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        for name in names {
+            let mut server = newcomer(site.id(name), at("127.0.0.1:1"), &Keywords::default());
+            testing::slot(&mut server);
+            site.backend.servers.push(server);
+        }
+        site.offer(&[]);
+        let line = slot_line(&site.supplied().state, site.settings.spares, missing, &site.names);
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn the_line_for_more_slots_goes_on_where_the_last_ended() {
+        check_line(&["app1", "app2", "app10"], 3, "server-template app 11-13 127.0.0.1:1 disabled");
+        check_line(&["web-01"], 1, "server-template web- 2-2 127.0.0.1:1 disabled");
+        check_line(&["spare"], 2, "server-template slot 1-2 127.0.0.1:1 disabled");
+        check_line(&[], 2, "server-template slot 1-2 0.0.0.0:80 disabled");
+    }
+}

@@ -64,7 +64,7 @@ impl Display for Reason {
             Self::JustStarted { left } => {
                 write!(f, "just started, {} to go until the window is whole", Span(*left))
             }
-            Self::UnknownBackend => f.write_str("HAProxy has no such backend with servers"),
+            Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
             Self::NoInventory => f.write_str("HAProxy has not said yet what servers it has"),
             Self::Blind { requests } => {
                 write!(

@@ -13,13 +13,11 @@ use super::Walker;
 use crate::core::plan::inventory::{AdminState, ServerState};
 use crate::core::plan::step::{Purpose, Step};
 use crate::core::settings::spares::Keywords;
+use crate::core::wire::ability::can_wait;
 use crate::core::wire::command::Command;
 use crate::core::wire::response::Refusal;
 use crate::haproxy::attempt::{Retry, StepError};
 use crate::haproxy::work::Reading;
-
-/// The first HAProxy that can wait for a server to be removable.
-const HAS_WAIT: [u32; 3] = [3, 0, 0];
 
 /// So long one `wait` lasts: short beside the socket's own timeout, and the stop of the agent.
 const WAIT: Duration = Duration::from_millis(1000);
@@ -151,7 +149,7 @@ impl Walker<'_> {
 
     /// Where HAProxy can tell when that is; whatever it says, the deletion tells more.
     async fn await_removable(&self, reading: &Reading) {
-        if reading.process.release().is_none_or(|release| release < HAS_WAIT) {
+        if !can_wait(&reading.process) {
             return;
         }
         if let Ok(server) = self.work.server_name(self.server) {
