@@ -12,8 +12,8 @@ use haproxy_autoscale::config::{
     Config, ConfigError, DefaultServer, LogFormat, Mistake, PoolSettings, PoolSource,
 };
 use haproxy_autoscale::core::plan::supply::Candidate;
-use haproxy_autoscale::core::settings::spares::{Keywords, Spares};
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
+use haproxy_autoscale::core::settings::spares::{Keywords, Spares};
 use haproxy_autoscale::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
     ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
@@ -142,7 +142,8 @@ fn every_key_is_in_the_reference() {
             ["log_format", key @ ("regex" | "haproxy_cfg")] => {
                 assert!(REFERENCE.contains(&format!("{{{key}: ")))
             }
-            ["backends", "[]", "spares", "pool", "file"] | ["backends", "[]", "spares", "default_server", "haproxy_cfg"] => {
+            ["backends", "[]", "spares", "pool", "file"]
+            | ["backends", "[]", "spares", "default_server", "haproxy_cfg"] => {
                 assert!(REFERENCE.contains("{file: ") && REFERENCE.contains("{haproxy_cfg: "));
             }
             ["backends", "[]", "spares", "pool", "[]", "name" | "address" | "warm_up"] => {}

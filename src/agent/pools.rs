@@ -29,12 +29,18 @@ impl Agent {
                     }
                     if !dropped.is_empty() {
                         let left_out = dropped.join(", ");
-                        warn!(backend = provider.backend(), left_out, "default-server is for added servers only in part");
+                        warn!(
+                            backend = provider.backend(),
+                            left_out, "default-server is for added servers only in part"
+                        );
                     }
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    warn!(backend = provider.backend(), error, "pool not read; what it offered before still holds");
+                    warn!(
+                        backend = provider.backend(),
+                        error, "pool not read; what it offered before still holds"
+                    );
                 }
             }
         }

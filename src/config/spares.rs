@@ -198,7 +198,9 @@ impl Checker<'_> {
         let source = match file.pool {
             None => PoolSource::List(Vec::new()),
             Some(Pool::File(path)) => PoolSource::File(path),
-            Some(Pool::List(entries)) => PoolSource::List(self.candidates(entries, of_backend, &at.key("pool"))),
+            Some(Pool::List(entries)) => {
+                PoolSource::List(self.candidates(entries, of_backend, &at.key("pool")))
+            }
         };
         let has_pool = source != PoolSource::List(Vec::new());
         let remedy = "say `kind: slots` or `kind: dynamic`";
@@ -239,7 +241,8 @@ impl Checker<'_> {
             if let Some(name) = name.as_ref().filter(|name| !names.insert((*name).clone())) {
                 self.report(&here, &here, Mistake::Value(format!("`{name}` is in the pool twice")));
             }
-            let warm_up = warm_up.map(|file: WarmUpFile| self.warm_up(file, of_backend.clone(), &here.key("warm_up")));
+            let warm_up =
+                warm_up.map(|file: WarmUpFile| self.warm_up(file, of_backend.clone(), &here.key("warm_up")));
             candidates.push(Candidate { address, name, warm_up });
         }
         candidates

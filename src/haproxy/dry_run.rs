@@ -129,7 +129,13 @@ impl Overlay {
         }
     }
 
-    fn pretend_server(&mut self, server: &ServerName, address: SocketAddr, keywords: &Keywords, names: &Names) {
+    fn pretend_server(
+        &mut self,
+        server: &ServerName,
+        address: SocketAddr,
+        keywords: &Keywords,
+        names: &Names,
+    ) {
         let Some(backend) = names.backend(server.backend.as_str()) else { return };
         let Some(id) = names.server(backend, server.server.as_str()) else { return };
         let added = supply::newcomer(id, address, keywords);

@@ -95,7 +95,10 @@ impl Provider {
             DefaultServer::Given(_) => Some(Stamp::default()),
             DefaultServer::HaproxyCfg(path) => Stamp::of(path),
         };
-        let seen = (self.pool_seen.replace(pool.unwrap_or_default()), self.haproxy_cfg_seen.replace(haproxy_cfg.unwrap_or_default()));
+        let seen = (
+            self.pool_seen.replace(pool.unwrap_or_default()),
+            self.haproxy_cfg_seen.replace(haproxy_cfg.unwrap_or_default()),
+        );
         if seen == (self.pool_seen, self.haproxy_cfg_seen) {
             return Ok(None);
         }
@@ -123,8 +126,11 @@ impl Provider {
 }
 
 fn pool(path: &Path) -> Result<Vec<Candidate>, ProviderError> {
-    let candidates = pool_file::read(&text(path)?)
-        .map_err(|(line, source)| ProviderError::Line { path: path.to_owned(), line, source })?;
+    let candidates = pool_file::read(&text(path)?).map_err(|(line, source)| ProviderError::Line {
+        path: path.to_owned(),
+        line,
+        source,
+    })?;
     if candidates.is_empty() { Err(ProviderError::NoAddress(path.to_owned())) } else { Ok(candidates) }
 }
 

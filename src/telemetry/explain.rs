@@ -47,7 +47,10 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
         (":", list(&|server| server.state.is_serving())),
         ("; spare:", list(&|server| server.role == Role::Spare)),
         ("; slots without an address:", list(&|server| server.role == Role::Vacant)),
-        ("; on their way out, their addresses have left the pool:", list(&|server| server.role == Role::Retired)),
+        (
+            "; on their way out, their addresses have left the pool:",
+            list(&|server| server.role == Role::Retired),
+        ),
         ("; draining:", list(&|server| server.role == Role::Draining)),
         ("; not ours:", list(&|server| server.role == Role::Foreign && !server.state.is_serving())),
     ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::site::{PATIENCE, Site, backend, has_journaled, list, pin};
+use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
 use super::support::{Haproxy, Origin, free_port, wait_until};
 
 const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
@@ -110,7 +110,9 @@ fn a_server_with_a_request_that_outlasts_its_drain_is_deleted_after_it() {
 
 #[test]
 fn a_server_of_the_configuration_is_drained_but_never_deleted() {
-    let Some(site) = start(1, &["balance roundrobin", LINES[1], "server s2 {s1} check inter 100ms"]) else { return };
+    let Some(site) = start(1, &["balance roundrobin", LINES[1], "server s2 {s1} check inter 100ms"]) else {
+        return;
+    };
     let agent = site.agent(&dynamic(&site));
     pin(&agent, 3);
     wait_until("the pool is in", PATIENCE, || site.in_state("READY").len() == 2);
@@ -132,7 +134,8 @@ fn a_backend_without_a_server_gets_some() {
 
 #[test]
 fn the_backends_own_default_server_line_holds_for_added_servers_too() {
-    let lines = ["balance roundrobin", "default-server check inter 100ms maxconn 77 init-addr last,none", LINES[1]];
+    let lines =
+        ["balance roundrobin", "default-server check inter 100ms maxconn 77 init-addr last,none", LINES[1]];
     let Some(site) = start(1, &lines) else { return };
     let haproxy_cfg = site.haproxy.dir().join("haproxy.cfg");
     let spares = format!(
@@ -182,6 +185,18 @@ fn where_no_server_can_be_added_the_way_out_is_told() {
     pin(&agent, 2);
     wait_until("it is told", PATIENCE, || has_journaled(&agent, "reason", "spares: { kind: slots }"));
     assert_eq!(site.servers().len(), 1);
+    let found = checked(&site, &dynamic(&site));
+    assert!(found.contains("declare slots in haproxy.cfg, and say `spares: { kind: slots }`"), "{found}");
+}
+
+#[test]
+fn check_tells_what_will_be_added_and_without_what() {
+    let Some(site) = start(2, &LINES) else { return };
+    let found = checked(&site, &dynamic(&site));
+    assert!(found.contains("2 addresses in its pool, each added when it is needed"), "{found}");
+    assert!(found.contains("1 serving, 2 spare"), "{found}");
+    let found = checked(&site, &format!("kind: dynamic, {}", list(&site.addresses())));
+    assert!(found.contains("added servers have no health check"), "{found}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -104,13 +104,17 @@ impl Site {
     /// Waits until so many but s1 are READY, and returns them with their addresses.
     #[track_caller]
     pub(crate) fn wait_for_ready(&self, count: usize) -> BTreeMap<String, String> {
-        wait_until(&format!("{count} of the pool are READY"), PATIENCE, || self.in_state("READY").len() == count);
+        wait_until(&format!("{count} of the pool are READY"), PATIENCE, || {
+            self.in_state("READY").len() == count
+        });
         self.in_state("READY")
     }
 
     #[track_caller]
     pub(crate) fn wait_until_is(&self, server: &str, is: &str) {
-        wait_until(&format!("{server} is {is}"), PATIENCE, || self.servers().get(server).is_some_and(|it| it == is));
+        wait_until(&format!("{server} is {is}"), PATIENCE, || {
+            self.servers().get(server).is_some_and(|it| it == is)
+        });
     }
 
     /// A request; its answer's status.
@@ -118,7 +122,7 @@ impl Site {
         get(self.port)
     }
 
-    /// Requests go on until the guard is dropped; how many of them failed is what it returns.
+    /// So many requests, each of which has to be answered well.
     pub(crate) fn all_answered(&self, count: usize) {
         for _ in 0..count {
             assert_eq!(self.get(), "200");
@@ -149,6 +153,19 @@ fn get(port: u16) -> String {
         Ok(_) => answer.split(' ').nth(1).unwrap_or_default().to_owned(),
         Err(error) => error.to_string(),
     }
+}
+
+/// What `check` prints for the site with these spares.
+pub(crate) fn checked(site: &Site, spares: &str) -> String {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = dir.path().join("config.yaml");
+    let own = format!("state_dir: {0}\nruntime_dir: {0}\n", dir.path().display());
+    fs::write(&config, own + &site.config(spares)).expect("the folder is ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["check", "--config"])
+        .arg(&config)
+        .output();
+    String::from_utf8_lossy(&output.expect("the binary was built for this test").stdout).into_owned()
 }
 
 /// What `status` says of the backend.

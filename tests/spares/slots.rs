@@ -1,8 +1,6 @@
 //! Slots: servers of HAProxy's configuration that get an address when they are needed.
 
-use std::time::Duration;
-
-use super::site::{PATIENCE, Site, backend, has_journaled, list, pin};
+use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
 use super::support::{Haproxy, free_port, wait_until};
 
 const LINES: [&str; 3] = [
@@ -86,7 +84,9 @@ fn an_agent_that_was_killed_is_followed_by_one_that_knows_the_slots() {
     // And one that remembers nothing, but has the pool.
     let agent = site.agent(&slots(&site));
     pin(&agent, 1);
-    wait_until("both are in MAINT", PATIENCE, || site.in_state("READY").is_empty() && site.in_state("DRAIN").is_empty());
+    wait_until("both are in MAINT", PATIENCE, || {
+        site.in_state("READY").is_empty() && site.in_state("DRAIN").is_empty()
+    });
     pin(&agent, 3);
     assert_eq!(site.wait_for_ready(2), filled);
 }
@@ -101,7 +101,8 @@ fn more_addresses_than_slots_are_told_with_the_line_that_helps() {
     let line = "server-template t 2-3 127.0.0.1:1 disabled";
     wait_until("it is told", PATIENCE, || has_journaled(&agent, "reason", line));
     assert_eq!(backend(&agent)["missing_slots"], 2);
-    let taken = Haproxy::takes(&format!("backend app\n    server-template t 1 127.0.0.1:1 disabled\n    {line}\n"));
+    let taken =
+        Haproxy::takes(&format!("backend app\n    server-template t 1 127.0.0.1:1 disabled\n    {line}\n"));
     assert_eq!(taken, Some(true), "HAProxy takes the line");
 }
 
@@ -123,25 +124,60 @@ fn a_pool_file_is_followed_while_the_agent_runs() {
     assert!(kept.iter().any(|(slot, address)| filled.get(slot) == Some(address)), "{kept:?} of {filled:?}");
     // A file that says nothing changes nothing.
     std::fs::write(&file, "# being written\n").expect("the folder is ours");
-    wait_until("that is told", PATIENCE, || agent.event("pool not read; what it offered before still holds").is_some());
+    wait_until("that is told", PATIENCE, || {
+        agent.event("pool not read; what it offered before still holds").is_some()
+    });
     assert_eq!(site.in_state("READY"), kept);
     site.all_answered(6);
 }
 
 #[test]
 fn an_address_where_nobody_listens_never_serves_and_another_one_does() {
-    let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], "server-template t 1 127.0.0.1:1 disabled"])
+    for check in ["check inter 100ms", ""] {
+        let slots = format!("server-template t 2 127.0.0.1:1 {check} disabled");
+        let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], &slots]) else { return };
+        let (dead, alive) = (format!("127.0.0.1:{}", free_port()), site.addresses()[0].clone());
+        let agent = site.agent(&format!("kind: slots, {}", list(&[dead.clone(), alive.clone()])));
+        pin(&agent, 3);
+        assert_eq!(site.wait_for_ready(1).into_values().collect::<Vec<_>>(), [alive]);
+        assert_eq!(site.in_state("DRAIN").into_values().collect::<Vec<_>>(), [dead]);
+        site.all_answered(10);
+    }
+}
+
+#[test]
+fn a_placeholder_that_looks_like_a_server_has_to_be_named() {
+    let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], "server t1 192.0.2.1:80 disabled"])
     else {
         return;
     };
-    let dead = format!("127.0.0.1:{}", free_port());
-    let pool = [dead.clone(), site.addresses()[0].clone()];
-    // Without a check a TCP connect has to succeed, here within a minute: too long for a test, so the check tells.
-    let agent = site.agent(&format!("kind: slots, {}", list(&pool[1..])));
+    let agent = site.agent(&format!("placeholder: '192.0.2.1:80', {}", slots(&site)));
     pin(&agent, 2);
-    let ready = site.wait_for_ready(1);
-    assert_eq!(ready.values().collect::<Vec<_>>(), [&pool[1]]);
-    assert!(!site.servers().values().any(|is| is.contains(&dead)));
+    assert_eq!(site.wait_for_ready(1)["t1"], site.addresses()[0]);
+}
+
+#[test]
+fn a_slot_without_a_port_of_its_own_gets_one() {
+    let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], "server t1 0.0.0.0 disabled"]) else {
+        return;
+    };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 2);
+    assert_eq!(site.wait_for_ready(1)["t1"], site.addresses()[0]);
+    site.all_answered(4);
+}
+
+#[test]
+fn check_counts_slots_and_addresses_and_names_the_line_that_is_missing() {
+    let Some(site) = Site::start(4, &LINES) else { return };
+    let found = checked(&site, &slots(&site));
+    assert!(found.contains("4 addresses in its pool, 3 slots: no slot for 1 of them"), "{found}");
+    assert!(found.contains("server-template t 4-4 127.0.0.1:1 disabled"), "{found}");
+    assert!(found.contains("1 serving, 3 spare"), "{found}");
+    let found = checked(&site, &format!("kind: slots, {}", list(&site.addresses()[..2])));
+    assert!(found.contains("ok    backend app: 2 addresses in its pool, 3 slots\n"), "{found}");
+    let found = checked(&site, "kind: slots, pool: { file: /nonexistent/app.pool }");
+    assert!(found.contains("cannot read `/nonexistent/app.pool`"), "{found}");
 }
 
 #[test]
@@ -182,5 +218,4 @@ fn no_request_fails_while_slots_come_and_go() {
             site.in_state("READY").len() == servers - 1 && site.in_state("DRAIN").is_empty()
         });
     }
-    std::thread::sleep(Duration::ZERO);
 }

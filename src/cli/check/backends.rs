@@ -80,7 +80,8 @@ fn backend(
     let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
     let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
     let ours = ours.filter_map(|name| names.server(state.id, name)).collect();
-    let supply = spares::Supply { settings, offer, process: &inventory.process, remembered, ours: &ours, names };
+    let supply =
+        spares::Supply { settings, offer, process: &inventory.process, remembered, ours: &ours, names };
     let supplied = supply.of(state);
     let mut findings = supply.check(&about, state, &supplied);
     let state = &supplied.state;
@@ -106,8 +107,7 @@ fn servers(
         fleet.serving, fleet.startable, fleet.removable
     );
     let mut findings = vec![if fleet.startable + fleet.removable == 0 {
-        let remedy =
-            "declare spares as `disabled` in haproxy.cfg, name them under `servers` in the config, or see `spares`";
+        let remedy = "declare spares as `disabled` in haproxy.cfg, name them under `servers` in the config, or see `spares`";
         Finding::fail(about, format!("{found}: nothing to scale"), remedy)
     } else {
         Finding::ok(about, found)

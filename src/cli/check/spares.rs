@@ -25,7 +25,10 @@ pub(super) fn pool(settings: &BackendSettings, pool: Option<&PoolSettings>) -> (
             if !dropped.is_empty() {
                 findings.push(Finding::warn(
                     &about,
-                    format!("HAProxy takes no {} for servers that are added: they are without", dropped.join(", ")),
+                    format!(
+                        "HAProxy takes no {} for servers that are added: they are without",
+                        dropped.join(", ")
+                    ),
                     "see whether they can be; if not, use `spares: { kind: slots }`",
                 ));
             }
@@ -80,12 +83,15 @@ impl Supply<'_> {
                     (0, _) => Finding::fail(
                         about,
                         format!("{found}: nothing can be brought in"),
-                        format!("add `{}` to it in haproxy.cfg; if it has slots, name their `placeholder`", line()),
+                        format!(
+                            "add `{}` to it in haproxy.cfg; if it has slots, name their `placeholder`",
+                            line()
+                        ),
                     ),
                     (_, 0) => Finding::ok(about, found),
                     _ => Finding::warn(
                         about,
-                        format!("{found}: {missing} slots are missing"),
+                        format!("{found}: no slot for {missing} of them"),
                         format!("add `{}` to it in haproxy.cfg, with what its other slots have", line()),
                     ),
                 }]

@@ -86,8 +86,7 @@ impl Backend {
             }
             Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
         }
-        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.all(now), names)
-        {
+        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.all(now), names) {
             Ok(plan) => {
                 self.mind.acting(direction);
                 self.begin(plan, Some(decision.clone()), now, actions);

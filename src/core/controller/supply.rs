@@ -15,6 +15,7 @@ use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::order::{Ordered, What};
 use crate::core::settings::spares::Spares;
+use crate::core::settings::{BackendSettings, ReadyLimits};
 use crate::core::wire::ability::can_add_servers;
 
 /// How long a server that could not be deleted is left alone.
@@ -207,7 +208,9 @@ impl Backend {
         if self.is_moving() || lost.is_empty() {
             return false;
         }
-        let Some(plan) = planner::bring_back(state, &self.settings, &lost, &self.ours, names) else { return false };
+        let Some(plan) = planner::bring_back(state, &self.settings, &lost, &self.ours, names) else {
+            return false;
+        };
         self.begin(plan, None, now, actions);
         true
     }
@@ -225,8 +228,12 @@ impl Backend {
             return false;
         }
         let deletion = planner::delete_added(state, &self.settings);
-        let retire =
-            || planner::retire(state, &self.settings, &self.ours, &self.quarantine.all(now), names);
+        let retire = || {
+            // A pin is kept on the long run; for one server to replace another there may be one more.
+            let ready = ReadyLimits { max: self.limits.scheduled.max, ..self.settings.ready };
+            let settings = BackendSettings { ready, ..BackendSettings::clone(&self.settings) };
+            planner::retire(state, &settings, &self.ours, &self.quarantine.all(now), names)
+        };
         let Some(plan) = deletion.or_else(retire) else { return false };
         self.begin(plan, None, now, actions);
         true

@@ -132,7 +132,10 @@ impl Backend {
                 .server(server.id, now)
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
-            quarantine: self.quarantine.left(server.id, now).or_else(|| self.store.quarantine_left(server.id, now)),
+            quarantine: self
+                .quarantine
+                .left(server.id, now)
+                .or_else(|| self.store.quarantine_left(server.id, now)),
             state: server.clone(),
         });
         let servers: Vec<_> = servers.collect();

@@ -99,7 +99,7 @@ pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Optio
 }
 
 /// Takes a server away whose address has left the pool, or adds one first if there would be too few. `None` if
-/// there is none, or nothing can be done.
+/// there is none, or nothing can be done within the limits.
 pub fn retire(
     backend: &BackendState,
     settings: &BackendSettings,
@@ -597,7 +597,8 @@ mod tests {
         site.configure("s2", |server| server.warm_up.path = Some("/slot".to_owned()));
         let mut warm_up = site.settings.warm_up.clone();
         warm_up.path = Some("/pool".to_owned());
-        let candidate = Candidate { address: testing::at("10.0.0.4:80"), name: None, warm_up: Some(warm_up.clone()) };
+        let candidate =
+            Candidate { address: testing::at("10.0.0.4:80"), name: None, warm_up: Some(warm_up.clone()) };
         site.offer = Some(Offer { candidates: vec![candidate.into()], keywords: Keywords::default() });
         let plan = site.laid_out().plan(&up(1)).expect("a plan");
         assert!(plan.lanes[0].steps.contains(&Step::WarmUp { server: site.id("s2"), requests: warm_up }));
@@ -645,7 +646,9 @@ mod tests {
         let mut site = with_a_slot();
         let lost = HashSet::from([site.id("s2")]);
         let state = site.laid_out();
-        let back = |lost: &HashSet<ServerId>| bring_back(&state.backend, &state.settings, lost, &state.ours, &state.names);
+        let back = |lost: &HashSet<ServerId>| {
+            bring_back(&state.backend, &state.settings, lost, &state.ours, &state.names)
+        };
         assert_eq!(back(&HashSet::new()), None);
         assert_eq!(
             words(&site, &back(&lost).expect("a plan")),

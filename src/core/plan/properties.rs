@@ -71,7 +71,8 @@ fn site() -> impl Strategy<Value = Site> {
     let ramp = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(30))];
     let spares =
         prop_oneof![Just(Spares::Declared), Just(Spares::Slots { placeholder: None }), Just(Spares::Dynamic)];
-    let pool = (spares, prop::collection::btree_set(1_u8..6, 0..6), prop::collection::btree_set(1_u8..6, 0..2));
+    let pool =
+        (spares, prop::collection::btree_set(1_u8..6, 0..6), prop::collection::btree_set(1_u8..6, 0..2));
     (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>(), pool).prop_map(
         |(sketches, algorithm, (min, above), ramp, by_capacity, (spares, pool, refused))| {
             let mut site = Site::new(sketches.len());
@@ -341,7 +342,8 @@ fn carry_out(site: &mut Site, plan: &Plan, fails: usize) {
     for lane in &plan.lanes {
         for step in &lane.steps {
             if let Step::SetAddress { server, address } = step {
-                let placement = super::supply::Placement { address: *address, added: false, serving: false, pid: 1 };
+                let placement =
+                    super::supply::Placement { address: *address, added: false, serving: false, pid: 1 };
                 site.placed.insert(*server, placement);
             }
             number += 1;

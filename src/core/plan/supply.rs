@@ -138,7 +138,7 @@ pub fn slot_line(state: &BackendState, spares: Spares, missing: u32, names: &Nam
     let placeholder = slots.filter_map(ServerState::socket).find(|&address| spares.is_placeholder(address));
     let placeholder = match (spares, placeholder) {
         (Spares::Slots { placeholder: Some(address) }, _) | (_, Some(address)) => address.to_string(),
-        _ => "0.0.0.0:80".to_owned(),
+        _ => "127.0.0.1:1".to_owned(),
     };
     let (first, last) = (last.saturating_add(1), last.saturating_add(missing.max(1)));
     format!("server-template {prefix} {first}-{last} {placeholder} disabled")
@@ -159,10 +159,17 @@ impl Stock<'_> {
     /// that nobody ever had; else one whose address is not wanted now. Returns how many have none.
     fn fill_slots(&self, state: &mut BackendState) -> u32 {
         let is_free: Vec<bool> = state.servers.iter().map(|server| self.is_free_slot(server)).collect();
-        let in_use: HashSet<SocketAddr> =
-            state.servers.iter().zip(&is_free).filter(|(_, free)| !**free).filter_map(|(server, _)| server.socket()).collect();
+        let in_use: HashSet<SocketAddr> = state
+            .servers
+            .iter()
+            .zip(&is_free)
+            .filter(|(_, free)| !**free)
+            .filter_map(|(server, _)| server.socket())
+            .collect();
         let waiting: Vec<_> = (self.candidates().iter())
-            .filter(|candidate| !in_use.contains(&candidate.address) && !self.refused.contains(&candidate.address))
+            .filter(|candidate| {
+                !in_use.contains(&candidate.address) && !self.refused.contains(&candidate.address)
+            })
             .collect();
         let mut free: Vec<usize> = (0..is_free.len()).filter(|&at| is_free[at]).collect();
         let mut given: Vec<(usize, &Arc<Candidate>)> = Vec::new();
@@ -231,7 +238,8 @@ impl Stock<'_> {
 
     /// A slot that this agent has filled, and that serves or drains.
     fn filled(&self, server: &ServerState) -> Option<Supply> {
-        let placed = self.placed.get(&server.id).filter(|placed| !placed.added && server.is_at(placed.address))?;
+        let placed =
+            self.placed.get(&server.id).filter(|placed| !placed.added && server.is_at(placed.address))?;
         self.offer?;
         Some(Supply::Filled(self.candidate(placed.address).cloned()))
     }
@@ -259,7 +267,8 @@ impl Stock<'_> {
     /// HAProxy's configuration is never taken for one, whatever it is called.
     fn added(&self, server: &ServerState) -> Option<Supply> {
         let address = server.socket()?;
-        let is_remembered = self.placed.get(&server.id).is_some_and(|placed| placed.added && placed.address == address);
+        let is_remembered =
+            self.placed.get(&server.id).is_some_and(|placed| placed.added && placed.address == address);
         let is_called_so = *self.names.of_server(server.id) == *added_name(address);
         let is_ours = (is_remembered || is_called_so) && !server.admin.is_declared_disabled();
         is_ours.then(|| Supply::Added(self.candidate(address).cloned()))
@@ -274,7 +283,8 @@ fn absent(id: ServerId, candidate: &Arc<Candidate>, keywords: &Keywords) -> Serv
 /// A server as HAProxy shows it after it was added at `address` with `keywords` and its checks were enabled: in
 /// MAINT.
 pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> ServerState {
-    let weight = keywords.number("weight").map_or(Weight::ONE, |weight| Weight::saturating(f64::from(weight)));
+    let weight =
+        keywords.number("weight").map_or(Weight::ONE, |weight| Weight::saturating(f64::from(weight)));
     ServerState {
         id,
         address: Some(address.ip()),
@@ -320,8 +330,12 @@ mod tests {
                 Supply::Vacant => "vacant".to_owned(),
                 Supply::Slot(candidate) => format!("slot{}", is_for(candidate)),
                 Supply::Absent(candidate, _) => format!("absent{}", is_for(candidate)),
-                Supply::Filled(candidate) => format!("filled{}", candidate.as_deref().map(is_for).unwrap_or_default()),
-                Supply::Added(candidate) => format!("added{}", candidate.as_deref().map(is_for).unwrap_or_default()),
+                Supply::Filled(candidate) => {
+                    format!("filled{}", candidate.as_deref().map(is_for).unwrap_or_default())
+                }
+                Supply::Added(candidate) => {
+                    format!("added{}", candidate.as_deref().map(is_for).unwrap_or_default())
+                }
             };
             Some(format!("{}: {word}", site.names.of_server(server.id)))
         });
@@ -456,7 +470,10 @@ mod tests {
         let keywords = Keywords::new("check weight 20 maxconn 50 ssl").unwrap();
         site.offer.as_mut().unwrap().keywords = keywords;
         let server = site.supplied().state.servers.remove(0);
-        assert_eq!((server.weight.value(), server.maxconn, server.tls, server.checked), (20, Some(50), Some(true), true));
+        assert_eq!(
+            (server.weight.value(), server.maxconn, server.tls, server.checked),
+            (20, Some(50), Some(true), true)
+        );
         assert_eq!(server.state(), AdminState::Maint);
     }
 
@@ -479,6 +496,6 @@ mod tests {
         check_line(&["app1", "app2", "app10"], 3, "server-template app 11-13 127.0.0.1:1 disabled");
         check_line(&["web-01"], 1, "server-template web- 2-2 127.0.0.1:1 disabled");
         check_line(&["spare"], 2, "server-template slot 1-2 127.0.0.1:1 disabled");
-        check_line(&[], 2, "server-template slot 1-2 0.0.0.0:80 disabled");
+        check_line(&[], 2, "server-template slot 1-2 127.0.0.1:1 disabled");
     }
 }

@@ -76,7 +76,8 @@ pub fn of(list: &WeightList, servers: &[ServerId]) -> impl Iterator<Item = Weigh
 }
 
 fn current(backend: &BackendState) -> WeightList {
-    let is_weighed = |server: &&ServerState| !server.backup && server.weight > Weight::ZERO && !server.is_absent();
+    let is_weighed =
+        |server: &&ServerState| !server.backup && server.weight > Weight::ZERO && !server.is_absent();
     let counted = backend.servers.iter().filter(is_weighed);
     counted.map(|server| (server.id, server.weight)).collect()
 }

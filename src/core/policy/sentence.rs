@@ -109,7 +109,10 @@ impl Display for Reason {
                 )
             }
             Self::CannotAdd { why } => {
-                write!(f, "more servers are needed, but {why}: declare slots, and say `spares: {{ kind: slots }}`")
+                write!(
+                    f,
+                    "more servers are needed, but {why}: declare slots, and say `spares: {{ kind: slots }}`"
+                )
             }
             Self::AtMin { serving: 1 } => f.write_str("fast enough with 1 server, the fewest allowed"),
             Self::AtMin { serving } => write!(f, "fast enough with {serving} servers, the fewest allowed"),

@@ -70,7 +70,9 @@ impl Keywords {
     /// # Errors
     /// A word that no server can be added with, or a character that could end the command.
     pub fn new(text: &str) -> Result<Self, KeywordsError> {
-        if let Some(found) = text.chars().find(|&c| !(' '..='~').contains(&c) || matches!(c, ';' | '\\' | '<')) {
+        if let Some(found) =
+            text.chars().find(|&c| !(' '..='~').contains(&c) || matches!(c, ';' | '\\' | '<'))
+        {
             return Err(KeywordsError::Character(found));
         }
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -91,7 +93,9 @@ impl Keywords {
             match word {
                 "enabled" | "disabled" => dropped.push(word.to_owned()),
                 // All the others have one value.
-                _ if REFUSED.contains(&word) => dropped.push(format!("{word} {}", words.next().unwrap_or_default())),
+                _ if REFUSED.contains(&word) => {
+                    dropped.push(format!("{word} {}", words.next().unwrap_or_default()))
+                }
                 _ => kept.push(word),
             }
         }
@@ -186,9 +190,13 @@ mod tests {
     fn a_placeholder_is_what_no_server_can_have_or_what_is_named() {
         let any = Spares::Slots { placeholder: None };
         let named = Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()) };
-        for (address, by_default) in
-            [("0.0.0.0:80", true), ("[::]:443", true), ("127.0.0.1:1", true), ("10.0.0.4:0", true), ("127.0.0.1:80", false)]
-        {
+        for (address, by_default) in [
+            ("0.0.0.0:80", true),
+            ("[::]:443", true),
+            ("127.0.0.1:1", true),
+            ("10.0.0.4:0", true),
+            ("127.0.0.1:80", false),
+        ] {
             let address: SocketAddr = address.parse().unwrap();
             assert_eq!(any.is_placeholder(address), by_default, "{address}");
             assert_eq!(named.is_placeholder(address), !by_default, "{address}");

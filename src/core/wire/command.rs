@@ -373,7 +373,10 @@ mod tests {
         check(&Command::SetAddress { server: web1(), address }, "set server web/web1 addr ::1 port 8080");
         let add = |keywords| Command::AddServer { server: web1(), address, keywords };
         check(&add(Keywords::default()), "add server web/web1 [::1]:8080");
-        check(&add(Keywords::new("check inter 2s").unwrap()), "add server web/web1 [::1]:8080 check inter 2s");
+        check(
+            &add(Keywords::new("check inter 2s").unwrap()),
+            "add server web/web1 [::1]:8080 check inter 2s",
+        );
         let checks = |health, agent| Command::EnableChecks { server: web1(), health, agent };
         check(&checks(true, false), "enable health web/web1");
         check(&checks(true, true), "enable health web/web1; enable agent web/web1");

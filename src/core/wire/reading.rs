@@ -220,8 +220,12 @@ mod tests {
     #[test]
     fn a_backend_without_servers_is_one_too() {
         let web = "web,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,";
-        let inventory = read(&answer(&[web, "api,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,"], &["4 api s1 ::1 2 0 1 1 2 0 80 0"]));
-        let servers: Vec<_> = inventory.unwrap().backends.iter().map(|backend| backend.servers.len()).collect();
+        let inventory = read(&answer(
+            &[web, "api,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,"],
+            &["4 api s1 ::1 2 0 1 1 2 0 80 0"],
+        ));
+        let servers: Vec<_> =
+            inventory.unwrap().backends.iter().map(|backend| backend.servers.len()).collect();
         assert_eq!(servers, [0, 0], "api/s1 has no figures");
     }
 

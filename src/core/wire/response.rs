@@ -90,7 +90,9 @@ impl Refusal {
             ("This server cannot be removed at runtime", Refusal::Named),
         ];
         let line = without_severity(line);
-        if line.starts_with("unknown keyword '") || line.contains("' option is not accepted for dynamic server") {
+        if line.starts_with("unknown keyword '")
+            || line.contains("' option is not accepted for dynamic server")
+        {
             return Some(Self::Keyword(excerpt(line.lines().next().unwrap_or_default())));
         }
         TEXTS.into_iter().find(|(text, _)| line.starts_with(text)).map(|(_, refusal)| refusal)
@@ -283,9 +285,18 @@ mod tests {
         let line = "add server web/s1 127.0.0.2:8081";
         for (answer, refusal) in [
             ("Already exists a server with the same name in backend.\n\n", Refusal::NameTaken),
-            ("Backend must use a dynamic load balancing to support dynamic servers.\n", Refusal::StaticForServers),
-            ("unknown keyword 'foo'; did you mean 'tfo' maybe ?\n\n", Refusal::Keyword("unknown keyword 'foo'; did you mean 'tfo' maybe ?".to_owned())),
-            ("'resolvers' option is not accepted for dynamic server\n\n", Refusal::Keyword("'resolvers' option is not accepted for dynamic server".to_owned())),
+            (
+                "Backend must use a dynamic load balancing to support dynamic servers.\n",
+                Refusal::StaticForServers,
+            ),
+            (
+                "unknown keyword 'foo'; did you mean 'tfo' maybe ?\n\n",
+                Refusal::Keyword("unknown keyword 'foo'; did you mean 'tfo' maybe ?".to_owned()),
+            ),
+            (
+                "'resolvers' option is not accepted for dynamic server\n\n",
+                Refusal::Keyword("'resolvers' option is not accepted for dynamic server".to_owned()),
+            ),
         ] {
             refused(&add, answer, line, refusal);
         }
