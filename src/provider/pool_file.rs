@@ -65,13 +65,16 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// An address, and perhaps a name.
+    type Found<'a> = (&'a str, Option<&'a str>);
+
     #[track_caller]
-    fn check(text: &str, expected: Result<&[(&str, Option<&str>)], (usize, LineError)>) {
+    fn check(text: &str, expected: Result<&[Found<'_>], (usize, LineError)>) {
         let found = read(text).map(|candidates| {
             let one = |candidate: Candidate| (candidate.address.to_string(), candidate.name);
             candidates.into_iter().map(one).collect::<Vec<_>>()
         });
-        let one = |&(address, name): &(&str, Option<&str>)| (address.to_owned(), name.map(str::to_owned));
+        let one = |&(address, name): &Found<'_>| (address.to_owned(), name.map(str::to_owned));
         assert_eq!(found, expected.map(|all| all.iter().map(one).collect()), "{text:?}");
     }
 

@@ -277,6 +277,7 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
 mod tests {
     use super::*;
     use crate::core::policy::decision::Reason;
+    use crate::core::policy::place::NoPlace;
 
     #[track_caller]
     fn check(notable: bool, entry: Value) {
@@ -300,8 +301,8 @@ mod tests {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
-            Reason::NoSlot { missing: 1, line: String::new() },
-            Reason::CannotAdd { why: "" },
+            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new() }),
+            Reason::NoPlace(NoPlace::Add("")),
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },
         ];

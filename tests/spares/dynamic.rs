@@ -63,7 +63,7 @@ fn a_reload_takes_added_servers_away_and_they_are_added_again() {
 fn a_reload_in_the_middle_of_a_start_is_made_good() {
     let Some(mut site) = start(0, &LINES) else { return };
     let dead = format!("127.0.0.1:{}", free_port());
-    let agent = site.agent(&format!("kind: dynamic, {CHECKED}, {}", list(&[dead.clone()])));
+    let agent = site.agent(&format!("kind: dynamic, {CHECKED}, {}", list(std::slice::from_ref(&dead))));
     pin(&agent, 2);
     site.wait_until_is(&name(&dead), &format!("DRAIN {dead}"));
     site.haproxy.reload();
@@ -78,7 +78,7 @@ fn a_reload_in_the_middle_of_a_start_is_made_good() {
 fn what_an_agent_that_was_killed_has_added_is_known_and_tidied_away() {
     let Some(site) = start(0, &LINES) else { return };
     let dead = format!("127.0.0.1:{}", free_port());
-    let spares = format!("kind: dynamic, {CHECKED}, {}", list(&[dead.clone()]));
+    let spares = format!("kind: dynamic, {CHECKED}, {}", list(std::slice::from_ref(&dead)));
     let agent = site.agent(&spares);
     pin(&agent, 2);
     site.wait_until_is(&name(&dead), &format!("DRAIN {dead}"));

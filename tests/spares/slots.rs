@@ -57,7 +57,7 @@ fn a_reload_empties_the_slots_and_they_are_filled_again_as_they_were() {
 fn a_reload_in_the_middle_of_a_start_is_made_good() {
     let Some(mut site) = Site::start(1, &LINES) else { return };
     let dead = format!("127.0.0.1:{}", free_port());
-    let agent = site.agent(&format!("kind: slots, {}", list(&[dead.clone()])));
+    let agent = site.agent(&format!("kind: slots, {}", list(std::slice::from_ref(&dead))));
     pin(&agent, 2);
     wait_until("it waits for the check", PATIENCE, || site.in_state("DRAIN").values().any(|at| *at == dead));
     site.haproxy.reload();

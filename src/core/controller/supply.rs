@@ -14,6 +14,7 @@ use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::order::{Ordered, What};
+use crate::core::policy::place::NoPlace;
 use crate::core::settings::spares::Spares;
 use crate::core::settings::{BackendSettings, ReadyLimits};
 use crate::core::wire::ability::can_add_servers;
@@ -176,12 +177,14 @@ impl Backend {
             return Reason::Ordered(ordered.but(but));
         }
         match (&reason, self.settings.spares) {
-            (Reason::NoSpare, Spares::Slots { .. }) if supplied.missing_slots > 0 => Reason::NoSlot {
-                missing: supplied.missing_slots,
-                line: supply::slot_line(state, self.settings.spares, supplied.missing_slots, names),
-            },
+            (Reason::NoSpare, Spares::Slots { .. }) if supplied.missing_slots > 0 => {
+                Reason::NoPlace(NoPlace::Slot {
+                    missing: supplied.missing_slots,
+                    line: supply::slot_line(state, self.settings.spares, supplied.missing_slots, names),
+                })
+            }
             (Reason::NoSpare, Spares::Dynamic) => match self.cannot_add(state) {
-                Some(why) => Reason::CannotAdd { why },
+                Some(why) => Reason::NoPlace(NoPlace::Add(why)),
                 None => reason,
             },
             _ => reason,

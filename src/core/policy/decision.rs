@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::order::Ordered;
+use super::place::NoPlace;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
@@ -151,18 +152,8 @@ pub enum Reason {
     },
     /// Too slow, but no server is ours to add.
     NoSpare,
-    /// Too slow, but the addresses that are left have no slot.
-    NoSlot {
-        /// So many.
-        missing: u32,
-        /// What gives the backend so many, in haproxy.cfg.
-        line: String,
-    },
-    /// Too slow, but HAProxy takes no server at run time.
-    CannotAdd {
-        /// Why.
-        why: &'static str,
-    },
+    /// Too slow, but HAProxy has no place for what the pool offers.
+    NoPlace(NoPlace),
     /// Fast enough, but fewer servers are not allowed.
     AtMin {
         /// So many serve.
@@ -454,8 +445,7 @@ impl Reason {
             Self::CoolingDown { .. } => "cooling_down",
             Self::AtMax { .. } => "at_max",
             Self::NoSpare => "no_spare",
-            Self::NoSlot { .. } => "no_slot",
-            Self::CannotAdd { .. } => "cannot_add",
+            Self::NoPlace(why) => why.key(),
             Self::AtMin { .. } => "at_min",
             Self::NothingToRemove => "nothing_to_remove",
             Self::RestTooFew { .. } => "rest_too_few",
@@ -506,8 +496,7 @@ impl Reason {
             Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
             | Self::NoSpare
-            | Self::NoSlot { .. }
-            | Self::CannotAdd { .. }
+            | Self::NoPlace(_)
             | Self::AtMin { .. }
             | Self::NothingToRemove
             | Self::RestTooFew { .. }

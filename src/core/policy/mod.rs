@@ -5,6 +5,7 @@ pub mod fleet;
 mod limits;
 pub mod model;
 pub mod order;
+pub mod place;
 pub mod pool;
 mod reading;
 mod sentence;

@@ -101,19 +101,7 @@ impl Display for Reason {
                 write!(f, "too much load, but {serving} servers serve, the most allowed")
             }
             Self::NoSpare => f.write_str("more servers are needed, but none is left to add"),
-            Self::NoSlot { missing, line } => {
-                write!(
-                    f,
-                    "more servers are needed, but every slot is taken; {missing} more addresses wait for one: add \
-                     `{line}` to the backend in haproxy.cfg, with what its other slots have, and reload HAProxy"
-                )
-            }
-            Self::CannotAdd { why } => {
-                write!(
-                    f,
-                    "more servers are needed, but {why}: declare slots, and say `spares: {{ kind: slots }}`"
-                )
-            }
+            Self::NoPlace(why) => write!(f, "{why}"),
             Self::AtMin { serving: 1 } => f.write_str("fast enough with 1 server, the fewest allowed"),
             Self::AtMin { serving } => write!(f, "fast enough with {serving} servers, the fewest allowed"),
             Self::NothingToRemove => {
