@@ -27,6 +27,7 @@ use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
+use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::journal::Journal;
@@ -40,6 +41,7 @@ mod ingest;
 mod lasting;
 mod nodes;
 mod orders;
+mod pools;
 mod repeats;
 mod signals;
 mod start;
@@ -90,6 +92,7 @@ struct Agent {
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
     lasting: Option<Lasting>,
+    providers: Vec<Provider>,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -202,6 +205,7 @@ impl Agent {
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
+        self.look_at_pools();
         self.controller.handle_tick(now);
         self.show_standing();
     }
@@ -303,6 +307,7 @@ impl Agent {
                 if let Some(executor) = &self.executor {
                     executor.keep_alike(start::kept(&config.backends, &self.names));
                 }
+                self.providers = pools::providers(&config.pools);
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");

@@ -25,6 +25,8 @@ pub mod input;
 
 pub mod haproxy;
 
+pub mod provider;
+
 pub mod warm_up;
 
 pub mod lasting;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::core::controller::{BackendMemory, Memory, Operator, Order, OverrideMemory};
+use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
@@ -158,6 +160,29 @@ struct FileBackend {
     /// Servers that are left alone, and until when.
     left_alone: BTreeMap<String, u64>,
     order: Option<FileOrder>,
+    placed: BTreeMap<String, FilePlacement>,
+}
+
+/// Where an address of the pool was put.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `address` and `added`")]
+struct FilePlacement {
+    address: SocketAddr,
+    added: bool,
+    serving: bool,
+    pid: u32,
+}
+
+impl From<&Placement> for FilePlacement {
+    fn from(&Placement { address, added, serving, pid }: &Placement) -> Self {
+        Self { address, added, serving, pid }
+    }
+}
+
+impl From<FilePlacement> for Placement {
+    fn from(FilePlacement { address, added, serving, pid }: FilePlacement) -> Self {
+        Self { address, added, serving, pid }
+    }
 }
 
 /// An operator's order.
@@ -231,7 +256,9 @@ impl FileMemory {
                 |(name, left): (&String, &Duration)| (name.clone(), now.saturating_add(left.as_secs()));
             let left_alone = backend.left_alone.iter().map(until).collect();
             let (ours, weights) = (backend.ours.clone(), weights.collect());
-            let file = FileBackend { ours, weights, cooldown, left_alone, order };
+            let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
+            let placed = placed.collect();
+            let file = FileBackend { ours, weights, cooldown, left_alone, order, placed };
             (backend.name.clone(), file)
         });
         Self { backends: backends.collect() }
@@ -255,7 +282,8 @@ impl FileMemory {
                 |until: u64| Duration::from_secs(until.saturating_sub(now).min(LONGEST_COOLDOWN.as_secs()));
             let left_alone = file.left_alone.into_iter().map(|(name, until)| (name, left(until))).collect();
             let (ours, weights) = (file.ours, weights.collect());
-            BackendMemory { name, ours, weights, cooldown, left_alone, overridden }
+            let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
+            BackendMemory { name, ours, weights, cooldown, left_alone, overridden, placed }
         });
         Memory { backends: backends.collect() }
     }
@@ -276,6 +304,8 @@ mod tests {
     use super::*;
 
     fn memory() -> Memory {
+        let address = "10.0.0.4:80".parse().unwrap();
+        let placement = Placement { address, added: false, serving: true, pid: 4711 };
         let backend = BackendMemory {
             name: "app".into(),
             ours: ["s2".to_owned()].into(),
@@ -283,6 +313,7 @@ mod tests {
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
             left_alone: [("s3".to_owned(), Duration::from_secs(60))].into(),
             overridden: None,
+            placed: [("s3".to_owned(), placement)].into(),
         };
         Memory { backends: vec![backend] }
     }

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haproxy_autoscale::config::{
-    Config, ConfigError, Keep, Lasting, LogFormat, Mistake, ReloadBy, ReloadWhen, Reloading,
+    Config, ConfigError, DefaultServer, Keep, Lasting, LogFormat, Mistake, PoolSettings, PoolSource,
+    ReloadBy, ReloadWhen, Reloading,
 };
+use haproxy_autoscale::core::plan::supply::Candidate;
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
+use haproxy_autoscale::core::settings::spares::{Keywords, Spares};
 use haproxy_autoscale::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
     ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
@@ -141,7 +144,13 @@ fn every_key_is_in_the_reference() {
             ["log_format", key @ ("regex" | "haproxy_cfg")] => {
                 assert!(REFERENCE.contains(&format!("{{{key}: ")))
             }
+            ["backends", "[]", "spares", "pool", "file"]
+            | ["backends", "[]", "spares", "default_server", "haproxy_cfg"] => {
+                assert!(REFERENCE.contains("{file: ") && REFERENCE.contains("{haproxy_cfg: "));
+            }
+            ["backends", "[]", "spares", "pool", "[]", "name" | "address" | "warm_up"] => {}
             // The same keys as in the backend's own.
+            ["backends", "[]", "spares", "pool", "[]", "warm_up", _] => {}
             ["backends", "[]", "servers", "{}", "warm_up", _] => {}
             _ => assert!(has(&reference, &path), "{} is not in the reference", path.join(".")),
         }
@@ -261,6 +270,10 @@ backends:
     hands_off: 47m
     outliers: { most: 48%, drain_after: 49m }
     weights: by_capacity
+    spares:
+      kind: slots
+      placeholder: 127.0.0.1:80
+      pool: [10.0.0.4:80, { address: '[::1]:81', name: web5, warm_up: { requests: 32 } }]
     servers:
       s1: { always_up: true, capacity: 1.5 }
       s2: { warm_up: { path: none, requests: 31 } }
@@ -340,11 +353,25 @@ fn every_setting_reaches_its_place() {
         hands_off: seconds(47 * 60),
         outliers: OutlierSettings { most: 0.48, drain_after: seconds(49 * 60) },
         weights: Weights::ByCapacity,
+        spares: Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()) },
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),
             ("s2".to_owned(), ServerSettings { warm_up: own_warm_up, ..server.clone() }),
             ("s3".to_owned(), server),
         ]),
+    };
+    let in_pool = WarmUp { requests: 32, ..backend.warm_up.clone() };
+    let candidate = |address: &str, name: Option<&str>, warm_up| Candidate {
+        address: address.parse().unwrap(),
+        name: name.map(str::to_owned),
+        warm_up,
+    };
+    let pool = PoolSettings {
+        source: PoolSource::List(vec![
+            candidate("10.0.0.4:80", None, None),
+            candidate("[::1]:81", Some("web5"), Some(in_pool)),
+        ]),
+        default_server: DefaultServer::Given(Keywords::default()),
     };
     let expected = Config {
         sources: vec!["/a.log".to_owned(), "-".to_owned()],
@@ -376,8 +403,24 @@ fn every_setting_reaches_its_place() {
         max_line_bytes: 2048,
         log: LogSettings { coverage: Ratio::percent(80), sample_rate: Ratio::percent(25) },
         backends: vec![backend],
+        pools: BTreeMap::from([("web.1".to_owned(), pool)]),
     };
     assert_eq!(parsed(EVERY_KEY), expected);
+}
+
+#[test]
+fn added_servers_have_keywords_of_their_own_or_haproxys() {
+    let pool = |spares: &str| {
+        let config = parsed(&format!("backends: [{{name: app, target: {{below: 1s}}, spares: {spares}}}]"));
+        assert_eq!(config.backends[0].spares, Spares::Dynamic);
+        config.pools["app"].clone()
+    };
+    let given = pool("{kind: dynamic, pool: {file: /app.pool}, default_server: check  inter 2s}");
+    assert_eq!(given.source, PoolSource::File("/app.pool".into()));
+    assert_eq!(given.default_server, DefaultServer::Given(Keywords::new("check inter 2s").unwrap()));
+    let haproxys = pool("{kind: dynamic, pool: [10.0.0.4:80], default_server: {haproxy_cfg: /h.cfg}}");
+    assert_eq!(haproxys.default_server, DefaultServer::HaproxyCfg("/h.cfg".into()));
+    assert_eq!(parsed(REFERENCE).pools, BTreeMap::new());
 }
 
 #[track_caller]

@@ -176,6 +176,7 @@ impl Play {
             Outcome::StepDone { step, .. } => step.words(&self.names),
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
+            Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
                 (if *called_off { "called off" } else { "finished" }).to_owned()

@@ -14,7 +14,7 @@ use super::lasting::Lasting;
 use super::nodes::NodeWatch;
 use super::repeats::Repeats;
 use super::signals::Signals;
-use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
+use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names, pools};
 use crate::config::Config;
 use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
@@ -46,6 +46,7 @@ impl Agent {
         let now = Instant::now();
         let names = Names::default();
         let observes_only = config.backends.is_empty();
+        let providers = pools::providers(&config.pools);
         let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
         let recent =
             state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
@@ -80,6 +81,7 @@ impl Agent {
             state,
             executor,
             lasting,
+            providers,
             plans: JoinSet::new(),
             changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions },

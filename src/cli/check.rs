@@ -22,6 +22,7 @@ mod logs;
 mod omissions;
 mod places;
 mod schedule;
+mod spares;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -202,7 +202,10 @@ fn note(server: &Value) -> String {
             format!("it failed to start, or stood out: passed over for {}", span(&server["quarantine_s"]))
         }
         _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
+        (None, Some("spare")) if server["there"] == false => "spare, not added yet".to_owned(),
         (None, Some("spare")) => "spare".to_owned(),
+        (None, Some("vacant")) => "slot without an address".to_owned(),
+        (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
         _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
@@ -272,6 +275,9 @@ mod tests {
             "changed by somebody else, left alone for 29 min",
             json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
         );
+        check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
+        check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
+        check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
         check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
         check_note(

@@ -11,9 +11,11 @@ use super::file::{
     Backend, Band, ScaleDown as ScaleDownFile, ScaleUp as ScaleUpFile, Target as TargetFile, Window,
 };
 use super::path::KeyPath;
+use super::spares::PoolSettings;
 use super::value::{BandEnd, FromText, Name, Value};
 use super::words::PlainStatistic;
 use crate::core::settings::schedule::Schedule;
+use crate::core::settings::spares::Spares;
 use crate::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, ReadyLimits, ScaleDown,
     ScaleUp, ServerSettings, Statistic, Target, WindowSettings,
@@ -73,6 +75,7 @@ pub(super) fn with_defaults(
         hands_off: defaults::HANDS_OFF,
         outliers: OutlierSettings::default(),
         weights: defaults::WEIGHTS,
+        spares: Spares::Declared,
         servers: BTreeMap::new(),
     })
 }
@@ -95,13 +98,13 @@ fn band(lower: BandEnd, upper: BandEnd, below: Duration) -> Option<HysteresisBan
 }
 
 impl Checker<'_> {
-    /// The settings of the backend at `at`; `None` if what is wrong leaves none, and it is reported.
+    /// The settings of the backend at `at`, and its pool; `None` if what is wrong leaves none, and it is reported.
     pub(super) fn backend(
         &mut self,
         file: Backend,
         log: LogSettings,
         at: &KeyPath,
-    ) -> Option<BackendSettings> {
+    ) -> Option<(BackendSettings, Option<PoolSettings>)> {
         let target = self.target(&file.target, &at.key("target"));
         let window = self.window(file.window.unwrap_or_default(), &at.key("window"));
         let log = check::log(log, file.coverage, file.sample_rate);
@@ -110,6 +113,7 @@ impl Checker<'_> {
         let scale_up = self.scale_up(file.scale_up.unwrap_or_default(), &at.key("scale_up"));
         let scale_down = self.scale_down(file.scale_down.unwrap_or_default(), &at.key("scale_down"));
         let warm_up = self.warm_up(file.warm_up.unwrap_or_default(), defaults::warm_up(), &at.key("warm_up"));
+        let (spares, pool) = self.spares(file.spares.unwrap_or_default(), &warm_up, &at.key("spares"));
         let mut servers = BTreeMap::new();
         for (Value(Name(name)), server) in file.servers.unwrap_or_default() {
             let here = at.key("servers").key(&name);
@@ -130,7 +134,7 @@ impl Checker<'_> {
         let model = self.model(file.model.unwrap_or_default(), &at.key("model"));
         let Value(Name(name)) = file.name;
         let band = band?;
-        Some(BackendSettings {
+        let settings = BackendSettings {
             name,
             target,
             policy,
@@ -146,8 +150,10 @@ impl Checker<'_> {
             hands_off,
             outliers,
             weights,
+            spares,
             servers,
-        })
+        };
+        Some((settings, pool))
     }
 
     fn target(&mut self, file: &TargetFile, at: &KeyPath) -> Target {

@@ -17,7 +17,7 @@ use super::path::KeyPath;
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
 use super::value::Value;
-use crate::core::settings::{BackendSettings, LogSettings};
+use crate::core::settings::LogSettings;
 
 /// Shorter would keep an idle machine busy, longer would be felt.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -115,7 +115,7 @@ impl Checker<'_> {
         let most_line_bytes = &mut config.max_line_bytes;
         self.set_within(most_line_bytes, top.key("max_line_bytes"), file.max_line_bytes, LINE_BYTES);
         config.log = log(config.log, file.coverage, file.sample_rate);
-        config.backends = self.backends(file.backends.unwrap_or_default(), config.log, &top.key("backends"));
+        self.backends(&mut config, file.backends.unwrap_or_default(), &top.key("backends"));
         config
     }
 
@@ -152,9 +152,8 @@ impl Checker<'_> {
         }
     }
 
-    fn backends(&mut self, files: Vec<Backend>, log: LogSettings, at: &KeyPath) -> Vec<BackendSettings> {
+    fn backends(&mut self, config: &mut Config, files: Vec<Backend>, at: &KeyPath) {
         let mut first_with: HashMap<String, usize> = HashMap::new();
-        let mut backends = Vec::new();
         for (index, file) in files.into_iter().enumerate() {
             let name = file.name.0.0.clone();
             let here = at.index(index);
@@ -164,9 +163,11 @@ impl Checker<'_> {
             } else {
                 first_with.insert(name, index);
             }
-            backends.extend(self.backend(file, log, &here));
+            if let Some((settings, pool)) = self.backend(file, config.log, &here) {
+                config.pools.extend(pool.map(|pool| (settings.name.clone(), pool)));
+                config.backends.push(settings);
+            }
         }
-        backends
     }
 }
 

@@ -1,5 +1,6 @@
 //! What holds where the file says nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub(super) fn config() -> Config {
         max_line_bytes: 128 * 1024,
         log: LOG,
         backends: Vec::new(),
+        pools: BTreeMap::new(),
     }
 }
 

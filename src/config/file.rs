@@ -14,6 +14,7 @@ use super::lasting::{Keep, ReloadBy, ReloadWhen, Unit};
 use super::log_format::{LogFormat, Pattern};
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
+use super::spares::{DefaultServerFile, Kind, Pool, ServerAddress};
 use super::value::{BandEnd, Name, OrAll, OrAuto, OrNone, Value};
 use super::warm_up::{HostName, RequestPath, Statuses};
 use super::words::PlainStatistic;
@@ -101,7 +102,41 @@ pub(super) struct Backend {
     pub(super) hands_off: Option<Value<Duration>>,
     pub(super) outliers: Option<Outliers>,
     pub(super) weights: Option<Value<Weights>>,
+    pub(super) spares: Option<Spares>,
     pub(super) servers: Option<BTreeMap<Value<Name>, Option<Server>>>,
+}
+
+/// `spares:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{kind: slots, pool: [10.0.0.4:80]}`")]
+pub(super) struct Spares {
+    pub(super) kind: Option<Value<Kind>>,
+    pub(super) pool: Option<Pool>,
+    pub(super) placeholder: Option<Value<OrAuto<SocketAddr>>>,
+    pub(super) default_server: Option<DefaultServerFile>,
+}
+
+/// `pool: {file: ...}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the key `file`")]
+pub(super) struct PoolFile {
+    pub(super) file: Value<PathBuf>,
+}
+
+/// One of `pool:`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{address: 10.0.0.4:80, name: web4}`")]
+pub(super) struct Candidate {
+    pub(super) address: Value<ServerAddress>,
+    pub(super) name: Option<Value<Name>>,
+    pub(super) warm_up: Option<WarmUp>,
+}
+
+/// `default_server: {haproxy_cfg: ...}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the key `haproxy_cfg`")]
+pub(super) struct HaproxyCfg {
+    pub(super) haproxy_cfg: Value<PathBuf>,
 }
 
 /// `target:`.

@@ -23,11 +23,13 @@ mod path;
 mod percent;
 mod schedule;
 mod share;
+mod spares;
 mod translate;
 mod value;
 mod warm_up;
 mod words;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,7 @@ pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
 pub use lasting::{Keep, Lasting, ReloadBy, ReloadWhen, Reloading};
 pub use log_format::{FormatError, LoadedFormat, LogFormat};
+pub use spares::{DefaultServer, PoolSettings, PoolSource};
 
 use crate::core::settings::{BackendSettings, LogSettings};
 
@@ -73,6 +76,8 @@ pub struct Config {
     pub log: LogSettings,
     /// The backends that may be scaled, no name twice; empty: observe only.
     pub backends: Vec<BackendSettings>,
+    /// Where the addresses of their spares come from, by the backends' names; none where HAProxy has them all.
+    pub pools: BTreeMap<String, PoolSettings>,
 }
 
 impl Default for Config {

@@ -23,6 +23,7 @@ use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
 use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
+use super::plan::supply::Offer;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
@@ -42,6 +43,7 @@ mod pool;
 mod quarantine;
 mod record;
 mod standing;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -186,6 +188,7 @@ impl Controller {
         let is_whole = !inventory.counted.contains(&None);
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
+            backend.store.note_process(&inventory.process);
             let Some(state) = inventory.backend(id) else { continue };
             if anew {
                 backend.count_anew();
@@ -196,6 +199,11 @@ impl Controller {
             self.actions.push_back(Action::Remember);
         }
         self.latest = Some(Latest { asked, arrived: now, inventory });
+    }
+
+    /// Takes what the pool of `backend` offers: spares come from it from now on. True if that is news.
+    pub fn handle_offer(&mut self, backend: BackendId, offer: Offer) -> bool {
+        self.backends.get_mut(&backend).is_some_and(|backend| backend.take_offer(offer))
     }
 
     /// Takes what the clocks on the wall say; schedules go by it. Told before each tick.

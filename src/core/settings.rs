@@ -9,8 +9,10 @@ use std::time::Duration;
 use super::units::{Percentile, Ratio};
 
 pub mod schedule;
+pub mod spares;
 
 use schedule::Schedule;
+use spares::Spares;
 
 /// All there is to know about one backend that the agent may scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,8 @@ pub struct BackendSettings {
     pub outliers: OutlierSettings,
     /// Where the weights come from.
     pub weights: Weights,
+    /// Where spare servers come from.
+    pub spares: Spares,
     /// Servers that the file says something about. A server named here is ours to use as a spare.
     pub servers: BTreeMap<String, ServerSettings>,
 }

@@ -12,6 +12,7 @@ use super::error::RuntimeError;
 use crate::core::plan::inventory::AdminState;
 use crate::core::units::Weight;
 use crate::core::wire::command::NameError;
+use crate::core::wire::response::Refusal;
 use crate::warm_up::probe::WarmUpError;
 
 /// How long HAProxy is tried, and how often.
@@ -74,6 +75,8 @@ pub(super) enum StepError {
     NoEffect,
     #[error("it would leave {rest} serving, and {least} have to")]
     TooFewLeft { rest: usize, least: u32 },
+    #[error("a server of that name is there already, with another address")]
+    Taken,
     #[error("its health check fails")]
     Down,
     #[error("its health check has not passed within {0:?}")]
@@ -96,9 +99,17 @@ impl StepError {
         }
     }
 
+    /// HAProxy's "no", if that is what it is.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Runtime(error) => error.refusal(),
+            _ => None,
+        }
+    }
+
     /// The server is somebody else's business now.
     pub(super) fn is_foreign(&self) -> bool {
-        matches!(self, Self::ChangedByOther { .. } | Self::Gone)
+        matches!(self, Self::ChangedByOther { .. } | Self::Gone | Self::Taken)
     }
 
     /// HAProxy answers, but not as wanted: the other steps can be tried.

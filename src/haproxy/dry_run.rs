@@ -6,7 +6,8 @@
 //! What is pretended of a server ends as soon as somebody really changes it, and all of it when
 //! HAProxy is restarted: then what HAProxy says is nearer to what would be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::info;
@@ -14,8 +15,10 @@ use tracing::info;
 use super::address::Address;
 use super::client::Client;
 use super::error::RuntimeError;
-use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{AdminState, Inventory, OperationalState, ServerState};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, OperationalState, ServerState};
+use crate::core::plan::supply;
+use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, ServerName};
 
@@ -65,6 +68,12 @@ struct Overlay {
     real: HashMap<ServerId, (AdminState, Weight)>,
     states: HashMap<ServerId, Pretence<AdminState>>,
     weights: HashMap<ServerId, Pretence<Weight>>,
+    /// Of slots, as long as they really are in MAINT.
+    addresses: HashMap<ServerId, SocketAddr>,
+    /// Servers that would have been added, by their backends.
+    added: HashMap<ServerId, (BackendId, ServerState)>,
+    /// Servers that would have been deleted.
+    deleted: HashSet<ServerId>,
 }
 
 /// One thing as it would be, as long as it really is what it was.
@@ -79,8 +88,10 @@ impl Overlay {
     fn apply(&mut self, inventory: &mut Inventory) {
         let pid = inventory.process.pid;
         if self.pid.replace(pid).is_some_and(|before| before != pid) {
-            self.states.clear();
-            self.weights.clear();
+            *self = Self { pid: Some(pid), ..Self::default() };
+        }
+        for backend in &mut inventory.backends {
+            self.supply(backend);
         }
         for server in inventory.backends.iter_mut().flat_map(|backend| &mut backend.servers) {
             self.real.insert(server.id, (server.state(), server.weight));
@@ -104,7 +115,52 @@ impl Overlay {
                     self.weights.insert(id, Pretence { real, pretended: *weight });
                 }
             }
+            Command::SetAddress { server, address } => {
+                if let Some((id, _)) = self.known(server, names) {
+                    self.addresses.insert(id, *address);
+                }
+            }
+            Command::AddServer { server, address, keywords } => {
+                self.pretend_server(server, *address, keywords, names);
+            }
+            Command::DeleteServer { server } => {
+                if let Some((id, _)) = self.known(server, names) {
+                    self.deleted.insert(id);
+                    self.added.remove(&id);
+                }
+            }
+            Command::EnableChecks { .. } | Command::AwaitRemovable { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
+        }
+    }
+
+    fn pretend_server(
+        &mut self,
+        server: &ServerName,
+        address: SocketAddr,
+        keywords: &Keywords,
+        names: &Names,
+    ) {
+        let Some(backend) = names.backend(server.backend.as_str()) else { return };
+        let Some(id) = names.server(backend, server.server.as_str()) else { return };
+        let added = supply::newcomer(id, address, keywords);
+        self.deleted.remove(&id);
+        self.real.insert(id, (added.state(), added.weight));
+        self.added.insert(id, (backend, added));
+    }
+
+    /// Shows in `backend` the servers and addresses that it would have.
+    fn supply(&mut self, backend: &mut BackendState) {
+        backend.servers.retain(|server| !self.deleted.contains(&server.id));
+        self.added.retain(|id, (of, _)| *of != backend.id || backend.server(*id).is_none());
+        let added = self.added.values().filter(|(of, _)| *of == backend.id);
+        backend.servers.extend(added.map(|(_, server)| server.clone()));
+        for server in &mut backend.servers {
+            if server.state() != AdminState::Maint {
+                self.addresses.remove(&server.id);
+            } else if let Some(address) = self.addresses.get(&server.id) {
+                (server.address, server.port) = (Some(address.ip()), address.port());
+            }
         }
     }
 

@@ -49,7 +49,7 @@ impl Executor {
     /// The same with several HAProxys, at least one.
     pub fn of_nodes(clients: Vec<Client>, names: Names, dry_run: bool) -> Self {
         let hands = |client| match dry_run {
-            true => Hands::Pretending(DryRun::new(client)),
+            true => Hands::Pretending(Box::new(DryRun::new(client))),
             false => Hands::Real(client),
         };
         let nodes = Nodes::new(clients.into_iter().map(hands).collect());

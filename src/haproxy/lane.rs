@@ -9,13 +9,16 @@
 //!  stop       left as it is                       moved
 //!  the state was changed by somebody else: failed, and nothing is undone, anywhere in the lane
 //! ```
-//! After a restart of HAProxy the lane's state is set again, and the lane goes on from there.
+//! After a restart of HAProxy what the lane has provided is provided again and its state set again, and the
+//! lane goes on from there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+
+mod supply;
 
 use super::attempt::{Retry, StepError};
 use super::work::{Reading, Work};
@@ -119,6 +122,10 @@ struct Walker<'a> {
     pids: Vec<u32>,
     /// The last `Set` is done.
     moved: bool,
+    /// An address that was given, or a server that was added: a restart takes it away.
+    provided: Option<Step>,
+    /// No reading tells whether an agent check is on.
+    agent_enabled: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -133,6 +140,8 @@ impl<'a> Walker<'a> {
             reset: false,
             pids: Vec::new(),
             moved: false,
+            provided: None,
+            agent_enabled: false,
         }
     }
 
@@ -146,6 +155,14 @@ impl<'a> Walker<'a> {
                     if let Taken::Done = taken {
                         self.tell_done(step, start.elapsed()).await;
                     }
+                }
+                Err(StepError::Gone) if self.is_leaving() => {
+                    self.moved = true;
+                    return End::Arrived;
+                }
+                Err(error) if self.moved && matches!(step, Step::Remove { .. }) => {
+                    self.tell_left_behind(step, &error).await;
+                    return End::Arrived;
                 }
                 Err(error) if self.moved && !error.is_foreign() => {
                     self.tell_ramp_given_up(&error).await;
@@ -172,7 +189,11 @@ impl<'a> Walker<'a> {
             tokio::select! {
                 biased;
                 () = self.work.stopped() => return Ok(()),
-                taken = self.take(step) => taken.map_err(|error| (step, error))?,
+                taken = self.take(step) => match taken {
+                    // It was to be added, and is not there: so it was where the lane began.
+                    Err(StepError::Gone) if self.adds() => return Ok(()),
+                    taken => taken.map_err(|error| (step, error))?,
+                },
             };
             self.tell_done(step, start.elapsed()).await;
         }
@@ -181,6 +202,8 @@ impl<'a> Walker<'a> {
 
     async fn take(&mut self, step: &Step) -> Result<Taken, StepError> {
         match step {
+            Step::SetAddress { .. } | Step::Add { .. } => self.provide(step).await?,
+            Step::Remove { within, .. } => self.remove(*within).await?,
             Step::Set { state, .. } => self.set(*state).await?,
             Step::AwaitHealthy { within, .. } => self.await_healthy(*within).await?,
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
@@ -203,7 +226,7 @@ impl<'a> Walker<'a> {
         let _gate = work.gate.lock().await;
         let mut retry = Retry::new(patience);
         loop {
-            let reading = work.read(patience).await?;
+            let reading = self.read().await?;
             let server = self.recognise(&reading)?;
             if reading.has(self.server, state) {
                 break;
@@ -258,13 +281,31 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// The server in `reading`, if nobody else has changed its state.
-    fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
-        let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
+    /// What HAProxy has, with all that this lane has provided: again, if HAProxy was restarted.
+    async fn read(&mut self) -> Result<Reading, StepError> {
+        let reading = self.work.read(self.work.patience).await?;
+        self.notice(&reading);
+        match self.provided.clone() {
+            Some(step) if self.reset => {
+                self.provide(&step).await?;
+                self.work.read(self.work.patience).await
+            }
+            _ => Ok(reading),
+        }
+    }
+
+    /// Notes whether HAProxy was restarted.
+    fn notice(&mut self, reading: &Reading) {
         let before = std::mem::replace(&mut self.pids, reading.pids());
         // One that was restarted, or was away.
         let is_new = |pid: &u32| !before.is_empty() && !before.contains(pid);
         self.reset |= self.pids.iter().any(is_new);
+    }
+
+    /// The server in `reading`, if nobody else has changed its state.
+    fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
+        let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
+        self.notice(reading);
         let expected = self.state;
         let is_reset = self.reset && self.acted;
         for node in &reading.nodes {
@@ -279,7 +320,7 @@ impl<'a> Walker<'a> {
     /// The server as it is now, in the state it should be in: set again if HAProxy was restarted.
     async fn look(&mut self) -> Result<ServerState, StepError> {
         loop {
-            let reading = self.work.read(self.work.patience).await?;
+            let reading = self.read().await?;
             let server = self.recognise(&reading)?;
             if !self.reset || reading.has(self.server, self.state) {
                 self.reset = false;
@@ -361,6 +402,12 @@ impl<'a> Walker<'a> {
     async fn tell_done(&self, step: &Step, took: Duration) {
         let (backend, step) = (self.work.plan.backend, step.clone());
         self.work.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    async fn tell_left_behind(&self, step: &Step, error: &StepError) {
+        let (backend, server) = (self.work.plan.backend, self.server);
+        let (step, error) = (step.clone(), chain(error));
+        self.work.tell(Outcome::LeftBehind { backend, server, step, error }).await;
     }
 
     async fn tell_ramp_given_up(&self, error: &StepError) {

@@ -149,6 +149,8 @@ impl Underway {
         let done_if = |is_done| if is_done { Taken::Done } else { Taken::NotYet };
         match step {
             Step::Set { server, state } => self.set(place, *server, *state, world),
+            // Here every server has its address, and one that is not there is one in MAINT.
+            Step::SetAddress { .. } | Step::Add { .. } | Step::Remove { .. } => Taken::Done,
             Step::SetWeights(_) => {
                 self.weigh(step, world);
                 Taken::Done

@@ -41,17 +41,25 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
         found.map(|server| names.of_server(server.state.id).to_string()).collect::<Vec<_>>().join(", ")
     };
     let serving = view.servers.iter().filter(|server| server.state.is_serving()).count();
-    let mut text = format!("{serving} of {} servers serve", view.servers.len());
+    let there = view.servers.iter().filter(|server| !server.state.is_absent()).count();
+    let mut text = format!("{serving} of {there} servers serve");
     let groups = [
         (":", list(&|server| server.state.is_serving())),
         ("; spare:", list(&|server| server.role == Role::Spare)),
+        ("; slots without an address:", list(&|server| server.role == Role::Vacant)),
+        (
+            "; on their way out, their addresses have left the pool:",
+            list(&|server| server.role == Role::Retired),
+        ),
         ("; draining:", list(&|server| server.role == Role::Draining)),
         ("; not ours:", list(&|server| server.role == Role::Foreign && !server.state.is_serving())),
     ];
     for (what, who) in groups.iter().filter(|(_, who)| !who.is_empty()) {
         text.push_str(&format!("{what} {who}"));
     }
-    vec![text]
+    let missing = (view.missing_slots > 0)
+        .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
+    [text].into_iter().chain(missing).collect()
 }
 
 fn latency(view: &View) -> Vec<String> {

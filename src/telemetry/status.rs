@@ -91,6 +91,8 @@ pub fn backend(view: &View, names: &Names) -> Value {
         })),
         "doubt": view.doubt.as_ref().map(ToString::to_string),
         "figures": figures(&view.snapshot),
+        "spares": view.settings.spares.name(),
+        "missing_slots": view.missing_slots,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
 }
@@ -123,6 +125,8 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
     let state = &server.state;
     json!({
         "server": &*names.of_server(state.id),
+        "address": state.socket().map(|address| address.to_string()),
+        "there": !state.is_absent(),
         "state": state.state().name(),
         "up": state.is_up(),
         "serving": state.is_serving(),

@@ -176,6 +176,12 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("step", json!(step.words(names)));
             put("error", json!(error));
         }
+        Outcome::LeftBehind { server, step, error, .. } => {
+            put("event", json!("left_behind"));
+            put("server", json!(&*names.of_server(*server)));
+            put("step", json!(step.words(names)));
+            put("error", json!(error));
+        }
         Outcome::RampGivenUp { server, error, .. } => {
             put("event", json!("ramp_given_up"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
@@ -213,6 +219,10 @@ pub fn tell(record: &Record, names: &Names) {
             let server = server.map(|server| names.of_server(server).to_string());
             warn!(backend, server, step = step.words(names), error, "step failed");
         }
+        Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
+            let (server, step) = (&*names.of_server(*server), step.words(names));
+            warn!(backend, server, step, error, "server left in MAINT; its deletion is tried again");
+        }
         Event::Outcome(Outcome::RampGivenUp { error, .. }) => {
             warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");
         }
@@ -243,8 +253,16 @@ pub fn tell(record: &Record, names: &Names) {
 /// Holds that an operator should look into: the backend cannot be decided about.
 const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 6] =
-    ["at_max", "no_spare", "nothing_to_remove", "rest_too_few", "server_failures", "pin_limited"];
+const LIMITED: [&str; 8] = [
+    "at_max",
+    "no_spare",
+    "no_slot",
+    "cannot_add",
+    "nothing_to_remove",
+    "rest_too_few",
+    "server_failures",
+    "pin_limited",
+];
 
 /// Whether the journal's `entry` belongs among the last decisions that `status` shows: moves, what
 /// became of them, and holds that are more than waiting.
@@ -288,6 +306,7 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
 mod tests {
     use super::*;
     use crate::core::policy::decision::Reason;
+    use crate::core::policy::place::NoPlace;
 
     #[track_caller]
     fn check(notable: bool, entry: Value) {
@@ -311,6 +330,8 @@ mod tests {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
+            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new() }),
+            Reason::NoPlace(NoPlace::Add("")),
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },
         ];

@@ -47,6 +47,7 @@ pub(crate) fn defaults() -> BackendSettings {
         hands_off: Duration::from_secs(1800),
         outliers: OutlierSettings::default(),
         weights: Weights::Keep,
+        spares: spares::Spares::Declared,
         servers: Default::default(),
     }
 }

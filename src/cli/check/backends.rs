@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::Finding;
+use super::{Finding, spares};
 use crate::config::Config;
 use crate::config::nearest::nearest;
 use crate::core::controller::Memory;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
+use crate::core::plan::supply::Offer;
 use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::core::wire::response::Level;
 use crate::haproxy::address::Endpoint;
@@ -40,7 +41,9 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
     findings.push(level(&about, &client).await);
     let (memory, _) = StateDir::peek(&config.state_dir);
     for settings in &config.backends {
-        findings.extend(backend(settings, &inventory, &memory, &names));
+        let (offer, of_pool) = spares::pool(settings, config.pools.get(&settings.name));
+        findings.extend(of_pool);
+        findings.extend(backend(settings, offer.as_ref(), &inventory, &memory, &names));
     }
     findings
 }
@@ -59,6 +62,7 @@ async fn level(about: &str, client: &Client) -> Finding {
 
 fn backend(
     settings: &BackendSettings,
+    offer: Option<&Offer>,
     inventory: &Inventory,
     memory: &Memory,
     names: &Names,
@@ -72,13 +76,24 @@ fn backend(
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("HAProxy has {}", all.join(", ")),
         };
-        return vec![Finding::fail(&about, "HAProxy has no such backend with servers", hint)];
+        return vec![Finding::fail(&about, "HAProxy has no such backend", hint)];
     };
     let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
     let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
     let ours = ours.filter_map(|name| names.server(state.id, name)).collect();
     let claims = Claims { ours, ..Claims::default() };
-    let mut findings = servers(&about, settings, state, &claims, names);
+    let supply = spares::Supply {
+        settings,
+        offer,
+        process: &inventory.process,
+        remembered,
+        ours: &claims.ours,
+        names,
+    };
+    let supplied = supply.of(state);
+    let mut findings = supply.check(&about, state, &supplied);
+    let state = &supplied.state;
+    findings.extend(servers(&about, settings, state, &claims, names));
     findings.extend(foreign_maint(&about, settings, state, &claims, names));
     findings.extend(configured_servers(&about, settings, state, names));
     findings.extend(signals(&about, state, names));
@@ -100,8 +115,7 @@ fn servers(
         fleet.serving, fleet.startable, fleet.removable
     );
     let mut findings = vec![if fleet.startable + fleet.removable == 0 {
-        let remedy =
-            "declare spares as `disabled` in haproxy.cfg, or name them under `servers` in the config";
+        let remedy = "declare spares as `disabled` in haproxy.cfg, name them under `servers` in the config, or see `spares`";
         Finding::fail(about, format!("{found}: nothing to scale"), remedy)
     } else {
         Finding::ok(about, found)

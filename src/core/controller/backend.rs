@@ -12,6 +12,7 @@ use super::newcomers::Newcomers;
 use super::outliers::Outliers;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
+use super::supply::Store;
 use super::*;
 use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
@@ -39,7 +40,9 @@ pub(super) struct Backend {
     /// Ours: in MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) claims: Claims,
     pub(super) hands_off: HandsOff,
-    pub(super) quarantine: Quarantine,
+    pub(super) quarantine: Quarantine<ServerId>,
+    /// What its pool offers, and where that was put.
+    pub(super) store: Store,
     pub(super) moving: Option<Moving>,
     pub(super) newcomers: Newcomers,
     pub(super) latency_weights: LatencyWeights,
@@ -87,6 +90,7 @@ impl Backend {
             claims: Claims::default(),
             hands_off: HandsOff::default(),
             quarantine: Quarantine::default(),
+            store: Store::default(),
             moving: None,
             newcomers: Newcomers::default(),
             latency_weights: LatencyWeights::default(),
@@ -133,6 +137,7 @@ impl Backend {
         };
         let server = |name: &String| names.server(id, name);
         self.claims.ours = memory.ours.iter().filter_map(server).collect();
+        self.store.recall(&memory.placed, id, names);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
         let left_alone = memory.left_alone.iter().filter_map(|(name, &left)| Some((server(name)?, left)));
@@ -156,6 +161,7 @@ impl Backend {
             },
             left_alone: self.hands_off.memory(names, now),
             overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
+            placed: self.store.memory(names),
         }
     }
 
@@ -205,6 +211,7 @@ impl Backend {
             return false;
         }
         let others = self.look_for_other_hands(id, state, asked, actions);
+        let has_moved = self.store.take_stock(state, self.settings.spares);
         let shares = self.shares.take();
         let had_shares = shares.is_some();
         self.shares = shares.and_then(|shares| shares.found_in(state));
@@ -213,7 +220,7 @@ impl Backend {
         self.claims
             .ours
             .retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        others || self.claims.ours.len() != before || had_shares != self.shares.is_some()
+        others || has_moved || self.claims.ours.len() != before || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.
@@ -245,6 +252,7 @@ impl Backend {
             return;
         }
         self.quarantine.forget_old(now);
+        self.store.forget_old(now);
         let snapshot = self.snapshot(now);
         let Some(state) = state else {
             let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
@@ -253,6 +261,11 @@ impl Backend {
         };
         let may_tidy = !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
         if may_tidy && self.put_weights_back(state, now, actions) {
+            return;
+        }
+        let supplied = self.supplied(state, names, now);
+        let state = &supplied.state;
+        if may_tidy && self.bring_back_placed(state, names, now, actions) {
             return;
         }
         self.watch_newcomers(id, state, names, now, actions);
@@ -266,13 +279,14 @@ impl Backend {
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
+        let decision = self.place_explained(decision, &supplied, names);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
                 // A move is told each time it is made, a reason to hold only once.
                 self.told = self.told.filter(|_| !begun);
                 None
             }
-            Err(reason) => Some(reason.to_string()),
+            Err(reason) => Some(self.for_want_of_place(reason, &supplied, names).to_string()),
         };
         if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
             self.tidy(state, names, now, actions);
@@ -281,7 +295,7 @@ impl Backend {
     }
 
     fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
-        let passed_over = self.quarantine.servers(now);
+        let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);

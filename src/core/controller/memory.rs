@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::overrides::{Operator, Order};
+use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
@@ -31,6 +32,8 @@ pub struct BackendMemory {
     pub left_alone: BTreeMap<String, Duration>,
     /// What an operator wants instead of what the policy decides.
     pub overridden: Option<OverrideMemory>,
+    /// Which addresses of the pool were put where, by the servers' names.
+    pub placed: BTreeMap<String, Placement>,
 }
 
 /// An [`Override`](super::Override).

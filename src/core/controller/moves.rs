@@ -86,14 +86,7 @@ impl Backend {
             }
             Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
         }
-        match planner::plan(
-            decision,
-            state,
-            &self.settings,
-            &self.claims,
-            &self.quarantine.servers(now),
-            names,
-        ) {
+        match planner::plan(decision, state, &self.settings, &self.claims, &self.quarantine.all(now), names) {
             Ok(plan) => {
                 self.mind.acting(direction);
                 self.begin(plan, Some(decision.clone()), now, actions);
@@ -144,7 +137,7 @@ impl Backend {
             moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
         let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
         let rest = BackendState { servers: others, ..state.clone() };
-        let quarantined = self.quarantine.servers(now);
+        let quarantined = self.quarantine.all(now);
         let more = planner::plan(&decision, &rest, &self.settings, &self.claims, &quarantined, names)?;
         if !more.before.is_empty() || !more.after.is_empty() {
             return Ok(false);
@@ -240,6 +233,7 @@ impl Backend {
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
         self.claims.ours.extend(lanes.iter().map(|lane| lane.server));
+        self.store.remember(lanes);
         if purpose == Purpose::Add {
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
         }
@@ -249,12 +243,14 @@ impl Backend {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
                 if let Some(Reason::Outlier { .. }) = moving.decision.as_ref().map(Decision::reason) {
                     let lasts = self.outliers.drained(*server, now);
                     self.quarantine.begin_for(*server, lasts, now);
                 }
+                self.store.note_moved(*server, moving.plan.purpose);
                 if moving.plan.purpose == Purpose::Add {
                     self.claims.ours.remove(server);
                     self.quarantine.end(*server);
@@ -265,7 +261,9 @@ impl Backend {
                 moving.failed.insert(*server);
                 if *by_other {
                     self.leave_alone(outcome.backend(), *server, None, now, actions);
-                } else if moving.plan.purpose == Purpose::Add {
+                } else if moving.plan.purpose != Purpose::Add {
+                    self.store.note_left_behind(now);
+                } else if !self.store.note_failed(*server, now) {
                     self.quarantine.begin(*server, now);
                 }
             }

@@ -16,7 +16,7 @@ impl Backend {
     /// What the policy may count on, and use. A server that is being started or taken away is so
     /// from the moment that was decided, whatever HAProxy still says.
     pub(super) fn pool(&self, state: &BackendState, fleet: &Fleet, names: &Names, now: Instant) -> Pool {
-        let quarantined = self.quarantine.servers(now);
+        let quarantined = self.quarantine.all(now);
         let moving = self.moving.as_ref().map(|moving| (moving.plan.purpose, moving.under_way().collect()));
         let roles = ownership::roles(state, &self.settings, &self.claims, names);
         let members = roles.filter_map(|(server, role)| {
@@ -59,6 +59,6 @@ fn stage(
         Role::Draining | Role::Spare if quarantined.contains(&server.id) => None,
         Role::Draining => Some(Stage::Parked),
         Role::Spare => Some(Stage::Spare),
-        Role::Foreign => None,
+        Role::Vacant | Role::Retired | Role::Foreign => None,
     }
 }

@@ -40,8 +40,8 @@ impl Backend {
         true
     }
 
-    /// What is done when nothing else is: drains that an agent before this one left half done,
-    /// and weights that are not in proportion to the capacities.
+    /// What is done when nothing else is: drains that an agent before this one left half done, servers that
+    /// have no place any more, and weights that are not in proportion to the capacities.
     pub(super) fn tidy(
         &mut self,
         state: &BackendState,
@@ -49,15 +49,14 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        if self.weigh_by_latency(state, names, now, actions) {
+        if let Some(plan) = planner::finish_drains(state, &self.settings, &self.claims) {
+            return self.begin(plan, None, now, actions);
+        }
+        if self.clear_away(state, names, now, actions) || self.weigh_by_latency(state, names, now, actions) {
             return;
         }
-        let drains = planner::finish_drains(state, &self.settings, &self.claims);
-        let reweigh = || {
-            weights::reweigh(state, &self.settings, names)
-                .filter(|_| self.shares.is_none() && !self.claims.hold_weights(state))
-        };
-        if let Some(plan) = drains.or_else(reweigh) {
+        let may_reweigh = self.shares.is_none() && !self.claims.hold_weights(state);
+        if let Some(plan) = weights::reweigh(state, &self.settings, names).filter(|_| may_reweigh) {
             self.begin(plan, None, now, actions);
         }
     }

@@ -77,7 +77,9 @@ pub struct View {
     pub coverage: Option<Share>,
     /// Why the log cannot be gone by.
     pub doubt: Option<Reason>,
-    /// Its servers as HAProxy has them, each with its own estimate.
+    /// So many addresses of its pool have no slot.
+    pub missing_slots: u32,
+    /// Its servers as HAProxy has them, and those that could be added to it, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
 
@@ -122,6 +124,9 @@ impl Backend {
                 (None, _) => Health::Good,
             },
         };
+        let supplied = state.map(|state| self.supplied(state, names, now));
+        let missing_slots = supplied.as_ref().map_or(0, |supplied| supplied.missing_slots);
+        let state = supplied.as_ref().map(|supplied| &supplied.state);
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.claims, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
             snapshot: self
@@ -130,10 +135,13 @@ impl Backend {
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             left_alone: self.hands_off.left(server.id, now),
-            quarantine: self.quarantine.left(server.id, now),
+            quarantine: self
+                .quarantine
+                .left(server.id, now)
+                .or_else(|| self.store.quarantine_left(server.id, now)),
             state: server.clone(),
         });
-        let servers = servers.collect();
+        let servers: Vec<_> = servers.collect();
         View {
             backend: id,
             target: self.settings.target,
@@ -154,6 +162,7 @@ impl Backend {
             health,
             coverage: self.coverage.found(),
             doubt: self.doubt.clone(),
+            missing_slots,
             servers,
         }
     }

@@ -3,8 +3,9 @@
 //! `core/wire` makes it from `show info`, `show stat` and `show servers state`; nothing here
 //! is remembered, HAProxy is the memory.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::supply::Supply;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::units::Weight;
 
@@ -116,12 +117,29 @@ pub struct ServerState {
     pub queued: u32,
     /// `maxconn` of the server; `None` without one.
     pub maxconn: Option<u32>,
+    /// What the backend's pool has to do with it; no reading tells, see [`supply`](super::supply).
+    pub supply: Option<Supply>,
 }
 
 impl ServerState {
     /// READY, DRAIN or MAINT.
     pub fn state(&self) -> AdminState {
         self.admin.state()
+    }
+
+    /// Where connections to it go; `None` without an address.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        self.address.map(|ip| SocketAddr::new(ip, self.port))
+    }
+
+    /// Connections to it go to `address`.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        self.socket() == Some(address)
+    }
+
+    /// HAProxy does not have it yet.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.supply, Some(Supply::Absent(..)))
     }
 
     /// Takes new traffic, on every HAProxy: READY, operationally up, weight above 0, no backup.

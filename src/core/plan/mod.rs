@@ -7,6 +7,7 @@
 pub mod inventory;
 pub mod nodes;
 pub mod ownership;
+pub mod supply;
 
 pub mod ramp;
 pub mod shares;

@@ -41,6 +41,18 @@ pub enum Outcome {
         /// Somebody else has changed the server.
         by_other: bool,
     },
+    /// The server has moved, but what was to follow could not be done: one that was added is still there, in
+    /// MAINT. It is tried again later.
+    LeftBehind {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server.
+        server: ServerId,
+        /// The step.
+        step: Step,
+        /// Why, with its causes, as one line.
+        error: String,
+    },
     /// Weights could not be set or were changed by somebody else. Servers are added all the
     /// same, with their full weight at once.
     RampGivenUp {
@@ -69,6 +81,7 @@ impl Outcome {
             Self::StepDone { backend, .. }
             | Self::Moved { backend, .. }
             | Self::Failed { backend, .. }
+            | Self::LeftBehind { backend, .. }
             | Self::RampGivenUp { backend, .. }
             | Self::Finished { backend, .. } => backend,
         }

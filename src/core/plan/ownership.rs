@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use super::inventory::{AdminState, BackendState, ServerState};
+use super::supply::Supply;
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::BackendSettings;
@@ -16,8 +17,10 @@ use crate::core::units::Weight;
 ///
 /// ```text
 ///   Spare --> Serving, or Kept --> Draining --> Spare        by plans
+///             Serving --> Retired                            by plans, once the pool has lost its address
 ///   Foreign                                                  by nobody here
 /// ```
+/// A slot that no address is left for is `Vacant`; the pool makes it a `Spare`.
 /// There is no way from or to `Foreign`: such a server is left alone until whoever moved it
 /// moves it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub enum Role {
     Serving,
     /// It serves, and is not taken away: `always_up`, it tracks another server, or somebody has a hand on it.
     Kept,
+    /// A slot that there is no address for.
+    Vacant,
+    /// Its address has left the pool: it is on its way out and does not come back.
+    Retired,
     /// It is left alone.
     Foreign,
 }
@@ -42,6 +49,8 @@ impl Role {
             Self::Draining => "draining",
             Self::Serving => "serving",
             Self::Kept => "kept",
+            Self::Vacant => "vacant",
+            Self::Retired => "retired",
             Self::Foreign => "foreign",
         }
     }
@@ -97,7 +106,7 @@ pub fn fleet(
             Role::Spare | Role::Draining if quarantined.contains(&server.id) => {}
             Role::Spare | Role::Draining => fleet.startable += 1,
             Role::Serving => fleet.removable += 1,
-            Role::Kept | Role::Foreign => {}
+            Role::Kept | Role::Vacant | Role::Retired | Role::Foreign => {}
         }
     }
     fleet
@@ -105,8 +114,10 @@ pub fn fleet(
 
 fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names: &Names) -> Role {
     let configured = settings.servers.get(&*names.of_server(server.id));
-    let is_ours = configured.is_some() || claims.ours.contains(&server.id);
+    let is_supplied = matches!(server.supply, Some(Supply::Slot(_) | Supply::Absent(..) | Supply::Added(_)));
+    let is_ours = configured.is_some() || claims.ours.contains(&server.id) || is_supplied;
     let is_theirs = claims.left_alone.contains(&server.id);
+    let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
     // alike on all HAProxys is somebody's doing on one of them.
     let is_bound = server.backup || server.tracking || !server.alike;
@@ -118,6 +129,8 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
         _ if is_theirs || is_bound || server.weight == Weight::ZERO => Role::Foreign,
         _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
+        _ if server.supply == Some(Supply::Vacant) => Role::Vacant,
+        _ if is_ours && is_retired => Role::Retired,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
         AdminState::Drain => Role::Foreign,
         AdminState::Maint if is_ours || server.admin.is_declared_disabled() => Role::Spare,

@@ -1,10 +1,12 @@
 //! The shortest plan that gets from what HAProxy has to what was decided.
 //!
 //! ```text
-//! add a spare        DRAIN, healthy, warm-up, [small weight], READY, [ramp]     undo: MAINT
+//! add a spare        [address, or add], DRAIN, healthy, warm-up, [small weight], READY, [ramp]
+//!                                                                               undo: MAINT, [delete]
 //! bring one back     READY                                                      undo: DRAIN
-//! take one away      DRAIN, drained or too late, MAINT                          undo: READY
-//! finish a drain     drained or too late, MAINT
+//! take one away      DRAIN, drained or too late, MAINT, [delete]                undo: READY
+//! finish a drain     drained or too late, MAINT, [delete]
+//! bring back         [address, or add], DRAIN, healthy, READY                   undo: MAINT, [delete]
 //! ```
 //! A spare goes through DRAIN because checks pause in MAINT, and because READY means UP at once,
 //! before any check has passed (seen on HAProxy 2.6.12).
@@ -16,6 +18,7 @@ use std::time::Duration;
 use super::inventory::{AdminState, BackendState, ServerState};
 use super::ownership::{Claims, Role, roles};
 use super::step::{Lane, Plan, Purpose, Step};
+use super::supply::Supply;
 use super::weights::{self, WeightList};
 use super::{ownership, ramp};
 use crate::core::names::{Names, ServerId};
@@ -26,6 +29,10 @@ use crate::core::units::Weight;
 /// How long a spare may take until its health check passes. Some run already; a service that is just
 /// being started may need a minute, and one that is given up shortly before would be started in vain.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long it may take until nothing holds on to a server in MAINT that is to be deleted: idle connections
+/// go with MAINT, requests that outlasted the drain may take until HAProxy's own timeouts. It is tried again.
+const REMOVABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is to be done in HAProxy for `decision`.
 ///
@@ -62,15 +69,74 @@ pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims:
             && !bound
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(abandoned))
-        .map(|&ServerState { id: server, .. }| Lane {
-            server,
+        .map(|state| Lane {
+            server: state.id,
             from: AdminState::Drain,
-            steps: end_of_drain(server, settings).into(),
+            steps: end_of_drain(state, settings),
             undo: Vec::new(),
             retreat: Vec::new(),
         })
         .collect();
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
+}
+
+/// Deletes servers that were added and are in MAINT, as after a crash, or when one could not be deleted before.
+/// `None` if there are none.
+pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Option<Plan> {
+    let is_left = |server: &&ServerState| {
+        server.state() == AdminState::Maint && matches!(server.supply, Some(Supply::Added(_)))
+    };
+    let lanes: Vec<Lane> = (backend.servers.iter().filter(is_left))
+        .map(|state| Lane {
+            server: state.id,
+            from: AdminState::Maint,
+            steps: deletion(state).into_iter().collect(),
+            undo: Vec::new(),
+            retreat: Vec::new(),
+        })
+        .collect();
+    (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
+}
+
+/// Takes a server away whose address has left the pool, or adds one first if there would be too few. `None` if
+/// there is none, or nothing can be done within the limits.
+pub fn retire(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    claims: &Claims,
+    quarantined: &HashSet<ServerId>,
+    names: &Names,
+) -> Option<Plan> {
+    let planner = Planner { backend, settings, claims, quarantined, names };
+    let is_retired = |server: &ServerState| server.supply.as_ref().is_some_and(Supply::is_retired);
+    let removable = planner.removable(&[]).into_iter().find(|server| is_retired(server))?;
+    if planner.serving() > settings.ready.min {
+        return Some(plain(Purpose::Remove, backend, settings, vec![planner.remove(removable)]));
+    }
+    planner.scale_up(1).ok()
+}
+
+/// Brings back those of `lost` that HAProxy had before it was restarted: with their addresses, and their checks
+/// passed, but without warm-up, as they have just served. `None` if there are none.
+pub fn bring_back(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    lost: &HashSet<ServerId>,
+    claims: &Claims,
+    names: &Names,
+) -> Option<Plan> {
+    let none = HashSet::new();
+    let planner = Planner { backend, settings, claims, quarantined: &none, names };
+    let room = settings.ready.max.map_or(usize::MAX, |max| max.saturating_sub(planner.serving()) as usize);
+    let is_lost = |server: &&ServerState| lost.contains(&server.id) && server.state() == AdminState::Maint;
+    let lanes: Vec<Lane> = (planner.startable().into_iter().filter(is_lost).take(room))
+        .map(|state| {
+            let mut lane = planner.add(state, &Ramps::default());
+            lane.steps.retain(|step| !matches!(step, Step::WarmUp { .. }));
+            lane
+        })
+        .collect();
+    (!lanes.is_empty()).then(|| plain(Purpose::Add, backend, settings, lanes))
 }
 
 struct Planner<'a> {
@@ -114,8 +180,8 @@ impl Planner<'_> {
         Ok(plain(Purpose::Remove, self.backend, self.settings, lanes))
     }
 
-    /// Warm ones first, then those meant to be up, then those the config names; HAProxy's order
-    /// among equals.
+    /// Warm ones first, then those meant to be up, then those the config names, then those that have their
+    /// address already; HAProxy's order among equals.
     fn startable(&self) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.claims, self.names);
         let mut startable: Vec<_> = roles
@@ -126,12 +192,12 @@ impl Planner<'_> {
         startable.sort_by_key(|(server, role)| {
             let configured = self.settings.servers.get(&*self.names.of_server(server.id));
             let always_up = configured.is_some_and(|server| server.always_up);
-            (*role != Role::Draining, !always_up, configured.is_none())
+            (*role != Role::Draining, !always_up, configured.is_none(), provision(server).is_some())
         });
         startable.into_iter().map(|(server, _)| server).collect()
     }
 
-    /// Those that the decision prefers, then those with the least to lose: fewest requests on them or
+    /// Those whose address has left the pool, those that the decision prefers, then those with the least to lose: fewest requests on them or
     /// waiting for them, then the lowest weight, then last in HAProxy's order.
     fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
         let roles = roles(self.backend, self.settings, self.claims, self.names);
@@ -140,7 +206,8 @@ impl Planner<'_> {
         removable.sort_by_key(|(place, server)| {
             let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
             let requests = u64::from(server.sessions) + u64::from(server.queued);
-            (preferred, requests, server.weight, Reverse(*place))
+            let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
+            (!is_retired, preferred, requests, server.weight, Reverse(*place))
         });
         removable.into_iter().map(|(_, server)| server).collect()
     }
@@ -152,15 +219,16 @@ impl Planner<'_> {
         let (from, steps) = match state.state() {
             AdminState::Drain => (AdminState::Drain, vec![set(AdminState::Ready)]),
             from => {
-                let mut steps = vec![
+                let mut steps: Vec<Step> = provision(state).into_iter().collect();
+                steps.extend([
                     set(AdminState::Drain),
                     Step::AwaitHealthy { server, within: HEALTHY_WITHIN },
-                    Step::WarmUp { server, requests: self.warm_up(server).clone() },
-                ];
-                let (small, climb) = ramps.steps(server, self.warm_up(server).ramp);
+                    Step::WarmUp { server, requests: self.warm_up(state).clone() },
+                ]);
+                let (small, climb) = ramps.steps(server, self.warm_up(state).ramp);
                 if !climb.is_empty() {
                     retreat.push(set(AdminState::Drain));
-                    retreat.extend(end_of_drain(server, self.settings));
+                    retreat.extend(end_of_drain(state, self.settings));
                 }
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
@@ -168,19 +236,24 @@ impl Planner<'_> {
                 (from, steps)
             }
         };
-        Lane { server, from, steps, undo: vec![set(from)], retreat }
+        let mut undo = vec![set(from)];
+        undo.extend(deletion(state).filter(|_| from == AdminState::Maint));
+        Lane { server, from, steps, undo, retreat }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
         let server = state.id;
         let mut steps = vec![Step::Set { server, state: AdminState::Drain }];
-        steps.extend(end_of_drain(server, self.settings));
+        steps.extend(end_of_drain(state, self.settings));
         let undo = vec![Step::Set { server, state: AdminState::Ready }];
         Lane { server, from: AdminState::Ready, steps, undo, retreat: Vec::new() }
     }
 
-    fn warm_up(&self, server: ServerId) -> &WarmUp {
-        self.settings.warm_up_of(&self.names.of_server(server))
+    /// The pool's for this address, else the config's for this server, else the backend's.
+    fn warm_up<'a>(&'a self, server: &'a ServerState) -> &'a WarmUp {
+        let of_pool = server.supply.as_ref().and_then(Supply::candidate).and_then(|it| it.warm_up.as_ref());
+        let configured = || self.settings.servers.get(&*self.names.of_server(server.id));
+        of_pool.or_else(|| configured().map(|it| &it.warm_up)).unwrap_or(&self.settings.warm_up)
     }
 
     fn serving(&self) -> u32 {
@@ -201,7 +274,7 @@ impl Ramps {
     fn new(planner: &Planner<'_>, chosen: &[&ServerState]) -> Self {
         let Planner { backend, settings, names, .. } = *planner;
         let has_ramp = |server: &ServerState| {
-            server.state() == AdminState::Maint && planner.warm_up(server.id).ramp > Duration::ZERO
+            server.state() == AdminState::Maint && planner.warm_up(server).ramp > Duration::ZERO
         };
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
@@ -210,13 +283,17 @@ impl Ramps {
         if planner.serving() == 0 || !may_weigh {
             return Self::default();
         }
-        let rightful = weights::full(backend, settings, names);
+        let mut rightful = weights::full(backend, settings, names);
+        let is_there: HashSet<ServerId> = rightful.iter().map(|&(server, _)| server).collect();
+        let to_be_added = chosen.iter().filter(|server| server.is_absent() && server.weight > Weight::ZERO);
+        rightful.extend(to_be_added.map(|server| (server.id, server.weight)));
         let Some(smallest) = weights::of(&rightful, &slow).min() else { return Self::default() };
         let full = weights::multiply(&rightful, weights::factor(&rightful, smallest));
         if weights::of(&full, &slow).all(|weight| weight == Weight::ONE) {
             return Self::default();
         }
-        Self { before: vec![Step::SetWeights(full.clone())], after: vec![Step::SetWeights(rightful)], full }
+        let before = full.iter().copied().filter(|(server, _)| is_there.contains(server)).collect();
+        Self { before: vec![Step::SetWeights(before)], after: vec![Step::SetWeights(rightful)], full }
     }
 
     /// What is to be done before READY, and after it.
@@ -231,15 +308,38 @@ impl Ramps {
     }
 }
 
-fn end_of_drain(server: ServerId, settings: &BackendSettings) -> [Step; 2] {
+/// What comes before a spare can be started.
+fn provision(state: &ServerState) -> Option<Step> {
+    let server = state.id;
+    match &state.supply {
+        Some(Supply::Slot(candidate)) if !state.is_at(candidate.address) => {
+            Some(Step::SetAddress { server, address: candidate.address })
+        }
+        Some(Supply::Absent(candidate, keywords)) => {
+            Some(Step::Add { server, address: candidate.address, keywords: keywords.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// What comes after MAINT for a server that was added, or is to be.
+fn deletion(state: &ServerState) -> Option<Step> {
+    let was_added = matches!(state.supply, Some(Supply::Absent(..) | Supply::Added(_)));
+    was_added.then_some(Step::Remove { server: state.id, within: REMOVABLE_WITHIN })
+}
+
+fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
+    let server = state.id;
     let trial = match settings.policy {
         Policy::Model => settings.model.trial,
         Policy::Threshold => Duration::ZERO,
     };
-    [
+    let mut steps = vec![
         Step::AwaitDrained { server, at_least: trial, within: settings.scale_down.drain_timeout },
         Step::Set { server, state: AdminState::Maint },
-    ]
+    ];
+    steps.extend(deletion(state));
+    steps
 }
 
 /// A plan that sets no weights.
@@ -258,7 +358,9 @@ fn plain(purpose: Purpose, backend: &BackendState, settings: &BackendSettings, l
 mod tests {
     use super::*;
     use crate::core::plan::inventory::OperationalState;
+    use crate::core::plan::supply::{Candidate, Offer};
     use crate::core::plan::testing::{self, Site, down, up};
+    use crate::core::settings::spares::{Keywords, Spares};
 
     /// The plan in words, a line a step: what comes before and after, and each lane by its server.
     fn words(site: &Site, plan: &Plan) -> String {
@@ -396,6 +498,172 @@ mod tests {
         check_chosen(&site, &up(9), &["s5", "s4"]);
         site.quarantined.insert(site.id("s5"));
         check_chosen(&site, &up(1), &["s4"]);
+    }
+
+    /// s1 serves, s2 is a slot; the pool has one address.
+    fn with_a_slot() -> Site {
+        let mut site = Site::new(2);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::slot(site.server("s2"));
+        site.offer(&["10.0.0.4:80"]);
+        site
+    }
+
+    /// s1 serves, the pool has one address.
+    fn with_a_pool() -> Site {
+        let mut site = Site::new(1);
+        site.settings.spares = Spares::Dynamic;
+        site.offer(&["10.0.0.4:80"]);
+        site.offer.as_mut().expect("just made").keywords = Keywords::new("check inter 2s").expect("good");
+        site
+    }
+
+    #[test]
+    fn a_slot_gets_its_address_in_maint_and_keeps_it_there() {
+        let mut site = with_a_slot();
+        check(
+            &site.laid_out(),
+            &up(1),
+            "s2: set web/s2 address 10.0.0.4:80
+             s2: set web/s2 DRAIN
+             s2: wait up to 60s until web/s2 is healthy
+             s2: warm up web/s2
+             s2: set web/s2 READY
+             s2 undo: set web/s2 MAINT",
+        );
+        testing::move_to(site.server("s2"), "10.0.0.4:80");
+        site.place("s2", "10.0.0.4:80", false, true);
+        let again = site.laid_out().plan(&up(1)).expect("a plan");
+        assert!(matches!(again.lanes[0].steps[0], Step::Set { .. }), "it has its address: {again:?}");
+        testing::ready(site.server("s2"));
+        check(
+            &site.laid_out(),
+            &down(1),
+            "s2: set web/s2 DRAIN
+             s2: wait up to 60s until web/s2 has no sessions
+             s2: set web/s2 MAINT
+             s2 undo: set web/s2 READY",
+        );
+    }
+
+    #[test]
+    fn a_server_is_added_before_its_check_and_deleted_after_maint() {
+        let mut site = with_a_pool();
+        check(
+            &site.laid_out(),
+            &up(1),
+            "dyn-10.0.0.4-80: add web/dyn-10.0.0.4-80 10.0.0.4:80 check inter 2s
+             dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 DRAIN
+             dyn-10.0.0.4-80: wait up to 60s until web/dyn-10.0.0.4-80 is healthy
+             dyn-10.0.0.4-80: warm up web/dyn-10.0.0.4-80
+             dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 READY
+             dyn-10.0.0.4-80 undo: set web/dyn-10.0.0.4-80 MAINT
+             dyn-10.0.0.4-80 undo: delete web/dyn-10.0.0.4-80",
+        );
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        site.place("s1", "10.0.0.4:80", true, true);
+        site.settings.ready.min = 0;
+        check(
+            &site.laid_out(),
+            &down(1),
+            "s1: set web/s1 DRAIN
+             s1: wait up to 60s until web/s1 has no sessions
+             s1: set web/s1 MAINT
+             s1: delete web/s1
+             s1 undo: set web/s1 READY",
+        );
+    }
+
+    #[test]
+    fn a_ramp_of_an_added_server_sets_no_weight_before_it_is_there() {
+        let mut site = with_a_pool();
+        site.settings.warm_up.ramp = Duration::from_secs(10);
+        let plan = site.laid_out().plan(&up(1)).expect("a plan");
+        let text = words(&site, &plan);
+        assert!(text.starts_with("before: set weights: web/s1 100\n"), "{text}");
+        assert!(text.contains("dyn-10.0.0.4-80: set weights: web/dyn-10.0.0.4-80 10\n"), "{text}");
+        assert!(text.ends_with("after: set weights: web/s1 1, web/dyn-10.0.0.4-80 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_slot_that_has_its_address_is_started_before_one_that_has_not() {
+        let mut site = Site::new(3);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::slot(site.server("s2"));
+        testing::slot(site.server("s3"));
+        testing::move_to(site.server("s3"), "10.0.0.5:80");
+        site.place("s3", "10.0.0.5:80", false, false);
+        site.offer(&["10.0.0.4:80", "10.0.0.5:80"]);
+        check_chosen(&site.laid_out(), &up(2), &["s3", "s2"]);
+    }
+
+    #[test]
+    fn the_pools_warm_up_comes_before_the_servers() {
+        let mut site = with_a_slot();
+        site.configure("s2", |server| server.warm_up.path = Some("/slot".to_owned()));
+        let mut warm_up = site.settings.warm_up.clone();
+        warm_up.path = Some("/pool".to_owned());
+        let candidate =
+            Candidate { address: testing::at("10.0.0.4:80"), name: None, warm_up: Some(warm_up.clone()) };
+        site.offer = Some(Offer { candidates: vec![candidate.into()], keywords: Keywords::default() });
+        let plan = site.laid_out().plan(&up(1)).expect("a plan");
+        assert!(plan.lanes[0].steps.contains(&Step::WarmUp { server: site.id("s2"), requests: warm_up }));
+    }
+
+    #[test]
+    fn what_has_left_the_pool_goes_first_and_does_not_come_back() {
+        let mut site = Site::new(3);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        site.offer(&[]);
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        site.place("s1", "10.0.0.4:80", false, true);
+        site.server("s1").sessions = 9;
+        check_chosen(&site.laid_out(), &down(1), &["s1"]);
+        let retire = |site: &Site| {
+            let site = site.laid_out();
+            retire(&site.backend, &site.settings, &site.claims, &site.quarantined, &site.names)
+        };
+        assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Remove));
+        site.settings.ready.min = 3;
+        assert_eq!(retire(&site), None, "too few would be left, and there is no other");
+        testing::declared_disabled(site.server("s3"));
+        site.settings.ready.min = 2;
+        assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Add), "another one first");
+        testing::drain(site.server("s1"));
+        site.claims.ours.insert(site.id("s1"));
+        check_chosen(&site.laid_out(), &up(9), &["s3"]);
+    }
+
+    #[test]
+    fn an_added_server_that_is_left_in_maint_is_deleted() {
+        let mut site = with_a_pool();
+        let state = site.laid_out();
+        assert_eq!(delete_added(&state.backend, &state.settings), None);
+        testing::move_to(site.server("s1"), "10.0.0.4:80");
+        testing::maint(site.server("s1"));
+        site.place("s1", "10.0.0.4:80", true, false);
+        let state = site.laid_out();
+        let plan = delete_added(&state.backend, &state.settings).expect("a plan");
+        assert_eq!(words(&site, &plan), "s1: delete web/s1\n");
+    }
+
+    #[test]
+    fn what_a_restart_took_away_comes_back_without_warm_up_but_with_its_check() {
+        let mut site = with_a_slot();
+        let lost = HashSet::from([site.id("s2")]);
+        let state = site.laid_out();
+        let back = |lost: &HashSet<ServerId>| {
+            bring_back(&state.backend, &state.settings, lost, &state.claims, &state.names)
+        };
+        assert_eq!(back(&HashSet::new()), None);
+        assert_eq!(
+            words(&site, &back(&lost).expect("a plan")),
+            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 60s until web/s2 is healthy\n\
+             s2: set web/s2 READY\ns2 undo: set web/s2 MAINT\n"
+        );
+        site.settings.ready.max = Some(1);
+        let state = site.laid_out();
+        assert_eq!(bring_back(&state.backend, &state.settings, &lost, &state.claims, &state.names), None);
     }
 
     #[test]

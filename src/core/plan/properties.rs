@@ -9,11 +9,13 @@ use proptest::sample::Index;
 use super::inventory::{AdminFlags, AdminState, BackendState, OperationalState};
 use super::ownership::{Role, roles};
 use super::step::{Lane, Plan, Purpose, Step};
-use super::testing::{Site, down, up};
+use super::supply::Supply;
+use super::testing::{self, Site, down, up};
 use super::weights;
 use crate::core::names::ServerId;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::Weights;
+use crate::core::settings::spares::Spares;
 use crate::core::units::Weight;
 
 /// One server, and what the config and the agent say about it.
@@ -29,6 +31,10 @@ struct Sketch {
     named: Option<(bool, u32)>,
     ours: bool,
     quarantined: bool,
+    /// 0: a placeholder; up to 5: one of those that the pool may offer.
+    address: u8,
+    /// Where the agent remembers to have put what.
+    placed: Option<(u8, bool)>,
 }
 
 fn sketch() -> impl Strategy<Value = Sketch> {
@@ -40,7 +46,9 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     let weight = prop_oneof![Just(1), Just(0), Just(10), 0_u16..=256];
     let rarely = || prop::bool::weighted(0.1);
     let state = (flags, operational, weight, any::<(bool, bool)>(), rarely(), rarely(), (0_u32..4, 0_u32..2));
-    let said = (prop::option::of((any::<bool>(), 1_u32..400)), any::<bool>(), rarely());
+    let placed = prop::option::of((1_u8..8, any::<bool>()));
+    let address = prop_oneof![Just(0_u8), 0_u8..8];
+    let said = (prop::option::of((any::<bool>(), 1_u32..400)), any::<bool>(), rarely(), address, placed);
     (state, said).prop_map(|((flags, operational, weight, checks, backup, tracking, load), said)| Sketch {
         flags,
         operational,
@@ -52,6 +60,8 @@ fn sketch() -> impl Strategy<Value = Sketch> {
         named: said.0,
         ours: said.1,
         quarantined: said.2,
+        address: said.3,
+        placed: said.4,
     })
 }
 
@@ -59,8 +69,12 @@ fn site() -> impl Strategy<Value = Site> {
     let algorithms = prop_oneof![Just("roundrobin"), Just("unknown"), Just("source"), Just("static-rr")];
     let limits = (1_u32..4, prop::option::of(0_u32..4));
     let ramp = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(30))];
-    (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>()).prop_map(
-        |(sketches, algorithm, (min, above), ramp, by_capacity)| {
+    let spares =
+        prop_oneof![Just(Spares::Declared), Just(Spares::Slots { placeholder: None }), Just(Spares::Dynamic)];
+    let pool =
+        (spares, prop::collection::btree_set(1_u8..6, 0..6), prop::collection::btree_set(1_u8..6, 0..2));
+    (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>(), pool).prop_map(
+        |(sketches, algorithm, (min, above), ramp, by_capacity, (spares, pool, refused))| {
             let mut site = Site::new(sketches.len());
             site.backend.algorithm = algorithm.to_owned();
             (site.settings.ready.min, site.settings.ready.max) = (min, above.map(|above| min + above));
@@ -69,7 +83,11 @@ fn site() -> impl Strategy<Value = Site> {
             for (n, sketch) in sketches.into_iter().enumerate() {
                 draw(&mut site, &format!("s{}", n + 1), &sketch);
             }
-            site
+            site.settings.spares = spares;
+            let offered: Vec<String> = pool.into_iter().map(address).collect();
+            site.offer(&offered.iter().map(String::as_str).collect::<Vec<_>>());
+            site.refused = refused.into_iter().map(|n| testing::at(&address(n))).collect();
+            site.laid_out()
         },
     )
 }
@@ -80,11 +98,15 @@ fn draw(site: &mut Site, name: &str, sketch: &Sketch) {
     server.admin = AdminFlags(sketch.flags);
     server.operational = sketch.operational;
     server.weight = Weight::saturating(sketch.weight.into());
+    testing::move_to(server, &address(sketch.address));
     (server.checked, server.check_passed) = sketch.checks;
     (server.backup, server.tracking) = (sketch.backup, sketch.tracking);
     (server.sessions, server.queued) = sketch.load;
     if let Some((always_up, capacity)) = sketch.named {
         site.configure(name, |server| (server.always_up, server.capacity) = (always_up, capacity.into()));
+    }
+    if let Some((n, added)) = sketch.placed {
+        site.place(name, &address(n), added, true);
     }
     if sketch.ours {
         site.claims.ours.insert(id);
@@ -92,6 +114,10 @@ fn draw(site: &mut Site, name: &str, sketch: &Sketch) {
     if sketch.quarantined {
         site.quarantined.insert(id);
     }
+}
+
+fn address(n: u8) -> String {
+    if n == 0 { "127.0.0.1:1".to_owned() } else { format!("10.0.0.{n}:80") }
 }
 
 fn decision() -> impl Strategy<Value = Decision> {
@@ -104,7 +130,20 @@ fn apply(step: &Step, backend: &mut BackendState) {
         backend.servers.iter_mut().filter(|server| server.id == id).for_each(change);
     };
     match step {
+        Step::SetAddress { server, address } => change(*server, &|server| {
+            assert_eq!(server.state(), AdminState::Maint, "a server that serves is sent nowhere else");
+            testing::move_to(server, &address.to_string());
+        }),
+        Step::Add { server, .. } => change(*server, &|server| {
+            assert!(server.is_absent(), "no server is added twice");
+            server.supply = Some(Supply::Added(None));
+        }),
+        Step::Remove { server, .. } => change(*server, &|server| {
+            assert_eq!(server.state(), AdminState::Maint, "a server that serves is not deleted");
+            assert!(matches!(server.supply, Some(Supply::Added(_))), "only what was added is deleted");
+        }),
         Step::Set { server, state } => change(*server, &|server| {
+            assert!(!server.is_absent(), "nothing can be done to a server that is not there");
             let was_maint = server.state() == AdminState::Maint;
             server.admin = server.admin.with(*state);
             match server.state() {
@@ -144,7 +183,8 @@ fn interleave(plan: &Plan, turns: &[Index]) -> (Vec<Step>, Vec<usize>) {
 fn taken_back(plan: &Plan, done: &[usize]) -> Vec<Step> {
     let is_undone =
         |lane: &Lane, done: usize| lane.steps[done..].iter().any(|step| matches!(step, Step::Set { .. }));
-    let undone = plan.lanes.iter().zip(done).filter(|(lane, done)| is_undone(lane, **done));
+    // A lane that has done nothing yet is not undone.
+    let undone = plan.lanes.iter().zip(done).filter(|(lane, done)| **done > 0 && is_undone(lane, **done));
     undone.flat_map(|(lane, _)| lane.undo.clone()).collect()
 }
 
@@ -225,7 +265,8 @@ proptest! {
             prop_assert_eq!(site.backend.server(lane.server).map(|server| server.state()), Some(lane.from));
             for step in lane.steps.iter().chain(&lane.undo) {
                 match step {
-                    Step::Set { server, .. } | Step::AwaitHealthy { server, .. } | Step::WarmUp { server, .. }
+                    Step::SetAddress { server, .. } | Step::Add { server, .. } | Step::Remove { server, .. }
+                    | Step::Set { server, .. } | Step::AwaitHealthy { server, .. } | Step::WarmUp { server, .. }
                     | Step::AwaitDrained { server, .. } => prop_assert_eq!(*server, lane.server),
                     Step::SetWeights(weights) => {
                         prop_assert!(weights.len() == 1 && weights[0].0 == lane.server);
@@ -271,6 +312,90 @@ proptest! {
             if let Step::SetWeights(weights) = step {
                 prop_assert!(weights.iter().all(|(_, weight)| *weight > Weight::ZERO));
             }
+        }
+    }
+}
+
+/// What happens to a backend with slots.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// So many more, or fewer; the step of that number fails, if there is one.
+    Scale(i32, usize),
+    /// HAProxy is reloaded: all slots are empty again.
+    Reload,
+    /// The pool offers these.
+    Offer(Vec<u8>),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let pool = prop::sample::subsequence((1_u8..7).collect::<Vec<_>>(), 0..6);
+    prop_oneof![
+        6 => (-3_i32..4, 0_usize..20).prop_map(|(by, fails)| Happening::Scale(by, fails)),
+        1 => Just(Happening::Reload),
+        2 => pool.prop_map(Happening::Offer),
+    ]
+}
+
+/// Carries the plan out until step `fails` of it, which ends and undoes its lane.
+fn carry_out(site: &mut Site, plan: &Plan, fails: usize) {
+    let mut number = 0;
+    for lane in &plan.lanes {
+        for step in &lane.steps {
+            if let Step::SetAddress { server, address } = step {
+                let placement =
+                    super::supply::Placement { address: *address, added: false, serving: false, pid: 1 };
+                site.placed.insert(*server, placement);
+            }
+            number += 1;
+            if number == fails {
+                lane.undo.iter().for_each(|step| apply(step, &mut site.backend));
+                break;
+            }
+            apply(step, &mut site.backend);
+            assert!(serving(&site.backend) >= site.settings.ready.min, "{step:?}");
+        }
+        site.claims.ours.insert(lane.server);
+    }
+}
+
+proptest! {
+    /// More slots than addresses: none is ever taken from an address.
+    #[test]
+    fn an_address_always_comes_back_to_its_slot(happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut site = Site::new(8);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        for n in 2..=8 {
+            testing::slot(site.server(&format!("s{n}")));
+        }
+        site.offer(&[]);
+        let mut homes: std::collections::HashMap<std::net::SocketAddr, ServerId> = Default::default();
+        for happening in happenings {
+            match happening {
+                Happening::Scale(by, fails) => {
+                    let decision = if by > 0 { up(by.unsigned_abs()) } else { down(by.unsigned_abs().max(1)) };
+                    let laid_out = site.laid_out();
+                    if let Ok(plan) = laid_out.plan(&decision) {
+                        carry_out(&mut site, &plan, fails);
+                    }
+                }
+                Happening::Reload => {
+                    for n in 2..=8 {
+                        testing::slot(site.server(&format!("s{n}")));
+                    }
+                }
+                Happening::Offer(pool) => {
+                    let pool: Vec<String> = pool.into_iter().map(address).collect();
+                    site.offer(&pool.iter().map(String::as_str).collect::<Vec<_>>());
+                }
+            }
+            for server in site.backend.servers.iter().skip(1).filter(|server| server.is_serving()) {
+                let address = server.socket().expect("it was given one");
+                prop_assert!(!site.settings.spares.is_placeholder(address), "an empty slot serves");
+                prop_assert_eq!(*homes.entry(address).or_insert(server.id), server.id);
+            }
+            let all: Vec<_> = site.backend.serving().filter_map(|server| server.socket()).collect();
+            let different: HashSet<_> = all.iter().collect();
+            prop_assert_eq!(different.len(), all.len(), "an address is in one slot only");
         }
     }
 }

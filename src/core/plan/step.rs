@@ -1,10 +1,12 @@
 //! Plans as plain data: what is to be done to a backend's servers, and in which order.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::inventory::AdminState;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::settings::WarmUp;
+use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
 /// What is to be done to one backend. Lanes are independent of each other and may run side by
@@ -71,6 +73,29 @@ pub struct Lane {
 /// One thing to do; after each command the state is read back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
+    /// Gives a slot, in MAINT, the address that it is to serve.
+    SetAddress {
+        /// The slot.
+        server: ServerId,
+        /// Where connections to it are to go.
+        address: SocketAddr,
+    },
+    /// Adds a server, in MAINT, with its checks on.
+    Add {
+        /// The server that is to be.
+        server: ServerId,
+        /// Where it listens.
+        address: SocketAddr,
+        /// What stands behind its address.
+        keywords: Keywords,
+    },
+    /// Deletes a server in MAINT once nothing holds on to it.
+    Remove {
+        /// A server that was added.
+        server: ServerId,
+        /// Longer than this is a failure.
+        within: Duration,
+    },
     /// `set server ... state`.
     Set {
         /// Which server.
@@ -115,6 +140,11 @@ impl Step {
             format!("{}/{}", names.of_backend(names.backend_of(server)), names.of_server(server))
         };
         match self {
+            Self::SetAddress { server, address } => format!("set {} address {address}", named(*server)),
+            Self::Add { server, address, keywords } => {
+                format!("add {} {address} {keywords}", named(*server)).trim_end().to_owned()
+            }
+            Self::Remove { server, .. } => format!("delete {}", named(*server)),
             Self::Set { server, state } => format!("set {} {}", named(*server), state.name()),
             Self::SetWeights(weights) => {
                 let each = weights.iter().map(|(server, weight)| format!("{} {weight}", named(*server)));

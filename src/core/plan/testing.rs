@@ -1,15 +1,19 @@
 //! What the tests of this folder share: a small backend whose servers are easily changed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::inventory::{AdminFlags, BackendState, OperationalState, ServerState};
 use super::ownership::{self, Claims};
+use super::supply::{self, Candidate, Offer, Placement, Stock, Supplied};
 use super::{planner, step::Plan};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::schedule::Schedule;
+use crate::core::settings::spares::{Keywords, Spares};
 use crate::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
     ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
@@ -25,6 +29,9 @@ pub(in crate::core) struct Site {
     pub(in crate::core) settings: BackendSettings,
     pub(in crate::core) claims: Claims,
     pub(in crate::core) quarantined: HashSet<ServerId>,
+    pub(in crate::core) offer: Option<Offer>,
+    pub(in crate::core) placed: HashMap<ServerId, Placement>,
+    pub(in crate::core) refused: HashSet<SocketAddr>,
 }
 
 impl Site {
@@ -46,7 +53,48 @@ impl Site {
             total_requests: None,
             servers: servers.collect(),
         };
-        Self { names, backend, settings: settings(), claims: Claims::default(), quarantined: HashSet::new() }
+        Self {
+            names,
+            backend,
+            settings: settings(),
+            claims: Claims::default(),
+            quarantined: HashSet::new(),
+            offer: None,
+            placed: HashMap::new(),
+            refused: HashSet::new(),
+        }
+    }
+
+    /// The pool offers `addresses`, in this order.
+    pub(in crate::core) fn offer(&mut self, addresses: &[&str]) {
+        let candidate = |address: &&str| Candidate { address: at(address), name: None, warm_up: None };
+        let candidates = addresses.iter().map(candidate).map(Arc::new).collect();
+        self.offer = Some(Offer { candidates, keywords: Keywords::default() });
+    }
+
+    /// The backend with what the pool has to do with its servers, and how many slots are missing.
+    pub(in crate::core) fn supplied(&self) -> Supplied {
+        let stock = Stock {
+            settings: &self.settings,
+            offer: self.offer.as_ref(),
+            placed: &self.placed,
+            ours: &self.claims.ours,
+            refused: &self.refused,
+            can_add: true,
+            names: &self.names,
+        };
+        supply::supplied(&self.backend, &stock)
+    }
+
+    /// The same site with the backend as `supplied`.
+    pub(in crate::core) fn laid_out(&self) -> Self {
+        Self { backend: self.supplied().state, ..self.clone() }
+    }
+
+    /// The agent has put `address` there.
+    pub(in crate::core) fn place(&mut self, server: &str, address: &str, added: bool, serving: bool) {
+        let placement = Placement { address: at(address), added, serving, pid: 1 };
+        self.placed.insert(self.id(server), placement);
     }
 
     pub(in crate::core) fn id(&self, name: &str) -> ServerId {
@@ -73,6 +121,23 @@ impl Site {
     pub(in crate::core) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
         planner::plan(decision, &self.backend, &self.settings, &self.claims, &self.quarantined, &self.names)
     }
+}
+
+/// An address with a port.
+pub(in crate::core) fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address with a port")
+}
+
+/// A slot without an address.
+pub(in crate::core) fn slot(server: &mut ServerState) {
+    declared_disabled(server);
+    move_to(server, "127.0.0.1:1");
+}
+
+/// Connections to the server go to `address`.
+pub(in crate::core) fn move_to(server: &mut ServerState, address: &str) {
+    let address = at(address);
+    (server.address, server.port) = (Some(address.ip()), address.port());
 }
 
 pub(in crate::core) fn up(by: u32) -> Decision {
@@ -124,6 +189,7 @@ fn server(id: ServerId) -> ServerState {
         sessions: 0,
         queued: 0,
         maxconn: None,
+        supply: None,
     }
 }
 
@@ -162,6 +228,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
         hands_off: seconds(600),
         outliers: OutlierSettings::default(),
         weights: Weights::Keep,
+        spares: Spares::Declared,
         servers: BTreeMap::new(),
     }
 }

@@ -4,7 +4,7 @@
 //! backend are multiplied by the same number first, which changes no ratio. Backup servers, and
 //! servers of weight 0, keep what they have: nobody's share depends on them.
 
-use super::inventory::BackendState;
+use super::inventory::{BackendState, ServerState};
 use super::step::{Plan, Purpose, Step};
 use crate::core::names::{Names, ServerId};
 use crate::core::settings::{BackendSettings, Weights};
@@ -76,7 +76,9 @@ pub fn of(list: &WeightList, servers: &[ServerId]) -> impl Iterator<Item = Weigh
 }
 
 fn current(backend: &BackendState) -> WeightList {
-    let counted = backend.servers.iter().filter(|server| !server.backup && server.weight > Weight::ZERO);
+    let is_weighed =
+        |server: &&ServerState| !server.backup && server.weight > Weight::ZERO && !server.is_absent();
+    let counted = backend.servers.iter().filter(is_weighed);
     counted.map(|server| (server.id, server.weight)).collect()
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub use super::load::{Load, LoadUnit};
 use super::order::Ordered;
+use super::place::NoPlace;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
@@ -152,6 +153,8 @@ pub enum Reason {
     },
     /// Too slow, but no server is ours to add.
     NoSpare,
+    /// Too slow, but HAProxy has no place for what the pool offers.
+    NoPlace(NoPlace),
     /// Fast enough, but fewer servers are not allowed.
     AtMin {
         /// So many serve.
@@ -430,6 +433,7 @@ impl Reason {
             Self::CoolingDown { .. } => "cooling_down",
             Self::AtMax { .. } => "at_max",
             Self::NoSpare => "no_spare",
+            Self::NoPlace(why) => why.key(),
             Self::AtMin { .. } => "at_min",
             Self::NothingToRemove => "nothing_to_remove",
             Self::RestTooFew { .. } => "rest_too_few",
@@ -482,6 +486,7 @@ impl Reason {
             Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
             | Self::NoSpare
+            | Self::NoPlace(_)
             | Self::AtMin { .. }
             | Self::NothingToRemove
             | Self::RestTooFew { .. }

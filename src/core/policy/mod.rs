@@ -6,6 +6,7 @@ mod limits;
 mod load;
 pub mod model;
 pub mod order;
+pub mod place;
 pub mod pool;
 mod reading;
 mod sentence;

@@ -64,7 +64,7 @@ impl Display for Reason {
             Self::JustStarted { left } => {
                 write!(f, "just started, {} to go until the window is whole", Span(*left))
             }
-            Self::UnknownBackend => f.write_str("HAProxy has no such backend with servers"),
+            Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
             Self::NoInventory => f.write_str("HAProxy has not said yet what servers it has"),
             Self::Blind { requests } => {
                 write!(
@@ -101,6 +101,7 @@ impl Display for Reason {
                 write!(f, "too much load, but {serving} servers serve, the most allowed")
             }
             Self::NoSpare => f.write_str("more servers are needed, but none is left to add"),
+            Self::NoPlace(why) => write!(f, "{why}"),
             Self::AtMin { serving: 1 } => f.write_str("fast enough with 1 server, the fewest allowed"),
             Self::AtMin { serving } => write!(f, "fast enough with {serving} servers, the fewest allowed"),
             Self::NothingToRemove => {

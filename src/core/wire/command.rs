@@ -4,9 +4,12 @@
 //! [`Name`] is made, so that no command can carry another one inside.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::plan::inventory::{AdminState, Process};
+use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
 /// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
@@ -109,7 +112,7 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// One line to HAProxy. All of them mean the same from HAProxy 2.2 on.
+/// One line to HAProxy. Those that it has mean the same from HAProxy 2.2 on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `show info`: which process answers.
@@ -152,6 +155,48 @@ pub enum Command {
         server: ServerName,
         /// Its `maxconn` as it is.
         maxconn: u32,
+    },
+    /// `set server ... addr ... port ...`, for a server in MAINT. Needs level admin.
+    ///
+    /// HAProxy answers with what it has changed. A check with an `addr` or a `port` of its own stays there
+    /// (seen on HAProxy 2.2 to 3.2).
+    SetAddress {
+        /// Which server.
+        server: ServerName,
+        /// Where connections to it are to go. HAProxy takes a port of 99999 for 34463: a [`SocketAddr`] has none.
+        address: SocketAddr,
+    },
+    /// `add server`, from HAProxy 2.6 on: it is in MAINT then, its checks are off, and nothing of the
+    /// `default-server` line holds for it. Needs level admin.
+    AddServer {
+        /// The server that is to be.
+        server: ServerName,
+        /// Where it listens. HAProxy would take a name for it too, and never resolve it.
+        address: SocketAddr,
+        /// What stands behind the address.
+        keywords: Keywords,
+    },
+    /// `enable health` and `enable agent`, of those that the server has. Needs level admin.
+    EnableChecks {
+        /// Which server.
+        server: ServerName,
+        /// It has a health check.
+        health: bool,
+        /// It has an agent check.
+        agent: bool,
+    },
+    /// `wait ... srv-removable`, from HAProxy 3.0 on: answers when nothing holds on to the server, or when the
+    /// time is over. Needs level admin.
+    AwaitRemovable {
+        /// A server in MAINT.
+        server: ServerName,
+        /// The longest.
+        within: Duration,
+    },
+    /// `del server`, from HAProxy 2.6 on. Needs level admin.
+    DeleteServer {
+        /// A server in MAINT.
+        server: ServerName,
     },
     /// Weights of several servers. Made by [`Command::set_weights`] only, which keeps the
     /// line short enough. Needs level admin.
@@ -230,6 +275,20 @@ impl Command {
             Self::ReadyFromDrain { server, maxconn } => {
                 vec![state_part(server, AdminState::Ready), format!("set maxconn server {server} {maxconn}")]
             }
+            Self::SetAddress { server, address } => {
+                vec![format!("set server {server} addr {} port {}", address.ip(), address.port())]
+            }
+            Self::AddServer { server, address, keywords } => {
+                vec![format!("add server {server} {address} {keywords}").trim_end().to_owned()]
+            }
+            Self::EnableChecks { server, health, agent } => {
+                let both = [("enable health", health), ("enable agent", agent)];
+                both.iter().filter(|(_, has)| **has).map(|(word, _)| format!("{word} {server}")).collect()
+            }
+            Self::AwaitRemovable { server, within } => {
+                vec![format!("wait {}ms srv-removable {server}", within.as_millis())]
+            }
+            Self::DeleteServer { server } => vec![format!("del server {server}")],
             Self::SetWeights(line) => {
                 line.0.iter().map(|(server, weight)| weight_part(server, *weight)).collect()
             }
@@ -244,12 +303,20 @@ impl Command {
         line
     }
 
-    /// It changes something, and any text in the answer is a refusal.
+    /// It changes something, and any text in the answer that is no [`success`](Self::success) is a refusal.
     pub fn is_change(&self) -> bool {
+        !matches!(self, Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel)
+    }
+
+    /// Texts one of which HAProxy answers with when it has done it; none where it says nothing then (seen on
+    /// HAProxy 2.2 to 3.2).
+    pub const fn success(&self) -> &'static [&'static str] {
         match self {
-            Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
-            Self::SetWeights(_) => true,
-            Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
+            Self::SetAddress { .. } => &[" changed from '", "no need to change the ", "nothing changed"],
+            Self::AddServer { .. } => &["New server registered."],
+            Self::DeleteServer { .. } => &["Server deleted."],
+            Self::AwaitRemovable { .. } => &["Done."],
+            _ => &[],
         }
     }
 }
@@ -302,6 +369,20 @@ mod tests {
             &Command::ReadyFromDrain { server: web1(), maxconn: 50 },
             "set server web/web1 state ready; set maxconn server web/web1 50",
         );
+        let address = "[::1]:8080".parse().unwrap();
+        check(&Command::SetAddress { server: web1(), address }, "set server web/web1 addr ::1 port 8080");
+        let add = |keywords| Command::AddServer { server: web1(), address, keywords };
+        check(&add(Keywords::default()), "add server web/web1 [::1]:8080");
+        check(
+            &add(Keywords::new("check inter 2s").unwrap()),
+            "add server web/web1 [::1]:8080 check inter 2s",
+        );
+        let checks = |health, agent| Command::EnableChecks { server: web1(), health, agent };
+        check(&checks(true, false), "enable health web/web1");
+        check(&checks(true, true), "enable health web/web1; enable agent web/web1");
+        let within = Duration::from_secs(1);
+        check(&Command::AwaitRemovable { server: web1(), within }, "wait 1000ms srv-removable web/web1");
+        check(&Command::DeleteServer { server: web1() }, "del server web/web1");
         check(&Command::ShowInfo, "show info");
         check(&Command::ShowLevel, "show cli level");
         check(&Command::ShowInventory(Scope::All), "show info; show stat -1 6 -1; show servers state");

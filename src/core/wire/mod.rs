@@ -8,6 +8,7 @@
 //! The Runtime API has no error codes and no framing but the end of the connection (management
 //! manual 9.3); what an answer means depends on the command, so the two are read together.
 
+pub mod ability;
 pub mod command;
 pub mod error;
 pub mod info;

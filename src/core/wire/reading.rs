@@ -35,14 +35,23 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     refused(rest, scope, 2)?;
     let states = servers_state::rows(rest)?;
     check_names(&states)?;
+    let with_servers: HashSet<&str> = states.iter().map(|state| state.backend).collect();
+    let is_empty = |row: &&StatRow<'_>| row.server == BACKEND && !with_servers.contains(row.backend);
+    let empty: Vec<&str> = stat.iter().filter(is_empty).map(|row| row.backend).collect();
     let stat: HashMap<_, _> = stat.into_iter().map(|row| ((row.backend, row.server), row)).collect();
     if let Scope::Backend(name) = scope
         && !stat.contains_key(&(name.as_str(), BACKEND))
     {
         return Err(AnswerError::NoStat { backend: name.to_string() });
     }
+    let mut backends = backends(&states, &stat, names)?;
+    // Servers may be added to those that have none.
+    for name in empty {
+        let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
+        backends.push(backend(name, figures, Vec::new(), names)?);
+    }
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends: backends(&states, &stat, names)?, counted })
+    Ok(Inventory { process, backends, counted })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -87,19 +96,27 @@ fn backends(
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
         let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
-        backends.push(BackendState {
-            id,
-            algorithm: figures.algorithm.to_owned(),
-            queued: figures.queued,
-            sessions: figures.sessions,
-            total_sessions: figures.total_sessions,
-            total_requests: figures.total_requests,
-            servers: servers
-                .map(|(state, figures)| server(state, figures, id, names))
-                .collect::<Result<_, _>>()?,
-        });
+        let servers = servers.map(|(state, figures)| server(state, figures, id, names));
+        backends.push(backend(name, figures, servers.collect::<Result<_, _>>()?, names)?);
     }
     Ok(backends)
+}
+
+fn backend(
+    name: &str,
+    figures: &StatRow<'_>,
+    servers: Vec<ServerState>,
+    names: &Names,
+) -> Result<BackendState, AnswerError> {
+    Ok(BackendState {
+        id: names.backend(name).ok_or(AnswerError::TooManyNames)?,
+        algorithm: figures.algorithm.to_owned(),
+        queued: figures.queued,
+        sessions: figures.sessions,
+        total_sessions: figures.total_sessions,
+        total_requests: figures.total_requests,
+        servers,
+    })
 }
 
 fn server(
@@ -125,6 +142,7 @@ fn server(
         sessions: figures.sessions,
         queued: figures.queued,
         maxconn: figures.limit,
+        supply: None,
     })
 }
 
@@ -199,6 +217,18 @@ mod tests {
         check(false, "L7OK,1,1,", &server(3));
         check(true, "L7OK,1,1,", &server(2));
         check(false, "* L4CON,1,1,", &server(2));
+    }
+
+    #[test]
+    fn a_backend_without_servers_is_one_too() {
+        let web = "web,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,";
+        let inventory = read(&answer(
+            &[web, "api,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,"],
+            &["4 api s1 ::1 2 0 1 1 2 0 80 0"],
+        ));
+        let servers: Vec<_> =
+            inventory.unwrap().backends.iter().map(|backend| backend.servers.len()).collect();
+        assert_eq!(servers, [0, 0], "api/s1 has no figures");
     }
 
     #[test]

@@ -37,6 +37,27 @@ pub enum Refusal {
          use `balance roundrobin` or `hash-type consistent`"
     )]
     StaticAlgorithm,
+    /// No servers can be added to the backend, or taken from it, at run time.
+    #[error(
+        "no server can be added to a backend with a static algorithm: \
+         use `balance roundrobin`, or `spares: {{ kind: slots }}`"
+    )]
+    StaticForServers,
+    /// A server of that name is there already.
+    #[error("the backend has a server of that name already: give the address another `name` in the pool")]
+    NameTaken,
+    /// A keyword that no server can be added with, in HAProxy's words.
+    #[error("{0}; take it out of `spares.default_server`")]
+    Keyword(String),
+    /// The server cannot be deleted: it is not in MAINT.
+    #[error("only servers in MAINT can be deleted")]
+    NotInMaint,
+    /// The server cannot be deleted yet: connections or requests hold on to it.
+    #[error("connections still hold on to it")]
+    InUse,
+    /// The server cannot be deleted: something in HAProxy's configuration names it.
+    #[error("HAProxy's configuration names it, as in `track` or `use-server`")]
+    Named,
     /// This HAProxy does not know the command.
     #[error("this HAProxy does not know the command")]
     UnknownCommand,
@@ -53,7 +74,7 @@ impl Refusal {
 
     /// What `line` means if it is one of the refusals known by their text.
     pub fn known(line: &str) -> Option<Self> {
-        const TEXTS: [(&str, Refusal); 7] = [
+        const TEXTS: [(&str, Refusal); 13] = [
             ("Permission denied", Refusal::PermissionDenied),
             ("No such backend", Refusal::NoSuchBackend),
             ("No such proxy", Refusal::NoSuchBackend),
@@ -61,8 +82,19 @@ impl Refusal {
             ("No such server", Refusal::NoSuchServer),
             ("Backend is using a static LB algorithm", Refusal::StaticAlgorithm),
             ("Unknown command", Refusal::UnknownCommand),
+            ("Backend must use a dynamic load balancing", Refusal::StaticForServers),
+            ("Backend does not support dynamic servers", Refusal::StaticForServers),
+            ("Already exists a server with the same name", Refusal::NameTaken),
+            ("Only servers in maintenance mode can be deleted", Refusal::NotInMaint),
+            ("Server still has connections", Refusal::InUse),
+            ("This server cannot be removed at runtime", Refusal::Named),
         ];
         let line = without_severity(line);
+        if line.starts_with("unknown keyword '")
+            || line.contains("' option is not accepted for dynamic server")
+        {
+            return Some(Self::Keyword(excerpt(line.lines().next().unwrap_or_default())));
+        }
         TEXTS.into_iter().find(|(text, _)| line.starts_with(text)).map(|(_, refusal)| refusal)
     }
 }
@@ -152,13 +184,16 @@ pub fn read(command: &Command, answer: &[u8]) -> Result<Reply, AnswerError> {
 fn read_change(command: &Command, answer: &[u8]) -> Result<Reply, AnswerError> {
     let text = String::from_utf8_lossy(answer);
     let parts = command.parts();
+    if command.success().iter().any(|said| text.contains(said)) {
+        return Ok(Reply::Done);
+    }
     let silent = text.len() - text.trim_start_matches(['\n', '\r']).len();
     if silent < text.len() {
         let done = text[..silent].matches('\n').count();
         let command = parts.into_iter().nth(done).unwrap_or_else(|| command.to_string());
         return Err(AnswerError::Refused { command, refusal: Refusal::of_change(&text[silent..]) });
     }
-    if text.matches('\n').count() < parts.len() {
+    if text.matches('\n').count() < parts.len() || !command.success().is_empty() {
         return Err(AnswerError::Incomplete { received: answer.len() });
     }
     Ok(Reply::Done)
@@ -170,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::core::plan::inventory::AdminState;
+    use crate::core::settings::spares::Keywords;
     use crate::core::units::Weight;
     use crate::core::wire::command::{Scope, ServerName};
 
@@ -223,6 +259,53 @@ mod tests {
         ];
         for (answer, refusal) in cases {
             refused(&drain(), answer, "set server web/s1 state drain", refusal);
+        }
+    }
+
+    #[test]
+    fn what_speaks_of_success_is_no_refusal() {
+        let server = ServerName::new("web", "s1").unwrap();
+        let address = "127.0.0.2:8081".parse().unwrap();
+        let set = Command::SetAddress { server: server.clone(), address };
+        for answer in [
+            "IP changed from '127.0.0.1' to '127.0.0.2', port changed from '1' to '8081' by 'stats socket command'\n\n",
+            "no need to change the addr, port changed from '+0' to '8081' by 'stats socket command'\n\n",
+            "no need to change the addr, no need to change the port by 'stats socket command'\n\n",
+            "port changed from '1' to '8081' by 'stats socket command'\n\n",
+            "[4]: nothing changed\n\n",
+        ] {
+            check(&set, answer, Ok(Reply::Done));
+        }
+        check(&set, "\n", Err(AnswerError::Incomplete { received: 1 }));
+        let keywords = Keywords::default();
+        let add = Command::AddServer { server: server.clone(), address, keywords };
+        let delete = Command::DeleteServer { server: server.clone() };
+        check(&add, "[6]: New server registered.\n\n", Ok(Reply::Done));
+        check(&delete, "Server deleted.\n", Ok(Reply::Done));
+        let line = "add server web/s1 127.0.0.2:8081";
+        for (answer, refusal) in [
+            ("Already exists a server with the same name in backend.\n\n", Refusal::NameTaken),
+            (
+                "Backend must use a dynamic load balancing to support dynamic servers.\n",
+                Refusal::StaticForServers,
+            ),
+            (
+                "unknown keyword 'foo'; did you mean 'tfo' maybe ?\n\n",
+                Refusal::Keyword("unknown keyword 'foo'; did you mean 'tfo' maybe ?".to_owned()),
+            ),
+            (
+                "'resolvers' option is not accepted for dynamic server\n\n",
+                Refusal::Keyword("'resolvers' option is not accepted for dynamic server".to_owned()),
+            ),
+        ] {
+            refused(&add, answer, line, refusal);
+        }
+        for (answer, refusal) in [
+            ("Only servers in maintenance mode can be deleted.\n", Refusal::NotInMaint),
+            ("Server still has connections attached to it, cannot remove it.\n", Refusal::InUse),
+            ("No such server.\n", Refusal::NoSuchServer),
+        ] {
+            refused(&delete, answer, "del server web/s1", refusal);
         }
     }
 

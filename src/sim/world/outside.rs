@@ -154,6 +154,7 @@ impl World {
             sessions: line.served,
             queued: 0,
             maxconn: self.scenario.haproxy.maxconn,
+            supply: None,
         };
         let backend = BackendState {
             id: self.backend,

@@ -135,6 +135,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
         backup: leading.iter().any(|server| server.backup),
+        supply: first.supply.clone(),
         tracking: leading.iter().any(|server| server.tracking),
         alike: leading.len() == nodes && leading.iter().all(|server| server.alike && server.state() == state),
         tls: leading.iter().map(|server| server.tls).max()?,

@@ -1,0 +1,120 @@
+//! The pool of a backend, and whether HAProxy has a place for what is in it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Finding;
+use crate::config::PoolSettings;
+use crate::core::controller::BackendMemory;
+use crate::core::names::{Names, ServerId};
+use crate::core::plan::inventory::{BackendState, Process};
+use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
+use crate::core::settings::BackendSettings;
+use crate::core::settings::spares::Spares;
+use crate::core::wire::ability::can_add_servers;
+use crate::provider::{Provider, Told};
+use crate::report::chain;
+
+/// What the pool offers, and what there is to say about that.
+pub(super) fn pool(settings: &BackendSettings, pool: Option<&PoolSettings>) -> (Option<Offer>, Vec<Finding>) {
+    let about = format!("backend {}", settings.name);
+    let Some(pool) = pool else { return (None, Vec::new()) };
+    match Provider::new(&settings.name, pool.clone()).look() {
+        Ok(told) => {
+            let Told { offer, dropped } = told.unwrap_or_default();
+            let mut findings = Vec::new();
+            if !dropped.is_empty() {
+                findings.push(Finding::warn(
+                    &about,
+                    format!(
+                        "HAProxy takes no {} for servers that are added: they are without",
+                        dropped.join(", ")
+                    ),
+                    "see whether they can be; if not, use `spares: { kind: slots }`",
+                ));
+            }
+            (Some(offer), findings)
+        }
+        Err(error) => {
+            let remedy = "the agent waits for it, without spares; it is looked at again whenever it changes";
+            (None, vec![Finding::fail(&about, chain(&error), remedy)])
+        }
+    }
+}
+
+/// All that the spares of one backend depend on.
+pub(super) struct Supply<'a> {
+    pub(super) settings: &'a BackendSettings,
+    pub(super) offer: Option<&'a Offer>,
+    pub(super) process: &'a Process,
+    pub(super) remembered: Option<&'a BackendMemory>,
+    pub(super) ours: &'a HashSet<ServerId>,
+    pub(super) names: &'a Names,
+}
+
+impl Supply<'_> {
+    /// What HAProxy has, and what the pool has to do with it.
+    pub(super) fn of(&self, state: &BackendState) -> Supplied {
+        let placed = self.remembered.into_iter().flat_map(|memory| &memory.placed);
+        let placed: HashMap<ServerId, Placement> =
+            placed.filter_map(|(name, &at)| Some((self.names.server(state.id, name)?, at))).collect();
+        let stock = Stock {
+            settings: self.settings,
+            offer: self.offer,
+            placed: &placed,
+            ours: self.ours,
+            refused: &HashSet::new(),
+            can_add: can_add_servers(self.process, state).is_ok(),
+            names: self.names,
+        };
+        supply::supplied(state, &stock)
+    }
+
+    /// Whether there is a place for each address.
+    pub(super) fn check(&self, about: &str, state: &BackendState, supplied: &Supplied) -> Vec<Finding> {
+        let addresses = self.offer.map_or(0, |offer| offer.candidates.len());
+        match self.settings.spares {
+            Spares::Declared => Vec::new(),
+            Spares::Slots { .. } => {
+                let slots = supplied.state.servers.iter().filter(|server| server.supply.is_some()).count();
+                let found = format!("{addresses} addresses in its pool, {slots} slots");
+                let missing = supplied.missing_slots;
+                let line = || supply::slot_line(&supplied.state, self.settings.spares, missing, self.names);
+                vec![match (slots, missing) {
+                    (0, _) => Finding::fail(
+                        about,
+                        format!("{found}: nothing can be brought in"),
+                        format!(
+                            "add `{}` to it in haproxy.cfg; if it has slots, name their `placeholder`",
+                            line()
+                        ),
+                    ),
+                    (_, 0) => Finding::ok(about, found),
+                    _ => Finding::warn(
+                        about,
+                        format!("{found}: no slot for {missing} of them"),
+                        format!("add `{}` to it in haproxy.cfg, with what its other slots have", line()),
+                    ),
+                }]
+            }
+            Spares::Dynamic => {
+                let found = format!("{addresses} addresses in its pool, each added when it is needed");
+                let mut findings = vec![match can_add_servers(self.process, state) {
+                    Ok(()) => Finding::ok(about, found),
+                    Err(why) => Finding::fail(
+                        about,
+                        format!("{why}: nothing can be brought in"),
+                        "declare slots in haproxy.cfg, and say `spares: { kind: slots }`",
+                    ),
+                }];
+                if self.offer.is_some_and(|offer| !offer.keywords.has_check()) {
+                    findings.push(Finding::warn(
+                        about,
+                        "added servers have no health check: a start is proved by a TCP connect only",
+                        "say `default_server: check`, as HAProxy's own `default-server` does not hold for them",
+                    ));
+                }
+                findings
+            }
+        }
+    }
+}

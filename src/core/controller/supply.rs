@@ -1,0 +1,244 @@
+//! What the pool offers, where its addresses were put, and what a restart of HAProxy has taken away.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::Action;
+use super::backend::Backend;
+use super::quarantine::Quarantine;
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::{AdminState, BackendState, Process};
+use crate::core::plan::planner;
+use crate::core::plan::step::{Lane, Purpose, Step};
+use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
+use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::order::{Ordered, What};
+use crate::core::policy::place::NoPlace;
+use crate::core::settings::spares::Spares;
+use crate::core::settings::{BackendSettings, ReadyLimits};
+use crate::core::wire::ability::can_add_servers;
+
+/// How long a server that could not be deleted is left alone.
+const DELETE_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is known of a backend's pool.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// `None`: nobody has told yet.
+    offer: Option<Offer>,
+    placed: HashMap<ServerId, Placement>,
+    /// Addresses that failed to start.
+    refused: Quarantine<SocketAddr>,
+    /// The HAProxy that answered last.
+    process: Option<Process>,
+    /// Servers could not be deleted: it is not tried again before this.
+    delete_from: Option<Instant>,
+}
+
+impl Store {
+    /// What another agent has put where.
+    pub(super) fn recall(&mut self, placed: &BTreeMap<String, Placement>, id: BackendId, names: &Names) {
+        let known = placed.iter().filter_map(|(name, &placement)| Some((names.server(id, name)?, placement)));
+        self.placed = known.collect();
+    }
+
+    /// To be kept.
+    pub(super) fn memory(&self, names: &Names) -> BTreeMap<String, Placement> {
+        self.placed.iter().map(|(&id, &placement)| (names.of_server(id).to_string(), placement)).collect()
+    }
+
+    pub(super) fn note_process(&mut self, process: &Process) {
+        self.process = Some(process.clone());
+    }
+
+    /// 0 before the first answer: no process has that.
+    fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, |process| process.pid)
+    }
+
+    /// Remembers what `lanes` are about to put where. What a restart took away and is being brought back is
+    /// remembered as it was: if this agent dies on the way, the next one brings it back.
+    pub(super) fn remember(&mut self, lanes: &[Lane]) {
+        let pid = self.pid();
+        for step in lanes.iter().flat_map(|lane| &lane.steps) {
+            let (server, address, added) = match step {
+                Step::SetAddress { server, address } => (*server, *address, false),
+                Step::Add { server, address, .. } => (*server, *address, true),
+                _ => continue,
+            };
+            let fresh = Placement { address, added, serving: false, pid };
+            let placement = self.placed.entry(server).or_insert(fresh);
+            if placement.address != address || placement.added != added {
+                *placement = fresh;
+            }
+        }
+    }
+
+    /// `server` has got to the end of its lane.
+    pub(super) fn note_moved(&mut self, server: ServerId, purpose: Purpose) {
+        let pid = self.pid();
+        if let Some(placement) = self.placed.get_mut(&server) {
+            (placement.serving, placement.pid) = (purpose == Purpose::Add, pid);
+            if purpose == Purpose::Add {
+                self.refused.end(placement.address);
+            }
+        }
+    }
+
+    /// `server` could not be started. True if that is held against its address, and not against itself.
+    pub(super) fn note_failed(&mut self, server: ServerId, now: Instant) -> bool {
+        let Some(placement) = self.placed.get_mut(&server) else { return false };
+        placement.serving = false;
+        self.refused.begin(placement.address, now);
+        true
+    }
+
+    pub(super) fn note_left_behind(&mut self, now: Instant) {
+        self.delete_from = Some(now + DELETE_AGAIN);
+    }
+
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        self.refused.forget_old(now);
+    }
+
+    /// How long the address of `server` is still passed over.
+    pub(super) fn quarantine_left(&self, server: ServerId, now: Instant) -> Option<Duration> {
+        self.refused.left(self.placed.get(&server)?.address, now)
+    }
+
+    /// Compares what HAProxy has with what was put where. True if that changed.
+    pub(super) fn take_stock(&mut self, state: &BackendState, spares: Spares) -> bool {
+        let (before, pid) = (self.placed.clone(), self.pid());
+        self.placed.retain(|&id, placement| {
+            let restarted = placement.pid != pid;
+            match state.server(id) {
+                // Gone: by a restart, and then it may be brought back; else by us, or by somebody else.
+                None => restarted && placement.serving,
+                Some(server) if server.is_at(placement.address) => {
+                    let serving = server.state() == AdminState::Ready;
+                    (placement.serving, placement.pid) = (serving, pid);
+                    true
+                }
+                // A slot that is empty again: by a restart, or by somebody's hand.
+                Some(server) if !placement.added => {
+                    placement.serving &= restarted && server.state() == AdminState::Maint;
+                    server.socket().is_none_or(|address| spares.is_placeholder(address))
+                }
+                Some(_) => false,
+            }
+        });
+        self.placed != before
+    }
+
+    /// What HAProxy had before it was restarted, and should have again.
+    fn lost(&self) -> HashSet<ServerId> {
+        let is_lost = |placement: &Placement| placement.serving && placement.pid != self.pid();
+        self.placed.iter().filter(|(_, placement)| is_lost(placement)).map(|(&id, _)| id).collect()
+    }
+}
+
+impl Backend {
+    /// Takes what its pool offers. True if that is news.
+    pub(super) fn take_offer(&mut self, offer: Offer) -> bool {
+        let is_news = self.store.offer.as_ref() != Some(&offer);
+        self.store.offer = Some(offer);
+        is_news
+    }
+
+    /// What HAProxy has, and what the pool has to do with it.
+    pub(super) fn supplied(&self, state: &BackendState, names: &Names, now: Instant) -> Supplied {
+        let refused = self.store.refused.all(now);
+        supply::supplied(
+            state,
+            &Stock {
+                settings: &self.settings,
+                offer: self.store.offer.as_ref(),
+                placed: &self.store.placed,
+                ours: &self.claims.ours,
+                refused: &refused,
+                can_add: self.cannot_add(state).is_none(),
+                names,
+            },
+        )
+    }
+
+    /// Why no server can be added to it at run time.
+    fn cannot_add(&self, state: &BackendState) -> Option<&'static str> {
+        self.store.process.as_ref().and_then(|process| can_add_servers(process, state).err())
+    }
+
+    /// `reason`, or the better one where a spare is missing only because there is no place for it.
+    pub(super) fn for_want_of_place(&self, reason: Reason, supplied: &Supplied, names: &Names) -> Reason {
+        let state = &supplied.state;
+        if let Reason::Ordered(Ordered { what: What::Pinned { but: Some(but), .. }, .. }) = &reason {
+            let but = self.for_want_of_place(Reason::clone(but), supplied, names);
+            let Reason::Ordered(ordered) = reason else { return reason };
+            return Reason::Ordered(ordered.but(but));
+        }
+        match (&reason, self.settings.spares) {
+            (Reason::NoSpare, Spares::Slots { .. }) if supplied.missing_slots > 0 => {
+                Reason::NoPlace(NoPlace::Slot {
+                    missing: supplied.missing_slots,
+                    line: supply::slot_line(state, self.settings.spares, supplied.missing_slots, names),
+                })
+            }
+            (Reason::NoSpare, Spares::Dynamic) => match self.cannot_add(state) {
+                Some(why) => Reason::NoPlace(NoPlace::Add(why)),
+                None => reason,
+            },
+            _ => reason,
+        }
+    }
+
+    /// The same for a decision to hold.
+    pub(super) fn place_explained(&self, decision: Decision, supplied: &Supplied, names: &Names) -> Decision {
+        match decision {
+            Decision::Hold(reason) => Decision::Hold(self.for_want_of_place(reason, supplied, names)),
+            decision => decision,
+        }
+    }
+
+    /// Brings back what a restart of HAProxy took away. True if a plan for it has begun.
+    pub(super) fn bring_back_placed(
+        &mut self,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let lost = self.store.lost();
+        if self.is_moving() || lost.is_empty() {
+            return false;
+        }
+        let Some(plan) = planner::bring_back(state, &self.settings, &lost, &self.claims, names) else {
+            return false;
+        };
+        self.begin(plan, None, now, actions);
+        true
+    }
+
+    /// Servers that have no place any more: those that were added and wait in MAINT, and one at a time of those
+    /// whose address has left the pool. True if a plan for it has begun.
+    pub(super) fn clear_away(
+        &mut self,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        if self.store.delete_from.is_some_and(|from| now < from) {
+            return false;
+        }
+        let deletion = planner::delete_added(state, &self.settings);
+        let retire = || {
+            // A pin is kept on the long run; for one server to replace another there may be one more.
+            let ready = ReadyLimits { max: self.limits.scheduled.max, ..self.settings.ready };
+            let settings = BackendSettings { ready, ..BackendSettings::clone(&self.settings) };
+            planner::retire(state, &settings, &self.claims, &self.quarantine.all(now), names)
+        };
+        let Some(plan) = deletion.or_else(retire) else { return false };
+        self.begin(plan, None, now, actions);
+        true
+    }
+}

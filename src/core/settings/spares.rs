@@ -1,0 +1,206 @@
+//! Where a backend's spare servers come from.
+//!
+//! What is in the pool is told while the agent runs, as an [`Offer`](crate::core::plan::supply::Offer):
+//! here is only what is done with it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where spare servers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spares {
+    /// HAProxy has them all, in MAINT.
+    Declared,
+    /// HAProxy has slots, in MAINT, that get an address of the pool when they are needed.
+    Slots {
+        /// The address of a slot that has none; `None`: any that no server can have, see
+        /// [`Spares::is_placeholder`].
+        placeholder: Option<SocketAddr>,
+    },
+    /// They are added to HAProxy with an address of the pool, and deleted again.
+    Dynamic,
+}
+
+impl Spares {
+    /// `declared`, `slots` or `dynamic`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Slots { .. } => "slots",
+            Self::Dynamic => "dynamic",
+        }
+    }
+
+    /// Whether a server at `address` is a slot that has none: its address is the one that was named,
+    /// or else 0.0.0.0, `::`, or any with port 0 or 1, which no server listens on.
+    pub fn is_placeholder(self, address: SocketAddr) -> bool {
+        match self {
+            Self::Slots { placeholder: Some(placeholder) } => address == placeholder,
+            Self::Slots { placeholder: None } => address.ip().is_unspecified() || address.port() <= 1,
+            Self::Declared | Self::Dynamic => false,
+        }
+    }
+}
+
+/// What stands behind the address of a server that is added: `check inter 2s maxconn 50`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keywords(Arc<str>);
+
+/// HAProxy takes lines of 64 words (seen on 2.6); `add server b/s address` are four of them.
+const MOST_WORDS: usize = 60;
+
+/// Keywords that no server can be added with (seen on HAProxy 2.6 to 3.2), and those that are not the agent's to
+/// give: a state and a name of its own.
+const REFUSED: [&str; 9] = [
+    "resolvers",
+    "resolve-prefer",
+    "resolve-net",
+    "resolve-opts",
+    "init-addr",
+    "redir",
+    "namespace",
+    "enabled",
+    "disabled",
+];
+
+impl Keywords {
+    /// Takes `text`, words with blanks between.
+    ///
+    /// # Errors
+    /// A word that no server can be added with, or a character that could end the command.
+    pub fn new(text: &str) -> Result<Self, KeywordsError> {
+        if let Some(found) =
+            text.chars().find(|&c| !(' '..='~').contains(&c) || matches!(c, ';' | '\\' | '<'))
+        {
+            return Err(KeywordsError::Character(found));
+        }
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        if words.len() > MOST_WORDS {
+            return Err(KeywordsError::TooMany(words.len()));
+        }
+        match words.iter().find(|word| REFUSED.contains(word)) {
+            Some(word) => Err(KeywordsError::Refused((*word).to_owned())),
+            None => Ok(Self(words.join(" ").into())),
+        }
+    }
+
+    /// The same, without what no server can be added with; and what that was.
+    pub fn lenient(words: &[String]) -> (Self, Vec<String>) {
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+        let mut words = words.iter().map(String::as_str).peekable();
+        while let Some(word) = words.next() {
+            match word {
+                "enabled" | "disabled" => dropped.push(word.to_owned()),
+                // All the others have one value.
+                _ if REFUSED.contains(&word) => {
+                    dropped.push(format!("{word} {}", words.next().unwrap_or_default()))
+                }
+                _ => kept.push(word),
+            }
+        }
+        match Self::new(&kept.join(" ")) {
+            Ok(keywords) => (keywords, dropped),
+            Err(_) => (Self::default(), vec![kept.join(" ")]),
+        }
+    }
+
+    /// The words.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.split_ascii_whitespace()
+    }
+
+    /// The server has a health check.
+    pub fn has_check(&self) -> bool {
+        self.words().any(|word| word == "check")
+    }
+
+    /// The server has an agent check.
+    pub fn has_agent_check(&self) -> bool {
+        self.words().any(|word| word == "agent-check")
+    }
+
+    /// The number behind `keyword`.
+    pub fn number(&self, keyword: &str) -> Option<u32> {
+        let mut words = self.words().skip_while(|word| *word != keyword);
+        words.nth(1)?.parse().ok()
+    }
+}
+
+impl fmt::Display for Keywords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a server cannot be added with some keywords.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeywordsError {
+    /// A character that means something else on HAProxy's socket.
+    #[error("`{}` cannot be sent to HAProxy", .0.escape_default())]
+    Character(char),
+    /// More words than HAProxy reads in a line.
+    #[error("{0} words are more than the {MOST_WORDS} that HAProxy takes")]
+    TooMany(usize),
+    /// HAProxy has that for servers of its configuration only.
+    #[error("HAProxy takes no `{0}` for a server that is added at run time")]
+    Refused(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, KeywordsError>) {
+        let found = Keywords::new(text).map(|keywords| keywords.to_string());
+        assert_eq!(found, expected.map(str::to_owned), "{text:?}");
+    }
+
+    #[test]
+    fn keywords_are_words_that_end_no_command() {
+        check("  check   inter 2s ", Ok("check inter 2s"));
+        check("", Ok(""));
+        for character in [';', '\\', '\n', '<', 'ä'] {
+            check(&format!("check{character}"), Err(KeywordsError::Character(character)));
+        }
+        check("check resolvers dns", Err(KeywordsError::Refused("resolvers".to_owned())));
+        check("disabled", Err(KeywordsError::Refused("disabled".to_owned())));
+        check(&"check ".repeat(61), Err(KeywordsError::TooMany(61)));
+    }
+
+    #[test]
+    fn keywords_tell_of_checks_and_limits() {
+        let keywords = Keywords::new("check inter 2s weight 10 maxconn 50").unwrap();
+        assert!(keywords.has_check() && !keywords.has_agent_check());
+        assert_eq!((keywords.number("weight"), keywords.number("maxconn")), (Some(10), Some(50)));
+        assert_eq!(keywords.number("rise"), None);
+        assert!(!Keywords::new("check-ssl").unwrap().has_check());
+    }
+
+    #[test]
+    fn what_haproxy_takes_in_its_configuration_only_is_left_out_of_a_default_server() {
+        let words = ["check", "resolvers", "dns", "init-addr", "last,none", "disabled", "inter", "2s"];
+        let (keywords, dropped) = Keywords::lenient(&words.map(str::to_owned));
+        assert_eq!(keywords.to_string(), "check inter 2s");
+        assert_eq!(dropped, ["resolvers dns", "init-addr last,none", "disabled"]);
+    }
+
+    #[test]
+    fn a_placeholder_is_what_no_server_can_have_or_what_is_named() {
+        let any = Spares::Slots { placeholder: None };
+        let named = Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()) };
+        for (address, by_default) in [
+            ("0.0.0.0:80", true),
+            ("[::]:443", true),
+            ("127.0.0.1:1", true),
+            ("10.0.0.4:0", true),
+            ("127.0.0.1:80", false),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(any.is_placeholder(address), by_default, "{address}");
+            assert_eq!(named.is_placeholder(address), !by_default, "{address}");
+            assert!(!Spares::Dynamic.is_placeholder(address));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Where addresses for spares come from.
+//!
+//! In: a backend's [`PoolSettings`]. Out: what its pool offers, each time that it has changed. Who
+//! starts and stops what listens there is left to others; here are only those that are there:
+//!
+//! - a list in the config: [`PoolSource::List`]
+//! - a file that others write: [`pool_file`]
+//! - what stands behind an address, in HAProxy's own configuration: [`default_server`]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::{DefaultServer, PoolSettings, PoolSource};
+use crate::core::plan::supply::{Candidate, Offer};
+use crate::core::settings::spares::Keywords;
+
+mod default_server;
+mod pool_file;
+
+pub use pool_file::LineError;
+
+/// Why a pool cannot be told; what it offered before still holds.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// A file cannot be read.
+    #[error("cannot read `{0}`")]
+    Read(PathBuf, #[source] io::Error),
+    /// A line of the pool's file.
+    #[error("{}:{line}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: LineError,
+    },
+    /// A file without a single address: more likely written badly than meant.
+    #[error("no address in `{0}`")]
+    NoAddress(PathBuf),
+    /// HAProxy's configuration has no such backend.
+    #[error("no `backend {backend}` in `{}`, whose `default-server` was to be used", path.display())]
+    NoBackend {
+        /// The file.
+        path: PathBuf,
+        /// The backend.
+        backend: String,
+    },
+}
+
+/// The pool of one backend.
+#[derive(Debug)]
+pub struct Provider {
+    backend: String,
+    settings: PoolSettings,
+    /// The files as they were read last.
+    pool_seen: Option<Stamp>,
+    haproxy_cfg_seen: Option<Stamp>,
+}
+
+/// What an offer was made of, and what of that cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What is offered.
+    pub offer: Offer,
+    /// Keywords of `default-server` that HAProxy takes for servers of its configuration only.
+    pub dropped: Vec<String>,
+}
+
+impl Provider {
+    /// The pool of `backend`.
+    pub fn new(backend: &str, settings: PoolSettings) -> Self {
+        Self { backend: backend.to_owned(), settings, pool_seen: None, haproxy_cfg_seen: None }
+    }
+
+    /// The backend's name.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// What is offered now; `None` if no file has changed since the last call. Reads small files, and only those
+    /// that have changed.
+    ///
+    /// # Errors
+    /// A file cannot be read, or makes no sense; each error once, until the file changes again.
+    pub fn look(&mut self) -> Result<Option<Told>, ProviderError> {
+        let pool = match &self.settings.source {
+            PoolSource::List(_) => Some(Stamp::default()),
+            PoolSource::File(path) => Stamp::of(path),
+        };
+        let haproxy_cfg = match &self.settings.default_server {
+            DefaultServer::Given(_) => Some(Stamp::default()),
+            DefaultServer::HaproxyCfg(path) => Stamp::of(path),
+        };
+        let seen = (
+            self.pool_seen.replace(pool.unwrap_or_default()),
+            self.haproxy_cfg_seen.replace(haproxy_cfg.unwrap_or_default()),
+        );
+        if seen == (self.pool_seen, self.haproxy_cfg_seen) {
+            return Ok(None);
+        }
+        self.read().map(Some)
+    }
+
+    fn read(&self) -> Result<Told, ProviderError> {
+        let candidates = match &self.settings.source {
+            PoolSource::List(candidates) => candidates.clone(),
+            PoolSource::File(path) => pool(path)?,
+        };
+        let (keywords, dropped) = match &self.settings.default_server {
+            DefaultServer::Given(keywords) => (keywords.clone(), Vec::new()),
+            DefaultServer::HaproxyCfg(path) => self.keywords(path)?,
+        };
+        let candidates = candidates.into_iter().map(Arc::new).collect();
+        Ok(Told { offer: Offer { candidates, keywords }, dropped })
+    }
+
+    fn keywords(&self, path: &Path) -> Result<(Keywords, Vec<String>), ProviderError> {
+        let words = default_server::words(&text(path)?, &self.backend);
+        let no_backend = || ProviderError::NoBackend { path: path.to_owned(), backend: self.backend.clone() };
+        Ok(Keywords::lenient(&words.ok_or_else(no_backend)?))
+    }
+}
+
+fn pool(path: &Path) -> Result<Vec<Candidate>, ProviderError> {
+    let candidates = pool_file::read(&text(path)?).map_err(|(line, source)| ProviderError::Line {
+        path: path.to_owned(),
+        line,
+        source,
+    })?;
+    if candidates.is_empty() { Err(ProviderError::NoAddress(path.to_owned())) } else { Ok(candidates) }
+}
+
+fn text(path: &Path) -> Result<String, ProviderError> {
+    let bytes = fs::read(path).map_err(|error| ProviderError::Read(path.to_owned(), error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// By what a change of a file is noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok()?;
+        Some(Self { modified: file.modified().ok(), bytes: file.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider(pool: &Path, haproxy_cfg: Option<&Path>) -> Provider {
+        let default_server = match haproxy_cfg {
+            Some(path) => DefaultServer::HaproxyCfg(path.to_owned()),
+            None => DefaultServer::Given(Keywords::default()),
+        };
+        Provider::new("app", PoolSettings { source: PoolSource::File(pool.to_owned()), default_server })
+    }
+
+    #[track_caller]
+    fn addresses(provider: &mut Provider) -> Option<Vec<String>> {
+        let told = provider.look().unwrap()?;
+        Some(told.offer.candidates.iter().map(|candidate| candidate.address.to_string()).collect())
+    }
+
+    #[test]
+    fn a_file_is_told_when_it_has_changed_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.pool");
+        let mut provider = provider(&file, None);
+        assert!(matches!(provider.look(), Err(ProviderError::Read(..))));
+        assert_eq!(addresses(&mut provider), None, "an error is told once");
+        fs::write(&file, "10.0.0.4:80\n").unwrap();
+        assert_eq!(addresses(&mut provider), Some(vec!["10.0.0.4:80".to_owned()]));
+        assert_eq!(addresses(&mut provider), None);
+        fs::write(&file, "10.0.0.4:80\n10.0.0.5:80\n").unwrap();
+        assert_eq!(addresses(&mut provider).map(|all| all.len()), Some(2));
+        fs::write(&file, "# nothing\n").unwrap();
+        assert!(matches!(provider.look(), Err(ProviderError::NoAddress(_))));
+    }
+
+    #[test]
+    fn haproxys_own_configuration_tells_what_stands_behind_an_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, haproxy_cfg) = (folder.path().join("app.pool"), folder.path().join("haproxy.cfg"));
+        fs::write(&file, "10.0.0.4:80\n").unwrap();
+        fs::write(&haproxy_cfg, "backend app\n default-server check inter 2s init-addr none\n").unwrap();
+        let told = provider(&file, Some(&haproxy_cfg)).look().unwrap().unwrap();
+        assert_eq!(told.offer.keywords.to_string(), "check inter 2s");
+        assert_eq!(told.dropped, ["init-addr none"]);
+        fs::write(&haproxy_cfg, "backend other\n").unwrap();
+        assert!(matches!(provider(&file, Some(&haproxy_cfg)).look(), Err(ProviderError::NoBackend { .. })));
+    }
+}

@@ -1,0 +1,210 @@
+//! Dynamic servers: added to HAProxy when they are needed, and deleted again.
+
+use std::time::Duration;
+
+use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
+use super::support::{Haproxy, Origin, free_port, wait_until};
+
+const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
+
+const CHECKED: &str = "default_server: check inter 100ms rise 1 fall 1 maxconn 50";
+
+/// The site, where HAProxy takes servers at run time.
+fn start(pool: usize, lines: &[&str]) -> Option<Site> {
+    let has_add = Haproxy::version()? >= vec![2, 6];
+    if has_add { Site::start(pool, lines) } else { None }
+}
+
+fn dynamic(site: &Site) -> String {
+    format!("kind: dynamic, {CHECKED}, {}", list(&site.addresses()))
+}
+
+fn name(address: &str) -> String {
+    format!("dyn-{}", address.replace(':', "-"))
+}
+
+#[test]
+fn a_server_is_added_checked_serves_and_is_deleted_again() {
+    let Some(site) = start(2, &LINES) else { return };
+    let agent = site.agent(&dynamic(&site));
+    assert_eq!(backend(&agent)["spare"], 2);
+    assert_eq!(site.servers().len(), 1, "nothing is added before it is needed");
+    pin(&agent, 3);
+    let added = site.wait_for_ready(2);
+    for address in site.addresses() {
+        assert_eq!(added.get(&name(&address)), Some(&address));
+    }
+    let stat = site.haproxy.ask("show stat app 4 -1");
+    assert!(stat.lines().filter(|line| line.contains(",dyn-")).all(|line| line.contains(",L4OK,")), "{stat}");
+    let limits = stat.lines().filter(|line| line.contains(",dyn-")).map(|line| line.split(',').nth(6));
+    assert!(limits.eq([Some("50"), Some("50")]), "its maxconn is the one of its keywords");
+    site.all_answered(12);
+    assert!(site.pool.iter().all(|server| server.requests() > 0), "requests reach both");
+    pin(&agent, 1);
+    wait_until("they are deleted", PATIENCE, || site.servers().len() == 1);
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    site.all_answered(4);
+}
+
+#[test]
+fn a_reload_takes_added_servers_away_and_they_are_added_again() {
+    let Some(mut site) = start(2, &LINES) else { return };
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 3);
+    let added = site.wait_for_ready(2);
+    site.haproxy.reload();
+    assert_eq!(site.wait_for_ready(2), added);
+    wait_until("the plan is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    assert_eq!(backend(&agent)["serving"], 3);
+}
+
+#[test]
+fn a_reload_in_the_middle_of_a_start_is_made_good() {
+    let Some(mut site) = start(0, &LINES) else { return };
+    let dead = format!("127.0.0.1:{}", free_port());
+    let agent = site.agent(&format!("kind: dynamic, {CHECKED}, {}", list(std::slice::from_ref(&dead))));
+    pin(&agent, 2);
+    site.wait_until_is(&name(&dead), &format!("DRAIN {dead}"));
+    site.haproxy.reload();
+    site.wait_until_is(&name(&dead), &format!("DRAIN {dead}"));
+    let port: u16 = dead.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let _late = Origin::start_on(port);
+    site.wait_for_ready(1);
+    site.all_answered(4);
+}
+
+#[test]
+fn what_an_agent_that_was_killed_has_added_is_known_and_tidied_away() {
+    let Some(site) = start(0, &LINES) else { return };
+    let dead = format!("127.0.0.1:{}", free_port());
+    let spares = format!("kind: dynamic, {CHECKED}, {}", list(std::slice::from_ref(&dead)));
+    let agent = site.agent(&spares);
+    pin(&agent, 2);
+    site.wait_until_is(&name(&dead), &format!("DRAIN {dead}"));
+    let left = agent.into_dir().expect("a temporary folder");
+    std::fs::write(left.path().join("state/journal.jsonl"), "").expect("ours");
+    let state = left.path().join("state/state.json");
+    let text = std::fs::read_to_string(&state).expect("it was kept");
+    // Whoever pinned it has gone home.
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value["backends"]["app"]["order"] = serde_json::Value::Null;
+    std::fs::write(&state, value.to_string()).expect("ours");
+    let _agent = site.agent_in(left, &spares);
+    wait_until("it is deleted", PATIENCE, || site.servers().len() == 1);
+}
+
+#[test]
+fn a_server_with_a_request_that_outlasts_its_drain_is_deleted_after_it() {
+    let Some(site) = start(1, &LINES) else { return };
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    let address = site.addresses()[0].clone();
+    site.keep_busy(&site.pool[0], Duration::from_secs(5));
+    pin(&agent, 1);
+    site.wait_until_is(&name(&address), &format!("MAINT {address}"));
+    wait_until("it is deleted when the request is over", PATIENCE, || site.servers().len() == 1);
+    assert!(!has_journaled(&agent, "event", "failed"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn a_server_of_the_configuration_is_drained_but_never_deleted() {
+    let Some(site) = start(1, &["balance roundrobin", LINES[1], "server s2 {s1} check inter 100ms"]) else {
+        return;
+    };
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 3);
+    wait_until("the pool is in", PATIENCE, || site.in_state("READY").len() == 2);
+    pin(&agent, 1);
+    wait_until("both have gone", PATIENCE, || site.in_state("READY").is_empty() && site.servers().len() == 2);
+    assert!(site.servers()["s2"].starts_with("MAINT"));
+    assert!(!has_journaled(&agent, "step", "delete app/s2"));
+}
+
+#[test]
+fn a_backend_without_a_server_gets_some() {
+    let Some(site) = start(2, &["balance roundrobin"]) else { return };
+    let agent = site.agent(&dynamic(&site).replace("check inter 100ms rise 1 fall 1 maxconn 50", "none"));
+    let added = site.wait_for_ready(1);
+    site.all_answered(3);
+    pin(&agent, 2);
+    assert_eq!(site.wait_for_ready(2).len(), added.len() + 1);
+}
+
+#[test]
+fn the_backends_own_default_server_line_holds_for_added_servers_too() {
+    let lines =
+        ["balance roundrobin", "default-server check inter 100ms maxconn 77 init-addr last,none", LINES[1]];
+    let Some(site) = start(1, &lines) else { return };
+    let haproxy_cfg = site.haproxy.dir().join("haproxy.cfg");
+    let spares = format!(
+        "kind: dynamic, default_server: {{ haproxy_cfg: {} }}, {}",
+        haproxy_cfg.display(),
+        list(&site.addresses())
+    );
+    let agent = site.agent(&spares);
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    let stat = site.haproxy.ask("show stat app 4 -1");
+    let row = stat.lines().find(|line| line.contains(",dyn-")).expect("it was added");
+    assert_eq!(row.split(',').nth(6), Some("77"), "{row}");
+    assert!(row.contains(",L4OK,"), "{row}");
+    let left_out = agent.event("default-server is for added servers only in part").expect("it is told");
+    assert_eq!(left_out["left_out"], "init-addr last,none");
+}
+
+#[test]
+fn what_haproxy_refuses_is_told_with_a_remedy_and_ends_nothing() {
+    let Some(site) = start(1, &LINES) else { return };
+    let agent = site.agent(&dynamic(&site).replace("maxconn 50", "nonsense 50"));
+    pin(&agent, 2);
+    let remedy = "unknown keyword 'nonsense'";
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", remedy));
+    assert!(has_journaled(&agent, "error", "take it out of `spares.default_server`"));
+    assert_eq!(site.servers().len(), 1);
+    assert!(!has_journaled(&agent, "error", "failed too"), "{:#?}", agent.journal());
+    site.all_answered(3);
+}
+
+#[test]
+fn a_hash_algorithm_that_takes_no_servers_says_so() {
+    let Some(site) = start(1, &["balance source", LINES[1]]) else { return };
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 2);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", "spares: { kind: slots }"));
+    assert_eq!(site.servers().len(), 1);
+}
+
+#[test]
+fn where_no_server_can_be_added_the_way_out_is_told() {
+    let too_old = Haproxy::version().is_some_and(|version| version < vec![2, 6]);
+    let balance = if too_old { "balance roundrobin" } else { "balance static-rr" };
+    let Some(site) = Site::start(1, &[balance, LINES[1]]) else { return };
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 2);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "reason", "spares: { kind: slots }"));
+    assert_eq!(site.servers().len(), 1);
+    let found = checked(&site, &dynamic(&site));
+    assert!(found.contains("declare slots in haproxy.cfg, and say `spares: { kind: slots }`"), "{found}");
+}
+
+#[test]
+fn check_tells_what_will_be_added_and_without_what() {
+    let Some(site) = start(2, &LINES) else { return };
+    let found = checked(&site, &dynamic(&site));
+    assert!(found.contains("2 addresses in its pool, each added when it is needed"), "{found}");
+    assert!(found.contains("1 serving, 2 spare"), "{found}");
+    let found = checked(&site, &format!("kind: dynamic, {}", list(&site.addresses())));
+    assert!(found.contains("added servers have no health check"), "{found}");
+}
+
+#[test]
+fn a_dry_run_adds_nothing_and_shows_what_would_be() {
+    let Some(site) = start(2, &LINES) else { return };
+    let config = site.config(&dynamic(&site)) + "    ready: { min: 3 }\n";
+    let log = site.haproxy.dir().join("output");
+    let agent = super::support::Agent::start(&config, &["--dry-run", log.to_str().expect("text")]);
+    wait_until("it would have three", PATIENCE, || backend(&agent)["serving"] == 3);
+    assert_eq!(site.servers().len(), 1);
+}

@@ -1,0 +1,191 @@
+//! HAProxy, its backend `app`, a pool of servers outside of it, and the agent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::support::{Agent, Haproxy, Origin, free_port, wait_until};
+
+/// More than a busy machine needs for anything here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Site {
+    pub(crate) haproxy: Haproxy,
+    port: u16,
+    /// `s1`, which is in HAProxy's configuration.
+    pub(crate) first: Origin,
+    /// Those that can be brought in.
+    pub(crate) pool: Vec<Origin>,
+}
+
+impl Site {
+    /// A pool of so many; `lines` are those of the backend, in which `{s1}` stands for the address of the first server.
+    pub(crate) fn start(pool: usize, lines: &[&str]) -> Option<Self> {
+        let (port, first) = (free_port(), Origin::start());
+        let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+        let lines = lines.replace("{s1}", &format!("127.0.0.1:{}", first.port()));
+        let haproxy = Haproxy::start(&format!(
+            "global\n    log stdout format raw local0\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 1s\n\
+             \x20   timeout client 60s\n    timeout server 60s\n    retries 0\n\
+             frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\nbackend app\n{lines}",
+        ))?;
+        Some(Self { haproxy, port, first, pool: (0..pool).map(|_| Origin::start()).collect() })
+    }
+
+    /// The pool's addresses.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.pool.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect()
+    }
+
+    /// Writes a pool file with those of these numbers.
+    pub(crate) fn write_pool(&self, numbers: &[usize]) -> PathBuf {
+        let file = self.haproxy.dir().join("app.pool");
+        let lines: String = numbers.iter().map(|&n| format!("{}\n", self.addresses()[n])).collect();
+        fs::write(&file, lines).expect("the folder is ours");
+        file
+    }
+
+    pub(crate) fn agent(&self, spares: &str) -> Agent {
+        self.agent_in(tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder"), spares)
+    }
+
+    /// In a folder that an agent before it has left.
+    pub(crate) fn agent_in(&self, dir: TempDir, spares: &str) -> Agent {
+        let log = self.haproxy.dir().join("output");
+        let log = log.to_str().expect("a temporary path is text");
+        let agent = Agent::start_in(dir, &self.config(spares), &[log], Stdio::null());
+        wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
+        agent
+    }
+
+    /// A quick one.
+    pub(crate) fn config(&self, spares: &str) -> String {
+        format!(
+            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 1s }}\n\
+             \x20   policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n\
+             \x20   scale_up: {{ cooldown: 0s }}\n    scale_down: {{ cooldown: 0s, drain_timeout: 1s }}\n\
+             \x20   servers: {{ s1: {{ always_up: true }} }}\n    spares: {{ {spares} }}\n",
+            self.haproxy.socket().display()
+        )
+    }
+
+    /// Each server's state and address, as in `READY 127.0.0.1:8080`.
+    pub(crate) fn servers(&self) -> BTreeMap<String, String> {
+        let answer = self.haproxy.ask("show servers state app");
+        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
+        rows.map(|row| {
+            let admin: u32 = row[6].parse().expect("a number");
+            let state = match (admin & 0x23, admin & 0x18) {
+                (0, 0) => "READY",
+                (0, _) => "DRAIN",
+                _ => "MAINT",
+            };
+            (row[3].to_owned(), format!("{state} {}:{}", row[4], row[18]))
+        })
+        .collect()
+    }
+
+    /// The servers in this state but s1, with their addresses.
+    pub(crate) fn in_state(&self, state: &str) -> BTreeMap<String, String> {
+        let servers = self.servers().into_iter().filter(|(name, _)| name != "s1");
+        servers.filter_map(|(name, is)| Some((name, is.strip_prefix(state)?.trim().to_owned()))).collect()
+    }
+
+    /// Waits until so many but s1 are READY, and returns them with their addresses.
+    #[track_caller]
+    pub(crate) fn wait_for_ready(&self, count: usize) -> BTreeMap<String, String> {
+        wait_until(&format!("{count} of the pool are READY"), PATIENCE, || {
+            self.in_state("READY").len() == count
+        });
+        self.in_state("READY")
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until_is(&self, server: &str, is: &str) {
+        wait_until(&format!("{server} is {is}"), PATIENCE, || {
+            self.servers().get(server).is_some_and(|it| it == is)
+        });
+    }
+
+    /// A request; its answer's status.
+    pub(crate) fn get(&self) -> String {
+        get(self.port)
+    }
+
+    /// So many requests, each of which has to be answered well.
+    pub(crate) fn all_answered(&self, count: usize) {
+        for _ in 0..count {
+            assert_eq!(self.get(), "200");
+        }
+    }
+
+    /// A request that is under way for as long as `server` takes.
+    pub(crate) fn keep_busy(&self, server: &Origin, for_: Duration) {
+        server.set_delay(for_);
+        let before = server.requests();
+        // Round robin: one of these gets there.
+        while server.requests() == before {
+            let port = self.port;
+            thread::spawn(move || get(port));
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn get(port: u16) -> String {
+    let mut answer = String::new();
+    let mut ask = || -> std::io::Result<usize> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_string(&mut answer)
+    };
+    match ask() {
+        Ok(_) => answer.split(' ').nth(1).unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What `check` prints for the site with these spares.
+pub(crate) fn checked(site: &Site, spares: &str) -> String {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = dir.path().join("config.yaml");
+    let own = format!("state_dir: {0}\nruntime_dir: {0}\n", dir.path().display());
+    fs::write(&config, own + &site.config(spares)).expect("the folder is ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
+        .args(["check", "--config"])
+        .arg(&config)
+        .output();
+    String::from_utf8_lossy(&output.expect("the binary was built for this test").stdout).into_owned()
+}
+
+/// What `status` says of the backend.
+pub(crate) fn backend(agent: &Agent) -> Value {
+    agent.status().unwrap_or_default()["backends"][0].clone()
+}
+
+/// Pins the backend to so many servers.
+#[track_caller]
+pub(crate) fn pin(agent: &Agent, servers: usize) {
+    let output = agent.command(&["pin", "app", &servers.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Whether an entry of the journal says so.
+pub(crate) fn has_journaled(agent: &Agent, key: &str, text: &str) -> bool {
+    agent.journal().iter().any(|entry| entry[key].as_str().is_some_and(|said| said.contains(text)))
+}
+
+/// The pool as a list in the config.
+pub(crate) fn list(addresses: &[String]) -> String {
+    format!("pool: [{}]", addresses.join(", "))
+}

@@ -1,0 +1,221 @@
+//! Slots: servers of HAProxy's configuration that get an address when they are needed.
+
+use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
+use super::support::{Haproxy, free_port, wait_until};
+
+const LINES: [&str; 3] = [
+    "balance roundrobin",
+    "server s1 {s1} check inter 100ms",
+    "server-template t 3 127.0.0.1:1 check inter 100ms rise 1 fall 1 disabled",
+];
+
+fn slots(site: &Site) -> String {
+    format!("kind: slots, {}", list(&site.addresses()))
+}
+
+#[test]
+fn a_slot_gets_an_address_serves_keeps_it_and_serves_with_it_again() {
+    let Some(site) = Site::start(2, &LINES) else { return };
+    let agent = site.agent(&slots(&site));
+    assert_eq!(backend(&agent)["spare"], 2, "two addresses for three slots");
+    pin(&agent, 3);
+    let filled = site.wait_for_ready(2);
+    let mut found: Vec<_> = filled.values().cloned().collect();
+    found.sort();
+    let mut wanted = site.addresses();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    site.all_answered(12);
+    assert!(site.pool.iter().all(|server| server.requests() > 0), "requests reach both");
+    pin(&agent, 1);
+    wait_until("both are in MAINT and have kept their addresses", PATIENCE, || {
+        filled.iter().all(|(slot, address)| site.in_state("MAINT").get(slot) == Some(address))
+    });
+    site.all_answered(5);
+    pin(&agent, 2);
+    let again = site.wait_for_ready(1);
+    assert!(again.iter().all(|(slot, address)| filled.get(slot) == Some(address)), "{again:?} of {filled:?}");
+}
+
+#[test]
+fn a_reload_empties_the_slots_and_they_are_filled_again_as_they_were() {
+    let Some(mut site) = Site::start(3, &LINES) else { return };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 4);
+    let filled = site.wait_for_ready(3);
+    pin(&agent, 3);
+    let filled_before = site.wait_for_ready(2);
+    site.haproxy.reload();
+    assert_eq!(site.wait_for_ready(2), filled_before);
+    assert!(filled_before.iter().all(|(slot, address)| filled.get(slot) == Some(address)));
+    wait_until("the plan is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    pin(&agent, 4);
+    assert_eq!(site.wait_for_ready(3), filled, "the third finds its slot too");
+}
+
+#[test]
+fn a_reload_in_the_middle_of_a_start_is_made_good() {
+    let Some(mut site) = Site::start(1, &LINES) else { return };
+    let dead = format!("127.0.0.1:{}", free_port());
+    let agent = site.agent(&format!("kind: slots, {}", list(std::slice::from_ref(&dead))));
+    pin(&agent, 2);
+    wait_until("it waits for the check", PATIENCE, || site.in_state("DRAIN").values().any(|at| *at == dead));
+    site.haproxy.reload();
+    wait_until("it is there again", PATIENCE, || site.in_state("DRAIN").values().any(|at| *at == dead));
+    let port: u16 = dead.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let _late = super::support::Origin::start_on(port);
+    site.wait_for_ready(1);
+    site.all_answered(6);
+}
+
+#[test]
+fn an_agent_that_was_killed_is_followed_by_one_that_knows_the_slots() {
+    let Some(mut site) = Site::start(3, &LINES) else { return };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 3);
+    let filled = site.wait_for_ready(2);
+    let left = agent.into_dir().expect("a temporary folder");
+    // While nobody looks.
+    site.haproxy.reload();
+    assert_eq!(site.in_state("READY").len(), 0);
+    let agent = site.agent_in(left, &slots(&site));
+    assert_eq!(site.wait_for_ready(2), filled);
+    drop(agent);
+    // And one that remembers nothing, but has the pool.
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 1);
+    wait_until("both are in MAINT", PATIENCE, || {
+        site.in_state("READY").is_empty() && site.in_state("DRAIN").is_empty()
+    });
+    pin(&agent, 3);
+    assert_eq!(site.wait_for_ready(2), filled);
+}
+
+#[test]
+fn more_addresses_than_slots_are_told_with_the_line_that_helps() {
+    let lines = ["balance roundrobin", LINES[1], "server-template t 1 127.0.0.1:1 disabled"];
+    let Some(site) = Site::start(3, &lines) else { return };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 4);
+    site.wait_for_ready(1);
+    let line = "server-template t 2-3 127.0.0.1:1 disabled";
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "reason", line));
+    assert_eq!(backend(&agent)["missing_slots"], 2);
+    let taken =
+        Haproxy::takes(&format!("backend app\n    server-template t 1 127.0.0.1:1 disabled\n    {line}\n"));
+    assert_eq!(taken, Some(true), "HAProxy takes the line");
+}
+
+#[test]
+fn a_pool_file_is_followed_while_the_agent_runs() {
+    let Some(site) = Site::start(3, &LINES) else { return };
+    let file = site.write_pool(&[0, 1]);
+    let agent = site.agent(&format!("kind: slots, pool: {{ file: {} }}", file.display()));
+    pin(&agent, 3);
+    let filled = site.wait_for_ready(2);
+    // Another one takes the place of the first.
+    site.write_pool(&[1, 2]);
+    let (gone, new) = (&site.addresses()[0], &site.addresses()[2]);
+    wait_until("the one that left the pool is replaced", PATIENCE, || {
+        let ready = site.in_state("READY");
+        ready.len() == 2 && ready.values().any(|at| at == new) && !ready.values().any(|at| at == gone)
+    });
+    let kept = site.in_state("READY");
+    assert!(kept.iter().any(|(slot, address)| filled.get(slot) == Some(address)), "{kept:?} of {filled:?}");
+    // A file that says nothing changes nothing.
+    std::fs::write(&file, "# being written\n").expect("the folder is ours");
+    wait_until("that is told", PATIENCE, || {
+        agent.event("pool not read; what it offered before still holds").is_some()
+    });
+    assert_eq!(site.in_state("READY"), kept);
+    site.all_answered(6);
+}
+
+#[test]
+fn an_address_where_nobody_listens_never_serves_and_another_one_does() {
+    for check in ["check inter 100ms", ""] {
+        let slots = format!("server-template t 2 127.0.0.1:1 {check} disabled");
+        let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], &slots]) else { return };
+        let (dead, alive) = (format!("127.0.0.1:{}", free_port()), site.addresses()[0].clone());
+        let agent = site.agent(&format!("kind: slots, {}", list(&[dead.clone(), alive.clone()])));
+        pin(&agent, 3);
+        assert_eq!(site.wait_for_ready(1).into_values().collect::<Vec<_>>(), [alive]);
+        assert_eq!(site.in_state("DRAIN").into_values().collect::<Vec<_>>(), [dead]);
+        site.all_answered(10);
+    }
+}
+
+#[test]
+fn a_placeholder_that_looks_like_a_server_has_to_be_named() {
+    let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], "server t1 192.0.2.1:80 disabled"])
+    else {
+        return;
+    };
+    let agent = site.agent(&format!("placeholder: '192.0.2.1:80', {}", slots(&site)));
+    pin(&agent, 2);
+    assert_eq!(site.wait_for_ready(1)["t1"], site.addresses()[0]);
+}
+
+#[test]
+fn a_slot_without_a_port_of_its_own_gets_one() {
+    let Some(site) = Site::start(1, &["balance roundrobin", LINES[1], "server t1 0.0.0.0 disabled"]) else {
+        return;
+    };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 2);
+    assert_eq!(site.wait_for_ready(1)["t1"], site.addresses()[0]);
+    site.all_answered(4);
+}
+
+#[test]
+fn check_counts_slots_and_addresses_and_names_the_line_that_is_missing() {
+    let Some(site) = Site::start(4, &LINES) else { return };
+    let found = checked(&site, &slots(&site));
+    assert!(found.contains("4 addresses in its pool, 3 slots: no slot for 1 of them"), "{found}");
+    assert!(found.contains("server-template t 4-4 127.0.0.1:1 disabled"), "{found}");
+    assert!(found.contains("1 serving, 3 spare"), "{found}");
+    let found = checked(&site, &format!("kind: slots, {}", list(&site.addresses()[..2])));
+    assert!(found.contains("ok    backend app: 2 addresses in its pool, 3 slots\n"), "{found}");
+    let found = checked(&site, "kind: slots, pool: { file: /nonexistent/app.pool }");
+    assert!(found.contains("cannot read `/nonexistent/app.pool`"), "{found}");
+}
+
+#[test]
+fn a_slot_that_somebody_else_uses_is_left_alone() {
+    let Some(site) = Site::start(2, &LINES) else { return };
+    let taken = format!("127.0.0.1:{}", site.first.port());
+    site.haproxy.ask(&format!("set server app/t1 addr 127.0.0.1 port {}", site.first.port()));
+    site.haproxy.ask("set server app/t1 state ready");
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 4);
+    wait_until("the others are filled", PATIENCE, || site.in_state("READY").len() == 3);
+    assert_eq!(site.servers()["t1"], format!("READY {taken}"));
+    let journal = agent.journal();
+    assert!(!journal.iter().any(|entry| entry["server"] == "t1"), "{journal:#?}");
+}
+
+#[test]
+fn a_dry_run_fills_no_slot_and_shows_what_would_be() {
+    let Some(site) = Site::start(2, &LINES) else { return };
+    let before = site.servers();
+    let config = site.config(&slots(&site)) + "    ready: { min: 3 }\n";
+    let log = site.haproxy.dir().join("output");
+    let agent = super::support::Agent::start(&config, &["--dry-run", log.to_str().expect("text")]);
+    wait_until("it would have three", PATIENCE, || backend(&agent)["serving"] == 3);
+    assert_eq!(site.servers(), before);
+}
+
+#[test]
+fn no_request_fails_while_slots_come_and_go() {
+    let Some(site) = Site::start(3, &LINES) else { return };
+    let agent = site.agent(&slots(&site));
+    for servers in [4, 2, 3, 1] {
+        pin(&agent, servers);
+        let mut asked = 0;
+        wait_until(&format!("{servers} serve"), PATIENCE, || {
+            asked += 1;
+            assert_eq!(site.get(), "200", "request {asked} on the way to {servers}");
+            site.in_state("READY").len() == servers - 1 && site.in_state("DRAIN").is_empty()
+        });
+    }
+}
