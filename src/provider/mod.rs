@@ -4,8 +4,8 @@
 //! starts and stops what listens there is left to others; here are only those that are there:
 //!
 //! - a list in the config: [`PoolSource::List`]
-//! - a file that others write: [`pool_file`]
-//! - what stands behind an address, in HAProxy's own configuration: [`default_server`]
+//! - a file that others write: `pool_file.rs`
+//! - what stands behind an address, in HAProxy's own configuration: `default_server.rs`
 
 use std::fs;
 use std::io;
