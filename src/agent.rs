@@ -37,6 +37,7 @@ use crate::telemetry::{status, words};
 
 mod error;
 mod ingest;
+mod lasting;
 mod nodes;
 mod orders;
 mod repeats;
@@ -47,6 +48,7 @@ mod summary;
 
 pub use error::AgentError;
 use ingest::Delivery;
+use lasting::Lasting;
 use nodes::NodeWatch;
 use repeats::Repeats;
 use signals::{Signal, Signals};
@@ -87,6 +89,7 @@ struct Agent {
     state: Option<StateDir>,
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
+    lasting: Option<Lasting>,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -200,6 +203,7 @@ impl Agent {
         self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
+        self.show_standing();
     }
 
     /// Does what the controller wants done, until it wants nothing.

@@ -8,11 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
+use haproxy_autoscale::config::{
+    Config, ConfigError, Keep, Lasting, LogFormat, Mistake, ReloadBy, ReloadWhen, Reloading,
+};
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
+    ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
+    WindowSettings,
 };
 use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
@@ -201,7 +204,16 @@ fn a_directory_is_told_by_name_and_cause() {
 const EVERY_KEY: &str = "
 sources: [/a.log, '-']
 log_format: { regex: '(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)' }
-haproxy: { sockets: ['127.0.0.1:9999'], timeout: 7s }
+haproxy:
+  sockets: ['127.0.0.1:9999']
+  timeout: 7s
+  config: /h.cfg
+  binary: /opt/haproxy
+  keep: block
+  state_file: /servers.state
+  template: /h.template
+  reload: { by: binary, when: changed, unit: lb@1.service, socket: /master.sock, pid_file: /h.pid, min_interval: 8s }
+  start: true
 state_dir: /state
 runtime_dir: /run/dir
 metrics: { listen: '0.0.0.0:9101', allow_remote: true }
@@ -247,6 +259,7 @@ backends:
       ramp: 18s
     sample_rate: 50%
     hands_off: 47m
+    outliers: { most: 48%, drain_after: 49m }
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -325,6 +338,7 @@ fn every_setting_reaches_its_place() {
         },
         warm_up,
         hands_off: seconds(47 * 60),
+        outliers: OutlierSettings { most: 0.48, drain_after: seconds(49 * 60) },
         weights: Weights::ByCapacity,
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),
@@ -337,6 +351,22 @@ fn every_setting_reaches_its_place() {
         log_format: LogFormat::Regex("(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)".into()),
         sockets: vec!["127.0.0.1:9999".to_owned()],
         socket_timeout: seconds(7),
+        lasting: Lasting {
+            config: "/h.cfg".into(),
+            binary: "/opt/haproxy".into(),
+            keep: Keep::Block,
+            state_file: "/servers.state".into(),
+            template: "/h.template".into(),
+            reload: Reloading {
+                by: ReloadBy::Binary,
+                when: ReloadWhen::Changed,
+                unit: "lb@1.service".to_owned(),
+                socket: "/master.sock".into(),
+                pid_file: "/h.pid".into(),
+                min_interval: seconds(8),
+            },
+            start: true,
+        },
         state_dir: "/state".into(),
         runtime_dir: "/run/dir".into(),
         metrics_listen: Some("0.0.0.0:9101".parse().unwrap()),

@@ -335,7 +335,7 @@ async fn a_spare_is_checked_and_warmed_up_before_its_first_user() {
     let play = stage.play(&up(1)).await;
     play.check(
         "set web/s2 DRAIN
-         wait up to 60s until web/s2 is healthy
+         wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
@@ -508,7 +508,7 @@ async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
     play.check(
         "ramp given up: HAProxy at *
          set web/s2 DRAIN
-         wait up to 60s until web/s2 is healthy
+         wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved

@@ -68,9 +68,11 @@ impl Site {
 
     fn config(&self, keys: &str) -> String {
         let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+        let window = "    window: { length: 1s, min_samples: 10 }\n";
+        let window = if keys.contains("window:") { "" } else { window };
         format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
-             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
+             \x20   target: {{ below: 250ms }}\n    policy: threshold\n{window}{keys}",
             self.haproxy.socket().display()
         )
     }
@@ -352,6 +354,23 @@ fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
         site.haproxy.start_again();
         assert!(site.is("s1", "READY 1"));
     }
+}
+
+#[test]
+fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    site.servers[1].set_delay(Duration::from_millis(100));
+    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let mut agent =
+        site.agent("weights: by_latency\nready: { min: 2 }\nwindow: { length: 2s, min_samples: 10 }");
+    let weight = |server: &str| -> u32 {
+        site.servers()[server].rsplit(' ').next().and_then(|weight| weight.parse().ok()).expect("a weight")
+    };
+    wait_until("the slower one has less weight", PATIENCE, || weight("s2") * 10 <= weight("s1") * 9);
+    assert!(weight("s2") * 4 > weight("s1"), "{:?}", site.servers());
+    assert!(agent.stop().0.success());
+    assert_eq!((weight("s1"), weight("s2")), (1, 1));
+    drop(load);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::core::settings::BackendSettings;
 
 mod backends;
 mod coverage;
+mod lasting;
 mod links;
 mod logs;
 mod omissions;
@@ -68,6 +69,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);
+        findings.extend(lasting::check(&config).await);
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }

@@ -26,12 +26,15 @@ mod log_format;
 mod orders;
 mod output;
 mod parse;
+mod parts;
 mod picture;
 mod progress;
+mod replay;
 mod report;
 mod run;
 mod simulate;
 mod status;
+mod tune;
 
 /// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
 ///
@@ -116,9 +119,15 @@ enum Command {
     Parse(parse::ParseArguments),
     /// Tell latency, failures and load of each backend and server from old logs
     Report(report::ReportArguments),
+    /// Decide again on yesterday's log: what would have been done, when and why, and what would have come of it
+    #[command(long_about = replay::LONG_ABOUT)]
+    Replay(replay::ReplayArguments),
     /// Play a load against simulated servers, for several policies side by side
     #[command(long_about = simulate::LONG_ABOUT)]
     Simulate(simulate::SimulateArguments),
+    /// Propose target, bounds and window for a backend from its own log, with what each would have cost
+    #[command(long_about = tune::LONG_ABOUT)]
+    Tune(tune::TuneArguments),
     /// Show it all at work: a real HAProxy, small servers and a load, in about a minute
     Demo(demo::DemoArguments),
 }
@@ -184,6 +193,8 @@ pub fn main() -> ExitCode {
             Command::Resume(arguments) => orders::resume(arguments),
             Command::Parse(arguments) => parse::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
+            Command::Replay(arguments) => replay::run(&arguments),
+            Command::Tune(arguments) => tune::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },

@@ -199,7 +199,9 @@ fn note(server: &Value) -> String {
     }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
-        (Some(_), _) => format!("failed to start, passed over for {}", span(&server["quarantine_s"])),
+        (Some(_), _) => {
+            format!("it failed to start, or stood out: passed over for {}", span(&server["quarantine_s"]))
+        }
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
@@ -273,7 +275,7 @@ mod tests {
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
         check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
         check_note(
-            "failed to start, passed over for 1 min 1 s",
+            "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
         );
     }

@@ -30,15 +30,18 @@ use super::settings::schedule::CivilTime;
 mod backend;
 mod doubt;
 mod hands_off;
+mod latency_weights;
 mod limits;
 mod memory;
 mod mind;
 mod moves;
 mod newcomers;
+mod outliers;
 mod overrides;
 mod pool;
 mod quarantine;
 mod record;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -51,6 +54,7 @@ pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
+pub use standing::{BackendStanding, ServerStanding};
 pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.

@@ -372,7 +372,7 @@ mod tests {
 
     const STARTED: [&str; 6] = [
         "set app/s3 DRAIN",
-        "wait up to 60s until app/s3 is healthy",
+        "wait up to 120s until app/s3 is healthy",
         "warm up app/s3",
         "set app/s3 READY",
         "s3 moved",
@@ -415,7 +415,7 @@ mod tests {
                 "set app/s3 DRAIN",
                 "set app/s4 DRAIN",
                 "set app/s3 MAINT",
-                "wait up to 60s until app/s4 is healthy",
+                "wait up to 120s until app/s4 is healthy",
                 "warm up app/s4",
                 "set app/s4 READY",
                 "s4 moved",
@@ -442,13 +442,13 @@ mod tests {
         let mut scene = Scene::new(&scenario);
         scene.world.run_until(1.0);
         scene.begin(&scenario, 1);
-        scene.run_for(61.0);
+        scene.run_for(121.0);
         scene.check(
             "RRMM",
             &[
                 "set app/s3 DRAIN",
                 "set app/s3 MAINT",
-                "failed: its health check has not passed within 60s",
+                "failed: its health check has not passed within 120s",
                 "finished",
             ],
         );

@@ -141,7 +141,8 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
             ));
         }
         if let Some(left) = server.quarantine {
-            limits.push(format!("{name} failed to start, and is passed over for {}", Span(left)));
+            limits
+                .push(format!("{name} failed to start, or stood out, and is passed over for {}", Span(left)));
         }
     }
     limits.push(may_serve(view));

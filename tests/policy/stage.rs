@@ -45,6 +45,7 @@ pub(crate) fn defaults() -> BackendSettings {
             ramp: Duration::ZERO,
         },
         hands_off: Duration::from_secs(1800),
+        outliers: OutlierSettings::default(),
         weights: Weights::Keep,
         servers: Default::default(),
     }

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod fake;
 pub mod haproxy;
 pub mod origin;
+pub mod past;
 pub mod received;
 pub mod reference;
 pub mod short_way;

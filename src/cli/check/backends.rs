@@ -9,7 +9,7 @@ use crate::core::controller::Memory;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
-use crate::core::settings::{BackendSettings, Weights};
+use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::core::wire::response::Level;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
@@ -192,6 +192,13 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
 }
 
 fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec<Finding> {
+    if (settings.weights, settings.policy) == (Weights::ByLatency, Policy::Model) {
+        return vec![Finding::warn(
+            about,
+            "`weights: by_latency` is not used: `policy: model` gives slower and failing servers less by itself",
+            "leave it out, or decide by `policy: threshold`",
+        )];
+    }
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());

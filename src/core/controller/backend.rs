@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::doubt::counters;
 use super::hands_off::HandsOff;
+use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
 use super::mind::{Looks, Mind};
 use super::moves::Moving;
 use super::newcomers::Newcomers;
+use super::outliers::Outliers;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
@@ -40,6 +42,8 @@ pub(super) struct Backend {
     pub(super) quarantine: Quarantine,
     pub(super) moving: Option<Moving>,
     pub(super) newcomers: Newcomers,
+    pub(super) latency_weights: LatencyWeights,
+    pub(super) outliers: Outliers,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
     /// Weights that are less for a while.
@@ -85,6 +89,8 @@ impl Backend {
             quarantine: Quarantine::default(),
             moving: None,
             newcomers: Newcomers::default(),
+            latency_weights: LatencyWeights::default(),
+            outliers: Outliers::default(),
             borrowed: Vec::new(),
             shares: None,
             settled: None,
@@ -168,7 +174,7 @@ impl Backend {
     }
 
     /// The weights that temporary ones stand in for.
-    fn to_put_back(&self) -> &[(ServerId, Weight)] {
+    pub(super) fn to_put_back(&self) -> &[(ServerId, Weight)] {
         self.shares.as_ref().map_or(&self.borrowed, Shares::base)
     }
 
@@ -256,6 +262,8 @@ impl Backend {
         let looks = Looks { snapshot: &seen, fleet: &trusted, pool: &pool, in_doubt: self.doubt.is_some() };
         let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
+        self.compare_latencies(state, now);
+        let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
         let refused = match self.act(id, &decision, state, names, now, actions) {

@@ -191,7 +191,7 @@ impl Backend {
 
     /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
     /// theirs in full. True if that takes a plan, and none is under way.
-    fn share_out(
+    pub(super) fn share_out(
         &mut self,
         wanted: &[(ServerId, f64)],
         state: &BackendState,
@@ -251,6 +251,10 @@ impl Backend {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
+                if let Some(Reason::Outlier { .. }) = moving.decision.as_ref().map(Decision::reason) {
+                    let lasts = self.outliers.drained(*server, now);
+                    self.quarantine.begin_for(*server, lasts, now);
+                }
                 if moving.plan.purpose == Purpose::Add {
                     self.claims.ours.remove(server);
                     self.quarantine.end(*server);

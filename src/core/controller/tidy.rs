@@ -49,6 +49,9 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
+        if self.weigh_by_latency(state, names, now, actions) {
+            return;
+        }
         let drains = planner::finish_drains(state, &self.settings, &self.claims);
         let reweigh = || {
             weights::reweigh(state, &self.settings, names)

@@ -23,9 +23,9 @@ use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::{BackendSettings, Policy, WarmUp};
 use crate::core::units::Weight;
 
-/// How long a spare may take until its health check passes. Spares run already; this leaves room
-/// for a few checks at intervals of ten seconds, and for a service that is just being started.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a spare may take until its health check passes. Some run already; a service that is just
+/// being started may need a minute, and one that is given up shortly before would be started in vain.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 
 /// What is to be done in HAProxy for `decision`.
 ///
@@ -303,7 +303,7 @@ mod tests {
             &site,
             &up(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 is healthy
+             s2: wait up to 120s until web/s2 is healthy
              s2: warm up web/s2
              s2: set web/s2 READY
              s2 undo: set web/s2 MAINT",
@@ -321,7 +321,7 @@ mod tests {
             &up(1),
             "before: set weights: web/s1 4, web/s2 256, web/s3 4
              s3: set web/s3 DRAIN
-             s3: wait up to 60s until web/s3 is healthy
+             s3: wait up to 120s until web/s3 is healthy
              s3: warm up web/s3
              s3: set weights: web/s3 1
              s3: set web/s3 READY

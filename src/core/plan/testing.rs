@@ -11,8 +11,9 @@ use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
+    ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
+    WindowSettings,
 };
 use crate::core::units::{Ratio, Weight};
 
@@ -159,6 +160,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
             ramp: Duration::ZERO,
         },
         hands_off: seconds(600),
+        outliers: OutlierSettings::default(),
         weights: Weights::Keep,
         servers: BTreeMap::new(),
     }
