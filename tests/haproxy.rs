@@ -69,7 +69,7 @@ impl Site {
     fn config(&self, keys: &str) -> String {
         let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
         let window = "    window: { length: 1s, min_samples: 10 }\n";
-        let window = if keys.contains("window:") { "" } else { window };
+        let window = if keys.contains("    window:") { "" } else { window };
         format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
              \x20   target: {{ below: 250ms }}\n    policy: threshold\n{window}{keys}",
