@@ -165,7 +165,7 @@ fn files_in_any_order_packed_or_not_are_one_log() {
     let oldest = folder.path().join("haproxy.log.2.zst");
     fs::write(&oldest, zstd::encode_all(text(parts[0]).as_bytes(), 1).unwrap()).unwrap();
     let of = |threads: &str, files: &[&Path]| {
-        stdout(&["--target", "200ms", "--servers", "4", "--threads", threads], files)
+        stdout(&["--target", "200ms", "--servers", "4", "--policy", "model", "--threads", threads], files)
     };
     let expected = of("1", &[&whole]);
     assert_eq!(of("3", &[&newest, &oldest, &middle]), expected);
