@@ -105,7 +105,7 @@ fn files_in_any_order_packed_or_not_are_one_log() {
     let oldest = folder.path().join("haproxy.log.2.zst");
     fs::write(&oldest, zstd::encode_all(text(parts[0]).as_bytes(), 1).unwrap()).unwrap();
     let of = |threads: &str, files: &[&Path]| {
-        stdout(&["--target", "200ms", "--servers", "4", "--threads", threads], files)
+        stdout(&["--target", "200ms", "--servers", "4", "--policy", "model", "--threads", threads], files)
     };
     let expected = of("1", &[&whole]);
     assert_eq!(of("3", &[&newest, &oldest, &middle]), expected);
@@ -138,7 +138,7 @@ fn each_decision_is_told_with_its_time_and_reason() {
     let in_the_rush = |its: &&Value| {
         ("2026-11-21T09:33:00".."2026-11-21T09:35:10").contains(&its["time"].as_str().unwrap())
     };
-    assert!(ups.iter().any(|its| in_the_rush(&its)), "{decisions:#?}");
+    assert!(ups.iter().any(|its| in_the_rush(its)), "{decisions:#?}");
     assert!(
         decisions.iter().all(|its| !its["reason"].as_str().unwrap().is_empty() && its["figures"].is_object())
     );

@@ -31,26 +31,27 @@ mod text;
 pub(super) const LONG_ABOUT: &str = "\
 Decide again on yesterday's log: what would have been done, when and why, and what would have come of it
 
-Reads whole logs, packed ones too, in any order; time goes by the dates in the lines. Arrivals, what each request cost
-and which servers were active are read from the log. How latency would have been with other servers is in no log: it
-is modelled, with workers and service times learned from this one. The servers that really were active are modelled
-too, and held against the log, so that it shows how far the model can be trusted.
+Reads whole logs, packed ones too, in any order; time goes by the dates in the lines. Arrivals, what
+each request cost and which servers were active are read from the log. How latency would have been
+with other servers is in no log: it is modelled, with workers and costs learned from this one. The
+servers that were active are modelled too, which shows how near the model comes to the log.
 
-The agent that decides is the real one, with the backend's settings of the config file. Beside it may decide whatever
-`simulate --list` names.
+The agent that decides is the real one, with the settings of the config file. Beside it may
+decide whatever `simulate --list` names.
 
   over %      requests above the target's limit, or failed
   over min    time in which the target was missed, by spans of 30 s
-  server-h    hours of starting, serving and draining servers; as it was: of servers that had requests
+  server-h    hours of servers: starting, serving, draining; as it was: of those that had requests
   moves       servers started or stopped
+  were        how many servers really were active when a decision was made
 
 Examples:
-  haproxy-autoscale replay /var/log/haproxy.log*                       as the config file says
+  haproxy-autoscale replay /var/log/haproxy.log*         as the config file says
   haproxy-autoscale replay --backend app --target 250ms haproxy.log.1 haproxy.log.2.gz
-  haproxy-autoscale replay --target 250ms --policy model,hpa,fixed-4 --set model.utilization_max=60% haproxy.log
-  haproxy-autoscale replay --target 250ms --from 2026-11-20T08:00 --to 2026-11-20T12:00 --decisions 200 haproxy.log*
-  haproxy-autoscale replay --target 250ms --output html haproxy.log > replay.html     a picture, for a browser
-  haproxy-autoscale replay --target 250ms --output json haproxy.log | tail -n 1     the figures by policy";
+  haproxy-autoscale replay --policy model,hpa,fixed-4 --set model.hold=2m haproxy.log*
+  haproxy-autoscale replay --from 2026-11-20T08:00 --decisions 200 haproxy.log*
+  haproxy-autoscale replay --output html haproxy.log > replay.html       a picture, for a browser
+  haproxy-autoscale replay --output json haproxy.log | tail -n 1         the figures by policy";
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]

@@ -76,14 +76,10 @@ impl Arrivals {
 
     /// Draws one more request; false if there are none.
     fn draw(&mut self) -> bool {
-        let coming = match &mut self.times {
-            Times::Known { requests, next, end_s } => {
-                let known = requests.get(*next).filter(|coming| coming.at_s < *end_s);
-                *next += 1;
-                known.copied()
-            }
-            times => times.next().map(|at_s| self.request(at_s)),
-        };
+        let coming = self.times.next().map(|drawn| match drawn {
+            Drawn::Moment(at_s) => self.request(at_s),
+            Drawn::Request(coming) => coming,
+        });
         self.upcoming.extend(coming);
         coming.is_some()
     }
@@ -126,6 +122,12 @@ impl Iterator for Arrivals {
     }
 }
 
+/// The next one, as far as it is not left to chance what it is like.
+enum Drawn {
+    Moment(f64),
+    Request(Coming),
+}
+
 /// When requests come.
 #[derive(Debug)]
 enum Times {
@@ -153,15 +155,19 @@ impl Times {
         }
     }
 
-    fn next(&mut self) -> Option<f64> {
+    fn next(&mut self) -> Option<Drawn> {
         match self {
-            Self::Poisson(poisson) => poisson.next(),
+            Self::Poisson(poisson) => poisson.next().map(Drawn::Moment),
             Self::Given { moments, next, end_s } => {
                 let at_s = *moments.get(*next).filter(|at_s| **at_s < *end_s)?;
                 *next += 1;
-                Some(at_s)
+                Some(Drawn::Moment(at_s))
             }
-            Self::Known { requests, next, .. } => requests.get(*next).map(|coming| coming.at_s),
+            Self::Known { requests, next, end_s } => {
+                let coming = *requests.get(*next).filter(|coming| coming.at_s < *end_s)?;
+                *next += 1;
+                Some(Drawn::Request(coming))
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::cli::{Failure, config_file, usage};
 use crate::config::Config;
 use crate::core::log::format::LineFormat;
 use crate::core::settings::{BackendSettings, Target, Timer};
+use crate::core::units::Ratio;
 use crate::report::chain;
 use crate::sim::baseline::Baseline;
 use crate::sim::replay::history::{History, Others};
@@ -20,8 +21,8 @@ use crate::sim::replay::play::Who;
 
 /// What is compared unless it is said.
 const USUAL: [&str; 3] = ["model", "threshold", "all-on"];
-/// Of the config file's keys those that are about the log of a live HAProxy.
-const NOT_REPLAYED: [&str; 2] = ["coverage", "sample_rate"];
+/// Of the config file's keys that which is about the log of a live HAProxy: this one is as it is.
+const NOT_REPLAYED: &str = "coverage";
 
 /// See the module's text.
 pub(super) struct Site<'a> {
@@ -53,6 +54,13 @@ impl<'a> Site<'a> {
             }
             (None, None) => LineFormat::Auto,
         };
+        let is_sampled = |backend: &&BackendSettings| backend.log.sample_rate < Ratio::ALL;
+        if let Some(sampled) = config.iter().flat_map(|config| &config.backends).find(is_sampled) {
+            return Err(usage(format!(
+                "backend `{}` has a `sample_rate`: most of its requests are not in the log, and cannot be replayed",
+                sampled.name
+            )));
+        }
         let backends = file.map(backends).transpose()?.unwrap_or_default();
         let site = Self { arguments, format, backends };
         for name in site.policies() {
@@ -144,9 +152,7 @@ impl<'a> Site<'a> {
         if !backend.contains_key("target") {
             return Err(no_target(history));
         }
-        for key in NOT_REPLAYED {
-            backend.remove(key);
-        }
+        backend.remove(NOT_REPLAYED);
         for set in sets {
             set.put(&mut backend)?;
         }

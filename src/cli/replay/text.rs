@@ -14,7 +14,7 @@ const HEADING: [&str; 10] =
 pub(super) fn text(replay: &Replay, others: &Others, decisions: usize) -> String {
     let mut text = head(replay, others);
     let heading = HEADING.map(str::to_owned).to_vec();
-    let rows = replay.tracks().map(|track| row(track));
+    let rows = replay.tracks().map(row);
     text += &table(&flush_right([heading].into_iter().chain(rows).collect()));
     text.push('\n');
     for note in &replay.notes {

@@ -71,7 +71,7 @@ impl Stays {
         for (stay, &cost) in self.all.iter().zip(&costs.in_turn) {
             let waited = cost < stay.until_s - stay.from_s - ROUNDING_S;
             costs.waited += u64::from(waited);
-            costs.overtook += u64::from(waited && cost < -ROUNDING_S);
+            costs.overtook += u64::from(waited && cost <= 0.0);
         }
         costs
     }

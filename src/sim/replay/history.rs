@@ -251,19 +251,45 @@ impl Gathered {
         let key = |past: &Past| (past.came_ms, past.identity, past.server, past.timers.waited());
         self.requests.sort_by_key(key);
         let all = self.requests.len();
-        self.requests.dedup_by(|a, b| (a.came_ms, a.identity) == (b.came_ms, b.identity));
-        self.requests.shrink_to_fit();
+        let requests = without_repeats(self.requests);
         History {
             backend,
             servers: order.into_iter().map(|place| names[place].clone()).collect(),
-            repeats: (all - self.requests.len()) as u64,
-            requests: self.requests,
+            repeats: (all - requests.len()) as u64,
+            requests,
             undated: self.undated,
         }
     }
 }
 
+/// Each request once in every minute in which nearly all are there several times: then there are two ways to these
+/// files, or one is given twice. Else those that look alike are several: of one connection, within a millisecond.
+fn without_repeats(requests: Vec<Past>) -> Vec<Past> {
+    const A_MINUTE_MS: i64 = 60_000;
+    const NEARLY_ALL: f64 = 0.95;
+    let is_same = |a: &Past, b: &Past| (a.came_ms, a.identity) == (b.came_ms, b.identity);
+    let minute = |past: &Past| past.came_ms.div_euclid(A_MINUTE_MS);
+    let mut kept = Vec::with_capacity(requests.len());
+    for of_a_minute in requests.chunk_by(|a, b| minute(a) == minute(b)) {
+        let alike = || of_a_minute.chunk_by(is_same);
+        let several = alike().filter(|alike| alike.len() > 1).count();
+        if several as f64 >= NEARLY_ALL * alike().count() as f64 {
+            kept.extend(alike().map(|alike| alike[0]));
+        } else {
+            kept.extend_from_slice(of_a_minute);
+        }
+    }
+    kept.shrink_to_fit();
+    kept
+}
+
 impl Past {
+    /// One that is like no other.
+    #[cfg(test)]
+    pub(super) fn new(came_ms: i64, timers: Timers, class: Class, server: Option<u16>) -> Self {
+        Self { came_ms, timers, class, timed_out: false, server, identity: 0 }
+    }
+
     /// `timer` in seconds; 0 if it did not happen.
     pub(super) fn seconds(&self, timer: Timer) -> f64 {
         f64::from(self.timers.get(timer).unwrap_or(0)) / 1e3
@@ -279,4 +305,68 @@ fn natural(name: &str) -> (String, u64, String) {
     let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = name[letters.len()..].parse().unwrap_or(0);
     (letters.to_owned(), number, name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at: &str, names: &str, timers: &str, end: &str) -> String {
+        format!(
+            "1.2.3.4:5 [21/Nov/2026:{at}] fe {names} {timers} {end} 1/1/0/0/0 0/0 \"GET /{at} HTTP/1.1\"\n"
+        )
+    }
+
+    fn read(lines: &[String]) -> (Vec<History>, Others) {
+        let mut historian = Historian::new(LineFormat::Auto, None, i64::MIN..i64::MAX);
+        for line in lines {
+            historian.take(line.as_bytes());
+        }
+        historian.finish()
+    }
+
+    const OK: &str = "200 7 - - ----";
+
+    #[test]
+    fn requests_are_in_the_order_in_which_they_were_read() {
+        let lines = [
+            line("09:00:02.000", "be/s10", "0/0/0/5/5", OK),
+            line("09:00:00.000", "be/s9", "900/0/0/5/905", OK),
+            line("09:00:00.500", "be/<NOSRV>", "0/70/-1/-1/70", "503 7 - - sQ--"),
+        ];
+        let (histories, others) = read(&lines);
+        assert_eq!((histories.len(), histories[0].servers.join(" ")), (1, "s9 s10".to_owned()));
+        let servers: Vec<_> = histories[0].requests.iter().map(|past| past.server).collect();
+        assert_eq!(servers, [None, Some(0), Some(1)]);
+        assert_eq!((others.lines, others.unparsed), (3, 0));
+    }
+
+    #[test]
+    fn what_is_no_servers_affair_is_counted_and_left_out() {
+        let lines = [
+            line("09:00:00.000", "be/<STATS>", "0/0/0/0/0", "200 7 - - LR--"),
+            line("09:00:00.000", "be/s1", "0/0/0/5/5", "403 7 - - PR--"),
+            "1.2.3.4:5 [21/Nov/2026:09:00:00.000] fe be/s1 0/0/93 7 -- 1/1/0/0/0 0/0\n".to_owned(),
+            "Server be/s1 is UP.\n".to_owned(),
+            "what is this\n".to_owned(),
+        ];
+        let (histories, others) = read(&lines);
+        assert_eq!(histories, []);
+        assert_eq!((others.nobodys, others.sessions, others.messages, others.unparsed), (2, 1, 1, 1));
+    }
+
+    /// So many of these lines count.
+    #[track_caller]
+    fn check_repeats(lines: &[String], expected: usize) {
+        assert_eq!(read(lines).0[0].requests.len(), expected);
+    }
+
+    #[test]
+    fn a_log_that_is_there_twice_counts_once_and_requests_that_look_alike_do_not() {
+        let each: Vec<String> =
+            (10..60).map(|second| line(&format!("09:00:{second}.000"), "be/s", "0/0/0/5/5", OK)).collect();
+        check_repeats(&each, 50);
+        check_repeats(&[&each[..], &each[..]].concat(), 50);
+        check_repeats(&[&each[..], &each[..10]].concat(), 60);
+    }
 }

@@ -30,8 +30,9 @@ impl Ids {
     /// For one backend's past, which begins at these civil milliseconds.
     pub(super) fn new(servers: usize, begins_ms: i64) -> Self {
         let names = Names::default();
-        // An empty table has room for a backend and 65,536 servers, which is all that a history has.
+        // The first name in an empty table.
         let backend = names.backend("").expect("a table with room");
+        // A table has room for twice as many servers as a history can have.
         let server = |place: usize| names.server(backend, &place.to_string()).expect("a table with room");
         Self { backend, servers: (0..servers).map(server).collect(), began: Instant::now(), begins_ms }
     }

@@ -90,3 +90,43 @@ pub fn counts(presences: &[Presence], length_s: f64) -> Vec<(f64, usize)> {
     counts.dedup_by_key(|(_, count)| *count);
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::log::sample::{Class, Timers};
+
+    fn past(at_s: f64, server: u16) -> Past {
+        Past::new((at_s * 1e3) as i64, Timers::new([0, 0, 0, 5, 5]), Class::Success, Some(server))
+    }
+
+    fn found(requests: &[Past], length_s: f64) -> Vec<(usize, f64, f64)> {
+        let all = presences(requests, 2, length_s, |past| past.came_ms as f64 / 1e3);
+        all.into_iter().map(|its| (its.server, its.from_s, its.until_s)).collect()
+    }
+
+    /// Ten requests a second from the first to the second, to these servers in turn.
+    fn stretch(from_s: u32, until_s: u32, servers: &[u16]) -> Vec<Past> {
+        let place = |n: u32| servers[n as usize % servers.len()];
+        (from_s * 10..until_s * 10).map(|n| past(f64::from(n) / 10.0, place(n))).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_passed_over_is_not_there() {
+        let requests = [stretch(0, 100, &[0]), stretch(100, 200, &[0, 1]), stretch(200, 300, &[0])].concat();
+        assert_eq!(found(&requests, 300.0), [(0, 0.0, 300.0), (1, 100.1, 199.9)]);
+        let all = presences(&requests, 2, 300.0, |past| past.came_ms as f64 / 1e3);
+        assert_eq!(counts(&all, 300.0), [(0.0, 1), (100.1, 2), (199.9, 1)]);
+    }
+
+    #[test]
+    fn a_server_that_is_quiet_with_the_others_is_there() {
+        let requests = [stretch(0, 2, &[0, 1]), stretch(5000, 5002, &[0, 1])].concat();
+        assert_eq!(found(&requests, 5002.0), [(0, 0.0, 5002.0), (1, 0.0, 5002.0)]);
+    }
+
+    #[test]
+    fn there_is_never_none() {
+        assert_eq!(counts(&[], 10.0), [(0.0, 1)]);
+    }
+}

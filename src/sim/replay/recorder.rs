@@ -219,3 +219,70 @@ impl Witness for Recorder {
         self.supply(step_s, paid, serving);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::history::Past;
+    use super::super::learning::Ids;
+    use super::*;
+    use crate::core::log::sample::Timers;
+    use crate::core::settings::Timer;
+    use crate::core::units::Percentile;
+
+    /// Two minutes; p95 of Tt below 100 ms.
+    fn recorder() -> Recorder {
+        let statistic = Statistic::Percentile(Percentile::P95);
+        let target = Target { timer: Timer::Tt, statistic, below: Duration::from_millis(100) };
+        Recorder::new(Grid { length_s: 120.0, step_s: 60.0 }, target)
+    }
+
+    fn sample(class: Class, ms: i32) -> Sample {
+        Ids::new(1, 0).sample(&Past::new(0, Timers::new([0, 0, 0, ms, ms]), class, Some(0)))
+    }
+
+    #[test]
+    fn requests_are_counted_where_they_came_and_held_against_the_target() {
+        let mut recorder = recorder();
+        for n in 0..100 {
+            recorder.count(f64::from(n) / 10.0, &sample(Class::Success, if n < 5 { 101 } else { 50 }));
+        }
+        for n in 0..10 {
+            recorder.count(70.0, &sample(Class::Success, if n == 0 { 500 } else { 20 }));
+        }
+        recorder.count(119.9, &sample(Class::Server, 3));
+        recorder.count(119.9, &sample(Class::Client, 3));
+        let track = recorder.finish("a", "b", 3);
+        let counts: Vec<_> = track.points.iter().map(|its| (its.requests, its.over, its.failed)).collect();
+        assert_eq!(counts, [(100, 5, 0), (11, 2, 1)], "what a client cut short says nothing");
+        let summary = track.summary;
+        assert_eq!((summary.requests, summary.over, summary.failed, summary.moves), (111, 7, 1, 3));
+        // 5 of 100 are allowed, 1 of 10 and 1 of 1 are not.
+        assert_eq!(summary.over_s, 2.0 * SPAN_S);
+        assert_eq!((track.points[0].p50_ms, track.points[0].p95_ms), (Some(50.0), Some(50.0)));
+        assert_eq!((summary.p50_ms, summary.p99_ms), (Some(50.0), Some(101.0)));
+    }
+
+    #[test]
+    fn servers_are_a_mean_over_each_point() {
+        let mut recorder = recorder();
+        for step in 0..600 {
+            recorder.supply(0.2, if step < 150 { 2 } else { 3 }, 2);
+        }
+        let track = recorder.finish("", "", 0);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        near(track.points[0].paid, 2.5);
+        near(track.points[1].paid, 3.0);
+        near(track.points[1].serving, 2.0);
+        near(track.summary.server_s, 330.0);
+        assert_eq!(track.summary.most_servers, 2);
+    }
+
+    #[test]
+    fn a_picture_has_no_more_points_than_can_be_seen() {
+        for (length_s, step_s) in [(62.0, 1.0), (3600.0, 5.0), (86_400.0, 60.0), (31.0 * 86_400.0, 1800.0)] {
+            assert_eq!(Grid::new(length_s), Grid { length_s, step_s });
+        }
+    }
+}
