@@ -138,7 +138,7 @@ fn each_decision_is_told_with_its_time_and_reason() {
     let in_the_rush = |its: &&Value| {
         ("2026-11-21T09:33:00".."2026-11-21T09:35:10").contains(&its["time"].as_str().unwrap())
     };
-    assert!(ups.iter().any(|its| in_the_rush(its)), "{decisions:#?}");
+    assert!(ups.iter().any(in_the_rush), "{decisions:#?}");
     assert!(
         decisions.iter().all(|its| !its["reason"].as_str().unwrap().is_empty() && its["figures"].is_object())
     );

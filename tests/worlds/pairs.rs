@@ -60,7 +60,8 @@ proptest! {
         };
         let (one, other) = (play(&recipe), play_with(&recipe, &mut shuffle, Hands::Free));
         for (one, other) in one.iter().zip(&other) {
-            prop_assert_eq!((&one.after, &one.begun), (&other.after, &other.begun), "at {} s", one.at);
+            let begun = |second: &Second| second.begun.as_ref().map(Decision::name);
+            prop_assert_eq!((&one.after, begun(one)), (&other.after, begun(other)), "at {} s", one.at);
             // After a silence of many seconds, which of the first lines can still be learned from depends on their order.
             let carries = |second: &Second| second.evaluation.as_ref()?.carried.map(|carried| carried.carries);
             let both = carries(one).zip(carries(other));
