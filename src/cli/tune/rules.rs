@@ -150,11 +150,15 @@ impl Choice<'_> {
         let enough = enough(&over);
         // One that fails must not be the last one.
         let chosen = enough.max(1).min(played.len() - 1);
+        let dearer = 100.0 * (played[chosen].server_hours() / played[0].server_hours() - 1.0);
+        let dearer = format!("that is {dearer:.0} % more server time");
         let reason = match chosen {
             0 => "there is no other".to_owned(),
-            1 if enough == 0 => "one would do for the load, but then one that fails is the last".to_owned(),
+            1 if enough == 0 => {
+                format!("one would do for the load, but then one that fails is the last; {dearer}")
+            }
             _ => format!(
-                "with {} at least, {:.2} % are over the target, with one {:.2} %: what comes suddenly finds them there",
+                "with {} at least, {:.2} % are over the target, with one {:.2} %: what comes suddenly finds them there; {dearer}",
                 chosen + 1,
                 100.0 * over[chosen],
                 100.0 * over[0]

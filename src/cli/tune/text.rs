@@ -16,7 +16,7 @@ pub(super) fn text(proposal: &Proposal) -> String {
     let heading = HEADING.map(str::to_owned).to_vec();
     let rows = proposal.trials.iter().map(row);
     text += &table(&flush_right([heading].into_iter().chain(rows).collect()));
-    text.push('\n');
+    text += "over %: requests above the candidate's own target, or failed; server-h: hours of servers that start, serve or drain\n\n";
     for note in &proposal.notes {
         text += &format!("{note}\n");
     }

@@ -60,7 +60,7 @@ impl<'a> Trials<'a> {
     /// What really came of it, by this target.
     pub(super) fn as_it_was(&self, settings: &Proposed) -> Tried {
         let track = actual(self.history, &self.workload, &target(settings.timer, settings.below));
-        tried(AS_IT_WAS, String::new(), &track, false)
+        tried(AS_IT_WAS, format!("by {} ms", settings.below.as_millis()), &track, false)
     }
 
     /// Plays all of them, side by side.
