@@ -504,16 +504,19 @@ async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
     let Some(haproxy) = haproxy(port, "source", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 60s }");
     let play = stage.play(&up(1)).await;
-    play.check(
-        "ramp given up: HAProxy at *
-         set web/s2 DRAIN
+    let steps = "set web/s2 DRAIN
          wait up to 60s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
-         finished",
-    );
-    assert!(play.told[0].contains("static algorithm"), "{}", play.told[0]);
+         finished";
+    // Before 2.6 a hash algorithm cannot be tried without a weight.
+    if Haproxy::version().expect("it runs")[..2] < [2, 6][..] {
+        play.check(&format!("ramp given up: HAProxy at *\n{steps}"));
+        assert!(play.told[0].contains("static algorithm"), "{}", play.told[0]);
+    } else {
+        play.check(steps);
+    }
     assert_eq!(stage.weights().await, [1, 1]);
 }
 

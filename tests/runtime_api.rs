@@ -13,6 +13,7 @@ use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, Operationa
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
 use haproxy_autoscale::core::wire::response::{Level, Refusal, Reply};
+use haproxy_autoscale::core::wire::version::Ability;
 use haproxy_autoscale::haproxy::address::Address;
 use haproxy_autoscale::haproxy::client::Client;
 use haproxy_autoscale::haproxy::error::{Phase, RuntimeError};
@@ -205,17 +206,70 @@ async fn the_refused_part_of_a_line_is_named_and_the_others_are_done() {
     assert_eq!(look(&client, "web/s2").await.weight.value(), 9);
 }
 
+/// Which weights a backend takes HAProxy does not show; it is tried, where that can be.
+#[tokio::test]
+async fn what_this_haproxy_can_do_is_known_from_the_first_reading_on() {
+    let backends = [
+        ("roundrobin", "roundrobin", Some(true)),
+        ("static", "static-rr", Some(false)),
+        ("first", "first", Some(true)),
+        ("random", "random", Some(true)),
+        ("map", "source", Some(false)),
+        ("consistent", "source\n    hash-type consistent", Some(true)),
+        ("uri", "uri", Some(false)),
+    ];
+    let sections = backends.map(|(name, balance, _)| {
+        format!("backend {name}\n    balance {balance}\n    server s1 127.0.0.1:1 weight 10\n")
+    });
+    let config =
+        format!("global\n    stats socket {{dir}}/operator.sock level operator\n{}", sections.concat());
+    let Some(mut haproxy) = Haproxy::start(&config) else { return };
+    let version = Haproxy::version().expect("it runs");
+    let (names, client) = (Names::default(), client(&haproxy.socket()));
+    assert_eq!(client.capabilities(), None);
+    let inventory = client.inventory(&names).await.unwrap();
+    let known = client.capabilities().expect("it was asked");
+    assert_eq!((known.level, known.process.pid), (Level::Admin, haproxy.pid()));
+    for (ability, since) in [
+        (Ability::AddServer, [2, 6]),
+        (Ability::Wait, [3, 0]),
+        (Ability::SetMaxconn, [2, 5]),
+        (Ability::TellTls, [2, 4]),
+    ] {
+        assert_eq!(known.has(ability), version[..2] >= since[..], "{ability:?} in {version:?}");
+    }
+    for ((name, balance, dynamic), found) in backends.iter().zip(&inventory.backends) {
+        let told = matches!(*balance, "roundrobin" | "static-rr" | "first");
+        let want = dynamic.filter(|_| told || known.has(Ability::AddServer));
+        assert_eq!((&*names.of_backend(found.id), found.dynamic), (*name, want));
+        // It is so: this is what the first weight would be answered.
+        let weight = client.run(&weights(&[(&format!("{name}/s1"), 7)])).await;
+        assert_eq!(weight.is_ok(), *dynamic == Some(true), "{name}");
+    }
+    assert!(inventory.backends.iter().all(|backend| backend.servers.len() == 1), "nothing was added");
+
+    let operator = self::client(&haproxy.dir().join("operator.sock"));
+    let inventory = operator.inventory(&names).await.unwrap();
+    assert_eq!(operator.capabilities().expect("it was asked").level, Level::Operator);
+    let told = |name: &str| inventory.backends.iter().find(|found| *names.of_backend(found.id) == *name);
+    assert_eq!(told("map").and_then(|found| found.dynamic), None, "an operator cannot try");
+
+    haproxy.reload();
+    client.inventory(&names).await.unwrap();
+    assert_eq!(client.capabilities().expect("it was asked").process.pid, haproxy.pid(), "asked anew");
+}
+
 #[tokio::test]
 async fn every_kind_of_server_is_seen_for_what_it_is() {
     let origin = Origin::start();
     let config = format!(
-        "backend web\n    balance leastconn\n    \
+        "backend web\n    balance leastconn\n    cookie SRV insert\n    \
          server plain 127.0.0.1:{port} weight 3\n    \
          server full 127.0.0.1:{port} check inter 50ms maxconn 20 ssl verify none\n    \
          server spare 127.0.0.1:{port} check disabled\n    \
          server reserve 127.0.0.1:{port} backup\n    \
          server shadow 127.0.0.1:{port} track web/spare\n    \
-         server six ::1:{port}\n    \
+         server six ::1:{port} agent-check agent-port 1\n    \
          server path {{dir}}/none.sock\n    \
          server lost lost.invalid:80 init-addr none\n",
         port = origin.port()
@@ -247,9 +301,12 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
     let shadow = server("shadow");
     assert!(shadow.tracking && shadow.admin.is_foreign_maint());
     assert_eq!(server("six").address, Some("::1".parse().unwrap()));
+    assert!(server("six").agent_checked && !plain.agent_checked);
+    assert!(server("lost").by_name && !plain.by_name);
     assert_eq!(server("path").address, None);
     assert_eq!((server("lost").address, server("lost").state()), (None, AdminState::Maint));
     assert_eq!(inventory.backends[0].algorithm, "leastconn");
+    assert!(inventory.backends[0].cookie && !inventory.backends[0].tcp);
 }
 
 /// A server leaves MAINT by way of DRAIN; its check passed long ago, or never.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::trace;
 
 use super::address::Address;
+use super::capabilities::Known;
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
@@ -46,6 +47,7 @@ pub struct Client {
     address: Address,
     timeout: Duration,
     connections: Arc<Semaphore>,
+    pub(super) known: Known,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -55,7 +57,12 @@ impl Client {
     /// Asks the HAProxy at `address`. A command may take `timeout` from connect to the answer's
     /// end; the wait for one of our own connections to become free comes before that.
     pub fn new(address: Address, timeout: Duration) -> Self {
-        Self { address, timeout, connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+        Self {
+            address,
+            timeout,
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            known: Known::default(),
+        }
     }
 
     /// Where HAProxy listens.
@@ -87,14 +94,16 @@ impl Client {
     }
 
     /// Everything HAProxy has. Process and tables come from the same connection, so from the
-    /// same process.
+    /// same process; a process that was not asked before is asked what it can do.
     ///
     /// # Errors
     /// As [`Client::run`].
     pub async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
         let scope = Scope::All;
         let text = self.show(&Command::ShowInventory(scope.clone())).await?;
-        reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))
+        let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
+        self.show_capabilities(&mut inventory, names).await;
+        Ok(inventory)
     }
 
     /// As [`Client::inventory`], with one backend only; cheap where there are many.
@@ -133,7 +142,7 @@ impl Client {
         Level::parse(&text).map_err(|error| self.garbage(error))
     }
 
-    async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
+    pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
         match self.run(command).await? {
             Reply::Text(text) => Ok(text),
             // A `show` is never answered like that.

@@ -100,6 +100,7 @@ impl Overlay {
                 }
             }
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
+            Command::ShowAbilities | Command::TryDynamic(_) => {}
         }
     }
 

@@ -81,7 +81,8 @@ impl World {
 
     /// What was asked for at `asked` arrives.
     fn look_back_to(&mut self, asked: Instant) {
-        let process = Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, stopping: false };
+        let process =
+            Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, started: None, stopping: false };
         let inventory = Inventory { process, backends: vec![self.site.backend.clone()] };
         self.controller.handle_inventory(inventory, asked, self.now);
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::version::Ability;
 use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::units::Weight;
 
@@ -15,11 +16,6 @@ const MOST_LINE_BYTES: usize = 8 * 1024;
 
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
-
-/// Before it, `set maxconn server` locks HAProxy up for good while requests wait, and its watchdog kills it
-/// (seen on HAProxy 2.2.9, which Debian 11 has; its changelog of 2.4.1, "prevent deadlock when using 'set
-/// maxconn server'"). Later releases of 2.2 and 2.3 have the fix too, but do not need the command.
-const SAFE_MAXCONN: [u32; 3] = [2, 4, 1];
 
 /// The name of a backend or of a server: at least one of `A-Z a-z 0-9 _ : . -` and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +115,14 @@ pub enum Command {
     ShowInventory(Scope),
     /// `show cli level`: what this socket may do.
     ShowLevel,
+    /// `show info`, `show cli level` and `help` in one line, for
+    /// [`Capabilities::read`](super::version::Capabilities::read).
+    ShowAbilities,
+    /// `add server` without an address for each of these backends, which HAProxy refuses in any case, and
+    /// `show cli level` to mark the end. How it refuses tells whether the backend's algorithm takes any weight, for
+    /// [`Capabilities::learn`](super::version::Capabilities::learn). Made by [`Command::try_dynamic`] only, which
+    /// keeps the line short enough.
+    TryDynamic(Vec<Name>),
     /// `set server ... state`. Needs level admin.
     SetState {
         /// Which server.
@@ -183,7 +187,7 @@ impl WeightLine {
 impl Command {
     /// READY for a server in DRAIN that may have a `maxconn`, on the HAProxy that is `process`.
     pub fn out_of_drain(server: ServerName, maxconn: Option<u32>, process: &Process) -> Self {
-        let is_safe = process.release().is_some_and(|release| release >= SAFE_MAXCONN);
+        let is_safe = Ability::SetMaxconn.is_in(process);
         match maxconn {
             Some(maxconn) if is_safe => Self::ReadyFromDrain { server, maxconn },
             _ => Self::SetState { server, state: AdminState::Ready },
@@ -210,11 +214,25 @@ impl Command {
         commands
     }
 
+    /// Tries of so many of `backends` as fit into one line.
+    pub fn try_dynamic(backends: &[Name]) -> Self {
+        let mut left = MOST_LINE_BYTES;
+        let fits = |name: &&Name| {
+            let part = try_part(name).len() + "; ".len();
+            left.checked_sub(part).map(|rest| left = rest).is_some()
+        };
+        Self::TryDynamic(backends.iter().take_while(fits).cloned().collect())
+    }
+
     /// What HAProxy carries out, one after the other.
     pub fn parts(&self) -> Vec<String> {
         match self {
             Self::ShowInfo => vec!["show info".to_owned()],
             Self::ShowLevel => vec!["show cli level".to_owned()],
+            Self::ShowAbilities => ["show info", "show cli level", "help"].map(str::to_owned).to_vec(),
+            Self::TryDynamic(backends) => {
+                backends.iter().map(try_part).chain(["show cli level".to_owned()]).collect()
+            }
             // Types 2 and 4: backends and servers, no frontends and listeners.
             Self::ShowInventory(Scope::All) => {
                 ["show info", "show stat -1 6 -1", "show servers state"].map(str::to_owned).to_vec()
@@ -250,6 +268,7 @@ impl Command {
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
             Self::SetWeights(_) => true,
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
+            Self::ShowAbilities | Self::TryDynamic(_) => false,
         }
     }
 }
@@ -267,6 +286,11 @@ fn state_part(server: &ServerName, state: AdminState) -> String {
         AdminState::Maint => "maint",
     };
     format!("set server {server} state {state}")
+}
+
+/// No server has to have that name: without an address HAProxy refuses before it looks.
+fn try_part(backend: &Name) -> String {
+    format!("add server {backend}/try")
 }
 
 fn weight_part(server: &ServerName, weight: Weight) -> String {
@@ -304,6 +328,10 @@ mod tests {
         );
         check(&Command::ShowInfo, "show info");
         check(&Command::ShowLevel, "show cli level");
+        check(&Command::ShowAbilities, "show info; show cli level; help");
+        let backends = ["web", "api"].map(|name| Name::new(name).unwrap());
+        let tries = "add server web/try; add server api/try; show cli level";
+        check(&Command::try_dynamic(&backends), tries);
         check(&Command::ShowInventory(Scope::All), "show info; show stat -1 6 -1; show servers state");
         check(
             &Command::ShowInventory(Scope::Backend(Name::new("web").unwrap())),
@@ -314,7 +342,8 @@ mod tests {
     #[test]
     fn maxconn_is_set_only_where_that_does_not_kill_haproxy() {
         let line = |version: &str, maxconn| {
-            let process = Process { version: version.to_owned(), pid: 1, uptime_s: 0, stopping: false };
+            let process =
+                Process { version: version.to_owned(), pid: 1, uptime_s: 0, started: None, stopping: false };
             Command::out_of_drain(web1(), maxconn, &process).to_string()
         };
         let (plain, both) = (

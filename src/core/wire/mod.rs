@@ -15,5 +15,6 @@ pub mod reading;
 pub mod response;
 pub mod servers_state;
 pub mod stat;
+pub mod version;
 
 mod table;

@@ -89,6 +89,9 @@ fn backends(
         backends.push(BackendState {
             id,
             algorithm: figures.algorithm.to_owned(),
+            dynamic: stat::is_dynamic(figures.algorithm),
+            tcp: figures.tcp,
+            cookie: figures.cookie,
             queued: figures.queued,
             sessions: figures.sessions,
             total_sessions: figures.total_sessions,
@@ -117,6 +120,8 @@ fn server(
         initial_weight: state.initial_weight,
         checked: state.checked,
         check_passed: check_passed(state, figures),
+        agent_checked: state.agent_checked,
+        by_name: state.by_name,
         backup: figures.backup,
         tracking: figures.tracking,
         tls: state.tls,

@@ -68,7 +68,7 @@ impl Refusal {
 }
 
 /// A `stats socket ... severity-output` puts `[3]: ` or `[error]: ` before some answers.
-fn without_severity(line: &str) -> &str {
+pub(super) fn without_severity(line: &str) -> &str {
     let rest = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
     match rest {
         Some((severity, text)) if severity.bytes().all(|b| b.is_ascii_alphanumeric()) => text,
