@@ -487,6 +487,19 @@ async fn one_that_closes_before_the_end_is_not_taken_for_done() {
 }
 
 #[tokio::test]
+async fn an_old_worker_is_known_and_what_it_was_told_does_not_count() {
+    let old = |error: &RuntimeError| matches!(error, RuntimeError::OldWorker { pid: 4711, .. });
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let client = client(&fake.socket());
+    fake.fail_next(3, Fault::OldWorker);
+    assert!(old(&client.run(&set("web/s1", AdminState::Drain)).await.unwrap_err()));
+    let (names, web) = (Names::default(), Name::new("web").unwrap());
+    assert!(old(&client.inventory(&names).await.unwrap_err()));
+    assert!(old(&client.backend_inventory(&web, &names).await.unwrap_err()));
+    assert!(look(&client, "web/s1").await.is_serving());
+}
+
+#[tokio::test]
 async fn garbage_is_not_taken_for_an_answer() {
     let garbage = b"HTTP/1.0 400 Bad request\r\n\xff\xfe\x00\n\n".to_vec();
     misbehaves(Fault::Answer(garbage), |error| {

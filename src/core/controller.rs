@@ -167,7 +167,7 @@ impl Controller {
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
     pub fn handle_inventory(&mut self, inventory: Inventory, asked: Instant, now: Instant) {
-        let restarted = self.process().is_some_and(|process| process.pid != inventory.process.pid);
+        let restarted = self.process().is_some_and(|before| inventory.process.is_another_than(before));
         if restarted {
             let process = inventory.process.clone();
             for (&id, backend) in &mut self.backends {

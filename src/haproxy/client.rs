@@ -76,7 +76,8 @@ impl Client {
     ///
     /// # Errors
     /// If HAProxy refused (a part of) it, or cannot be asked, or does not answer in time. All
-    /// but refusals and garbage may go by themselves: a reload refuses connections for a moment.
+    /// but refusals and garbage may go by themselves: a reload refuses connections for a moment, and an old
+    /// worker may still take one.
     pub async fn run(&self, command: &Command) -> Result<Reply, RuntimeError> {
         // The semaphore is never closed; if it were, there would be no limit to keep.
         let _connection = self.connections.acquire().await.ok();
@@ -90,7 +91,21 @@ impl Client {
             error = answer.as_ref().err().map(tracing::field::display),
             "asked haproxy"
         );
-        response::read(command, &answer?).map_err(|error| RuntimeError::of_answer(error, &self.address))
+        let answer = answer?;
+        if !command.is_change() {
+            return response::read(command, &answer).map_err(|error| self.garbage(error));
+        }
+        let (process, answer) = response::split_change(&answer).map_err(|error| self.garbage(error))?;
+        self.must_go_on(&process)?;
+        response::read(command, answer).map_err(|error| self.garbage(error))
+    }
+
+    /// An old worker that answers once more knows and does nothing that lasts.
+    fn must_go_on(&self, process: &Process) -> Result<(), RuntimeError> {
+        if !process.stopping {
+            return Ok(());
+        }
+        Err(RuntimeError::OldWorker { address: self.address.clone(), pid: process.pid })
     }
 
     /// Everything HAProxy has. Process and tables come from the same connection, so from the
@@ -102,6 +117,7 @@ impl Client {
         let scope = Scope::All;
         let text = self.show(&Command::ShowInventory(scope.clone())).await?;
         let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
+        self.must_go_on(&inventory.process)?;
         self.show_capabilities(&mut inventory, names).await;
         Ok(inventory)
     }
@@ -120,7 +136,8 @@ impl Client {
                 inventory.backends.retain(|found| *names.of_backend(found.id) == *backend.as_str());
                 Ok(inventory)
             }
-            inventory => inventory.map_err(|error| self.garbage(error)),
+            Err(error) => Err(self.garbage(error)),
+            Ok(inventory) => self.must_go_on(&inventory.process).map(|()| inventory),
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::info;
 use super::client::Client;
 use super::error::RuntimeError;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{AdminState, Inventory, OperationalState, ServerState};
+use crate::core::plan::inventory::{AdminState, Inventory, OperationalState, Process, ServerState};
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, ServerName};
 
@@ -56,7 +56,7 @@ impl DryRun {
 /// What is pretended, and of which reality.
 #[derive(Debug, Default)]
 struct Overlay {
-    pid: Option<u32>,
+    process: Option<Process>,
     real: HashMap<ServerId, (AdminState, Weight)>,
     states: HashMap<ServerId, Pretence<AdminState>>,
     weights: HashMap<ServerId, Pretence<Weight>>,
@@ -72,8 +72,8 @@ struct Pretence<T> {
 impl Overlay {
     /// Shows in `inventory`, which is what HAProxy really has, what would be.
     fn apply(&mut self, inventory: &mut Inventory) {
-        let pid = inventory.process.pid;
-        if self.pid.replace(pid).is_some_and(|before| before != pid) {
+        let before = self.process.replace(inventory.process.clone());
+        if before.is_some_and(|before| inventory.process.is_another_than(&before)) {
             self.states.clear();
             self.weights.clear();
         }

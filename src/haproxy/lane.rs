@@ -99,7 +99,7 @@ struct Walker<'a> {
     acted: bool,
     /// HAProxy was restarted since it confirmed `state`.
     reset: bool,
-    pid: Option<u32>,
+    process: Option<Process>,
     /// The last `Set` is done.
     moved: bool,
 }
@@ -114,7 +114,7 @@ impl<'a> Walker<'a> {
             asked: None,
             acted: false,
             reset: false,
-            pid: None,
+            process: None,
             moved: false,
         }
     }
@@ -195,10 +195,10 @@ impl<'a> Walker<'a> {
             let confirmed = work.read(patience).await?;
             let found = confirmed.backend.server(self.server).ok_or(StepError::Gone)?.state();
             if found == state {
-                self.pid = Some(confirmed.process.pid);
+                self.process = Some(confirmed.process);
                 break;
             }
-            let restarted = confirmed.process.pid != reading.process.pid;
+            let restarted = confirmed.process.is_another_than(&reading.process);
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.reset) = (state, None, false);
@@ -223,8 +223,8 @@ impl<'a> Walker<'a> {
     /// The server in `reading`, if nobody else has changed its state.
     fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
-        self.reset |=
-            self.pid.replace(reading.process.pid).is_some_and(|before| before != reading.process.pid);
+        let before = self.process.replace(reading.process.clone());
+        self.reset |= before.is_some_and(|before| reading.process.is_another_than(&before));
         let (found, expected) = (server.state(), self.state);
         let is_reset = self.reset && self.acted;
         if found == expected || self.asked == Some(found) || is_reset {

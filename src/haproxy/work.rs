@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -40,8 +40,8 @@ pub(super) struct Work {
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Every weight this plan has tried to set, the latest last.
     tried: Mutex<HashMap<ServerId, Vec<Weight>>>,
-    /// The HAProxy that answered last; 0 before the first answer.
-    pid: AtomicU32,
+    /// The HAProxy that answered last.
+    process: Mutex<Option<Process>>,
     ramps_given_up: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl Work {
             changes,
             gate: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
-            pid: AtomicU32::new(0),
+            process: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
     }
@@ -78,18 +78,22 @@ impl Work {
         let inventory = loop {
             let asked = self.hands.backend(&self.backend, &self.names);
             match within(patience.each_try, asked).await {
-                Ok(inventory) if inventory.process.stopping => retry.after(StepError::OldWorker).await?,
                 Ok(inventory) => break inventory,
                 Err(error) => retry.after(error).await?,
             }
         };
-        let pid = inventory.process.pid;
-        let before = self.pid.swap(pid, Ordering::Relaxed);
-        if before != 0 && before != pid && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
+        if self.is_another(&inventory.process) && self.weights_are_for_ramps() && !self.plan.before.is_empty()
+        {
             self.give_ramps_up(&StepError::Restarted).await;
         }
         let backend = inventory.backends.into_iter().find(|backend| backend.id == self.plan.backend);
         Ok(Reading { process: inventory.process, backend: backend.ok_or(StepError::Gone)? })
+    }
+
+    /// Whether `process` is another one than that which answered before.
+    fn is_another(&self, process: &Process) -> bool {
+        let mut known = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        known.replace(process.clone()).is_some_and(|before| process.is_another_than(&before))
     }
 
     /// Sends one command line.
@@ -110,14 +114,26 @@ impl Work {
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
         let commands = Command::set_weights(named.collect::<Result<Vec<_>, NameError>>()?);
         let mut retry = Retry::new(patience);
-        for command in &commands {
-            while let Err(error) = self.change(command, patience).await {
-                retry.after(error).await?;
+        loop {
+            let before = self.process();
+            for command in &commands {
+                while let Err(error) = self.change(command, patience).await {
+                    retry.after(error).await?;
+                }
             }
+            let reading = self.read(patience).await?;
+            let has = |id, weight| reading.backend.server(id).is_none_or(|server| server.weight == weight);
+            if weights.iter().all(|&(id, weight)| has(id, weight)) {
+                return Ok(());
+            }
+            // The process that took them has gone, and the weights with it.
+            let restarted = before.is_some_and(|before| reading.process.is_another_than(&before));
+            retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        let reading = self.read(patience).await?;
-        let has = |id, weight| reading.backend.server(id).is_none_or(|server| server.weight == weight);
-        if weights.iter().all(|&(id, weight)| has(id, weight)) { Ok(()) } else { Err(StepError::NoEffect) }
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts temporary weights right: those of `rightful` that HAProxy shows with a weight that

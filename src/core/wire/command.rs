@@ -254,12 +254,12 @@ impl Command {
         }
     }
 
-    /// The line to send, with the newline that makes HAProxy carry it out.
+    /// The line to send, with the newline that makes HAProxy carry it out. Before a change comes `show info`:
+    /// which process has carried it out is known for sure only from the same connection.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let before = if self.is_change() { "show info; " } else { "" };
         // No `;` at the end: HAProxy up to 2.6 answers that with the whole help.
-        let mut line = self.parts().join("; ").into_bytes();
-        line.push(b'\n');
-        line
+        format!("{before}{self}\n").into_bytes()
     }
 
     /// It changes something, and any text in the answer is a refusal.
@@ -309,7 +309,8 @@ mod tests {
 
     #[track_caller]
     fn check(command: &Command, line: &str) {
-        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{line}\n"));
+        let before = if command.is_change() { "show info; " } else { "" };
+        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{before}{line}\n"));
     }
 
     #[test]
@@ -393,9 +394,9 @@ mod tests {
             if let Ok(server) = ServerName::new(&backend, &server) {
                 let bytes = Command::SetState { server, state: AdminState::Ready }.to_bytes();
                 let line = String::from_utf8(bytes).unwrap();
-                prop_assert!(!line.contains([';', '\\']));
+                prop_assert!(!line["show info; ".len()..].contains([';', '\\']));
                 prop_assert_eq!(line.matches(['\n', '\r']).count(), 1);
-                prop_assert_eq!(line.split_whitespace().count(), 5);
+                prop_assert_eq!(line.split_whitespace().count(), 2 + 5);
             }
         }
 

@@ -62,7 +62,7 @@ pub const TABLE: [Row; 7] = [
         what: "`srv_use_ssl` in `show servers state`",
         since: [2, 4, 0],
         help: None,
-        without: "warm-up finds out whether the server wants TLS",
+        without: "warm-up speaks TLS only with `warm_up.tls: on`",
     },
     Row {
         ability: Ability::SetMaxconn,
