@@ -880,7 +880,7 @@ async fn answers_that_get_lost_do_no_harm() {
 #[tokio::test]
 async fn a_change_that_went_to_an_old_worker_is_made_again() {
     let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
-    fake.change("web/s2", |server| server.admin = 5);
+    fake.change("web/s2", |server| (server.admin, server.operational, server.checked) = (5, 0, true));
     let stage = Stage::new(&fake.socket(), "warm_up: { ramp: 1s }");
     let plan = stage.plan(&up(1)).await;
     // The first that is sent is the weights around the ramp.

@@ -29,6 +29,7 @@ use super::settings::schedule::CivilTime;
 
 mod backend;
 mod doubt;
+mod forgotten;
 mod limits;
 mod memory;
 mod mind;
@@ -170,8 +171,10 @@ impl Controller {
         let restarted = self.process().is_some_and(|before| inventory.process.is_another_than(before));
         if restarted {
             let process = inventory.process.clone();
+            let before = self.latest.as_ref().map(|latest| &latest.inventory);
             for (&id, backend) in &mut self.backends {
-                self.actions.push_back(record(backend.record_restart(id, &process)));
+                let before = before.and_then(|before| before.backend(id));
+                self.actions.push_back(record(backend.record_restart(id, &process, before)));
             }
         }
         let mut changed = false;
