@@ -44,19 +44,25 @@ struct Site {
     s2_port: u16,
     agent: Option<Agent>,
     keys: String,
+    /// The one that the agent asks.
+    socket: &'static str,
 }
 
 impl Site {
     /// `None` if there is no HAProxy.
     fn start(step: Step, with_master: bool) -> Option<Self> {
+        Self::start_with(step, with_master, "roundrobin")
+    }
+
+    fn start_with(step: Step, with_master: bool, balance: &str) -> Option<Self> {
         let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
         let disabled = if step == Step::Drain { "" } else { "disabled" };
         let config = format!(
-            "global\n    log stdout format raw local0\n\
+            "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
              \x20   timeout client 60s\n    timeout server 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
-             backend app\n    balance roundrobin\n    use-server s2 if {{ path /s2 }}\n\
+             backend app\n    balance {balance}\n    use-server s2 if {{ path /s2 }}\n\
              \x20   server s1 127.0.0.1:{} maxconn 50\n\
              \x20   server s2 127.0.0.1:{} maxconn 50 check inter 100ms {disabled}\n",
             s1.port(),
@@ -66,13 +72,22 @@ impl Site {
             if with_master { Haproxy::start_with_master(&config) } else { Haproxy::start(&config) }?;
         let keys = match step {
             Step::Drain => {
-                "ready: { max: 1 }\nscale_down: { drain_timeout: 20s }\nservers: { s1: { always_up: true } }"
+                "ready: { max: 1 }\nscale_down: { drain_timeout: 5s }\nservers: { s1: { always_up: true } }"
             }
             Step::Ramp => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 2, ramp: 2s }",
             _ => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 4, concurrency: 1, timeout: 20s }",
         };
         let s2_port = s2.port();
-        Some(Self { haproxy, port, s1, s2: Some(s2), s2_port, agent: None, keys: keys.to_owned() })
+        Some(Self {
+            haproxy,
+            port,
+            s1,
+            s2: Some(s2),
+            s2_port,
+            agent: None,
+            keys: keys.to_owned(),
+            socket: "admin.sock",
+        })
     }
 
     /// Starts an agent that goes on where the one before it was killed.
@@ -83,7 +98,7 @@ impl Site {
         let config = format!(
             "tick: 100ms\nhaproxy: {{ sockets: [{}], timeout: 500ms }}\nbackends:\n  - name: app\n\
              \x20   target: {{ below: 1s }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
-            self.haproxy.socket().display()
+            self.haproxy.dir().join(self.socket).display()
         );
         let log = self.haproxy.dir().join("output");
         let log = log.to_str().expect("a temporary path is text");
@@ -213,7 +228,7 @@ fn play(event: Event) {
             wait_until("users come", PATIENCE, || !users.measured(5).is_empty());
             event.happen(&mut site);
             site.settle(step);
-            let failed = users.finish().iter().filter(|request| request.is_failed()).count();
+            let failed = users.measured(0).iter().filter(|request| request.is_failed()).count();
             assert!(failed == 0 || event == Event::Crash, "{failed} requests failed");
         })
     });
@@ -222,6 +237,61 @@ fn play(event: Event) {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// MAINT, DRAIN, check, warm-up, READY, ramp, and back: DRAIN, MAINT.
+#[test]
+fn the_whole_life_of_a_spare() {
+    let Some(mut site) = Site::start(Step::Ramp, false) else { return };
+    site.keys =
+        "warm_up: { path: /warm, requests: 2, ramp: 1s }\nscale_down: { drain_timeout: 20s, cooldown: 0s }\n\
+                 scale_up: { cooldown: 0s }\nservers: { s1: { always_up: true } }"
+            .to_owned();
+    site.start_agent();
+    let users = site.users();
+    assert!(site.agent().command(&["pin", "app", "2"]).status.success());
+    wait_until("s2 has a part of its weight", PATIENCE, || site.server("s1") == "READY 100");
+    site.wait_for("s1", "READY 1");
+    site.wait_for("s2", "READY 1");
+    let s2 = site.s2.as_ref().expect("started with the site");
+    let warm = s2.requests();
+    wait_until("users come to s2", PATIENCE, || s2.requests() > warm);
+    assert!(site.agent().command(&["pin", "app", "1"]).status.success());
+    site.wait_for("s2", "MAINT 1");
+    assert!(users.measured(0).iter().all(|request| !request.is_failed()), "no request failed");
+    let known = site.agent().event("what this haproxy can do is known").expect("it was asked");
+    assert_eq!((&known["level"], &known["pid"]), (&"admin".into(), &site.haproxy.pid().into()));
+}
+
+/// What HAProxy refuses is told; servers stay as they are, and the agent goes on.
+#[test]
+fn a_socket_that_may_only_read_is_told_and_nothing_is_changed() {
+    let Some(mut site) = Site::start(Step::Serving, false) else { return };
+    site.socket = "operator.sock";
+    site.start_agent();
+    wait_until("it is told", PATIENCE, || {
+        site.agent().event("servers cannot be changed: `stats socket` needs `level admin`").is_some()
+            && site
+                .agent()
+                .event("step failed")
+                .is_some_and(|event| event.to_string().contains("permission denied"))
+    });
+    assert_eq!(site.server("s2"), "MAINT 1");
+    assert_eq!(site.agent().status().unwrap_or_default()["haproxy"]["answers"], true);
+}
+
+#[test]
+fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
+    let Some(mut site) = Site::start_with(Step::Ramp, false, "uri") else { return };
+    site.start_agent();
+    site.wait_for("s2", "READY 1");
+    let told = |message| site.agent().event(message).is_some();
+    // Before 2.6 it cannot be tried but by a weight.
+    assert_eq!(
+        told("no weight ramp; the newcomer gets its full weight at once"),
+        Haproxy::version().expect("it runs")[..2] < [2, 6][..]
+    );
+    assert_eq!(site.server("s1"), "READY 1");
 }
 
 #[test]
