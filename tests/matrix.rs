@@ -39,7 +39,7 @@ const STEPS: [Step; 5] = [Step::Check, Step::WarmUp, Step::Ramp, Step::Serving, 
 struct Site {
     haproxy: Haproxy,
     port: u16,
-    s1: Origin,
+    _s1: Origin,
     s2: Option<Origin>,
     s2_port: u16,
     agent: Option<Agent>,
@@ -81,7 +81,7 @@ impl Site {
         Some(Self {
             haproxy,
             port,
-            s1,
+            _s1: s1,
             s2: Some(s2),
             s2_port,
             agent: None,

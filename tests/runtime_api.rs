@@ -255,8 +255,12 @@ async fn what_this_haproxy_can_do_is_known_from_the_first_reading_on() {
     assert_eq!(told("map").and_then(|found| found.dynamic), None, "an operator cannot try");
 
     haproxy.reload();
-    client.inventory(&names).await.unwrap();
-    assert_eq!(client.capabilities().expect("it was asked").process.pid, haproxy.pid(), "asked anew");
+    // For a moment the old one still takes connections.
+    eventually("the new one is asked", PATIENCE, async || {
+        let _ = client.inventory(&names).await;
+        client.capabilities().is_some_and(|known| known.process.pid == haproxy.pid())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,33 +4,54 @@
 //! asking; what it means is left to [`core::wire::version`](crate::core::wire::version).
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::client::Client;
 use super::error::RuntimeError;
 use crate::core::names::Names;
-use crate::core::plan::inventory::Inventory;
+use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::wire::command::Command;
 use crate::core::wire::response::Level;
 use crate::core::wire::version::Capabilities;
 use crate::report::chain;
 
+/// In a reload, an older process than the one that answered before may still answer for so long. After that it is not
+/// taken for one that goes: the new one may have failed.
+const OLD_ONES_ANSWER_FOR: Duration = Duration::from_secs(5);
+
 /// What was learned of the process that answered last. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Mutex<Option<Arc<Capabilities>>>>);
+pub(super) struct Known {
+    capabilities: Arc<Mutex<Option<Arc<Capabilities>>>>,
+    newest: Arc<Mutex<Option<(Process, Instant)>>>,
+}
 
 impl Known {
+    /// Whether `process`, which answers, is about to end: it says so, or a newer one has answered already.
+    pub(super) fn is_old(&self, process: &Process) -> bool {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_older = newest.as_ref().is_some_and(|(newest, at)| {
+            at.elapsed() < OLD_ONES_ANSWER_FOR && process.is_older_than(newest, at.elapsed())
+        });
+        if !is_older && !process.stopping {
+            *newest = Some((process.clone(), Instant::now()));
+        }
+        is_older || process.stopping
+    }
+
     fn of(&self, inventory: &Inventory) -> Option<Arc<Capabilities>> {
         self.latest().filter(|known| !inventory.process.is_another_than(&known.process))
     }
 
     fn latest(&self) -> Option<Arc<Capabilities>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, capabilities: Arc<Capabilities>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
     }
 }
 

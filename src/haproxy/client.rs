@@ -102,7 +102,7 @@ impl Client {
 
     /// An old worker that answers once more knows and does nothing that lasts.
     fn must_go_on(&self, process: &Process) -> Result<(), RuntimeError> {
-        if !process.stopping {
+        if !self.known.is_old(process) {
             return Ok(());
         }
         Err(RuntimeError::OldWorker { address: self.address.clone(), pid: process.pid })

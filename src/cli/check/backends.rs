@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Finding;
+use super::{Finding, capabilities};
 use crate::config::Config;
 use crate::config::nearest::nearest;
 use crate::core::controller::Memory;
@@ -10,7 +10,6 @@ use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Role};
 use crate::core::settings::{BackendSettings, Weights};
-use crate::core::wire::response::Level;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
@@ -35,25 +34,18 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
         Ok(inventory) => inventory,
         Err(error) => return vec![Finding::fail(&about, chain(&error), "")],
     };
-    let mut findings = vec![Finding::ok(&about, format!("HAProxy {} answers", inventory.process.version))];
-    findings.push(level(&about, &client).await);
+    let mut findings = match client.capabilities() {
+        Some(known) => capabilities::haproxy(&about, &known),
+        None => {
+            let found = format!("HAProxy {} answers, but not what it can do", inventory.process.version);
+            vec![Finding::warn(&about, found, "is it busy? try again, with a longer `haproxy.timeout`")]
+        }
+    };
     let (memory, _) = StateDir::peek(&config.state_dir);
     for settings in &config.backends {
         findings.extend(backend(settings, &inventory, &memory, &names));
     }
     findings
-}
-
-async fn level(about: &str, client: &Client) -> Finding {
-    match client.socket_level().await {
-        Ok(Level::Admin) => Finding::ok(about, "level admin"),
-        Ok(level) => Finding::fail(
-            about,
-            format!("level {level}: servers cannot be changed"),
-            "`stats socket ... level admin` in haproxy.cfg; the default is operator",
-        ),
-        Err(error) => Finding::warn(about, format!("its level cannot be told: {}", chain(&error)), ""),
-    }
 }
 
 fn backend(
@@ -76,7 +68,8 @@ fn backend(
     let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
     let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
     let ours = ours.filter_map(|name| names.server(state.id, name)).collect();
-    let mut findings = servers(&about, settings, state, &ours, names);
+    let mut findings = capabilities::backend(&about, state, names);
+    findings.extend(servers(&about, settings, state, &ours, names));
     findings.extend(foreign_maint(&about, settings, state, &ours, names));
     findings.extend(configured_servers(&about, settings, state, names));
     findings.extend(signals(&about, state, names));
@@ -193,15 +186,17 @@ fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());
-    // `source` and the other hashes take weights only with `hash-type consistent`, which HAProxy
-    // does not tell (seen on 2.6.12); static-rr never does.
-    let (grade_fail, found) = match state.algorithm.as_str() {
-        "static-rr" => (true, "`balance static-rr` takes no weights at run time"),
-        "source" | "uri" | "hdr" | "url_param" | "rdp-cookie" | "hash" => {
-            (false, "its hash algorithm takes weights only with `hash-type consistent`")
+    let (grade_fail, found) = match (state.dynamic, state.algorithm.as_str()) {
+        (_, "first") => (false, "`balance first` ignores weights".to_owned()),
+        (Some(true), _) => return Vec::new(),
+        (Some(false), "static-rr") => (true, "`balance static-rr` takes no weights at run time".to_owned()),
+        (Some(false), algorithm) => {
+            (true, format!("`balance {algorithm}` takes weights only with `hash-type consistent`"))
         }
-        "first" => (false, "`balance first` ignores weights"),
-        _ => return Vec::new(),
+        (None, "source" | "uri" | "hdr" | "url_param" | "rdp-cookie" | "hash") => {
+            (false, "its hash algorithm takes weights only with `hash-type consistent`".to_owned())
+        }
+        (None, _) => return Vec::new(),
     };
     let remedy =
         "servers are still enabled and drained; for ramps and `weights` use roundrobin, leastconn or random";

@@ -4,6 +4,7 @@
 //! is remembered, HAProxy is the memory.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::core::names::{BackendId, ServerId};
 use crate::core::units::Weight;
@@ -45,6 +46,13 @@ impl Process {
     pub fn is_another_than(&self, before: &Self) -> bool {
         let started_anew = self.started.zip(before.started).is_some_and(|(now, before)| now != before);
         self.pid != before.pid || self.uptime_s < before.uptime_s || started_anew
+    }
+
+    /// It runs for longer than `other`, which answered so long `ago`: in a reload both take connections for a moment, as
+    /// they share the listening socket (`expose-fd listeners`), and this is the one that will go.
+    pub fn is_older_than(&self, other: &Self, ago: Duration) -> bool {
+        // Both uptimes are cut to whole seconds.
+        self.pid != other.pid && self.uptime_s > other.uptime_s + ago.as_secs() + 1
     }
 
     /// The numbers its version begins with: `2.6.12-1+deb12u4` is `[2, 6, 12]`, `3.5-dev2` is `[3, 5, 0]`.
@@ -275,6 +283,22 @@ mod tests {
         assert!(process(8, 59, Some(1_000)).is_another_than(&before));
         assert!(process(8, 70, Some(1_200)).is_another_than(&before), "in a container, after a while");
         assert!(!process(8, 70, None).is_another_than(&before));
+    }
+
+    #[test]
+    fn the_one_that_runs_for_longer_is_the_older_one() {
+        let process = |pid, uptime_s| Process {
+            version: "2.6.12".to_owned(),
+            pid,
+            uptime_s,
+            started: None,
+            stopping: false,
+        };
+        let second = Duration::from_secs(1);
+        assert!(process(8, 300).is_older_than(&process(9, 0), second));
+        assert!(!process(9, 1).is_older_than(&process(8, 300), second));
+        assert!(!process(8, 301).is_older_than(&process(8, 300), second));
+        assert!(!process(8, 300).is_older_than(&process(9, 100), 200 * second), "another one since then");
     }
 
     #[test]

@@ -249,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_the_table() {
+        let release = |[major, minor, patch]: [u32; 3]| match patch {
+            0 => format!("{major}.{minor}"),
+            _ => format!("{major}.{minor}.{patch}"),
+        };
+        let row = |row: &Row| format!("| {} | {} | {} |\n", row.what, release(row.since), row.without);
+        let table: String = TABLE.iter().map(row).collect();
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!("|---|---|---|\n{table}\n")), "README.md should have:\n{table}");
+    }
+
+    #[test]
     fn a_socket_that_may_not_ask_is_told() {
         let refused = Capabilities::read("Permission denied\n\n");
         assert!(matches!(refused, Err(AnswerError::Refused { refusal: Refusal::PermissionDenied, .. })));
