@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix bench simulate fuzz lint ci build install
+.PHONY: help demo test matrix bench simulate real fuzz lint ci build install
 
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
@@ -49,6 +49,15 @@ simulate: ## every scenario with every policy, into benches/simulate.md; takes m
 	    echo '`make simulate`: `haproxy-autoscale simulate --all --seeds 3 --output markdown`'; echo; \
 	    $(BINARY) simulate --all --seeds 3 --output markdown; } > target/simulate.md
 	@mv target/simulate.md benches/simulate.md
+
+real: ## the simulator beside a real HAProxy, into benches/real.md; takes 20 minutes
+	@.ci/need cc:build-essential haproxy:haproxy
+	@cargo bench --locked --quiet --bench real --no-run
+	@{ echo '# What `simulate` says, and what happens on a real HAProxy'; echo; \
+	    echo '`make real`: the same requests to small servers on loopback, and to simulated ones; what is compared'; \
+	    echo 'is in `tests/support/rehearsal.rs`, the scenarios in `benches/real.rs`. Means of the runs.'; echo; \
+	    cargo bench --locked --quiet --bench real; } > target/real.md
+	@mv target/real.md benches/real.md
 
 fuzz: ## random input to all that reads, FUZZ_SECONDS=8 for each target; a long run is the same with more
 	@fuzz/run

@@ -33,16 +33,16 @@ impl Autoscaler for AllOn {
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn requests_with_all_servers_on(bencher: Bencher<'_, '_>) {
     let scenario = scenarios::named(SCENARIO).expect("good traces").expect("it is built in");
-    let requests = driver::compete(&scenario, 1, &mut AllOn).requests;
+    let requests = driver::compete(&scenario, 1, &mut AllOn, &mut driver::Nobody).requests;
     let bencher = bencher.counter(ItemsCount::new(requests));
-    bencher.bench_local(|| driver::compete(&scenario, 1, &mut AllOn));
+    bencher.bench_local(|| driver::compete(&scenario, 1, &mut AllOn, &mut driver::Nobody));
 }
 
 #[divan::bench(sample_count = 5, sample_size = 1, args = [Policy::Threshold, Policy::Model])]
 fn requests_under_the_controller(bencher: Bencher<'_, '_>, policy: &Policy) {
     let scenario = scenarios::named(SCENARIO).expect("good traces").expect("it is built in");
     let settings = driver::settings(&scenario, *policy).expect("a good target");
-    let run = || driver::control(&scenario, 1, settings.clone(), &mut |_, _| {});
+    let run = || driver::control(&scenario, 1, settings.clone(), &mut driver::Nobody);
     let bencher = bencher.counter(ItemsCount::new(run().requests));
     bencher.bench_local(run);
 }

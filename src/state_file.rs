@@ -155,6 +155,8 @@ struct FileBackend {
     ours: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
     cooldown: Option<FileCooldown>,
+    /// Servers that are left alone, and until when.
+    left_alone: BTreeMap<String, u64>,
     order: Option<FileOrder>,
 }
 
@@ -225,8 +227,11 @@ impl FileMemory {
             });
             let weights = backend.weights.iter().map(|(name, weight)| (name.clone(), weight.value()));
             let order = backend.overridden.as_ref().map(|kept| FileOrder::from_memory(kept, now));
-            let file =
-                FileBackend { ours: backend.ours.clone(), weights: weights.collect(), cooldown, order };
+            let until =
+                |(name, left): (&String, &Duration)| (name.clone(), now.saturating_add(left.as_secs()));
+            let left_alone = backend.left_alone.iter().map(until).collect();
+            let (ours, weights) = (backend.ours.clone(), weights.collect());
+            let file = FileBackend { ours, weights, cooldown, left_alone, order };
             (backend.name.clone(), file)
         });
         Self { backends: backends.collect() }
@@ -246,7 +251,11 @@ impl FileMemory {
                 (left > 0).then_some((direction, Duration::from_secs(left)))
             });
             let overridden = file.order.map(|order| order.into_memory(now));
-            BackendMemory { name, ours: file.ours, weights: weights.collect(), cooldown, overridden }
+            let left =
+                |until: u64| Duration::from_secs(until.saturating_sub(now).min(LONGEST_COOLDOWN.as_secs()));
+            let left_alone = file.left_alone.into_iter().map(|(name, until)| (name, left(until))).collect();
+            let (ours, weights) = (file.ours, weights.collect());
+            BackendMemory { name, ours, weights, cooldown, left_alone, overridden }
         });
         Memory { backends: backends.collect() }
     }
@@ -272,6 +281,7 @@ mod tests {
             ours: ["s2".to_owned()].into(),
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
+            left_alone: [("s3".to_owned(), Duration::from_secs(60))].into(),
             overridden: None,
         };
         Memory { backends: vec![backend] }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use haproxy_autoscale::config::{Config, ConfigError, LogFormat, Mistake};
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
 use haproxy_autoscale::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
+    ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
+    WindowSettings,
 };
 use haproxy_autoscale::core::units::{Percentile, Ratio};
 use proptest::prelude::*;
@@ -246,6 +247,8 @@ backends:
       statuses: 204
       ramp: 18s
     sample_rate: 50%
+    hands_off: 47m
+    outliers: { most: 48%, drain_after: 49m }
     weights: by_capacity
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -323,6 +326,8 @@ fn every_setting_reaches_its_place() {
             drain_timeout: seconds(16),
         },
         warm_up,
+        hands_off: seconds(47 * 60),
+        outliers: OutlierSettings { most: 0.48, drain_after: seconds(49 * 60) },
         weights: Weights::ByCapacity,
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),

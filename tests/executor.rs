@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::names::{Names, ServerId};
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
-use haproxy_autoscale::core::plan::outcome::{Changes, Outcome};
+use haproxy_autoscale::core::plan::outcome::{Changes, Outcome, Ramp};
+use haproxy_autoscale::core::plan::ownership::Claims;
 use haproxy_autoscale::core::plan::planner;
 use haproxy_autoscale::core::plan::step::{Plan, Step};
 use haproxy_autoscale::core::plan::weights;
@@ -42,7 +43,7 @@ struct Stage {
     names: Names,
     executor: Arc<Executor>,
     settings: BackendSettings,
-    ours: HashSet<ServerId>,
+    claims: Claims,
 }
 
 /// A plan that is being carried out.
@@ -77,7 +78,7 @@ impl Stage {
             names,
             executor: Arc::new(executor),
             settings: config.backends.into_iter().next().expect("one is configured"),
-            ours: HashSet::new(),
+            claims: Claims::default(),
         }
     }
 
@@ -106,7 +107,7 @@ impl Stage {
     async fn plan(&self, decision: &Decision) -> Plan {
         let inventory = self.inventory().await;
         let web = inventory.backend(self.names.backend("web").expect("there is room")).expect("it is there");
-        planner::plan(decision, web, &self.settings, &self.ours, &HashSet::new(), &self.names)
+        planner::plan(decision, web, &self.settings, &self.claims, &HashSet::new(), &self.names)
             .unwrap_or_else(|reason| panic!("{reason:?} with {inventory:?}"))
     }
 
@@ -334,7 +335,7 @@ async fn a_spare_is_checked_and_warmed_up_before_its_first_user() {
     let play = stage.play(&up(1)).await;
     play.check(
         "set web/s2 DRAIN
-         wait up to 60s until web/s2 is healthy
+         wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
@@ -508,7 +509,7 @@ async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 60s }");
     let play = stage.play(&up(1)).await;
     let steps = "set web/s2 DRAIN
-         wait up to 60s until web/s2 is healthy
+         wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
@@ -540,6 +541,52 @@ async fn stopping_in_mid_ramp_puts_weights_right_and_leaves_the_server_ready() {
     );
     assert_eq!(stage.weights().await, [1, 1]);
     assert!(stage.server("s2").await.is_serving());
+}
+
+#[tokio::test]
+async fn a_ramp_stands_still_while_its_server_is_not_like_the_others() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 1s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::Held)));
+    // Five times the length of a step.
+    let still = Duration::from_millis(500);
+    while tokio::time::timeout(still, play.outcomes.recv()).await.is_ok() {}
+    let held = stage.weights().await;
+    assert!(held[1] < 100, "{held:?}");
+    play.changes.send_modify(|changes| changes.ramps.clear());
+    play.until("s2 moved").await;
+    play.end(PATIENCE).await;
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_newcomer_that_is_turned_away_is_drained_and_weights_are_put_right() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 10m }\nscale_down: { drain_timeout: 2s }");
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    let why = "12 of 20 requests to it failed".to_owned();
+    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::TurnedAway(why))));
+    play.end(PATIENCE).await;
+    let end = play.told.iter().position(|told| told == "set web/s2 READY").expect("it was READY");
+    assert_eq!(
+        play.told[end + 1..],
+        [
+            "set web/s2 DRAIN",
+            "wait up to 2s until web/s2 has no sessions",
+            "set web/s2 MAINT",
+            "failed: set weights: web/s2 100: 12 of 20 requests to it failed",
+            "set weights: web/s1 1, web/s2 1",
+            "finished"
+        ]
+    );
+    assert_eq!(stage.weights().await, [1, 1]);
 }
 
 #[tokio::test]
@@ -660,9 +707,10 @@ async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_end
     let s2 = stage.server("s2").await;
     assert_eq!(s2.state(), AdminState::Drain);
 
-    stage.ours.insert(s2.id);
+    stage.claims.ours.insert(s2.id);
     let inventory = stage.inventory().await;
-    let plan = planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.ours).expect("a plan");
+    let plan =
+        planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.claims).expect("a plan");
     stage.play_plan(plan).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     assert_eq!(request.join().expect("it does not panic"), "200");
@@ -763,7 +811,7 @@ async fn a_server_brought_back_from_drain_takes_what_waits() {
     haproxy.ask("set server web/s2 state drain");
     let waiting = wait_in_the_queue(&haproxy, port, 8);
     let s2 = stage.server("s2").await.id;
-    stage.ours.insert(s2);
+    stage.claims.ours.insert(s2);
     stage.play(&up(1)).await.check("set web/s2 READY\n s2 moved\n finished");
     check_taken(&haproxy, port, waiting);
 }
@@ -1019,7 +1067,7 @@ async fn a_dry_run_sends_nothing_and_shows_what_would_be() {
     // It goes on from there: s3 has the least to lose, then s2.
     stage.play(&down(1)).await;
     assert_eq!(stage.server("s3").await.state(), AdminState::Maint);
-    stage.ours.insert(stage.server("s3").await.id);
+    stage.claims.ours.insert(stage.server("s3").await.id);
     stage.play(&down(1)).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
 

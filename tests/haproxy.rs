@@ -68,9 +68,11 @@ impl Site {
 
     fn config(&self, keys: &str) -> String {
         let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
+        let window = "    window: { length: 1s, min_samples: 10 }\n";
+        let window = if keys.contains("window:") { "" } else { window };
         format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
-             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
+             \x20   target: {{ below: 250ms }}\n    policy: threshold\n{window}{keys}",
             self.haproxy.socket().display()
         )
     }
@@ -226,7 +228,53 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     drop(load);
 }
 
+// --- A newcomer is not what it should be.
+
+#[test]
+fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_tried() {
+    let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    site.servers[2].set_status(500);
+    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let agent = site.agent(
+        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 3s }\n\
+         scale_up: { stabilization_window: 1s, cooldown: 0s }\nscale_down: { drain_timeout: 2s }",
+    );
+    wait_until("it is turned away", PATIENCE, || {
+        agent.journal().iter().any(|entry| {
+            let error = entry["error"].as_str().unwrap_or_default();
+            entry["server"] == "s3" && error.contains("requests to it failed, of those to the others 0.0 %")
+        })
+    });
+    site.wait_for("s3", "MAINT 1");
+    site.wait_for("s4", "READY 1");
+    assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
+    drop(load);
+}
+
 // --- The agent before was killed.
+
+#[test]
+fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
+    let Some(site) = Site::start(&["", "", "disabled"]) else { return };
+    let keys = "hands_off: 1h\nready: { min: 1, max: 2 }\nscale_down: { idle_after: 2s, cooldown: 0s }\n\
+                servers: { s1: { always_up: true } }";
+    let agent = site.agent(keys);
+    wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
+    site.haproxy.ask("set server app/s2 weight 7");
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
+    assert_eq!(shown(&agent, "s2")["role"], "kept");
+    wait_until("it would be taken away", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
+    // A newcomer with a ramp would have to change all weights.
+    assert!(site.is("s2", "READY 7"), "{:?}", site.servers());
+    let left = agent.into_dir().expect("a temporary folder");
+    let agent = site.agent_in(left, keys);
+    wait_until("the next agent knows it too", PATIENCE, || shown(&agent, "s2")["role"] == "kept");
+    let output = agent.command(&["resume", "app"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("one server that somebody else changed is no longer left alone"), "{text}");
+    site.wait_for("s2", "MAINT 7");
+}
 
 #[test]
 fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {
@@ -306,6 +354,23 @@ fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
         site.haproxy.start_again();
         assert!(site.is("s1", "READY 1"));
     }
+}
+
+#[test]
+fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    site.servers[1].set_delay(Duration::from_millis(100));
+    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let mut agent =
+        site.agent("weights: by_latency\nready: { min: 2 }\nwindow: { length: 2s, min_samples: 10 }");
+    let weight = |server: &str| -> u32 {
+        site.servers()[server].rsplit(' ').next().and_then(|weight| weight.parse().ok()).expect("a weight")
+    };
+    wait_until("the slower one has less weight", PATIENCE, || weight("s2") * 10 <= weight("s1") * 9);
+    assert!(weight("s2") * 4 > weight("s1"), "{:?}", site.servers());
+    assert!(agent.stop().0.success());
+    assert_eq!((weight("s1"), weight("s2")), (1, 1));
+    drop(load);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use haproxy_autoscale::core::controller::Record;
 use haproxy_autoscale::core::log::sample::{Class, Sample};
 use haproxy_autoscale::core::plan::inventory::AdminState;
 use haproxy_autoscale::core::settings::{Policy, Timer};
@@ -178,7 +179,7 @@ impl Autoscaler for AllOn {
 
 fn all_on(name: &str, seed: u64) -> Score {
     let scenario = scenarios::named(name).expect("good traces").expect("a scenario");
-    driver::compete(&scenario, seed, &mut AllOn)
+    driver::compete(&scenario, seed, &mut AllOn, &mut driver::Nobody)
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_seed_is_a_run() {
     let control = || {
         let settings = driver::settings(&scenario, Policy::Threshold).expect("a good target");
         let mut told = Vec::new();
-        let score = driver::control(&scenario, 1, settings, &mut |at, record| {
+        let score = driver::control(&scenario, 1, settings, &mut |at: f64, record: &Record| {
             told.push(format!("{at} {:?}", record.event));
         });
         (score, told)

@@ -69,7 +69,7 @@ fn a_server_is_as_fast_as_its_workers_and_the_rest_waits() {
 
 #[test]
 fn a_cold_server_is_slow_at_first() {
-    let server = SmallServer::start(1, SLOW, Some(ColdStart { requests: 1, factor: 4.0 })).unwrap();
+    let server = SmallServer::start(1, SLOW, Some(ColdStart { over: 1.0, factor: 4.0 })).unwrap();
     let (_, first) = request(server.addr(), "GET", "curl/8");
     let (_, second) = request(server.addr(), "GET", "curl/8");
     assert!(first >= 4 * SLOW.mean && second < first, "first {first:?}, second {second:?}");

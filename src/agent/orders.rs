@@ -107,7 +107,8 @@ impl Agent {
 
     fn resume(&mut self, id: BackendId, by: Operator, now: Instant) -> Value {
         let name = self.names.of_backend(id);
-        let text = match self.controller.handle_resume(id, by, now) {
+        let resumed = self.controller.handle_resume(id, by, now);
+        let mut text = match resumed.order {
             Some(ended) => {
                 let (ordered, by) = (words::ordered(ended.order), &ended.by.name);
                 let lasted = Span(now.saturating_duration_since(ended.since));
@@ -115,6 +116,13 @@ impl Agent {
             }
             None => format!("{name} is scaled by its policy: it was neither paused nor pinned"),
         };
+        match resumed.servers {
+            0 => {}
+            1 => text.push_str("\n  one server that somebody else changed is no longer left alone"),
+            n => {
+                text.push_str(&format!("\n  {n} servers that somebody else changed are no longer left alone"))
+            }
+        }
         json!({ "backend": &*name, "text": text, "override": Value::Null })
     }
 }

@@ -25,8 +25,10 @@ mod log_format;
 mod orders;
 mod output;
 mod parse;
+mod parts;
 mod picture;
 mod progress;
+mod replay;
 mod report;
 mod run;
 mod simulate;
@@ -114,6 +116,9 @@ enum Command {
     Parse(parse::ParseArguments),
     /// Tell latency, failures and load of each backend and server from old logs
     Report(report::ReportArguments),
+    /// Decide again on yesterday's log: what would have been done, when and why, and what would have come of it
+    #[command(long_about = replay::LONG_ABOUT)]
+    Replay(replay::ReplayArguments),
     /// Play a load against simulated servers, for several policies side by side
     #[command(long_about = simulate::LONG_ABOUT)]
     Simulate(simulate::SimulateArguments),
@@ -182,6 +187,7 @@ pub fn main() -> ExitCode {
             Command::Resume(arguments) => orders::resume(arguments),
             Command::Parse(arguments) => parse::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
+            Command::Replay(arguments) => replay::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments),
         },

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::log_format::{FORMATS, line_format};
 use super::output::{print, print_json};
-use super::{Failure, threads_or_cores, usage};
+use super::{Failure, parts, threads_or_cores, usage};
 use book::{Book, Range};
 use summary::Summary;
 
@@ -16,11 +16,10 @@ mod book;
 mod counts;
 mod index;
 mod machine;
-mod parts;
 mod summary;
 mod text;
 mod timeline;
-mod when;
+pub(super) mod when;
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]

@@ -11,14 +11,14 @@ use columns::Column;
 use pool::PoolArguments;
 use runs::Runs;
 
-mod columns;
+pub(super) mod columns;
 mod figures;
-mod list;
+pub(super) mod list;
 mod machine;
 mod over_time;
 mod pool;
 mod runs;
-mod setting;
+pub(super) mod setting;
 mod table;
 
 /// What `--help` begins with.

@@ -167,8 +167,13 @@ fn server_row(server: &Value) -> Vec<String> {
 /// What the figures do not say about a server.
 fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
+    if server["left_alone_s"].is_u64() {
+        return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
+    }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
-        (Some(_), _) => format!("failed to start, passed over for {}", span(&server["quarantine_s"])),
+        (Some(_), _) => {
+            format!("it failed to start, or stood out: passed over for {}", span(&server["quarantine_s"]))
+        }
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
@@ -235,10 +240,14 @@ mod tests {
     fn a_server_is_noted_for_what_its_figures_do_not_say() {
         check_note("", json!({"state": "READY", "role": "serving", "serving": true}));
         check_note("spare", json!({"state": "MAINT", "role": "spare"}));
+        check_note(
+            "changed by somebody else, left alone for 29 min",
+            json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
+        );
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
         check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
         check_note(
-            "failed to start, passed over for 1 min 1 s",
+            "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
         );
     }

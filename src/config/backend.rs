@@ -15,8 +15,8 @@ use super::value::{BandEnd, FromText, Name, Value};
 use super::words::PlainStatistic;
 use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, ReadyLimits, ScaleDown,
+    ScaleUp, ServerSettings, Statistic, Target, WindowSettings,
 };
 use crate::core::units::Percentile;
 
@@ -70,6 +70,8 @@ pub(super) fn with_defaults(
         scale_up: defaults::SCALE_UP,
         scale_down: defaults::SCALE_DOWN,
         warm_up: defaults::warm_up(),
+        hands_off: defaults::HANDS_OFF,
+        outliers: OutlierSettings::default(),
         weights: defaults::WEIGHTS,
         servers: BTreeMap::new(),
     })
@@ -122,6 +124,9 @@ impl Checker<'_> {
         let (mut weights, mut policy) = (defaults::WEIGHTS, defaults::POLICY);
         set(&mut weights, file.weights);
         set(&mut policy, file.policy);
+        let mut hands_off = defaults::HANDS_OFF;
+        self.set_within(&mut hands_off, at.key("hands_off"), file.hands_off, UP_TO_A_DAY);
+        let outliers = self.outliers(file.outliers.unwrap_or_default(), &at.key("outliers"));
         let model = self.model(file.model.unwrap_or_default(), &at.key("model"));
         let Value(Name(name)) = file.name;
         let band = band?;
@@ -138,6 +143,8 @@ impl Checker<'_> {
             scale_up,
             scale_down,
             warm_up,
+            hands_off,
+            outliers,
             weights,
             servers,
         })

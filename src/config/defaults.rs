@@ -25,6 +25,9 @@ pub(super) const BELOW: Duration = Duration::from_millis(250);
 /// `policy:`.
 pub(super) const POLICY: Policy = Policy::Model;
 
+/// `hands_off:`. Time for whoever did it to finish, and not so long that it is forgotten.
+pub(super) const HANDS_OFF: Duration = Duration::from_secs(30 * 60);
+
 /// `weights:`.
 pub(super) const WEIGHTS: Weights = Weights::Keep;
 

@@ -78,6 +78,8 @@ pub(super) struct Backend {
     pub(super) scale_up: Option<ScaleUp>,
     pub(super) scale_down: Option<ScaleDown>,
     pub(super) warm_up: Option<WarmUp>,
+    pub(super) hands_off: Option<Value<Duration>>,
+    pub(super) outliers: Option<Outliers>,
     pub(super) weights: Option<Value<Weights>>,
     pub(super) servers: Option<BTreeMap<Value<Name>, Option<Server>>>,
 }
@@ -91,6 +93,14 @@ pub(super) struct Target {
     pub(super) statistic: Option<Value<PlainStatistic>>,
     pub(super) last: Option<Value<usize>>,
     pub(super) below: Value<Duration>,
+}
+
+/// `outliers:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{most: 34%, drain_after: 10m}`")]
+pub(super) struct Outliers {
+    pub(super) most: Option<Value<Percent>>,
+    pub(super) drain_after: Option<Value<Duration>>,
 }
 
 /// `model:`.

@@ -1,15 +1,15 @@
-//! `model:` of the file to the core's settings.
+//! `model:` and `outliers:` of the file to the core's settings.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::backend::UP_TO_A_DAY;
 use super::check::{Checker, set};
-use super::file::Model;
+use super::file::{Model, Outliers};
 use super::path::KeyPath;
 use super::percent::Percent;
 use super::value::{OrAuto, Value};
-use crate::core::settings::ModelSettings;
+use crate::core::settings::{ModelSettings, OutlierSettings};
 
 /// `utilization_max`; below 30 % most servers would idle, above 95 % the least burst is too much.
 const UTILIZATION: RangeInclusive<Percent> = Percent::new(30)..=Percent::new(95);
@@ -25,6 +25,9 @@ const WORKERS: RangeInclusive<f64> = 0.1..=100_000.0;
 
 /// `moves_per_hour`.
 const MOVES: RangeInclusive<u32> = 1..=1_000_000;
+
+/// `outliers.most`; if most of them are slow, it is not the servers.
+const MOST: RangeInclusive<Percent> = Percent::new(0)..=Percent::new(50);
 
 impl Checker<'_> {
     pub(super) fn model(&mut self, file: Model, at: &KeyPath) -> ModelSettings {
@@ -53,6 +56,13 @@ impl Checker<'_> {
         }
         self.set_within(&mut model.moves_per_hour, at.key("moves_per_hour"), file.moves_per_hour, MOVES);
         model
+    }
+
+    pub(super) fn outliers(&mut self, file: Outliers, at: &KeyPath) -> OutlierSettings {
+        let mut outliers = OutlierSettings::default();
+        self.set_share(&mut outliers.most, at.key("most"), file.most, MOST);
+        self.set_within(&mut outliers.drain_after, at.key("drain_after"), file.drain_after, UP_TO_A_DAY);
+        outliers
     }
 
     fn set_share(

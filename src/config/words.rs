@@ -32,7 +32,11 @@ words!(Timer, "a timer, such as Tt", {
 });
 words!(WarmUpMethod, "GET or HEAD", { "GET" => Self::Get, "HEAD" => Self::Head });
 words!(WarmUpTls, "auto, on or off", { "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off });
-words!(Weights, "keep or by_capacity", { "keep" => Self::Keep, "by_capacity" => Self::ByCapacity });
+words!(Weights, "keep, by_capacity or by_latency", {
+    "keep" => Self::Keep,
+    "by_capacity" => Self::ByCapacity,
+    "by_latency" => Self::ByLatency,
+});
 words!(tracing::Level, "a level, such as info", {
     "error" => Self::ERROR, "warn" => Self::WARN, "info" => Self::INFO,
     "debug" => Self::DEBUG, "trace" => Self::TRACE,

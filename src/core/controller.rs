@@ -12,7 +12,7 @@
 //! Absent on purpose: a second plan for a backend that has one (a scale-up calls a drain off
 //! first), and a cooldown that begins before HAProxy has said yes.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::estimate::coverage::Told;
@@ -30,10 +30,14 @@ use super::settings::schedule::CivilTime;
 mod backend;
 mod doubt;
 mod forgotten;
+mod hands_off;
+mod latency_weights;
 mod limits;
 mod memory;
 mod mind;
 mod moves;
+mod newcomers;
+mod outliers;
 mod overrides;
 mod pool;
 mod quarantine;
@@ -45,6 +49,7 @@ mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
+pub use hands_off::Change;
 pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};
@@ -180,7 +185,7 @@ impl Controller {
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             let Some(state) = inventory.backend(id) else { continue };
-            changed |= backend.take_stock(state, asked, restarted);
+            changed |= backend.take_stock(id, state, asked, restarted, &mut self.actions);
         }
         if changed {
             self.actions.push_back(Action::Remember);
@@ -201,11 +206,16 @@ impl Controller {
         before
     }
 
-    /// An operator ends what was ordered for `backend`, which is returned.
-    pub fn handle_resume(&mut self, backend: BackendId, by: Operator, now: Instant) -> Option<Override> {
-        let (ended, actions) = self.backends.get_mut(&backend)?.end_order(backend, Some(by), now)?;
-        self.actions.extend(actions);
-        Some(ended)
+    /// An operator ends what was ordered for `backend`, and that servers of it are left alone.
+    pub fn handle_resume(&mut self, backend: BackendId, by: Operator, now: Instant) -> Resumed {
+        let Some(ours) = self.backends.get_mut(&backend) else { return Resumed::default() };
+        let ended = ours.end_order(backend, Some(by), now);
+        let servers = ours.end_hands_off(backend, now, &mut self.actions);
+        let order = ended.map(|(order, actions)| {
+            self.actions.extend(actions);
+            order
+        });
+        Resumed { order, servers }
     }
 
     /// Evaluates every backend.
@@ -217,6 +227,7 @@ impl Controller {
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
+            backend.end_hands_off_in_time(id, now, &mut self.actions);
             backend.settle_limits(self.local);
             backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
@@ -279,6 +290,15 @@ impl Controller {
     pub fn settings(&self, backend: BackendId) -> Option<&BackendSettings> {
         self.backends.get(&backend).map(Backend::settings)
     }
+}
+
+/// What an operator has ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resumed {
+    /// The order there was.
+    pub order: Option<Override>,
+    /// So many servers are no longer left alone.
+    pub servers: usize,
 }
 
 /// What became of a batch of samples.

@@ -39,10 +39,21 @@ pub struct BackendSettings {
     pub scale_down: ScaleDown,
     /// For every server that has none of its own.
     pub warm_up: WarmUp,
+    /// So long a server is left alone that somebody else has changed; zero: not at all.
+    pub hands_off: Duration,
+    /// What becomes of servers that are slower, or fail more, than their peers.
+    pub outliers: OutlierSettings,
     /// Where the weights come from.
     pub weights: Weights,
     /// Servers that the file says something about. A server named here is ours to use as a spare.
     pub servers: BTreeMap<String, ServerSettings>,
+}
+
+impl BackendSettings {
+    /// How the server of that name is warmed up.
+    pub fn warm_up_of(&self, server: &str) -> &WarmUp {
+        self.servers.get(server).map_or(&self.warm_up, |server| &server.warm_up)
+    }
 }
 
 /// How decisions are made.
@@ -93,6 +104,30 @@ impl Default for ModelSettings {
             workers: None,
             moves_per_hour: 200,
         }
+    }
+}
+
+/// What becomes of outliers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutlierSettings {
+    /// At most this share of a backend's servers gets less weight or is drained for it, 0 to 0.5; where that is less
+    /// than one server, one.
+    pub most: f64,
+    /// One that has been an outlier for so long is drained, if a spare can take its place; zero: never.
+    pub drain_after: Duration,
+}
+
+impl OutlierSettings {
+    /// So many of `servers`, never all.
+    pub fn most_of(&self, servers: usize) -> usize {
+        let most = (servers as f64 * self.most + 1e-9) as usize;
+        most.max(1).min(servers.saturating_sub(1))
+    }
+}
+
+impl Default for OutlierSettings {
+    fn default() -> Self {
+        Self { most: 0.34, drain_after: Duration::from_secs(600) }
     }
 }
 
@@ -278,6 +313,8 @@ pub enum Weights {
     Keep,
     /// In proportion to the configured `capacity` of each server.
     ByCapacity,
+    /// Less for servers that are slower than their peers.
+    ByLatency,
 }
 
 /// What the file says about one server.

@@ -1,8 +1,9 @@
 //! Clients that do not wait for each other: requests start when they start, however slow the
 //! answers are, as the users of a site do. What they feel is measured from their side.
 //!
-//! Arrivals are a Poisson process whose rate is a function of time. A latency counts from the
-//! moment the request was due, so a client that is late itself does not flatter the server.
+//! Arrivals are given one by one, or a Poisson process whose rate is a function of time. A latency
+//! counts from the moment the request was due, so a client that is late itself does not flatter the
+//! server; how late it was is told as well.
 
 use std::fmt;
 use std::io;
@@ -27,7 +28,7 @@ const SEED: u64 = 1;
 /// A load still to be played.
 pub struct Load {
     target: SocketAddr,
-    rate: Box<dyn Fn(Duration) -> f64 + Send>,
+    arrivals: Box<dyn Iterator<Item = Arrival> + Send>,
     patience: Duration,
     most_in_flight: usize,
 }
@@ -35,7 +36,13 @@ pub struct Load {
 impl Load {
     /// Requests to `target`, `rate(t)` a second at the time `t` after the start.
     pub fn new(target: SocketAddr, rate: impl Fn(Duration) -> f64 + Send + 'static) -> Self {
-        Self { target, rate: Box::new(rate), patience: Duration::from_secs(10), most_in_flight: 1000 }
+        Self::of(target, Poisson { rate, random: Random::new(SEED), at: Duration::ZERO })
+    }
+
+    /// These requests to `target`, in the order of their moments.
+    pub fn of(target: SocketAddr, arrivals: impl Iterator<Item = Arrival> + Send + 'static) -> Self {
+        let arrivals = Box::new(arrivals);
+        Self { target, arrivals, patience: Duration::from_secs(10), most_in_flight: 1000 }
     }
 
     /// How long a client waits for its answer before it gives up; 10 s unless said.
@@ -60,11 +67,12 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let measured = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel();
-        let clients = Clients { load: self, start: Instant::now(), measured: Arc::clone(&measured) };
+        let Self { target, arrivals, patience, most_in_flight } = self;
+        let client = Client { target, patience, start: Instant::now(), measured: Arc::clone(&measured) };
         let thread = thread::Builder::new().name("load".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = clients.play(duration) => {}
+                    () = client.play(arrivals, duration, most_in_flight) => {}
                     _ = stopped => {}
                 }
             });
@@ -88,6 +96,16 @@ impl fmt::Debug for Load {
             .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
+}
+
+/// A request to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it is due, after the start of the load.
+    pub at: Duration,
+    /// How long a worker of a warm and healthy [small server](super::server) needs for it; `None`: it
+    /// draws that itself.
+    pub takes: Option<Duration>,
 }
 
 /// A load being played; dropping it hangs up on all answers still to come.
@@ -135,6 +153,8 @@ impl Drop for Running {
 pub struct Measured {
     /// When it was due, after the start of the load.
     pub start: Duration,
+    /// How much later than that its client began; part of its latency.
+    pub late: Duration,
     /// How long its client waited, to the last byte or until it gave up.
     pub latency: Duration,
     /// How it ended.
@@ -203,59 +223,71 @@ impl Felt {
     }
 }
 
-struct Clients {
-    load: Load,
-    start: Instant,
-    measured: Arc<Mutex<Vec<Measured>>>,
+/// A Poisson process. Where the rate is 0 for an hour it ends.
+struct Poisson<R> {
+    rate: R,
+    random: Random,
+    at: Duration,
 }
 
-impl Clients {
-    async fn play(&self, duration: Duration) {
-        let Load { target, patience, most_in_flight, .. } = self.load;
-        let mut random = Random::new(SEED);
-        let mut in_flight = JoinSet::new();
-        let mut due = Duration::ZERO;
-        loop {
-            let wait = random.until_next((self.load.rate)(due));
-            due += wait.min(STEP);
-            if due >= duration {
-                break;
-            }
-            tokio::time::sleep_until((self.start + due).into()).await;
-            if wait > STEP {
-                continue; // nobody came within the step
-            }
-            while in_flight.try_join_next().is_some() {}
-            if in_flight.len() < most_in_flight {
-                in_flight.spawn(client(target, patience, self.start, due, Arc::clone(&self.measured)));
-            } else {
-                note(
-                    &self.measured,
-                    Measured { start: due, latency: Duration::ZERO, answer: Answer::TurnedAway },
-                );
+impl<R: Fn(Duration) -> f64> Iterator for Poisson<R> {
+    type Item = Arrival;
+
+    fn next(&mut self) -> Option<Arrival> {
+        const STEPS_AN_HOUR: u32 = 36_000;
+        for _ in 0..STEPS_AN_HOUR {
+            let wait = self.random.until_next((self.rate)(self.at));
+            self.at += wait.min(STEP);
+            if wait <= STEP {
+                return Some(Arrival { at: self.at, takes: None });
             }
         }
-        in_flight.join_all().await;
+        None
     }
 }
 
-async fn client(
+#[derive(Clone)]
+struct Client {
     target: SocketAddr,
     patience: Duration,
     start: Instant,
-    due: Duration,
     measured: Arc<Mutex<Vec<Measured>>>,
-) {
-    let answer = match tokio::time::timeout(patience, request(target)).await {
-        Ok(Ok(status)) => Answer::Status(status),
-        Ok(Err(error)) => Answer::Broken(error.kind()),
-        Err(_) => Answer::GaveUp,
-    };
-    note(&measured, Measured { start: due, latency: start.elapsed().saturating_sub(due), answer });
 }
 
-fn note(measured: &Mutex<Vec<Measured>>, request: Measured) {
-    measured.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+impl Client {
+    async fn play(&self, arrivals: impl Iterator<Item = Arrival>, duration: Duration, most_in_flight: usize) {
+        let mut in_flight = JoinSet::new();
+        for arrival in arrivals.take_while(|arrival| arrival.at < duration) {
+            tokio::time::sleep_until((self.start + arrival.at).into()).await;
+            while in_flight.try_join_next().is_some() {}
+            if in_flight.len() < most_in_flight {
+                in_flight.spawn(self.clone().send(arrival));
+            } else {
+                self.note(arrival, Duration::ZERO, Answer::TurnedAway);
+            }
+        }
+        tokio::time::sleep_until((self.start + duration).into()).await;
+        in_flight.join_all().await;
+    }
+
+    async fn send(self, arrival: Arrival) {
+        let late = self.start.elapsed().saturating_sub(arrival.at);
+        let answer = match tokio::time::timeout(self.patience, request(self.target, arrival.takes)).await {
+            Ok(Ok(status)) => Answer::Status(status),
+            Ok(Err(error)) => Answer::Broken(error.kind()),
+            Err(_) => Answer::GaveUp,
+        };
+        self.note(arrival, late, answer);
+    }
+
+    fn note(&self, arrival: Arrival, late: Duration, answer: Answer) {
+        let latency = match answer {
+            Answer::TurnedAway => Duration::ZERO,
+            _ => self.start.elapsed().saturating_sub(arrival.at),
+        };
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.push(Measured { start: arrival.at, late, latency, answer });
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +295,12 @@ mod tests {
     use super::*;
 
     fn measured(latency_ms: u64, answer: Answer) -> Measured {
-        Measured { start: Duration::ZERO, latency: Duration::from_millis(latency_ms), answer }
+        Measured {
+            start: Duration::ZERO,
+            late: Duration::ZERO,
+            latency: Duration::from_millis(latency_ms),
+            answer,
+        }
     }
 
     #[test]

@@ -2,24 +2,29 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::server::TAKES;
+
 /// No answer here is longer than a few hundred bytes; one that is goes on for somebody else.
 const MOST_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Asks `target` for `/` and returns the status.
+/// Asks `target` for `/` and returns the status. `takes` is what a small server is told to take for it.
 ///
 /// A connection is never used again: a pool would blame the server for connections that
 /// were closed while idle, and `Connection: close` makes the end of the answer plain.
 ///
 /// # Errors
 /// Nobody listens, the connection breaks, or what comes back is not a whole HTTP answer.
-pub async fn request(target: SocketAddr) -> io::Result<u16> {
+pub async fn request(target: SocketAddr, takes: Option<Duration>) -> io::Result<u16> {
     let mut stream = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
-    let head = format!("GET / HTTP/1.1\r\nHost: {target}\r\nUser-Agent: demo\r\nConnection: close\r\n\r\n");
+    let takes = takes.map(|takes| format!("{TAKES}: {}\r\n", takes.as_micros())).unwrap_or_default();
+    let head =
+        format!("GET / HTTP/1.1\r\nHost: {target}\r\nUser-Agent: demo\r\nConnection: close\r\n{takes}\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::with_capacity(512);
     while stream.read_buf(&mut answer).await? > 0 {

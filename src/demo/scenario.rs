@@ -17,7 +17,7 @@ pub const WORKERS: usize = 2;
 pub const SERVICE: ServiceTime = ServiceTime { mean: Duration::from_millis(40), cv: 0.5 };
 
 /// A server just started is slow until it has seen some requests; warm-up sends them.
-pub const COLD: ColdStart = ColdStart { requests: 12, factor: 4.0 };
+pub const COLD: ColdStart = ColdStart { over: 4.0, factor: 4.0 };
 
 /// `maxconn` of a server: those at work and as many at hand. All others wait in HAProxy, where a
 /// server that is added can take them over.

@@ -1,9 +1,10 @@
 //! A small HTTP server of known capacity: a request waits its turn for one of a few workers,
-//! takes a random service time and is answered.
+//! takes a random service time and is answered. A client that leaves is worked for all the same.
 //!
 //! Up to `workers / mean` requests a second it is fast; beyond that its queue, and with it its
 //! latency, grows for as long as the load lasts. That is all the application there is. Waiting
-//! is done on timers, so a dozen of these cost next to no CPU.
+//! is done on timers, so a dozen of these cost next to no CPU; a timer that fires late makes that
+//! answer late, but no worker slower.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,18 +12,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header::USER_AGENT};
 use axum::serve::ListenerExt;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::random::Random;
 
 /// How the agent introduces itself when it warms a server up; all other requests are users'.
 pub const WARM_UP_AGENT: &str = "haproxy-autoscale/";
+
+/// The header of a request that says itself how long it keeps a worker of a warm and healthy server,
+/// in whole microseconds (at most an hour).
+pub const TAKES: &str = "x-takes-us";
 
 /// How long one request keeps a worker: lognormal.
 #[derive(Clone, Copy, Debug)]
@@ -33,20 +38,19 @@ pub struct ServiceTime {
     pub cv: f64,
 }
 
-/// A server that has to fill its caches first.
+/// A server that has to fill its caches first, as the simulator's have to.
 #[derive(Clone, Copy, Debug)]
 pub struct ColdStart {
-    /// So many requests until it is warm, whoever sent them.
-    pub requests: u64,
+    /// After so many requests, whoever sent them, 1/e of what makes it slow is left; above 0.
+    pub over: f64,
     /// The first one takes so many times as long; the later ones less and less.
     pub factor: f64,
 }
 
 impl ColdStart {
-    /// How many times as long the request after `done` others takes.
-    fn factor_after(self, done: u64) -> f64 {
-        let left = self.requests.saturating_sub(done) as f64 / self.requests.max(1) as f64;
-        1.0 + (self.factor - 1.0) * left
+    /// How many times as long the request after `begun` others takes.
+    fn factor_after(self, begun: u64) -> f64 {
+        1.0 + (self.factor - 1.0) * (-(begun as f64) / self.over).exp()
     }
 }
 
@@ -54,8 +58,7 @@ impl ColdStart {
 #[derive(Debug)]
 pub struct SmallServer {
     addr: SocketAddr,
-    counters: Arc<Counters>,
-    status: Arc<AtomicU16>,
+    app: Arc<App>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -71,20 +74,22 @@ impl SmallServer {
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (counters, status) = (Arc::new(Counters::default()), Arc::new(AtomicU16::new(200)));
-        let app = App {
-            workers: Semaphore::new(workers.max(1)),
+        let app = Arc::new(App {
+            free_at: Mutex::new(vec![Instant::now(); workers.max(1)]),
             service,
             cold,
             random: Mutex::new(Random::new(u64::from(addr.port()))),
-            counters: Arc::clone(&counters),
-            status: Arc::clone(&status),
-        };
+            counters: Counters::default(),
+            status: AtomicU16::new(200),
+            begun: AtomicU64::new(0),
+            slow_percent: AtomicU64::new(100),
+        });
+        let serving = Arc::clone(&app);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("small-{}", addr.port()))
-            .spawn(move || runtime.block_on(serve(listener, Arc::new(app), stopped)))?;
-        Ok(Self { addr, counters, status, stop: Some(stop), thread: Some(thread) })
+            .spawn(move || runtime.block_on(serve(listener, serving, stopped)))?;
+        Ok(Self { addr, app, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -94,12 +99,22 @@ impl SmallServer {
 
     /// What it has seen so far.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.app.counters
     }
 
     /// From now on requests are answered with `status` instead of 200; they take as long as ever.
     pub fn set_status(&self, status: u16) {
-        self.status.store(status, Relaxed);
+        self.app.status.store(status, Relaxed);
+    }
+
+    /// As if it had begun so many requests since its start: 0 is a new process.
+    pub fn set_begun(&self, requests: u64) {
+        self.app.begun.store(requests, Relaxed);
+    }
+
+    /// From now on each request takes so many percent of its time.
+    pub fn set_slow(&self, percent: u64) {
+        self.app.slow_percent.store(percent, Relaxed);
     }
 }
 
@@ -148,22 +163,40 @@ impl Counters {
     }
 }
 
+#[derive(Debug)]
 struct App {
-    workers: Semaphore,
+    /// When each worker will have done what it has been given.
+    free_at: Mutex<Vec<Instant>>,
     service: ServiceTime,
     cold: Option<ColdStart>,
     random: Mutex<Random>,
-    counters: Arc<Counters>,
-    status: Arc<AtomicU16>,
+    counters: Counters,
+    status: AtomicU16,
+    begun: AtomicU64,
+    slow_percent: AtomicU64,
 }
 
 impl App {
-    /// How long the request after `done` others keeps its worker.
-    fn service_time(&self, done: u64) -> Duration {
-        let ServiceTime { mean, cv } = self.service;
-        let factor = self.cold.map_or(1.0, |cold| cold.factor_after(done));
+    /// Gives a request that has come at `now` to the worker that is free first; when it will be done.
+    fn done_at(&self, now: Instant, takes: Option<Duration>) -> Instant {
+        let service_time = self.service_time(takes);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(worker) = free_at.iter_mut().min() else { return now };
+        *worker = now.max(*worker) + service_time;
+        *worker
+    }
+
+    /// How long the next request keeps its worker; `takes`: on a warm and healthy server.
+    fn service_time(&self, takes: Option<Duration>) -> Duration {
+        let begun = self.begun.fetch_add(1, Relaxed);
+        let cold = self.cold.map_or(1.0, |cold| cold.factor_after(begun));
+        let slow = self.slow_percent.load(Relaxed) as f64 / 100.0;
+        takes.unwrap_or_else(|| self.draw()).mul_f64(cold * slow)
+    }
+
+    fn draw(&self) -> Duration {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        random.lognormal(mean, cv).mul_f64(factor)
+        random.lognormal(self.service.mean, self.service.cv)
     }
 }
 
@@ -187,21 +220,20 @@ async fn answer(
     method: Method,
     headers: HeaderMap,
 ) -> (StatusCode, &'static str) {
-    let counters = &*app.counters;
+    let counters = &app.counters;
     let status =
         || StatusCode::from_u16(app.status.load(Relaxed)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if method == Method::OPTIONS {
         counters.checks.fetch_add(1, Relaxed);
         return (status(), "");
     }
-    let done = counters.requests();
     let is_warm_up =
         headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(WARM_UP_AGENT.as_bytes()));
     if is_warm_up { &counters.warm_ups } else { &counters.users }.fetch_add(1, Relaxed);
+    let takes = headers.get(TAKES).and_then(|takes| takes.to_str().ok()?.parse::<u32>().ok());
+    let takes = takes.map(|micros| Duration::from_micros(micros.into()));
     let _in_flight = InFlight::new(&counters.in_flight);
-    // Waiters get their permits in the order in which they came; the semaphore is never closed.
-    let _worker = app.workers.acquire().await;
-    tokio::time::sleep(app.service_time(done)).await;
+    tokio::time::sleep_until(app.done_at(Instant::now(), takes).into()).await;
     (status(), "ok\n")
 }
 
@@ -227,9 +259,9 @@ mod tests {
 
     #[test]
     fn a_cold_server_gets_warm_request_by_request() {
-        let cold = ColdStart { requests: 10, factor: 5.0 };
-        let factors: Vec<f64> = [0, 5, 10, 1000].map(|done| cold.factor_after(done)).to_vec();
-        assert_eq!(factors, [5.0, 3.0, 1.0, 1.0]);
-        assert_eq!(ColdStart { requests: 0, factor: 5.0 }.factor_after(0), 1.0);
+        let cold = ColdStart { over: 10.0, factor: 5.0 };
+        assert_eq!(cold.factor_after(0), 5.0);
+        assert!((cold.factor_after(10) - (1.0 + 4.0 / std::f64::consts::E)).abs() < 1e-9);
+        assert!(cold.factor_after(1000) - 1.0 < 1e-9);
     }
 }

@@ -171,7 +171,7 @@ impl Work {
 
     async fn tell_failed(&self, step: &Step, error: &StepError) {
         let (backend, step, error) = (self.plan.backend, step.clone(), chain(error));
-        self.tell(Outcome::Failed { backend, server: None, step, error }).await;
+        self.tell(Outcome::Failed { backend, server: None, step, error, by_other: false }).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //!  done       go on                               moved
 //!  fails      undo, failed                        ramp given up, moved
 //!  take back  undo                                moved
+//!  turn away  undo, failed                        retreat, failed
 //!  stop       left as it is                       moved
 //!  the state was changed by somebody else: failed, and nothing is undone, anywhere in the lane
 //! ```
@@ -39,24 +40,34 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
     let (backend, server) = (work.plan.backend, lane.server);
     match end {
         End::Arrived => {}
+        End::CalledOff(CallOff::TurnAway(why)) => {
+            let step = lane.steps.last().cloned().unwrap_or(Step::Pause(Duration::ZERO));
+            let back = if walker.moved { &lane.retreat } else { &lane.undo };
+            let error = match walker.go_back(back).await {
+                Ok(()) => why,
+                Err((step, error)) => {
+                    format!("{why}; and `{}` failed: {}", step.words(&work.names), chain(&error))
+                }
+            };
+            work.tell(Outcome::Failed { backend, server: Some(server), step, error, by_other: false }).await;
+            return;
+        }
         End::CalledOff(_) if walker.moved => {}
         End::CalledOff(CallOff::Stop) => return,
         End::CalledOff(CallOff::TakeBack) => {
             if let Err((step, error)) = walker.undo().await {
-                let (step, error) = (step.clone(), chain(&error));
-                work.tell(Outcome::Failed { backend, server: Some(server), step, error }).await;
+                let (by_other, step, error) = (error.is_foreign(), step.clone(), chain(&error));
+                work.tell(Outcome::Failed { backend, server: Some(server), step, error, by_other }).await;
             }
             return;
         }
         End::Failed(step, error) => {
-            let mut text = chain(&error);
-            if !error.is_foreign()
-                && let Err((step, error)) = walker.undo().await
-            {
+            let (by_other, mut text) = (error.is_foreign(), chain(&error));
+            if !by_other && let Err((step, error)) = walker.undo().await {
                 text = format!("{text}; and `{}` failed too: {}", step.words(&work.names), chain(&error));
             }
             let step = step.clone();
-            work.tell(Outcome::Failed { backend, server: Some(server), step, error: text }).await;
+            work.tell(Outcome::Failed { backend, server: Some(server), step, error: text, by_other }).await;
             return;
         }
     }
@@ -140,13 +151,17 @@ impl<'a> Walker<'a> {
         End::Arrived
     }
 
-    /// Goes back to where the lane began, unless nothing was done yet. Ends at once if the agent
-    /// stops.
+    /// Goes back to where the lane began.
     async fn undo(&mut self) -> Result<(), (&'a Step, StepError)> {
+        self.go_back(&self.lane.undo).await
+    }
+
+    /// Takes `steps`, unless nothing was done yet. Ends at once if the agent stops.
+    async fn go_back(&mut self, steps: &'a [Step]) -> Result<(), (&'a Step, StepError)> {
         if !self.acted {
             return Ok(());
         }
-        for step in &self.lane.undo {
+        for step in steps {
             let start = Instant::now();
             tokio::select! {
                 biased;
@@ -168,7 +183,10 @@ impl<'a> Walker<'a> {
                 return Ok(Taken::Skipped);
             }
             Step::SetWeights(weights) => return self.set_weights(weights).await,
-            Step::Pause(pause) => self.work.hands.pause(*pause).await,
+            Step::Pause(pause) => {
+                self.work.hands.pause(*pause).await;
+                self.work.let_go(self.server).await;
+            }
         }
         Ok(Taken::Done)
     }

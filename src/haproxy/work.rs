@@ -201,6 +201,14 @@ impl Work {
         }
     }
 
+    /// Until the weight of `server` may go on rising.
+    pub(super) async fn let_go(&self, server: ServerId) {
+        let mut changes = self.changes.clone();
+        if changes.wait_for(|changes| !changes.is_held(server)).await.is_err() {
+            pending().await
+        }
+    }
+
     /// Until there is nothing left to do.
     pub(super) async fn ended(&self) {
         let mut changes = self.changes.clone();

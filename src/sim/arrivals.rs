@@ -4,6 +4,7 @@
 //! drawn here, in the order of arrival: whoever decides, the same requests come.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rand_distr::{Distribution, Exp1, StandardNormal, StandardUniform};
 use rand_pcg::Pcg64;
@@ -26,6 +27,8 @@ pub struct Coming {
     pub service_s: f64,
     /// From the answer's headers to its last byte, seconds.
     pub read_for_s: f64,
+    /// Whatever server gets it answers with an error.
+    pub fails: bool,
 }
 
 /// The requests of one run, in order.
@@ -73,10 +76,16 @@ impl Arrivals {
 
     /// Draws one more request; false if there are none.
     fn draw(&mut self) -> bool {
-        let Some(at_s) = self.times.next() else { return false };
-        let coming = self.request(at_s);
-        self.upcoming.push_back(coming);
-        true
+        let coming = match &mut self.times {
+            Times::Known { requests, next, end_s } => {
+                let known = requests.get(*next).filter(|coming| coming.at_s < *end_s);
+                *next += 1;
+                known.copied()
+            }
+            times => times.next().map(|at_s| self.request(at_s)),
+        };
+        self.upcoming.extend(coming);
+        coming.is_some()
     }
 
     fn request(&mut self, at_s: f64) -> Coming {
@@ -104,7 +113,7 @@ impl Arrivals {
                 }
             }
         }
-        Coming { at_s, sent_for_s, service_s, read_for_s }
+        Coming { at_s, sent_for_s, service_s, read_for_s, fails: false }
     }
 }
 
@@ -121,7 +130,17 @@ impl Iterator for Arrivals {
 #[derive(Debug)]
 enum Times {
     Poisson(Box<Poisson>),
-    Given { moments: std::sync::Arc<[f64]>, next: usize, end_s: f64 },
+    Given {
+        moments: Arc<[f64]>,
+        next: usize,
+        end_s: f64,
+    },
+    /// Nothing is left to chance.
+    Known {
+        requests: Arc<[Coming]>,
+        next: usize,
+        end_s: f64,
+    },
 }
 
 impl Times {
@@ -129,6 +148,7 @@ impl Times {
         let end_s = scenario.length_s;
         match &scenario.load.shape {
             Shape::Moments(moments) => Self::Given { moments: moments.clone(), next: 0, end_s },
+            Shape::Requests(requests) => Self::Known { requests: requests.clone(), next: 0, end_s },
             shape => Self::Poisson(Box::new(Poisson::new(shape, scenario.load.noise, end_s, seed))),
         }
     }
@@ -141,6 +161,7 @@ impl Times {
                 *next += 1;
                 Some(at_s)
             }
+            Self::Known { requests, next, .. } => requests.get(*next).map(|coming| coming.at_s),
         }
     }
 }

@@ -137,7 +137,7 @@ impl Underway {
                 Taken::Failed(error) => {
                     self.undo(place, world, outcomes);
                     let (backend, server) = (self.plan.backend, Some(self.walks[place].lane.server));
-                    outcomes.push(Outcome::Failed { backend, server, step, error });
+                    outcomes.push(Outcome::Failed { backend, server, step, error, by_other: false });
                 }
             }
         }
@@ -222,7 +222,8 @@ impl Underway {
         match how {
             _ if walk.over => {}
             _ if walk.moved => self.tell_moved(place, outcomes),
-            CallOff::TakeBack => self.undo(place, world, outcomes),
+            // No ramp is simulated.
+            CallOff::TakeBack | CallOff::TurnAway(_) => self.undo(place, world, outcomes),
             CallOff::Stop => {}
         }
     }
@@ -283,6 +284,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::core::plan::ownership::Claims;
     use crate::core::plan::planner;
     use crate::core::policy::decision::{Decision, Reason};
     use crate::core::settings::Policy;
@@ -315,8 +317,8 @@ mod tests {
                 1.. => Decision::ScaleUp { by: by.unsigned_abs(), reason: why },
                 _ => Decision::ScaleDown { by: by.unsigned_abs(), prefer: Vec::new(), reason: why },
             };
-            let (ours, none) = (self.ours(), HashSet::new());
-            planner::plan(&decision, &inventory.backends[0], &settings, &ours, &none, self.world.names())
+            let (claims, none) = (Claims { ours: self.ours(), ..Claims::default() }, HashSet::new());
+            planner::plan(&decision, &inventory.backends[0], &settings, &claims, &none, self.world.names())
                 .expect("there is something to do")
         }
 
@@ -370,7 +372,7 @@ mod tests {
 
     const STARTED: [&str; 6] = [
         "set app/s3 DRAIN",
-        "wait up to 60s until app/s3 is healthy",
+        "wait up to 120s until app/s3 is healthy",
         "warm up app/s3",
         "set app/s3 READY",
         "s3 moved",
@@ -413,7 +415,7 @@ mod tests {
                 "set app/s3 DRAIN",
                 "set app/s4 DRAIN",
                 "set app/s3 MAINT",
-                "wait up to 60s until app/s4 is healthy",
+                "wait up to 120s until app/s4 is healthy",
                 "warm up app/s4",
                 "set app/s4 READY",
                 "s4 moved",
@@ -440,13 +442,13 @@ mod tests {
         let mut scene = Scene::new(&scenario);
         scene.world.run_until(1.0);
         scene.begin(&scenario, 1);
-        scene.run_for(61.0);
+        scene.run_for(121.0);
         scene.check(
             "RRMM",
             &[
                 "set app/s3 DRAIN",
                 "set app/s3 MAINT",
-                "failed: its health check has not passed within 60s",
+                "failed: its health check has not passed within 120s",
                 "finished",
             ],
         );

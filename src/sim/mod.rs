@@ -18,6 +18,7 @@ pub mod executor;
 mod hands;
 mod random;
 mod rate;
+pub mod replay;
 pub mod scenario;
 pub mod scenarios;
 pub mod score;

@@ -55,7 +55,7 @@ impl Rate {
             Shape::Sawtooth { low, high, period_s } => low + (high - low) * part(*period_s),
             Shape::Bursts { base, .. } => base + self.burst(now_s),
             Shape::Trace { trace, bin_s, .. } => trace.at(now_s / bin_s) * self.scale,
-            Shape::Moments(_) => 0.0,
+            Shape::Moments(_) | Shape::Requests(_) => 0.0,
         };
         rate.max(0.0)
     }

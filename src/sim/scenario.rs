@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::arrivals::Coming;
 use super::traces::Trace;
+use crate::core::settings::schedule::CivilTime;
 
 /// One closed loop.
 #[derive(Clone, Debug)]
@@ -29,6 +31,26 @@ pub struct Scenario {
     pub server: ServerModel,
     /// What happens meanwhile.
     pub incidents: Vec<Incident>,
+    /// What the backend and its servers are called.
+    pub names: PoolNames,
+    /// What the clocks on the wall say at the start, by which schedules go; `None`: nobody asks.
+    pub begins: Option<CivilTime>,
+}
+
+/// Names as HAProxy's configuration has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolNames {
+    /// Of the backend.
+    pub backend: String,
+    /// Of the servers by their place; one that has none is called `s` and its number from 1.
+    pub servers: Vec<String>,
+}
+
+impl PoolNames {
+    /// Of the server at this place.
+    pub fn server(&self, place: usize) -> String {
+        self.servers.get(place).cloned().unwrap_or_else(|| format!("s{}", place + 1))
+    }
 }
 
 /// The arrivals.
@@ -98,6 +120,8 @@ pub enum Shape {
     },
     /// These very moments, seconds from the start, in order: a log's own arrivals. No noise.
     Moments(Arc<[f64]>),
+    /// These very requests, in order: when they come, and what each costs. No noise, and nothing of the clients.
+    Requests(Arc<[Coming]>),
 }
 
 /// Slow noise on the rate: normal around 1, its memory fading exponentially.
@@ -262,6 +286,8 @@ impl Scenario {
                 warm_up_requests: 100,
             },
             incidents: Vec::new(),
+            names: PoolNames { backend: "app".to_owned(), servers: Vec::new() },
+            begins: None,
         }
     }
 

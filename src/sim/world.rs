@@ -112,11 +112,20 @@ pub struct Totals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Answered,
+    /// With an error of the server's own.
+    Failed,
     NoServer,
     QueueTimeout,
     ServerTimeout,
     Refused,
     Broken,
+}
+
+impl Ending {
+    /// Of a request that has its answer.
+    fn of_answered(coming: &Coming) -> Self {
+        if coming.fails { Self::Failed } else { Self::Answered }
+    }
 }
 
 impl World {
@@ -127,9 +136,9 @@ impl World {
     pub fn new(scenario: &Scenario, seed: u64, base: Instant) -> Self {
         let names = Names::default();
         // The first name in an empty table.
-        let backend = names.backend("app").expect("a table with room");
+        let backend = names.backend(&scenario.names.backend).expect("a table with room");
         // A table that takes more names than a pool may have servers.
-        let id = |n: usize| names.server(backend, &format!("s{}", n + 1)).expect("a table with room");
+        let id = |n: usize| names.server(backend, &scenario.names.server(n)).expect("a table with room");
         let ids = (0..scenario.servers).map(id).collect();
         let is_serving = |n: usize| n < scenario.serving_at_start;
         let flags = |n| if is_serving(n) { AdminFlags(0) } else { SPARE };
@@ -216,7 +225,11 @@ impl World {
                 self.look_out_for(server, next);
                 self.answer(request);
             }
-            Some(Event::LastByte(request)) => self.end(request, Ending::Answered),
+            Some(Event::LastByte(id)) => {
+                if let Some(request) = self.requests.get(id) {
+                    self.end(id, Ending::of_answered(&request.coming));
+                }
+            }
             Some(Event::Turn) => self.turn(),
             Some(Event::Check(server)) => self.check(server),
             None => {}
@@ -263,11 +276,12 @@ impl World {
         let Stage::Sent { server, at_s: sent_s } = request.stage else { return };
         let coming = request.coming;
         request.stage = Stage::Answered { server, sent_s, at_s };
-        self.news.answers.push(Answer { at_s, waited_ms: Some((at_s - coming.at_s) * 1e3) });
+        let waited_ms = (!coming.fails).then_some((at_s - coming.at_s) * 1e3);
+        self.news.answers.push(Answer { at_s, waited_ms });
         if coming.read_for_s > 0.0 {
             self.agenda.enter(at_s + coming.read_for_s, Event::LastByte(id));
         } else {
-            self.end(id, Ending::Answered);
+            self.end(id, Ending::of_answered(&coming));
         }
     }
 
@@ -316,7 +330,7 @@ impl World {
             class: match ending {
                 Ending::Answered => Class::Success,
                 Ending::NoServer | Ending::QueueTimeout => Class::Saturation,
-                Ending::ServerTimeout | Ending::Refused | Ending::Broken => Class::Server,
+                Ending::Failed | Ending::ServerTimeout | Ending::Refused | Ending::Broken => Class::Server,
             },
             timed_out: matches!(ending, Ending::QueueTimeout | Ending::ServerTimeout),
             beconn: self.requests.len(),

@@ -134,8 +134,15 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
     limits.extend(of_the_model.map(ToString::to_string));
     for server in &view.servers {
         let name = names.of_server(server.state.id);
+        if let Some(left) = server.left_alone {
+            limits.push(format!(
+                "{name} was changed by somebody else, and is left alone for {}, or until `resume`",
+                Span(left)
+            ));
+        }
         if let Some(left) = server.quarantine {
-            limits.push(format!("{name} failed to start, and is passed over for {}", Span(left)));
+            limits
+                .push(format!("{name} failed to start, or stood out, and is passed over for {}", Span(left)));
         }
     }
     limits.push(may_serve(view));

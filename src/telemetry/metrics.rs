@@ -213,7 +213,12 @@ impl Metrics {
             Event::Outcome(Outcome::Failed { .. }) => {
                 self.failures.get_or_create(&Backend { backend }).inc();
             }
-            Event::Outcome(_) | Event::Ordered(_) | Event::OrderEnded { .. } | Event::Restarted(_) => {}
+            Event::Outcome(_)
+            | Event::Ordered(_)
+            | Event::OrderEnded { .. }
+            | Event::ChangedByOther { .. }
+            | Event::HandsOffEnded { .. }
+            | Event::Restarted(_) => {}
         }
     }
 

@@ -127,6 +127,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "sessions": state.sessions,
         "queued": state.queued,
         "role": server.role.name(),
+        "left_alone_s": server.left_alone.map(|left| left.as_secs()),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

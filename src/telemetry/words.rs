@@ -1,11 +1,13 @@
 //! A [`Record`] in words: as a journal entry, and as a log event. The sentence is the same in both.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
-use crate::core::controller::{Event, Operator, Order, Override, Record};
+use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
 use crate::core::plan::outcome::Outcome;
@@ -34,6 +36,16 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
         Event::Outcome(outcome) => outcome_fields(outcome, names, &mut entry),
         Event::Ordered(what) => order_fields(what, Some(&what.by), true, &mut entry),
         Event::OrderEnded { what, by } => order_fields(what, by.as_ref(), false, &mut entry),
+        Event::ChangedByOther { server, change, lasts } => {
+            entry.insert("event".into(), json!("changed_by_other"));
+            entry.insert("server".into(), json!(&*names.of_server(*server)));
+            entry.insert("reason".into(), json!(left_alone(*change, *lasts)));
+            entry.insert("for_s".into(), json!(lasts.as_secs()));
+        }
+        Event::HandsOffEnded { server } => {
+            entry.insert("event".into(), json!("hands_off_ended"));
+            entry.insert("server".into(), json!(&*names.of_server(*server)));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -117,6 +129,16 @@ pub fn begun(what: &Override) -> String {
 fn ended(what: &Override, by: Option<&Operator>) -> String {
     let why = by.map_or("its time is over".to_owned(), |by| format!("ended by {}", by.name));
     format!("no longer {}: {why}", ordered(what.order))
+}
+
+/// `READY to MAINT, not by this agent: left alone for 30 min`.
+fn left_alone(change: Option<Change>, lasts: Duration) -> String {
+    let what = match change {
+        Some(Change::State { from, to }) => format!("{} to {}", from.name(), to.name()),
+        Some(Change::Weight { from, to }) => format!("weight {from} to {to}"),
+        None => "its state, in the middle of a move".to_owned(),
+    };
+    format!("{what}, not by this agent: left alone for {}", Span(lasts))
 }
 
 /// `Mon 2026-11-23 08:00`.
@@ -204,6 +226,13 @@ pub fn tell(record: &Record, names: &Names) {
         Event::OrderEnded { what, by } => {
             let uid = by.as_ref().map(|by| by.uid);
             info!(backend, reason = ended(what, by.as_ref()), uid, "operator's order over");
+        }
+        Event::ChangedByOther { server, change, lasts } => {
+            let (server, reason) = (&*names.of_server(*server), left_alone(*change, *lasts));
+            warn!(backend, server, reason, "server changed by somebody else");
+        }
+        Event::HandsOffEnded { server } => {
+            info!(backend, server = &*names.of_server(*server), "server no longer left alone");
         }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");

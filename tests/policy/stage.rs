@@ -44,6 +44,8 @@ pub(crate) fn defaults() -> BackendSettings {
             statuses: (200, 399),
             ramp: Duration::ZERO,
         },
+        hands_off: Duration::from_secs(1800),
+        outliers: OutlierSettings::default(),
         weights: Weights::Keep,
         servers: Default::default(),
     }

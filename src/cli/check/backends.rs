@@ -6,10 +6,10 @@ use super::{Finding, capabilities};
 use crate::config::Config;
 use crate::config::nearest::nearest;
 use crate::core::controller::Memory;
-use crate::core::names::{Names, ServerId};
+use crate::core::names::Names;
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
-use crate::core::plan::ownership::{self, Role};
-use crate::core::settings::{BackendSettings, Weights};
+use crate::core::plan::ownership::{self, Claims, Role};
+use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
@@ -68,24 +68,25 @@ fn backend(
     let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
     let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
     let ours = ours.filter_map(|name| names.server(state.id, name)).collect();
+    let claims = Claims { ours, ..Claims::default() };
     let mut findings = capabilities::backend(&about, state, names);
-    findings.extend(servers(&about, settings, state, &ours, names));
-    findings.extend(foreign_maint(&about, settings, state, &ours, names));
+    findings.extend(servers(&about, settings, state, &claims, names));
+    findings.extend(foreign_maint(&about, settings, state, &claims, names));
     findings.extend(configured_servers(&about, settings, state, names));
     findings.extend(signals(&about, state, names));
     findings.extend(weights(&about, settings, state));
     findings
 }
 
-/// Who serves, and who could. `ours` are the servers that an agent before this has put into MAINT.
+/// Who serves, and who could. `claims` are those of an agent before this.
 fn servers(
     about: &str,
     settings: &BackendSettings,
     state: &BackendState,
-    ours: &HashSet<ServerId>,
+    claims: &Claims,
     names: &Names,
 ) -> Vec<Finding> {
-    let fleet = ownership::fleet(state, settings, ours, &HashSet::new(), names);
+    let fleet = ownership::fleet(state, settings, claims, &HashSet::new(), names);
     let found = format!(
         "{} serving, {} spare, {} that may be taken away",
         fleet.serving, fleet.startable, fleet.removable
@@ -121,10 +122,10 @@ fn foreign_maint(
     about: &str,
     settings: &BackendSettings,
     state: &BackendState,
-    ours: &HashSet<ServerId>,
+    claims: &Claims,
     names: &Names,
 ) -> Option<Finding> {
-    let roles = ownership::roles(state, settings, ours, names);
+    let roles = ownership::roles(state, settings, claims, names);
     let foreign = roles.filter(|&(server, role)| {
         role == Role::Foreign && server.state() == AdminState::Maint && !server.backup && !server.tracking
     });
@@ -183,6 +184,13 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
 }
 
 fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec<Finding> {
+    if (settings.weights, settings.policy) == (Weights::ByLatency, Policy::Model) {
+        return vec![Finding::warn(
+            about,
+            "`weights: by_latency` is not used: `policy: model` gives slower and failing servers less by itself",
+            "leave it out, or decide by `policy: threshold`",
+        )];
+    }
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());

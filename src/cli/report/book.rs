@@ -7,6 +7,7 @@ use memchr::memchr;
 use super::account::Account;
 use super::index::Index;
 use super::timeline::{Axis, change};
+use crate::cli::parts::Lines;
 use crate::core::log::fast::{FastLine, FastReader};
 use crate::core::log::format::{Line, LineFormat};
 use crate::core::log::framing::DEFAULT_MOST_LINE_BYTES;
@@ -62,6 +63,20 @@ pub(super) struct Book {
     second: (i64, usize),
     /// Where names are put together, so that a line allocates nothing.
     key: Vec<u8>,
+}
+
+impl Lines for Book {
+    fn take(&mut self, text: &[u8]) -> usize {
+        Self::take(self, text)
+    }
+
+    fn take_overlong(&mut self) {
+        Self::take_overlong(self);
+    }
+
+    fn add_all(&mut self, other: Self) {
+        Self::add_all(self, &other);
+    }
 }
 
 impl Book {

@@ -9,7 +9,7 @@ const LEFT_OUT: [&str; 3] = ["", ":00", "T00:00:00"];
 
 /// `2026-11-21`, `2026-11-21T09:31` (or with a blank), `2026-11-21T09:31:50.191`, or as HAProxy writes it,
 /// `21/Nov/2026:09:31:50.191`: civil milliseconds from 1970.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+pub(in crate::cli) fn parse(text: &str) -> Result<i64, String> {
     let read = |end: &&str| Date::from_any(format!("{text}{end}").as_bytes()).map(|date| date.millis);
     let has_form = text.contains(['-', '/']);
     LEFT_OUT.iter().find_map(read).filter(|_| has_form).ok_or_else(|| {
@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
 }
 
 /// `2026-11-21T09:31:50`.
-pub(super) fn written(second: i64) -> String {
+pub(in crate::cli) fn written(second: i64) -> String {
     let time = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
     // Four digits of a year, which is what lines have, are in its range.
     let time = time.checked_add(jiff::SignedDuration::from_secs(second)).unwrap_or(time);

@@ -8,7 +8,7 @@ use crate::sim::baseline::Baseline;
 use crate::sim::scenario::Scenario;
 
 /// The agent's own policies, and what they do in a line. The first one is what `--set` is about.
-pub(super) const POLICIES: [(&str, &str); 2] = [
+pub(in crate::cli) const POLICIES: [(&str, &str); 2] = [
     ("model", "the agent: busy workers, learned from the log"),
     ("threshold", "the agent: a hysteresis band around the target"),
 ];
@@ -88,7 +88,8 @@ impl Column {
     }
 }
 
-fn unknown(name: &str) -> String {
+/// That there is no such policy.
+pub(in crate::cli) fn unknown(name: &str) -> String {
     let agents = POLICIES.map(|(policy, _)| policy.to_owned());
     let known: Vec<String> = agents.into_iter().chain(Baseline::NAMED.map(Baseline::name)).collect();
     super::list::unknown("policy", name, nearest(name, &known))

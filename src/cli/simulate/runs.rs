@@ -8,7 +8,7 @@ use super::columns::{Column, Decider};
 use super::figures::Figures;
 use crate::cli::Failure;
 use crate::cli::progress::{PATIENCE, Progress};
-use crate::sim::driver::{compete, control};
+use crate::sim::driver::{Nobody, compete, control};
 use crate::sim::scenario::Scenario;
 use crate::sim::score::Score;
 
@@ -71,11 +71,9 @@ impl Job<'_> {
     fn play(&self) -> Score {
         match &self.decider {
             Decider::Baseline(baseline) => {
-                compete(self.scenario, self.seed, &mut *baseline.autoscaler(self.scenario))
+                compete(self.scenario, self.seed, &mut *baseline.autoscaler(self.scenario), &mut Nobody)
             }
-            Decider::Agent(settings) => {
-                control(self.scenario, self.seed, (**settings).clone(), &mut |_, _| {})
-            }
+            Decider::Agent(settings) => control(self.scenario, self.seed, (**settings).clone(), &mut Nobody),
         }
     }
 }

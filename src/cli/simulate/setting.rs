@@ -16,13 +16,13 @@ const NOT_SET: [&str; 2] = ["name", "policy"];
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Setting {
+pub(in crate::cli) struct Setting {
     keys: Vec<String>,
     value: String,
 }
 
 impl Setting {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let Some((keys, value)) = text.split_once('=') else {
             return Err("expected KEY=VALUE, such as model.utilization_max=60%".to_owned());
         };
@@ -37,12 +37,12 @@ impl Setting {
     }
 
     /// As it was given.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::cli) fn text(&self) -> String {
         format!("{}={}", self.keys.join("."), self.value)
     }
 
     /// Puts the value into `backend` where its keys lead.
-    fn put(&self, backend: &mut Map<String, Value>) -> Result<(), Failure> {
+    pub(in crate::cli) fn put(&self, backend: &mut Map<String, Value>) -> Result<(), Failure> {
         let Some((last, before)) = self.keys.split_last() else { return Ok(()) };
         let mut at = backend;
         for key in before {
@@ -74,6 +74,11 @@ pub(super) fn settings(
     for set in sets {
         set.put(&mut backend)?;
     }
+    checked(&backend)
+}
+
+/// The settings of `backend`, a backend of the config file with what `--set` has put into it.
+pub(in crate::cli) fn checked(backend: &Map<String, Value>) -> Result<BackendSettings, Failure> {
     // What is JSON is YAML too.
     let text = json!({ "backends": [backend] }).to_string();
     let config = Config::parse(&text, "--set".as_ref()).map_err(|error| told(&error))?;

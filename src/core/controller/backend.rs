@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use super::doubt::counters;
 use super::forgotten::Forgotten;
+use super::hands_off::HandsOff;
+use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
 use super::mind::{Looks, Mind};
 use super::moves::Moving;
+use super::newcomers::Newcomers;
+use super::outliers::Outliers;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::*;
@@ -14,7 +18,7 @@ use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
 use crate::core::log::sample::Class;
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::ownership;
+use crate::core::plan::ownership::{self, Claims};
 use crate::core::plan::shares::Shares;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
@@ -33,10 +37,14 @@ pub(super) struct Backend {
     pub(super) coverage: Coverage,
     /// Why the log cannot be gone by.
     pub(super) doubt: Option<Reason>,
-    /// In MAINT or DRAIN by this agent's doing, or about to be.
-    pub(super) ours: HashSet<ServerId>,
+    /// Ours: in MAINT or DRAIN by this agent's doing, or about to be.
+    pub(super) claims: Claims,
+    pub(super) hands_off: HandsOff,
     pub(super) quarantine: Quarantine,
     pub(super) moving: Option<Moving>,
+    pub(super) newcomers: Newcomers,
+    pub(super) latency_weights: LatencyWeights,
+    pub(super) outliers: Outliers,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
     /// Weights that are less for a while.
@@ -79,9 +87,13 @@ impl Backend {
             coverage: Coverage::new(settings.log, settings.window.length),
             doubt: None,
             settings: Arc::new(settings),
-            ours: HashSet::new(),
+            claims: Claims::default(),
+            hands_off: HandsOff::default(),
             quarantine: Quarantine::default(),
             moving: None,
+            newcomers: Newcomers::default(),
+            latency_weights: LatencyWeights::default(),
+            outliers: Outliers::default(),
             borrowed: Vec::new(),
             shares: None,
             settled: None,
@@ -124,9 +136,12 @@ impl Backend {
             return;
         };
         let server = |name: &String| names.server(id, name);
-        self.ours = memory.ours.iter().filter_map(server).collect();
+        self.claims.ours = memory.ours.iter().filter_map(server).collect();
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
+        let left_alone = memory.left_alone.iter().filter_map(|(name, &left)| Some((server(name)?, left)));
+        let left_alone: Vec<_> = left_alone.collect();
+        self.recall_hands_off(left_alone.into_iter(), now);
         if let Some((direction, left)) = memory.cooldown {
             self.mind.recall(direction, now + left);
         }
@@ -137,12 +152,13 @@ impl Backend {
         let name = |id: &ServerId| names.of_server(*id).to_string();
         BackendMemory {
             name: self.settings.name.clone(),
-            ours: self.ours.iter().map(name).collect(),
+            ours: self.claims.ours.iter().map(name).collect(),
             weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
             cooldown: match self.mind.phase(now) {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
                 _ => None,
             },
+            left_alone: self.hands_off.memory(names, now),
             overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
         }
     }
@@ -167,7 +183,14 @@ impl Backend {
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed.
-    pub(super) fn take_stock(&mut self, state: &BackendState, asked: Instant, restarted: bool) -> bool {
+    pub(super) fn take_stock(
+        &mut self,
+        id: BackendId,
+        state: &BackendState,
+        asked: Instant,
+        restarted: bool,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
         self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || restarted || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
@@ -175,13 +198,16 @@ impl Backend {
         if self.is_moving() || self.is_outdated(asked) {
             return false;
         }
+        let others = self.look_for_other_hands(id, state, asked, actions);
         let shares = self.shares.take();
         let had_shares = shares.is_some();
         self.shares = shares.and_then(|shares| shares.found_in(state));
         // READY, or gone: whoever puts it into MAINT after this did it without us.
-        let before = self.ours.len();
-        self.ours.retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        self.ours.len() != before || had_shares != self.shares.is_some()
+        let before = self.claims.ours.len();
+        self.claims
+            .ours
+            .retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
+        others || self.claims.ours.len() != before || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.
@@ -198,9 +224,11 @@ impl Backend {
     ) -> Record {
         // After two in a row it is still how it was before the first.
         let before = before.filter(|_| self.forgotten.is_none());
-        self.forgotten = before.map(|before| Forgotten::of(before, &self.ours)).or(self.forgotten.take());
+        self.forgotten =
+            before.map(|before| Forgotten::of(before, &self.claims.ours)).or(self.forgotten.take());
         self.counted = None;
         self.coverage.restart();
+        self.hands_off.restart();
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),
@@ -234,6 +262,7 @@ impl Backend {
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
+        self.watch_newcomers(id, state, names, now, actions);
         let fleet = self.fleet(state, names, now);
         let pool = self.pool(state, &fleet, names, now);
         let (seen, trusted) = self.trusted(&snapshot, fleet);
@@ -241,6 +270,8 @@ impl Backend {
         let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
         let decision = self.bring_back(decision, state, names, now);
+        self.compare_latencies(state, now);
+        let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
         let refused = match self.act(id, &decision, state, names, now, actions) {
@@ -259,7 +290,7 @@ impl Backend {
 
     fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
         let passed_over = self.quarantine.servers(now);
-        let mut fleet = ownership::fleet(state, &self.settings, &self.ours, &passed_over, names);
+        let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
         let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;

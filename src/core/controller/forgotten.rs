@@ -56,7 +56,7 @@ impl Backend {
             return decision;
         }
         let passed_over = self.quarantine.servers(now);
-        let roles = ownership::roles(state, &self.settings, &self.ours, names);
+        let roles = ownership::roles(state, &self.settings, &self.claims, names);
         let (mut missing, mut back) = (0, Vec::new());
         for (server, role) in roles.filter(|(server, _)| !passed_over.contains(&server.id)) {
             missing += u32::from(role == Role::Spare && forgotten.served.contains(&server.id));

@@ -27,6 +27,8 @@ pub struct BackendMemory {
     pub weights: BTreeMap<String, Weight>,
     /// What is left of the cooldown, and after which move.
     pub cooldown: Option<(Direction, Duration)>,
+    /// Servers that are left alone, and for how long still.
+    pub left_alone: BTreeMap<String, Duration>,
     /// What an operator wants instead of what the policy decides.
     pub overridden: Option<OverrideMemory>,
 }

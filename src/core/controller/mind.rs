@@ -94,6 +94,11 @@ impl Mind {
         self.modelled.as_ref().and_then(|modelled| modelled.model.latest())
     }
 
+    /// `server` is slower, or fails more, than its peers.
+    pub(super) fn is_outlier(&self, server: ServerId) -> bool {
+        self.modelled.as_ref().is_some_and(|modelled| modelled.model.is_outlier(server))
+    }
+
     /// A plan has begun.
     pub(super) fn acting(&mut self, direction: Direction) {
         self.state = std::mem::take(&mut self.state).acting(direction);

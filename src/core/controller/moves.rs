@@ -25,7 +25,7 @@ pub(super) struct Moving {
     /// What it was made for; `None`: it only tidies up.
     decision: Option<Decision>,
     /// What was changed about it since.
-    changes: Changes,
+    pub(super) changes: Changes,
     /// Servers that got to the end of their lanes, and those that did not.
     moved: HashSet<ServerId>,
     failed: HashSet<ServerId>,
@@ -54,7 +54,7 @@ impl Moving {
         })
     }
 
-    fn sets_weights(&self) -> bool {
+    pub(super) fn sets_weights(&self) -> bool {
         !self.plan.before.is_empty() || !self.plan.after.is_empty()
     }
 }
@@ -86,8 +86,14 @@ impl Backend {
             }
             Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
         }
-        match planner::plan(decision, state, &self.settings, &self.ours, &self.quarantine.servers(now), names)
-        {
+        match planner::plan(
+            decision,
+            state,
+            &self.settings,
+            &self.claims,
+            &self.quarantine.servers(now),
+            names,
+        ) {
             Ok(plan) => {
                 self.mind.acting(direction);
                 self.begin(plan, Some(decision.clone()), now, actions);
@@ -139,11 +145,12 @@ impl Backend {
         let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
         let rest = BackendState { servers: others, ..state.clone() };
         let quarantined = self.quarantine.servers(now);
-        let more = planner::plan(&decision, &rest, &self.settings, &self.ours, &quarantined, names)?;
+        let more = planner::plan(&decision, &rest, &self.settings, &self.claims, &quarantined, names)?;
         if !more.before.is_empty() || !more.after.is_empty() {
             return Ok(false);
         }
         self.remember_lanes(&more.lanes, more.purpose, now);
+        self.expect_changes(more.lanes.iter(), std::iter::empty());
         let Some(moving) = &mut self.moving else { return Ok(false) };
         moving.changes.added.extend(more.lanes);
         actions.push_back(Action::Remember);
@@ -184,7 +191,7 @@ impl Backend {
 
     /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
     /// theirs in full. True if that takes a plan, and none is under way.
-    fn share_out(
+    pub(super) fn share_out(
         &mut self,
         wanted: &[(ServerId, f64)],
         state: &BackendState,
@@ -224,6 +231,7 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
+        self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.borrowed = plan.after.iter().flat_map(weights_of).collect();
         self.moving = Some(Moving::new(plan.clone(), decision));
         actions.push_back(Action::Remember);
@@ -231,7 +239,7 @@ impl Backend {
     }
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
-        self.ours.extend(lanes.iter().map(|lane| lane.server));
+        self.claims.ours.extend(lanes.iter().map(|lane| lane.server));
         if purpose == Purpose::Add {
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
         }
@@ -243,15 +251,21 @@ impl Backend {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
+                if let Some(Reason::Outlier { .. }) = moving.decision.as_ref().map(Decision::reason) {
+                    let lasts = self.outliers.drained(*server, now);
+                    self.quarantine.begin_for(*server, lasts, now);
+                }
                 if moving.plan.purpose == Purpose::Add {
-                    self.ours.remove(server);
+                    self.claims.ours.remove(server);
                     self.quarantine.end(*server);
                 }
             }
             Outcome::Failed { server: None, .. } => moving.weights_failed = true,
-            Outcome::Failed { server: Some(server), .. } => {
+            Outcome::Failed { server: Some(server), by_other, .. } => {
                 moving.failed.insert(*server);
-                if moving.plan.purpose == Purpose::Add {
+                if *by_other {
+                    self.leave_alone(outcome.backend(), *server, None, now, actions);
+                } else if moving.plan.purpose == Purpose::Add {
                     self.quarantine.begin(*server, now);
                 }
             }

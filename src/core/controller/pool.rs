@@ -17,7 +17,7 @@ impl Backend {
     pub(super) fn pool(&self, state: &BackendState, fleet: &Fleet, names: &Names, now: Instant) -> Pool {
         let quarantined = self.quarantine.servers(now);
         let moving = self.moving.as_ref().map(|moving| (moving.plan.purpose, moving.under_way().collect()));
-        let roles = ownership::roles(state, &self.settings, &self.ours, names);
+        let roles = ownership::roles(state, &self.settings, &self.claims, names);
         let members = roles.filter_map(|(server, role)| {
             let stage = stage(server, role, &moving, &quarantined)?;
             Some(Member {
@@ -31,7 +31,9 @@ impl Backend {
         });
         Pool {
             servers: members.collect(),
-            takes_weights: state.takes_weights() && self.tidy_from.is_none_or(|from| now >= from),
+            takes_weights: state.takes_weights()
+                && (self.shares.is_some() || !self.claims.hold_weights(state))
+                && self.tidy_from.is_none_or(|from| now >= from),
             unseen: fleet.unseen,
             queued: fleet.queued,
         }

@@ -27,6 +27,11 @@ impl Quarantine {
         self.0.insert(server, Term { until: now + lasts, lasts });
     }
 
+    /// `server` is passed over for so long.
+    pub(super) fn begin_for(&mut self, server: ServerId, lasts: Duration, now: Instant) {
+        self.0.insert(server, Term { until: now + lasts, lasts: FIRST });
+    }
+
     /// `server` has started.
     pub(super) fn end(&mut self, server: ServerId) {
         self.0.remove(&server);

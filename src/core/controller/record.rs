@@ -38,6 +38,20 @@ pub enum Event {
         /// Who ended it; `None`: its time is over.
         by: Option<Operator>,
     },
+    /// Somebody else changed a server: it is left alone.
+    ChangedByOther {
+        /// Which server.
+        server: ServerId,
+        /// What was changed; `None`: its state, in the middle of a move.
+        change: Option<Change>,
+        /// For so long.
+        lasts: Duration,
+    },
+    /// A server is no longer left alone.
+    HandsOffEnded {
+        /// Which server.
+        server: ServerId,
+    },
     /// HAProxy was restarted or reloaded: what was set at run time may be gone.
     Restarted(Process),
 }

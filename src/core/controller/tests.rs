@@ -15,7 +15,9 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
+mod hands;
 mod orders;
+mod outliers;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAST_MS: i32 = 50;
@@ -138,7 +140,13 @@ impl World {
         for lane in &plan.lanes {
             let error = "refused".to_owned();
             let step = lane.steps[0].clone();
-            self.report(Outcome::Failed { backend: plan.backend, server: Some(lane.server), step, error });
+            self.report(Outcome::Failed {
+                backend: plan.backend,
+                server: Some(lane.server),
+                step,
+                error,
+                by_other: false,
+            });
         }
         self.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false });
     }
@@ -229,7 +237,13 @@ fn a_spare_that_did_start_is_not_started_again_for_one_that_did_not() {
     let (backend, purpose) = (plan.backend, plan.purpose);
     world.report(Outcome::Moved { backend, server: good.server, purpose });
     let step = bad.steps[0].clone();
-    world.report(Outcome::Failed { backend, server: Some(bad.server), step, error: "refused".to_owned() });
+    world.report(Outcome::Failed {
+        backend,
+        server: Some(bad.server),
+        step,
+        error: "refused".to_owned(),
+        by_other: false,
+    });
     world.report(Outcome::Finished { backend, purpose, called_off: false });
     assert!(!world.has_plan(), "HAProxy has not been looked at since");
     world.second(SLOW_MS);
@@ -367,7 +381,13 @@ fn weights_that_could_not_be_put_back_are_not_forgotten() {
     world.second(FAST_MS);
     let plan = world.take_plan();
     let step = plan.before[0].clone();
-    world.report(Outcome::Failed { backend: plan.backend, server: None, step, error: "hangs".to_owned() });
+    world.report(Outcome::Failed {
+        backend: plan.backend,
+        server: None,
+        step,
+        error: "hangs".to_owned(),
+        by_other: false,
+    });
     world.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false });
     assert_eq!(world.controller.memory(world.now).backends[0].weights.len(), 1);
     world.seconds(299, FAST_MS);

@@ -49,8 +49,14 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        let drains = planner::finish_drains(state, &self.settings, &self.ours);
-        let reweigh = || weights::reweigh(state, &self.settings, names).filter(|_| self.shares.is_none());
+        if self.weigh_by_latency(state, names, now, actions) {
+            return;
+        }
+        let drains = planner::finish_drains(state, &self.settings, &self.claims);
+        let reweigh = || {
+            weights::reweigh(state, &self.settings, names)
+                .filter(|_| self.shares.is_none() && !self.claims.hold_weights(state))
+        };
         if let Some(plan) = drains.or_else(reweigh) {
             self.begin(plan, None, now, actions);
         }

@@ -90,6 +90,8 @@ pub struct ServerView {
     pub snapshot: Option<Snapshot>,
     /// What the agent may do with it.
     pub role: Role,
+    /// Somebody else changed it: it is left alone for so long.
+    pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
 }
@@ -120,13 +122,14 @@ impl Backend {
                 (None, _) => Health::Good,
             },
         };
-        let roles = state.map(|state| ownership::roles(state, &self.settings, &self.ours, names));
+        let roles = state.map(|state| ownership::roles(state, &self.settings, &self.claims, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
             snapshot: self
                 .estimator
                 .server(server.id, now)
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
+            left_alone: self.hands_off.left(server.id, now),
             quarantine: self.quarantine.left(server.id, now),
             state: server.clone(),
         });

@@ -8,11 +8,11 @@ use crate::core::settings::{Target, Timer};
 
 /// A latency, and to whom it is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Latency {
+pub struct Latency {
     /// Milliseconds.
-    pub(super) ms: u32,
+    pub ms: u32,
     /// Its server had a hand in it; otherwise only its backend is charged.
-    pub(super) server: bool,
+    pub server: bool,
 }
 
 /// What `sample` says about the target's timer; `None` if nothing.
@@ -23,7 +23,7 @@ pub(super) struct Latency {
 /// - Left by its client (also in a queue): what was waited, if that alone breaks the promise.
 ///   Less than that says nothing: the answer might have come the next moment.
 /// - Failed on its server, or stopped by HAProxy: nothing. It is counted as a failure.
-pub(super) fn latency_of(sample: &Sample, target: &Target) -> Option<Latency> {
+pub fn latency_of(sample: &Sample, target: &Target) -> Option<Latency> {
     let waited = sample.timers.waited();
     let left_late = || (u128::from(waited) > target.below.as_millis()).then_some(waited);
     let ms = match sample.class {

@@ -7,7 +7,7 @@ pub mod coverage;
 pub mod estimator;
 mod figures;
 mod latencies;
-mod latency;
+pub mod latency;
 pub mod load;
 pub mod snapshot;
 mod tally;

@@ -45,8 +45,8 @@ impl Recent {
     }
 }
 
-/// What identifies the request of `line`; `None` if it has no date.
-fn identity(line: &LogLine<'_>, whom: u64, text: &[u8]) -> Option<u64> {
+/// What identifies the request of `line`, of whom it was and whose text ends like `text`; `None` if it has no date.
+pub fn identity(line: &LogLine<'_>, whom: u64, text: &[u8]) -> Option<u64> {
     let timer = |timer| u64::from(line.timers.get(timer).unwrap_or(u32::MAX));
     // Of a request the last timer may grow from one log step to the next; a session has no other.
     let last = if line.is_tcp() { timer(Timer::Tt) } else { timer(Timer::TR) };

@@ -210,6 +210,11 @@ fn is_tunnel(line: &LogLine<'_>) -> bool {
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
+/// Whether `line`, which ended as `class`, was ended by a timeout of HAProxy's.
+pub fn has_timed_out(line: &LogLine<'_>, class: Class) -> bool {
+    state_letters(line).0 == b's' && class != Class::Success
+}
+
 impl Sample {
     /// What is kept of `line`, once it is known whose it is and when it ended.
     ///
@@ -223,7 +228,7 @@ impl Sample {
             end,
             timers: Timers::of(line),
             class,
-            timed_out: state_letters(line).0 == b's' && class != Class::Success,
+            timed_out: has_timed_out(line, class),
             beconn: others(line.counters.beconn),
             srv_conn: others(line.counters.srv_conn),
         }

@@ -192,6 +192,12 @@ impl AdminFlags {
         }
     }
 
+    /// What somebody or something has set: without what is inherited, and what DNS says.
+    pub fn forced(self) -> AdminState {
+        const FORCED: u32 = 0x01 | 0x08;
+        Self(self.0 & FORCED).state()
+    }
+
     /// The flags after `set server ... state`: forced MAINT and DRAIN exclude each other, the
     /// others stay (seen on HAProxy 2.6.12).
     #[must_use]

@@ -1,6 +1,6 @@
 //! What became of a plan, one report at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::step::{Lane, Purpose, Step};
@@ -38,6 +38,8 @@ pub enum Outcome {
         step: Step,
         /// Why, with its causes, as one line.
         error: String,
+        /// Somebody else has changed the server.
+        by_other: bool,
     },
     /// Weights could not be set or were changed by somebody else. Servers are added all the
     /// same, with their full weight at once.
@@ -73,7 +75,7 @@ impl Outcome {
     }
 }
 
-/// What has been changed about a plan since it began; it only ever grows.
+/// What has been changed about a plan since it began. All but `ramps` only ever grows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The agent stops: only `after` is done; READY, DRAIN and MAINT stay as they are.
@@ -82,6 +84,17 @@ pub struct Changes {
     pub taken_back: BTreeSet<ServerId>,
     /// Lanes for more servers. A plan with ramps gets none.
     pub added: Vec<Lane>,
+    /// Newcomers whose weight does not go on rising.
+    pub ramps: BTreeMap<ServerId, Ramp>,
+}
+
+/// What becomes of the ramp of a newcomer that is not like the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ramp {
+    /// Its weight stays as it is, for now.
+    Held,
+    /// The lane's `retreat` is done, for this reason.
+    TurnedAway(String),
 }
 
 impl Changes {
@@ -92,19 +105,27 @@ impl Changes {
 
     /// What `server`'s lane has to end for, if it has.
     pub fn call_off(&self, server: ServerId) -> Option<CallOff> {
-        match (self.stop, self.taken_back.contains(&server)) {
-            (true, _) => Some(CallOff::Stop),
-            (false, true) => Some(CallOff::TakeBack),
-            (false, false) => None,
+        match (self.stop, self.taken_back.contains(&server), self.ramps.get(&server)) {
+            (true, _, _) => Some(CallOff::Stop),
+            (false, true, _) => Some(CallOff::TakeBack),
+            (false, false, Some(Ramp::TurnedAway(why))) => Some(CallOff::TurnAway(why.clone())),
+            (false, false, Some(Ramp::Held) | None) => None,
         }
+    }
+
+    /// The weight of `server` is not to rise for now.
+    pub fn is_held(&self, server: ServerId) -> bool {
+        self.ramps.get(&server) == Some(&Ramp::Held)
     }
 }
 
 /// Why a lane is called off, and so what is done with what it has half done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOff {
     /// The decision was turned round: the lane's `undo` is done.
     TakeBack,
+    /// The newcomer is not like the others: the lane's `retreat` is done if it serves, else its `undo`.
+    TurnAway(String),
     /// The agent stops: nothing more is done.
     Stop,
 }

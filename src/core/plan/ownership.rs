@@ -28,7 +28,7 @@ pub enum Role {
     Draining,
     /// It serves, and may be taken away.
     Serving,
-    /// It serves, and is never taken away: `always_up`, or it tracks another server.
+    /// It serves, and is not taken away: `always_up`, it tracks another server, or somebody has a hand on it.
     Kept,
     /// It is left alone.
     Foreign,
@@ -47,16 +47,31 @@ impl Role {
     }
 }
 
+/// What the agent remembers of whose a backend's servers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// In DRAIN or MAINT by this agent's doing.
+    pub ours: HashSet<ServerId>,
+    /// Somebody else changed them lately: they are left alone.
+    pub left_alone: HashSet<ServerId>,
+}
+
+impl Claims {
+    /// Ratios would change if all weights were multiplied but those of servers that are left alone.
+    pub fn hold_weights(&self, backend: &BackendState) -> bool {
+        backend.serving().any(|server| self.left_alone.contains(&server.id))
+    }
+}
+
 /// The role of each server of `backend`, in HAProxy's order.
 ///
-/// `ours` are the servers this agent has put into DRAIN or MAINT.
 pub fn roles<'a>(
     backend: &'a BackendState,
     settings: &'a BackendSettings,
-    ours: &'a HashSet<ServerId>,
+    claims: &'a Claims,
     names: &'a Names,
 ) -> impl Iterator<Item = (&'a ServerState, Role)> {
-    backend.servers.iter().map(move |server| (server, role(server, settings, ours, names)))
+    backend.servers.iter().map(move |server| (server, role(server, settings, claims, names)))
 }
 
 /// What a policy may see of `backend`. A server that is `quarantined` is not startable.
@@ -65,7 +80,7 @@ pub fn roles<'a>(
 pub fn fleet(
     backend: &BackendState,
     settings: &BackendSettings,
-    ours: &HashSet<ServerId>,
+    claims: &Claims,
     quarantined: &HashSet<ServerId>,
     names: &Names,
 ) -> Fleet {
@@ -75,7 +90,7 @@ pub fn fleet(
         sessions: u64::from(backend.sessions),
         ..Fleet::default()
     };
-    for (server, role) in roles(backend, settings, ours, names) {
+    for (server, role) in roles(backend, settings, claims, names) {
         fleet.queued += u64::from(server.queued);
         fleet.serving += u32::from(server.is_serving());
         match role {
@@ -88,17 +103,19 @@ pub fn fleet(
     fleet
 }
 
-fn role(server: &ServerState, settings: &BackendSettings, ours: &HashSet<ServerId>, names: &Names) -> Role {
+fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names: &Names) -> Role {
     let configured = settings.servers.get(&*names.of_server(server.id));
-    let is_ours = configured.is_some() || ours.contains(&server.id);
+    let is_ours = configured.is_some() || claims.ours.contains(&server.id);
+    let is_theirs = claims.left_alone.contains(&server.id);
     // A backup serves when all others are down, a tracking server does as the tracked one does.
     let is_bound = server.backup || server.tracking;
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
+        AdminState::Ready if is_theirs => Role::Kept,
         AdminState::Ready if is_bound || configured.is_some_and(|server| server.always_up) => Role::Kept,
         AdminState::Ready => Role::Serving,
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
-        _ if is_bound || server.weight == Weight::ZERO => Role::Foreign,
+        _ if is_theirs || is_bound || server.weight == Weight::ZERO => Role::Foreign,
         _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
         AdminState::Drain => Role::Foreign,
@@ -126,11 +143,11 @@ mod tests {
             site.configure("s1", |_| {});
         }
         if ours {
-            site.ours.insert(site.id("s1"));
+            site.claims.ours.insert(site.id("s1"));
         }
         change(site.server("s1"));
         let found =
-            roles(&site.backend, &site.settings, &site.ours, &site.names).next().map(|(_, role)| role);
+            roles(&site.backend, &site.settings, &site.claims, &site.names).next().map(|(_, role)| role);
         assert_eq!(found, Some(expected));
     }
 
@@ -202,7 +219,7 @@ mod tests {
         let mut site = Site::new(1);
         site.configure("s1", |server| server.always_up = true);
         let found =
-            roles(&site.backend, &site.settings, &site.ours, &site.names).next().map(|(_, role)| role);
+            roles(&site.backend, &site.settings, &site.claims, &site.names).next().map(|(_, role)| role);
         assert_eq!(found, Some(Role::Kept));
         check(Role::Foreign, true, true, |server| server.operational = OperationalState::Stopped);
     }
@@ -215,7 +232,7 @@ mod tests {
         testing::declared_disabled(site.server("s4"));
         testing::maint(site.server("s5"));
         testing::drain(site.server("s6"));
-        site.ours.insert(site.id("s6"));
+        site.claims.ours.insert(site.id("s6"));
         site.quarantined.insert(site.id("s4"));
         for (name, maxconn) in [("s1", 10), ("s2", 20), ("s3", 40)] {
             site.server(name).maxconn = Some(maxconn);

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::inventory::{AdminState, BackendState, ServerState};
-use super::ownership::{Role, roles};
+use super::ownership::{Claims, Role, roles};
 use super::step::{Lane, Plan, Purpose, Step};
 use super::weights::{self, WeightList};
 use super::{ownership, ramp};
@@ -23,14 +23,13 @@ use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::{BackendSettings, Policy, WarmUp};
 use crate::core::units::Weight;
 
-/// How long a spare may take until its health check passes. Spares run already; this leaves room
-/// for a few checks at intervals of ten seconds, and for a service that is just being started.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a spare may take until its health check passes. Some run already; a service that is just
+/// being started may need a minute, and one that is given up shortly before would be started in vain.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 
 /// What is to be done in HAProxy for `decision`.
 ///
-/// `ours` are the servers this agent has put into DRAIN or MAINT; those `quarantined` are not
-/// started.
+/// Those `quarantined` are not started.
 ///
 /// # Errors
 /// The reason to hold instead: the decision's own, or that nothing can be done about it.
@@ -38,11 +37,11 @@ pub fn plan(
     decision: &Decision,
     backend: &BackendState,
     settings: &BackendSettings,
-    ours: &HashSet<ServerId>,
+    claims: &Claims,
     quarantined: &HashSet<ServerId>,
     names: &Names,
 ) -> Result<Plan, Reason> {
-    let planner = Planner { backend, settings, ours, quarantined, names };
+    let planner = Planner { backend, settings, claims, quarantined, names };
     match decision {
         Decision::Hold(reason) | Decision::Reweigh { reason, .. } => Err(reason.clone()),
         Decision::ScaleUp { by, .. } => planner.scale_up(*by),
@@ -50,18 +49,17 @@ pub fn plan(
     }
 }
 
-/// Ends the drains that this agent has begun and nobody carries on, as after a restart: `ours`
+/// Ends the drains that this agent has begun and nobody carries on, as after a restart: `claims.ours`
 /// that are in DRAIN go to MAINT once their sessions have ended. `None` if there are none.
 ///
 /// A server that only the config names is not taken for abandoned: DRAIN may be its operator's.
-pub fn finish_drains(
-    backend: &BackendState,
-    settings: &BackendSettings,
-    ours: &HashSet<ServerId>,
-) -> Option<Plan> {
+pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims: &Claims) -> Option<Plan> {
     let abandoned = |server: &&ServerState| {
         let bound = server.backup || server.tracking || server.admin.is_foreign_drain();
-        server.state() == AdminState::Drain && ours.contains(&server.id) && !bound
+        server.state() == AdminState::Drain
+            && claims.ours.contains(&server.id)
+            && !claims.left_alone.contains(&server.id)
+            && !bound
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(abandoned))
         .map(|&ServerState { id: server, .. }| Lane {
@@ -69,6 +67,7 @@ pub fn finish_drains(
             from: AdminState::Drain,
             steps: end_of_drain(server, settings).into(),
             undo: Vec::new(),
+            retreat: Vec::new(),
         })
         .collect();
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
@@ -77,7 +76,7 @@ pub fn finish_drains(
 struct Planner<'a> {
     backend: &'a BackendState,
     settings: &'a BackendSettings,
-    ours: &'a HashSet<ServerId>,
+    claims: &'a Claims,
     quarantined: &'a HashSet<ServerId>,
     names: &'a Names,
 }
@@ -118,7 +117,7 @@ impl Planner<'_> {
     /// Warm ones first, then those meant to be up, then those the config names; HAProxy's order
     /// among equals.
     fn startable(&self) -> Vec<&ServerState> {
-        let roles = roles(self.backend, self.settings, self.ours, self.names);
+        let roles = roles(self.backend, self.settings, self.claims, self.names);
         let mut startable: Vec<_> = roles
             .filter(|(server, role)| {
                 matches!(role, Role::Draining | Role::Spare) && !self.quarantined.contains(&server.id)
@@ -135,7 +134,7 @@ impl Planner<'_> {
     /// Those that the decision prefers, then those with the least to lose: fewest requests on them or
     /// waiting for them, then the lowest weight, then last in HAProxy's order.
     fn removable(&self, prefer: &[ServerId]) -> Vec<&ServerState> {
-        let roles = roles(self.backend, self.settings, self.ours, self.names);
+        let roles = roles(self.backend, self.settings, self.claims, self.names);
         let mut removable: Vec<_> =
             roles.filter(|(_, role)| *role == Role::Serving).map(|(server, _)| server).enumerate().collect();
         removable.sort_by_key(|(place, server)| {
@@ -149,6 +148,7 @@ impl Planner<'_> {
     fn add(&self, state: &ServerState, ramps: &Ramps) -> Lane {
         let server = state.id;
         let set = |state| Step::Set { server, state };
+        let mut retreat = Vec::new();
         let (from, steps) = match state.state() {
             AdminState::Drain => (AdminState::Drain, vec![set(AdminState::Ready)]),
             from => {
@@ -158,13 +158,17 @@ impl Planner<'_> {
                     Step::WarmUp { server, requests: self.warm_up(server).clone() },
                 ];
                 let (small, climb) = ramps.steps(server, self.warm_up(server).ramp);
+                if !climb.is_empty() {
+                    retreat.push(set(AdminState::Drain));
+                    retreat.extend(end_of_drain(server, self.settings));
+                }
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
                 steps.extend(climb);
                 (from, steps)
             }
         };
-        Lane { server, from, steps, undo: vec![set(from)] }
+        Lane { server, from, steps, undo: vec![set(from)], retreat }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
@@ -172,16 +176,15 @@ impl Planner<'_> {
         let mut steps = vec![Step::Set { server, state: AdminState::Drain }];
         steps.extend(end_of_drain(server, self.settings));
         let undo = vec![Step::Set { server, state: AdminState::Ready }];
-        Lane { server, from: AdminState::Ready, steps, undo }
+        Lane { server, from: AdminState::Ready, steps, undo, retreat: Vec::new() }
     }
 
     fn warm_up(&self, server: ServerId) -> &WarmUp {
-        let configured = self.settings.servers.get(&*self.names.of_server(server));
-        configured.map_or(&self.settings.warm_up, |server| &server.warm_up)
+        self.settings.warm_up_of(&self.names.of_server(server))
     }
 
     fn serving(&self) -> u32 {
-        ownership::fleet(self.backend, self.settings, self.ours, self.quarantined, self.names).serving
+        ownership::fleet(self.backend, self.settings, self.claims, self.quarantined, self.names).serving
     }
 }
 
@@ -203,7 +206,8 @@ impl Ramps {
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
         // A server that is alone gets all the traffic, whatever its weight.
-        if planner.serving() == 0 || !backend.takes_weights() {
+        let may_weigh = backend.takes_weights() && !planner.claims.hold_weights(backend);
+        if planner.serving() == 0 || !may_weigh {
             return Self::default();
         }
         let rightful = weights::full(backend, settings, names);
@@ -299,7 +303,7 @@ mod tests {
             &site,
             &up(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 is healthy
+             s2: wait up to 120s until web/s2 is healthy
              s2: warm up web/s2
              s2: set web/s2 READY
              s2 undo: set web/s2 MAINT",
@@ -317,7 +321,7 @@ mod tests {
             &up(1),
             "before: set weights: web/s1 4, web/s2 256, web/s3 4
              s3: set web/s3 DRAIN
-             s3: wait up to 60s until web/s3 is healthy
+             s3: wait up to 120s until web/s3 is healthy
              s3: warm up web/s3
              s3: set weights: web/s3 1
              s3: set web/s3 READY
@@ -372,7 +376,7 @@ mod tests {
         let mut site = Site::new(3);
         testing::declared_disabled(site.server("s2"));
         testing::drain(site.server("s3"));
-        site.ours.insert(site.id("s3"));
+        site.claims.ours.insert(site.id("s3"));
         check(&site, &up(1), "s3: set web/s3 READY\n s3 undo: set web/s3 DRAIN");
         check_chosen(&site, &up(2), &["s3", "s2"]);
         site.server("s3").operational = OperationalState::Stopped;
@@ -448,10 +452,10 @@ mod tests {
         let mut site = Site::new(3);
         site.configure("s2", |_| {});
         testing::drain(site.server("s2"));
-        assert_eq!(finish_drains(&site.backend, &site.settings, &site.ours), None);
+        assert_eq!(finish_drains(&site.backend, &site.settings, &site.claims), None);
         testing::drain(site.server("s3"));
-        site.ours.insert(site.id("s3"));
-        let plan = finish_drains(&site.backend, &site.settings, &site.ours).expect("a plan");
+        site.claims.ours.insert(site.id("s3"));
+        let plan = finish_drains(&site.backend, &site.settings, &site.claims).expect("a plan");
         assert_eq!(
             words(&site, &plan),
             "s3: wait up to 60s until web/s3 has no sessions\ns3: set web/s3 MAINT\n"

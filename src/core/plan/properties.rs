@@ -93,7 +93,7 @@ fn draw(site: &mut Site, name: &str, sketch: &Sketch) {
         site.configure(name, |server| (server.always_up, server.capacity) = (always_up, capacity.into()));
     }
     if sketch.ours {
-        site.ours.insert(id);
+        site.claims.ours.insert(id);
     }
     if sketch.quarantined {
         site.quarantined.insert(id);
@@ -159,7 +159,7 @@ fn serving(backend: &BackendState) -> u32 {
 }
 
 fn with_role(site: &Site, wanted: &[Role]) -> HashSet<ServerId> {
-    let roles = roles(&site.backend, &site.settings, &site.ours, &site.names);
+    let roles = roles(&site.backend, &site.settings, &site.claims, &site.names);
     roles.filter(|(_, role)| wanted.contains(role)).map(|(server, _)| server.id).collect()
 }
 

@@ -64,6 +64,8 @@ pub struct Lane {
     /// Done if a step up to the last [`Step::Set`] fails, or if the plan is called off to be
     /// taken back before it. A server that serves already is not torn away again.
     pub undo: Vec<Step>,
+    /// Done if the server is turned away in the middle of its ramp.
+    pub retreat: Vec<Step>,
 }
 
 /// One thing to do; after each command the state is read back.

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::inventory::{AdminFlags, BackendState, OperationalState, ServerState};
-use super::{ownership, planner, step::Plan};
+use super::ownership::{self, Claims};
+use super::{planner, step::Plan};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::schedule::Schedule;
 use crate::core::settings::{
-    BackendSettings, HysteresisBand, LogSettings, ModelSettings, Policy, ReadyLimits, ScaleDown, ScaleUp,
-    ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights, WindowSettings,
+    BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
+    ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
+    WindowSettings,
 };
 use crate::core::units::{Ratio, Weight};
 
@@ -21,7 +23,7 @@ pub(in crate::core) struct Site {
     pub(in crate::core) names: Names,
     pub(in crate::core) backend: BackendState,
     pub(in crate::core) settings: BackendSettings,
-    pub(in crate::core) ours: HashSet<ServerId>,
+    pub(in crate::core) claims: Claims,
     pub(in crate::core) quarantined: HashSet<ServerId>,
 }
 
@@ -47,7 +49,7 @@ impl Site {
             total_requests: None,
             servers: servers.collect(),
         };
-        Self { names, backend, settings: settings(), ours: HashSet::new(), quarantined: HashSet::new() }
+        Self { names, backend, settings: settings(), claims: Claims::default(), quarantined: HashSet::new() }
     }
 
     pub(in crate::core) fn id(&self, name: &str) -> ServerId {
@@ -68,11 +70,11 @@ impl Site {
     }
 
     pub(in crate::core) fn fleet(&self) -> Fleet {
-        ownership::fleet(&self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+        ownership::fleet(&self.backend, &self.settings, &self.claims, &self.quarantined, &self.names)
     }
 
     pub(in crate::core) fn plan(&self, decision: &Decision) -> Result<Plan, Reason> {
-        planner::plan(decision, &self.backend, &self.settings, &self.ours, &self.quarantined, &self.names)
+        planner::plan(decision, &self.backend, &self.settings, &self.claims, &self.quarantined, &self.names)
     }
 }
 
@@ -161,6 +163,8 @@ pub(in crate::core) fn settings() -> BackendSettings {
             statuses: (200, 399),
             ramp: Duration::ZERO,
         },
+        hands_off: seconds(600),
+        outliers: OutlierSettings::default(),
         weights: Weights::Keep,
         servers: BTreeMap::new(),
     }

@@ -39,7 +39,7 @@ pub fn reweigh(backend: &BackendState, settings: &BackendSettings, names: &Names
 pub fn full(backend: &BackendState, settings: &BackendSettings, names: &Names) -> WeightList {
     let current = current(backend);
     match settings.weights {
-        Weights::Keep => current,
+        Weights::Keep | Weights::ByLatency => current,
         Weights::ByCapacity => {
             let wanted = by_capacity(&current, settings, names);
             if in_proportion(&current, &wanted) { current } else { wanted }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use super::load::{Load, LoadUnit};
 use super::order::Ordered;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
@@ -400,31 +401,18 @@ pub enum Reason {
         /// What it gets of its weight.
         share: f64,
     },
+    /// A server has been slower, or failing more, than its peers for too long.
+    Outlier {
+        /// Which.
+        server: ServerId,
+        /// For so long.
+        since: Duration,
+    },
     /// A server is as its peers again.
     Recovered {
         /// Which.
         server: ServerId,
     },
-}
-
-/// A load in busy workers: what comes, times what one request costs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Load {
-    /// Requests a second.
-    pub arrivals: f64,
-    /// A request keeps a worker busy for so long, seconds.
-    pub service: f64,
-    /// Workers of a server.
-    pub workers: f64,
-    /// So many of them may be busy.
-    pub carries: f64,
-}
-
-impl Load {
-    /// Workers that are busy with it.
-    pub fn busy(&self) -> f64 {
-        self.arrivals * self.service
-    }
 }
 
 impl Reason {
@@ -476,6 +464,7 @@ impl Reason {
             Self::Slow { .. } => "slow",
             Self::Failing { .. } => "failing",
             Self::Overfull { .. } => "overfull",
+            Self::Outlier { .. } => "outlier",
             Self::Recovered { .. } => "recovered",
         }
     }
@@ -486,6 +475,7 @@ impl Reason {
             Self::Slow { server, .. }
             | Self::Failing { server, .. }
             | Self::Overfull { server, .. }
+            | Self::Outlier { server, .. }
             | Self::Recovered { server } => Some(*server),
             _ => None,
         }
@@ -508,13 +498,4 @@ impl Reason {
             _ => false,
         }
     }
-}
-
-/// What [`Reason::RestTooFew`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadUnit {
-    /// Requests a second, against those at which the servers were last too slow.
-    RequestsPerSecond,
-    /// Requests side by side, against the servers' `maxconn`.
-    Connections,
 }

@@ -3,6 +3,7 @@
 pub mod decision;
 pub mod fleet;
 mod limits;
+mod load;
 pub mod model;
 pub mod order;
 pub mod pool;

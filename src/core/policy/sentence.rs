@@ -224,6 +224,9 @@ impl Display for Reason {
             Self::Overfull { wait, share, .. } => {
                 write!(f, "{} of its weight: {} of work queued in it", Percent(*share), Span(*wait))
             }
+            Self::Outlier { since, .. } => {
+                write!(f, "slower or failing beyond its peers for {}, and there is a spare", Span(*since))
+            }
             Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
         }
     }

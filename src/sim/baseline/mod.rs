@@ -19,9 +19,12 @@ mod kpa;
 mod lxc;
 mod pool;
 mod recent;
+mod recorded;
 mod script_2011;
 #[cfg(test)]
 mod testing;
+
+pub use recorded::Recorded;
 
 /// Somebody to compare with, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,6 +69,11 @@ impl World {
         self.now_s
     }
 
+    /// When it began: second 0.
+    pub fn began(&self) -> Instant {
+        self.base
+    }
+
     /// `now_s` as the core has it.
     pub fn now(&self) -> Instant {
         self.base + Duration::from_secs_f64(self.now_s)

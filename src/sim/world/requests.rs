@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_under_another_id() {
-        let coming = Coming { at_s: 0.0, sent_for_s: 0.0, service_s: 0.0, read_for_s: 0.0 };
+        let coming = Coming { at_s: 0.0, sent_for_s: 0.0, service_s: 0.0, read_for_s: 0.0, fails: false };
         let mut requests = Requests::default();
         let first = requests.add(coming);
         assert!(requests.remove(first).is_some() && requests.remove(first).is_none());

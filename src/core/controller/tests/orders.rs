@@ -46,7 +46,7 @@ impl World {
         self.site.backend.serving().count()
     }
 
-    fn told(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(super) fn told(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         let is_told = |action: &&Action| matches!(action, Action::Record(record) if wanted(&record.event));
         self.done.iter().filter(is_told).count()
     }

@@ -29,22 +29,23 @@ struct Order {
     at: i64,
     /// When it was first seen to serve.
     serving: Option<i64>,
+    /// When the first of its requests has ended.
+    visited: Option<i64>,
 }
 
 impl Lead {
     /// `server` was ordered at `at`, in milliseconds.
     pub(super) fn ordered(&mut self, server: ServerId, at: i64) {
         self.orders.retain(|order| order.server != server);
-        self.orders.push(Order { server, at, serving: None });
+        self.orders.push(Order { server, at, serving: None, visited: None });
     }
 
     /// A request of `server` that came to it at `start` has ended at `end`. What it had before the
-    /// order is left over from its last time.
+    /// order is left over from its last time. Lines come in any order until the next [`Self::observe`].
     pub(super) fn line(&mut self, server: ServerId, start: i64, end: i64) {
-        let first = |order: &Order| order.server == server && start >= order.at;
-        if let Some(at) = self.orders.iter().position(first) {
-            let order = self.orders.swap_remove(at);
-            self.follow(end - order.at);
+        let is_for = |order: &&mut Order| order.server == server && start >= order.at;
+        if let Some(order) = self.orders.iter_mut().find(is_for) {
+            order.visited = Some(order.visited.map_or(end, |first| first.min(end)));
         }
     }
 
@@ -55,15 +56,15 @@ impl Lead {
             if order.serving.is_none() && serves(order.server) {
                 order.serving = Some(now);
             }
-            let (ordered, serving) = (order.at, order.serving);
-            let unvisited = serving.filter(|serving| now - serving > UNVISITED_MS);
-            if unvisited.is_none() && now - ordered <= MOST_MS {
+            let unvisited = order.serving.filter(|serving| now - serving > UNVISITED_MS);
+            let (ordered, ready) = (order.at, order.visited.or(unvisited));
+            if ready.is_none() && now - ordered <= MOST_MS {
                 at += 1;
                 continue;
             }
-            self.orders.swap_remove(at);
-            if let Some(serving) = unvisited {
-                self.follow(serving - ordered);
+            self.orders.remove(at);
+            if let Some(ready) = ready {
+                self.follow(ready - ordered);
             }
         }
     }
@@ -99,11 +100,15 @@ mod tests {
         lead.ordered(a, 1000);
         lead.line(b, 2000, 2100);
         lead.line(a, 900, 3000);
+        lead.observe(|_| false, 4000);
         assert_eq!(lead.mean(), Duration::from_secs(5), "neither another's line nor an older one counts");
+        lead.line(a, 9500, 9600);
         lead.line(a, 8000, 9000);
+        lead.observe(|_| false, 10_000);
         assert_eq!(lead.mean(), Duration::from_secs(8));
         lead.ordered(b, 10_000);
         lead.line(b, 27_000, 28_000);
+        lead.observe(|_| false, 28_000);
         assert_eq!(lead.mean(), Duration::from_secs(11));
     }
 

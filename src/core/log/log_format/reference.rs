@@ -155,7 +155,8 @@ fn is_of(shape: &Shape, text: &[u8]) -> bool {
         Shape::CaptureList => {
             let list = String::from_utf8_lossy(text);
             let inner = list.strip_prefix('"').and_then(|list| list.strip_suffix('"'));
-            text.is_empty() || inner.is_some_and(|inner| inner.split("\" \"").all(|part| !part.contains('"')))
+            let is_part = |part: &str| part.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"');
+            text.is_empty() || inner.is_some_and(|inner| inner.split("\" \"").all(is_part))
         }
         Shape::Escaped => {
             let mut escaped = false;

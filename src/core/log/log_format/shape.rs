@@ -215,8 +215,12 @@ fn list_length(text: &[u8]) -> Result<usize, usize> {
         if !separated || text.get(begin) != Some(&b'"') {
             return Ok(at);
         }
-        match text[begin + 1..].iter().position(|&byte| byte == b'"') {
-            Some(length) => at = begin + length + 2,
+        let is_end = |&byte: &u8| byte == b'"' || !matches!(byte, b' '..=b'~');
+        let end = text[begin + 1..].iter().position(is_end).map(|length| begin + 1 + length);
+        match end.map(|end| (end, text[end])) {
+            Some((end, b'"')) => at = end + 1,
+            // HAProxy writes `#00` for what cannot be printed.
+            Some((end, _)) => return Err(end),
             None => return Err(text.len()),
         }
     }
@@ -265,6 +269,7 @@ mod tests {
         check(&Shape::CaptureList, r#""a" "" "b c" x"#, Ok(12));
         check(&Shape::CaptureList, "x", Ok(0));
         check(&Shape::CaptureList, r#""a" "b"#, Err(6));
+        check(&Shape::CaptureList, "\"a\" \"\0\"", Err(5));
         check(&Shape::Escaped, r#"a\"b\\" x"#, Ok(6));
         check(&Shape::Escaped, r"a\", Err(2));
     }

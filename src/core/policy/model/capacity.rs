@@ -42,6 +42,15 @@ impl Promise {
     }
 }
 
+/// The largest share of a server's workers that may be busy, whatever the target.
+///
+/// Without a knee they are only as many as were busy at once without a wait. Kept to the usual share of
+/// those, a server with many workers would never be busy enough to show that it has more; so half of the
+/// reserve goes until it does.
+pub(super) fn most(service: &Service, utilization_max: f64) -> f64 {
+    if service.knee { utilization_max } else { f64::midpoint(utilization_max, 1.0) }
+}
+
 /// The largest share of a server's workers that may be busy while `promise` is kept, 0.30 to `most`.
 ///
 /// Where requests are late that found a free worker, and more of them than may be, no number of
@@ -106,6 +115,12 @@ mod tests {
         check(1.0, 0.5, 0.575);
         check(1.0, 1.0, 0.30);
         check(40.0, 1.0, 0.80);
+    }
+
+    #[test]
+    fn a_server_whose_limit_was_not_seen_may_come_nearer_to_it() {
+        let at = |knee| most(&Service { time: 0.25, workers: 20.0, knee, cv: 0.5 }, 0.8);
+        assert!((at(true) - 0.8).abs() < 1e-9 && (at(false) - 0.9).abs() < 1e-9);
     }
 
     #[test]

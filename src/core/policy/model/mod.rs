@@ -202,7 +202,7 @@ impl Model {
         let base = patience::base(&scene.settings.model, load.lead);
         let kept = need.wish_for_fewer().min(scene.max.saturating_add(1));
         self.patience.observe(kept, level, level * service.time, base, now);
-        self.weighing.observe(load, scene.pool, &capacity, promise, now);
+        self.weighing.observe(load, scene.pool, &capacity, promise, scene.settings.outliers, now);
         let lost = self.weighing.lost(scene.pool);
         let wants = f64::from(need.wish()) + lost > f64::from(scene.have()) + 0.5;
         self.effect.observe(load, service.time, scene.serving, wants, promise, now);
@@ -212,7 +212,7 @@ impl Model {
 
     fn carried(&self, scene: &Scene<'_>, service: Service, limit: Option<f64>, promise: Promise) -> Carried {
         let workers = saturation::workers(scene.load, &service);
-        let most = scene.settings.model.utilization_max;
+        let most = capacity::most(&service, scene.settings.model.utilization_max);
         let learned = Service { workers, ..service };
         let utilization = capacity::utilization(&learned, &scene.load.calm, promise, most);
         let (gamma, room) = (self.guard.gamma(), self.guard.room());

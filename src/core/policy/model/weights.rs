@@ -22,6 +22,7 @@ use crate::core::estimate::load::{LoadFigures, ServerLoad};
 use crate::core::names::ServerId;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::pool::{Member, Pool, Stage};
+use crate::core::settings::OutlierSettings;
 
 /// So many times as slow as the median of its peers: SLOW; below the second: no longer.
 const SLOW: f64 = 1.6;
@@ -42,8 +43,6 @@ const LEAST_SHARE: f64 = 0.1;
 const LEAST_REQUESTS: u64 = 20;
 /// So many of its requests fail at least, beyond twice what its peers fail.
 const FAILING: f64 = 0.05;
-/// At most one in so many servers is SLOW or FAILING: with more of them it is not the servers.
-const ONE_IN: usize = 3;
 /// What a SHIFTED server gets.
 const SHIFTED_SHARE: f64 = 0.05;
 /// Its requests wait this share of the target at least; SHIFTED no more below the second.
@@ -161,13 +160,14 @@ impl Weighing {
         pool: &Pool,
         capacity: &Capacity,
         promise: Promise,
+        outliers: OutlierSettings,
         now: Instant,
     ) {
         self.servers.retain(|id, _| pool.at(Stage::Serving).any(|member| member.server == *id));
         for member in pool.at(Stage::Serving) {
             self.servers.entry(member.server).or_default();
         }
-        self.mark(load, now);
+        self.mark(load, outliers, now);
         if pool.takes_weights {
             self.shift(load, pool, capacity, promise);
         }
@@ -256,12 +256,12 @@ impl Weighing {
         self.servers.get(&server).is_some_and(|standing| standing.shifted.is_some())
     }
 
-    fn mark(&mut self, load: &LoadFigures, now: Instant) {
+    /// Not too many of them: with more it is not the servers.
+    fn mark(&mut self, load: &LoadFigures, outliers: OutlierSettings, now: Instant) {
         let peers: Vec<&ServerLoad> =
             load.servers.iter().filter(|server| self.servers.contains_key(&server.server)).collect();
         let marked = self.servers.values().filter(|standing| standing.mark.is_some()).count();
-        let most = (self.servers.len() / ONE_IN).max(1).min(self.servers.len().saturating_sub(1));
-        let mut room = most.saturating_sub(marked);
+        let mut room = outliers.most_of(self.servers.len()).saturating_sub(marked);
         for (id, standing) in &mut self.servers {
             let seen = peers
                 .iter()
@@ -383,7 +383,14 @@ mod tests {
             let mut changes = Vec::new();
             for _ in 0..seconds {
                 self.now += Duration::from_secs(1);
-                self.weighing.observe(&self.load, &self.pool, &capacity, promise, self.now);
+                self.weighing.observe(
+                    &self.load,
+                    &self.pool,
+                    &capacity,
+                    promise,
+                    OutlierSettings::default(),
+                    self.now,
+                );
                 let Some((shares, reason)) = self.weighing.wish(&self.pool, self.now) else { continue };
                 let percent = |share: &f64| format!("{:.0}", share * 100.0);
                 let shares: Vec<String> = shares.iter().map(|(_, share)| percent(share)).collect();

@@ -1,0 +1,225 @@
+//! Somebody else's hand: a server that an operator, another program or an agent check put into another state, or gave
+//! another weight, is left alone for a while.
+//!
+//! ```text
+//!  each reading of HAProxy, while no plan is under way:
+//!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
+//!    another state or weight                                                  left alone for `hands_off`, and told
+//!  a plan that meets it in mid-move                                           the same
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::backend::Backend;
+use super::{Action, Event, Record, record};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
+use crate::core::plan::step::{Lane, Step};
+use crate::core::units::Weight;
+
+/// What was changed about a server, and not by this agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `set server ... state`, or the stats page.
+    State {
+        /// Before.
+        from: AdminState,
+        /// Since.
+        to: AdminState,
+    },
+    /// `set server ... weight`.
+    Weight {
+        /// Before.
+        from: Weight,
+        /// Since.
+        to: Weight,
+    },
+}
+
+/// How each server was found last, and which ones are left alone.
+#[derive(Debug, Default)]
+pub(super) struct HandsOff {
+    seen: HashMap<ServerId, Seen>,
+    /// What is found there next is our own doing.
+    touched: HashSet<ServerId>,
+    until: HashMap<ServerId, Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    state: AdminState,
+    weight: Weight,
+}
+
+impl Seen {
+    fn of(server: &ServerState) -> Self {
+        Self { state: server.admin.forced(), weight: server.weight }
+    }
+
+    fn change(self, now: Self) -> Option<Change> {
+        if self.state != now.state {
+            return Some(Change::State { from: self.state, to: now.state });
+        }
+        (self.weight != now.weight).then_some(Change::Weight { from: self.weight, to: now.weight })
+    }
+}
+
+impl HandsOff {
+    /// HAProxy was restarted: what it has now is by its configuration.
+    pub(super) fn restart(&mut self) {
+        self.seen.clear();
+    }
+
+    /// A plan changes these.
+    fn touch(&mut self, servers: impl IntoIterator<Item = ServerId>) {
+        self.touched.extend(servers);
+    }
+
+    /// Compares with what was found before.
+    fn look(&mut self, state: &BackendState) -> Vec<(ServerId, Change)> {
+        let mut changes = Vec::new();
+        for server in &state.servers {
+            let now = Seen::of(server);
+            let before = self.seen.insert(server.id, now);
+            if !self.touched.contains(&server.id)
+                && let Some(change) = before.and_then(|before| before.change(now))
+            {
+                changes.push((server.id, change));
+            }
+        }
+        self.touched.clear();
+        changes
+    }
+
+    /// How long `server` is still left alone; `None` if it is not.
+    pub(super) fn left(&self, server: ServerId, now: Instant) -> Option<Duration> {
+        self.until.get(&server).map(|until| until.saturating_duration_since(now))
+    }
+
+    /// What is left for each, by name.
+    pub(super) fn memory(&self, names: &Names, now: Instant) -> BTreeMap<String, Duration> {
+        let left = |(server, until): (&ServerId, &Instant)| {
+            (names.of_server(*server).to_string(), until.saturating_duration_since(now))
+        };
+        self.until.iter().map(left).collect()
+    }
+}
+
+impl Backend {
+    /// Takes back what an agent before this one left alone.
+    pub(super) fn recall_hands_off(
+        &mut self,
+        left: impl Iterator<Item = (ServerId, Duration)>,
+        now: Instant,
+    ) {
+        for (server, left) in left {
+            self.hands_off.until.insert(server, now + left);
+            self.claims.left_alone.insert(server);
+        }
+    }
+
+    /// What these lanes and steps are about to change is no surprise.
+    pub(super) fn expect_changes<'a>(
+        &mut self,
+        lanes: impl Iterator<Item = &'a Lane>,
+        weights: impl Iterator<Item = &'a Step>,
+    ) {
+        let mut steps: Vec<&Step> = weights.collect();
+        for lane in lanes {
+            self.hands_off.touch([lane.server]);
+            steps.extend(&lane.steps);
+        }
+        for step in steps {
+            if let Step::SetWeights(weights) = step {
+                self.hands_off.touch(weights.iter().map(|&(server, _)| server));
+            }
+        }
+    }
+
+    /// Notices what somebody else has changed. True if anything was.
+    pub(super) fn look_for_other_hands(
+        &mut self,
+        id: BackendId,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let changes = self.hands_off.look(state);
+        for &(server, change) in &changes {
+            self.leave_alone(id, server, Some(change), now, actions);
+        }
+        !changes.is_empty()
+    }
+
+    /// Keeps off `server`, from now on.
+    pub(super) fn leave_alone(
+        &mut self,
+        id: BackendId,
+        server: ServerId,
+        change: Option<Change>,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let lasts = self.settings.hands_off;
+        if lasts.is_zero() {
+            return;
+        }
+        self.hands_off.until.insert(server, now + lasts);
+        self.claims.left_alone.insert(server);
+        self.tell_hand(id, Event::ChangedByOther { server, change, lasts }, now, actions);
+    }
+
+    /// Ends what is over.
+    pub(super) fn end_hands_off_in_time(
+        &mut self,
+        id: BackendId,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let over: Vec<ServerId> = self
+            .hands_off
+            .until
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(&server, _)| server)
+            .collect();
+        self.take_in_hand(id, &over, now, actions);
+    }
+
+    /// Ends all of it: an operator says so. How many servers that were.
+    pub(super) fn end_hands_off(
+        &mut self,
+        id: BackendId,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> usize {
+        let all: Vec<ServerId> = self.hands_off.until.keys().copied().collect();
+        self.take_in_hand(id, &all, now, actions);
+        all.len()
+    }
+
+    fn take_in_hand(
+        &mut self,
+        id: BackendId,
+        servers: &[ServerId],
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        for &server in servers {
+            self.hands_off.until.remove(&server);
+            self.claims.left_alone.remove(&server);
+            self.tell_hand(id, Event::HandsOffEnded { server }, now, actions);
+        }
+        if !servers.is_empty() {
+            actions.push_back(Action::Remember);
+        }
+    }
+
+    fn tell_hand(&mut self, id: BackendId, event: Event, now: Instant, actions: &mut VecDeque<Action>) {
+        self.told = None;
+        let serving = self.latest.as_ref().map_or(0, |latest| latest.fleet.serving);
+        let next_move = self.next_move(now);
+        actions.push_back(record(Record { backend: id, event, snapshot: None, serving, next_move }));
+    }
+}

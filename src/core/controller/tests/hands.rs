@@ -1,0 +1,121 @@
+//! Somebody else changes servers.
+
+use super::*;
+use crate::core::plan::ownership::Role;
+
+/// 600 s, as the settings of the tests have it.
+const HANDS_OFF: usize = 600;
+
+/// Three serve, of which only one is needed, and one spare.
+fn idle_world() -> World {
+    let mut world = World::new(3, 1);
+    world.seconds(3, FAST_MS);
+    world
+}
+
+fn role(world: &mut World, name: &str) -> Role {
+    let id = world.site.id(name);
+    let now = world.now;
+    let view = world.controller.view(world.site.backend.id, now).expect("it is configured");
+    view.servers.iter().find(|server| server.state.id == id).expect("it is there").role
+}
+
+fn told_changes(world: &World) -> usize {
+    world.told(|event| matches!(event, Event::ChangedByOther { .. }))
+}
+
+#[test]
+fn a_server_that_somebody_put_into_maint_is_left_alone_and_told_once() {
+    let mut world = idle_world();
+    world.site.configure("s2", |_| {});
+    let settings = vec![world.site.settings.clone()];
+    world.controller.reconfigure(settings, world.now);
+    maint(world.site.server("s2"));
+    world.seconds(5, FAST_MS);
+    assert_eq!(role(&mut world, "s2"), Role::Foreign, "though the config names it");
+    assert_eq!(told_changes(&world), 1);
+    world.seconds(HANDS_OFF, FAST_MS);
+    assert_eq!(role(&mut world, "s2"), Role::Spare);
+    assert_eq!(world.told(|event| matches!(event, Event::HandsOffEnded { .. })), 1);
+}
+
+#[test]
+fn a_spare_that_somebody_put_into_service_is_not_taken_away() {
+    let mut world = idle_world();
+    ready(world.site.server("s4"));
+    world.second(FAST_MS);
+    assert_eq!(role(&mut world, "s4"), Role::Kept);
+}
+
+#[test]
+fn a_weight_that_somebody_set_is_a_hand_on_the_server() {
+    let mut world = idle_world();
+    world.site.server("s1").weight = Weight::saturating(7.0);
+    world.second(FAST_MS);
+    assert_eq!(role(&mut world, "s1"), Role::Kept);
+    assert_eq!(role(&mut world, "s2"), Role::Serving);
+}
+
+#[test]
+fn resume_ends_it() {
+    let mut world = idle_world();
+    maint(world.site.server("s2"));
+    ready(world.site.server("s4"));
+    world.second(FAST_MS);
+    let (backend, now) = (world.site.backend.id, world.now);
+    let resumed = world.controller.handle_resume(backend, Operator::default(), now);
+    assert_eq!(resumed, Resumed { order: None, servers: 2 });
+    assert_eq!(role(&mut world, "s4"), Role::Serving);
+}
+
+#[test]
+fn it_outlives_the_agent() {
+    let mut world = idle_world();
+    ready(world.site.server("s4"));
+    world.second(FAST_MS);
+    let memory = world.controller.memory(world.now);
+    let mut next = World::with_memory(3, 1, &memory);
+    ready(next.site.server("s4"));
+    next.second(FAST_MS);
+    assert_eq!(role(&mut next, "s4"), Role::Kept);
+    assert_eq!(told_changes(&next), 0);
+}
+
+#[test]
+fn a_restart_of_haproxy_is_nobodys_hand() {
+    let mut world = idle_world();
+    maint(world.site.server("s2"));
+    world.pid += 1;
+    world.second(FAST_MS);
+    assert_eq!(told_changes(&world), 0);
+}
+
+#[test]
+fn what_the_agent_does_itself_is_nobodys_hand() {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    ready(world.site.server("s2"));
+    world.site.server("s2").weight = Weight::saturating(100.0);
+    let backend = plan.backend;
+    let server = plan.lanes[0].server;
+    world.report(Outcome::Moved { backend, server, purpose: Purpose::Add });
+    world.report(Outcome::Finished { backend, purpose: Purpose::Add, called_off: false });
+    world.seconds(3, FAST_MS);
+    assert_eq!(told_changes(&world), 0);
+}
+
+#[test]
+fn a_server_that_was_changed_in_the_middle_of_a_move_is_left_alone() {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    let (backend, server) = (plan.backend, plan.lanes[0].server);
+    let (step, error) = (plan.lanes[0].steps[0].clone(), "it is MAINT, not DRAIN".to_owned());
+    world.report(Outcome::Failed { backend, server: Some(server), step, error, by_other: true });
+    world.report(Outcome::Finished { backend, purpose: Purpose::Add, called_off: false });
+    world.seconds(3, SLOW_MS);
+    assert_eq!(told_changes(&world), 1);
+    assert_eq!(role(&mut world, "s2"), Role::Foreign);
+    assert!(!world.has_plan(), "there is no other spare");
+}
