@@ -37,6 +37,7 @@ use crate::telemetry::{status, words};
 
 mod error;
 mod ingest;
+mod lasting;
 mod orders;
 mod repeats;
 mod signals;
@@ -46,6 +47,7 @@ mod summary;
 
 pub use error::AgentError;
 use ingest::Delivery;
+use lasting::Lasting;
 use repeats::Repeats;
 use signals::{Signal, Signals};
 use start::Look;
@@ -85,6 +87,7 @@ struct Agent {
     state: Option<StateDir>,
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
+    lasting: Option<Lasting>,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -194,6 +197,7 @@ impl Agent {
         self.metrics.set_haproxy_up(reach == Reach::Answers);
         self.controller.handle_local_time(orders::local_time());
         self.controller.handle_tick(now);
+        self.show_standing();
     }
 
     /// Does what the controller wants done, until it wants nothing.

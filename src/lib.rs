@@ -27,6 +27,8 @@ pub mod haproxy;
 
 pub mod warm_up;
 
+pub mod lasting;
+
 pub mod state_file;
 
 pub mod telemetry;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::ingest::{Delivery, Ingest, line_format};
+use super::lasting::Lasting;
 use super::repeats::Repeats;
 use super::signals::Signals;
 use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
@@ -54,6 +55,7 @@ impl Agent {
         if let Some(executor) = executor.clone() {
             tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
+        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run)? };
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
 
@@ -74,6 +76,7 @@ impl Agent {
             journal: state.as_ref().map(|state| Journal::new(state.path())),
             state,
             executor,
+            lasting,
             plans: JoinSet::new(),
             changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions },

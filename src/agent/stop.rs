@@ -25,6 +25,9 @@ impl Agent {
             }
         }
         self.remember();
+        if let Some(lasting) = self.lasting.take() {
+            lasting.end().await;
+        }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;
         let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;

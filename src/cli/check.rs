@@ -17,6 +17,7 @@ use crate::core::settings::BackendSettings;
 mod backends;
 mod capabilities;
 mod coverage;
+mod lasting;
 mod links;
 mod logs;
 mod omissions;
@@ -69,6 +70,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);
+        findings.extend(lasting::check(&config).await);
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }

@@ -125,7 +125,8 @@ impl Checker<'_> {
         }
     }
 
-    fn haproxy(&mut self, config: &mut Config, file: Haproxy, at: &KeyPath) {
+    fn haproxy(&mut self, config: &mut Config, mut file: Haproxy, at: &KeyPath) {
+        self.lasting(&mut config.lasting, &mut file, at);
         if let Some(sockets) = file.sockets.map(plain) {
             let at = at.key("sockets");
             match sockets_mistake(&sockets) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::lasting::{Keep, ReloadBy, ReloadWhen, Unit};
 use super::log_format::{LogFormat, Pattern};
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
@@ -52,6 +53,25 @@ pub(super) struct CustomFormat {
 pub(super) struct Haproxy {
     pub(super) sockets: Option<Vec<Value<String>>>,
     pub(super) timeout: Option<Value<Duration>>,
+    pub(super) config: Option<Value<PathBuf>>,
+    pub(super) binary: Option<Value<PathBuf>>,
+    pub(super) keep: Option<Value<Keep>>,
+    pub(super) state_file: Option<Value<PathBuf>>,
+    pub(super) template: Option<Value<PathBuf>>,
+    pub(super) reload: Option<Reload>,
+    pub(super) start: Option<Value<bool>>,
+}
+
+/// `haproxy.reload:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{by: systemd, min_interval: 30s}`")]
+pub(super) struct Reload {
+    pub(super) by: Option<Value<ReloadBy>>,
+    pub(super) when: Option<Value<ReloadWhen>>,
+    pub(super) unit: Option<Value<Unit>>,
+    pub(super) socket: Option<Value<PathBuf>>,
+    pub(super) pid_file: Option<Value<PathBuf>>,
+    pub(super) min_interval: Option<Value<Duration>>,
 }
 
 /// `metrics:`.

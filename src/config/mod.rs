@@ -15,6 +15,7 @@ mod document;
 mod duration;
 mod error;
 mod file;
+mod lasting;
 mod log_format;
 mod model;
 pub mod nearest;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
+pub use lasting::{Keep, Lasting, ReloadBy, ReloadWhen, Reloading};
 pub use log_format::{FormatError, LoadedFormat, LogFormat};
 
 use crate::core::settings::{BackendSettings, LogSettings};
@@ -51,6 +53,8 @@ pub struct Config {
     pub sockets: Vec<String>,
     /// For one command and its answer.
     pub socket_timeout: Duration,
+    /// How changes outlast HAProxy's process.
+    pub lasting: Lasting,
     /// Where the journal and the state file are.
     pub state_dir: PathBuf,
     /// Where the agent's own socket is.
@@ -107,6 +111,7 @@ impl Config {
             ("log_format", self.log_format != other.log_format),
             ("haproxy.sockets", self.sockets != other.sockets),
             ("haproxy.timeout", self.socket_timeout != other.socket_timeout),
+            ("haproxy.keep and what belongs to it", self.lasting != other.lasting),
             ("state_dir", self.state_dir != other.state_dir),
             ("runtime_dir", self.runtime_dir != other.runtime_dir),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),

@@ -2,6 +2,7 @@
 
 use serde::de::Error;
 
+use super::lasting::{Keep, ReloadBy, ReloadWhen};
 use super::value::{FromText, shown};
 use crate::core::settings::{Policy, Timer, WarmUpMethod, WarmUpTls, Weights};
 
@@ -41,6 +42,14 @@ words!(tracing::Level, "a level, such as info", {
     "error" => Self::ERROR, "warn" => Self::WARN, "info" => Self::INFO,
     "debug" => Self::DEBUG, "trace" => Self::TRACE,
 });
+
+words!(Keep, "none, state_file, block or template", {
+    "none" => Self::None, "state_file" => Self::StateFile, "block" => Self::Block, "template" => Self::Template,
+});
+words!(ReloadBy, "none, systemd, master or binary", {
+    "none" => Self::None, "systemd" => Self::Systemd, "master" => Self::Master, "binary" => Self::Binary,
+});
+words!(ReloadWhen, "needed or changed", { "needed" => Self::Needed, "changed" => Self::Changed });
 
 words!(Policy, "threshold or model", { "threshold" => Self::Threshold, "model" => Self::Model });
 

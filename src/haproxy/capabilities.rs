@@ -81,7 +81,7 @@ impl Client {
             },
         };
         if asked {
-            self.tell(&known);
+            self.tell_of(&known);
         }
         known.show_in(inventory, names);
     }
@@ -111,7 +111,7 @@ impl Client {
         Ok(capabilities)
     }
 
-    fn tell(&self, known: &Capabilities) {
+    fn tell_of(&self, known: &Capabilities) {
         let (address, version, pid) = (self.address(), &known.process.version, known.process.pid);
         let lacks = known.missing().map(|row| row.what).collect::<Vec<_>>().join(", ");
         info!(%address, version, pid, level = %known.level, lacks, "what this haproxy can do is known");

@@ -159,6 +159,17 @@ impl Client {
         Level::parse(&text).map_err(|error| self.garbage(error))
     }
 
+    /// Sends `line` as it is and takes whatever comes: for the master CLI, whose answers have no rules of ours.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or does not answer in time.
+    pub(crate) async fn tell(&self, line: &str) -> Result<String, RuntimeError> {
+        // As in `run`.
+        let _connection = self.connections.acquire().await.ok();
+        let answer = self.exchange(format!("{line}\n").as_bytes(), Instant::now() + self.timeout).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
         match self.run(command).await? {
             Reply::Text(text) => Ok(text),

@@ -128,11 +128,13 @@ fn config(scenario: &Scenario, policy: Policy) -> String {
 pub fn simulated(scenario: &Scenario, decider: Decider, seed: u64) -> Figures {
     let stage = decider.stage(scenario);
     let score = match decider {
-        Decider::AllOn => driver::compete(&stage, seed, &mut *Baseline::AllOn.autoscaler(&stage)),
+        Decider::AllOn => {
+            driver::compete(&stage, seed, &mut *Baseline::AllOn.autoscaler(&stage), &mut driver::Nobody)
+        }
         Decider::Agent(policy) => {
             let config = Config::parse(&config(scenario, policy), Path::new("rehearsal"));
             let settings = config.expect("a good config").backends.remove(0);
-            driver::control(&stage, seed, settings, &mut |_, _| {})
+            driver::control(&stage, seed, settings, &mut driver::Nobody)
         }
     };
     Figures {

@@ -178,7 +178,7 @@ impl Backend {
     }
 
     /// The weights that temporary ones stand in for.
-    fn to_put_back(&self) -> &[(ServerId, Weight)] {
+    pub(super) fn to_put_back(&self) -> &[(ServerId, Weight)] {
         self.shares.as_ref().map_or(&self.borrowed, Shares::base)
     }
 

@@ -11,7 +11,6 @@ use super::Action;
 use super::backend::Backend;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::BackendState;
-use crate::core::plan::weights;
 use crate::core::settings::{Policy, Weights};
 
 /// The least that a server gets: with less it could not show that it is well again.

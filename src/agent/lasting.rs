@@ -1,0 +1,64 @@
+//! The task that makes changes last: it is told how the servers stand, and is waited for at the end.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{Agent, AgentError, Reach};
+use crate::config::Config;
+use crate::haproxy::client::Client;
+use crate::lasting::keeper::{Keeper, Sight};
+
+/// At the end it may take so long to write down the last change.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// The running task.
+pub(super) struct Lasting {
+    sights: watch::Sender<Sight>,
+    task: JoinHandle<()>,
+}
+
+impl Lasting {
+    /// Starts it if the config wants it. In a dry run nothing was done that could be kept.
+    pub(super) fn start(config: &Config, dry_run: bool) -> Result<Option<Self>, AgentError> {
+        let Some(address) = config.sockets.first().filter(|_| config.lasting.is_wanted()) else {
+            return Ok(None);
+        };
+        if dry_run {
+            info!("dry run: nothing is kept in HAProxy's configuration or state file");
+            return Ok(None);
+        }
+        let address = address.parse().map_err(|error| AgentError::Socket(format!("{error}")))?;
+        let keeper = Keeper::new(config.lasting.clone(), Client::new(address, config.socket_timeout));
+        let (sights, seen) = watch::channel(Sight::default());
+        Ok(Some(Self { sights, task: tokio::spawn(keeper.run(seen)) }))
+    }
+
+    /// Lets it write down what it has been told last.
+    pub(super) async fn end(self) {
+        drop(self.sights);
+        let mut task = self.task;
+        if timeout(END_WITHIN, &mut task).await.is_err() {
+            task.abort();
+            warn!("the last changes were not kept in time; they are at the next start");
+        }
+    }
+}
+
+impl Agent {
+    /// Tells the task how the servers stand now.
+    pub(super) fn show_standing(&self) {
+        let Some(lasting) = &self.lasting else { return };
+        let answers = self.haproxy == Reach::Answers;
+        let standing = self.controller.standing();
+        lasting.sights.send_if_modified(|sight| {
+            let new = Sight { answers, standing };
+            let differs = *sight != new;
+            *sight = new;
+            differs
+        });
+    }
+}
