@@ -40,7 +40,7 @@ impl Executor {
     /// nothing to servers; steps take no time, and [`Executor::inventory`] shows what would be.
     pub fn new(client: Client, names: Names, dry_run: bool) -> Self {
         let hands = match dry_run {
-            true => Hands::Pretending(DryRun::new(client)),
+            true => Hands::Pretending(Box::new(DryRun::new(client))),
             false => Hands::Real(client),
         };
         Self { hands: Arc::new(hands), names, patience: Patience::default() }

@@ -26,7 +26,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Hands {
     Real(Client),
-    Pretending(DryRun),
+    Pretending(Box<DryRun>),
 }
 
 impl Hands {

@@ -49,6 +49,10 @@ impl Backend {
     ) -> Decision {
         // A plan that is under way brings back its own servers by itself.
         if self.is_moving() {
+            // What is called back from its drain now is not to go again.
+            if let (Decision::ScaleUp { .. }, Some(forgotten)) = (&decision, &mut self.forgotten) {
+                forgotten.taken_away.clear();
+            }
             return decision;
         }
         let Some(mut forgotten) = self.forgotten.take() else { return decision };
