@@ -431,12 +431,7 @@ fn restart(world: &mut World, ready_again: &[&str]) {
 
 #[test]
 fn spares_that_served_come_back_after_a_restart_of_haproxy() {
-    let mut world = World::new(1, 3);
-    world.site.settings.policy = crate::core::settings::Policy::Threshold;
-    world.seconds(5, FAST_MS);
-    for name in ["s2", "s3"] {
-        ready(world.site.server(name));
-    }
+    let mut world = World::new(3, 1);
     world.seconds(3, FAST_MS);
     restart(&mut world, &["s1"]);
     world.seconds(1, FAST_MS);

@@ -14,6 +14,9 @@ use crate::core::units::Weight;
 /// 16384 unless set; half of it leaves room for a smaller one.
 const MOST_LINE_BYTES: usize = 8 * 1024;
 
+/// What is sent in one line with each change, before it.
+const BEFORE_CHANGE: &str = "show info; ";
+
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
 
@@ -198,12 +201,12 @@ impl Command {
     /// parts of a line one after the other and does not stop at one it refuses.
     pub fn set_weights(weights: impl IntoIterator<Item = (ServerName, Weight)>) -> Vec<Self> {
         let mut commands = Vec::new();
-        let (mut line, mut line_bytes) = (Vec::new(), 0);
+        let (mut line, mut line_bytes) = (Vec::new(), BEFORE_CHANGE.len());
         for (server, weight) in weights {
             let bytes = weight_part(&server, weight).len() + "; ".len();
             if line_bytes + bytes > MOST_LINE_BYTES && !line.is_empty() {
                 commands.push(Self::SetWeights(WeightLine(std::mem::take(&mut line))));
-                line_bytes = 0;
+                line_bytes = BEFORE_CHANGE.len();
             }
             line.push((server, weight));
             line_bytes += bytes;
@@ -257,7 +260,7 @@ impl Command {
     /// The line to send, with the newline that makes HAProxy carry it out. Before a change comes `show info`:
     /// which process has carried it out is known for sure only from the same connection.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let before = if self.is_change() { "show info; " } else { "" };
+        let before = if self.is_change() { BEFORE_CHANGE } else { "" };
         // No `;` at the end: HAProxy up to 2.6 answers that with the whole help.
         format!("{before}{self}\n").into_bytes()
     }
