@@ -102,9 +102,6 @@ impl Work {
         let found = loop {
             let asked = self.all.backend(&self.backend, &self.names);
             match within(patience.each_try, asked).await {
-                Ok(found) if found.iter().any(|(_, one)| one.process.stopping) => {
-                    retry.after(StepError::OldWorker).await?;
-                }
                 Ok(found) => break found,
                 Err(error) => retry.after(error).await?,
             }
@@ -157,17 +154,26 @@ impl Work {
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
         let named = named.collect::<Result<Vec<_>, NameError>>()?;
         let mut retry = Retry::new(patience);
-        for lines in self.weight_lines(weights, &named, patience).await? {
-            while let Err(error) = self.change(lines.clone(), patience).await {
-                retry.after(error).await?;
+        let lines = self.weight_lines(weights, &named, patience).await?;
+        loop {
+            let before = lock(&self.pids).clone();
+            for lines in &lines {
+                while let Err(error) = self.change(lines.clone(), patience).await {
+                    retry.after(error).await?;
+                }
             }
+            let reading = self.read(patience).await?;
+            let is_so = |node: &NodeReading| {
+                let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
+                weights.iter().all(|&(id, weight)| has(id, weight))
+            };
+            if reading.nodes.iter().all(is_so) {
+                return Ok(());
+            }
+            // The process that took them has gone, and the weights with it.
+            let restarted = !before.is_empty() && reading.pids() != before;
+            retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        let reading = self.read(patience).await?;
-        let is_so = |node: &NodeReading| {
-            let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
-            weights.iter().all(|&(id, weight)| has(id, weight))
-        };
-        if reading.nodes.iter().all(is_so) { Ok(()) } else { Err(StepError::NoEffect) }
     }
 
     /// One line after the other, to each HAProxy: those that lack a server are not told of its weight.

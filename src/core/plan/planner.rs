@@ -279,7 +279,7 @@ impl Ramps {
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
         // A server that is alone gets all the traffic, whatever its weight.
-        let may_weigh = weights::take_effect(&backend.algorithm) && !planner.claims.hold_weights(backend);
+        let may_weigh = backend.takes_weights() && !planner.claims.hold_weights(backend);
         if planner.serving() == 0 || !may_weigh {
             return Self::default();
         }
@@ -445,9 +445,9 @@ mod tests {
         testing::declared_disabled(site.server("s2"));
         let has_ramp = |site: &Site| !site.plan(&up(1)).expect("a plan").before.is_empty();
         assert!(has_ramp(&site));
-        for algorithm in ["static-rr", "first"] {
+        for (algorithm, dynamic) in [("source", Some(false)), ("first", Some(true))] {
             let static_site = Site {
-                backend: BackendState { algorithm: algorithm.to_owned(), ..site.backend.clone() },
+                backend: BackendState { algorithm: algorithm.to_owned(), dynamic, ..site.backend.clone() },
                 ..site.clone()
             };
             assert!(!has_ramp(&static_site), "{algorithm}");
@@ -526,7 +526,7 @@ mod tests {
             &up(1),
             "s2: set web/s2 address 10.0.0.4:80
              s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 is healthy
+             s2: wait up to 120s until web/s2 is healthy
              s2: warm up web/s2
              s2: set web/s2 READY
              s2 undo: set web/s2 MAINT",
@@ -540,7 +540,7 @@ mod tests {
             &site.laid_out(),
             &down(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 has no sessions
+             s2: wait up to 120s until web/s2 has no sessions
              s2: set web/s2 MAINT
              s2 undo: set web/s2 READY",
         );
@@ -554,7 +554,7 @@ mod tests {
             &up(1),
             "dyn-10.0.0.4-80: add web/dyn-10.0.0.4-80 10.0.0.4:80 check inter 2s
              dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 DRAIN
-             dyn-10.0.0.4-80: wait up to 60s until web/dyn-10.0.0.4-80 is healthy
+             dyn-10.0.0.4-80: wait up to 120s until web/dyn-10.0.0.4-80 is healthy
              dyn-10.0.0.4-80: warm up web/dyn-10.0.0.4-80
              dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 READY
              dyn-10.0.0.4-80 undo: set web/dyn-10.0.0.4-80 MAINT
@@ -567,7 +567,7 @@ mod tests {
             &site.laid_out(),
             &down(1),
             "s1: set web/s1 DRAIN
-             s1: wait up to 60s until web/s1 has no sessions
+             s1: wait up to 120s until web/s1 has no sessions
              s1: set web/s1 MAINT
              s1: delete web/s1
              s1 undo: set web/s1 READY",
@@ -658,7 +658,7 @@ mod tests {
         assert_eq!(back(&HashSet::new()), None);
         assert_eq!(
             words(&site, &back(&lost).expect("a plan")),
-            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 60s until web/s2 is healthy\n\
+            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 120s until web/s2 is healthy\n\
              s2: set web/s2 READY\ns2 undo: set web/s2 MAINT\n"
         );
         site.settings.ready.max = Some(1);
@@ -682,7 +682,7 @@ mod tests {
             &Site::new(2),
             &down(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 has no sessions
+             s2: wait up to 120s until web/s2 has no sessions
              s2: set web/s2 MAINT
              s2 undo: set web/s2 READY",
         );
@@ -726,7 +726,7 @@ mod tests {
         let plan = finish_drains(&site.backend, &site.settings, &site.claims).expect("a plan");
         assert_eq!(
             words(&site, &plan),
-            "s3: wait up to 60s until web/s3 has no sessions\ns3: set web/s3 MAINT\n"
+            "s3: wait up to 120s until web/s3 has no sessions\ns3: set web/s3 MAINT\n"
         );
     }
 }
