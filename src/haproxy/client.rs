@@ -191,7 +191,8 @@ impl Client {
         if !self.is_master {
             return command.to_bytes();
         }
-        let parts = command.parts().into_iter().map(|part| format!("@1 {part}; "));
+        let before = command.is_change().then(|| Command::ShowInfo.to_string());
+        let parts = before.into_iter().chain(command.parts()).map(|part| format!("@1 {part}; "));
         format!("{}quit\n", parts.collect::<String>()).into_bytes()
     }
 

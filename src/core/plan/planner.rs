@@ -540,7 +540,7 @@ mod tests {
             &site.laid_out(),
             &down(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 120s until web/s2 has no sessions
+             s2: wait up to 60s until web/s2 has no sessions
              s2: set web/s2 MAINT
              s2 undo: set web/s2 READY",
         );
@@ -567,7 +567,7 @@ mod tests {
             &site.laid_out(),
             &down(1),
             "s1: set web/s1 DRAIN
-             s1: wait up to 120s until web/s1 has no sessions
+             s1: wait up to 60s until web/s1 has no sessions
              s1: set web/s1 MAINT
              s1: delete web/s1
              s1 undo: set web/s1 READY",
@@ -682,7 +682,7 @@ mod tests {
             &Site::new(2),
             &down(1),
             "s2: set web/s2 DRAIN
-             s2: wait up to 120s until web/s2 has no sessions
+             s2: wait up to 60s until web/s2 has no sessions
              s2: set web/s2 MAINT
              s2 undo: set web/s2 READY",
         );
@@ -726,7 +726,7 @@ mod tests {
         let plan = finish_drains(&site.backend, &site.settings, &site.claims).expect("a plan");
         assert_eq!(
             words(&site, &plan),
-            "s3: wait up to 120s until web/s3 has no sessions\ns3: set web/s3 MAINT\n"
+            "s3: wait up to 60s until web/s3 has no sessions\ns3: set web/s3 MAINT\n"
         );
     }
 }
