@@ -526,7 +526,7 @@ mod tests {
             &up(1),
             "s2: set web/s2 address 10.0.0.4:80
              s2: set web/s2 DRAIN
-             s2: wait up to 60s until web/s2 is healthy
+             s2: wait up to 120s until web/s2 is healthy
              s2: warm up web/s2
              s2: set web/s2 READY
              s2 undo: set web/s2 MAINT",
@@ -554,7 +554,7 @@ mod tests {
             &up(1),
             "dyn-10.0.0.4-80: add web/dyn-10.0.0.4-80 10.0.0.4:80 check inter 2s
              dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 DRAIN
-             dyn-10.0.0.4-80: wait up to 60s until web/dyn-10.0.0.4-80 is healthy
+             dyn-10.0.0.4-80: wait up to 120s until web/dyn-10.0.0.4-80 is healthy
              dyn-10.0.0.4-80: warm up web/dyn-10.0.0.4-80
              dyn-10.0.0.4-80: set web/dyn-10.0.0.4-80 READY
              dyn-10.0.0.4-80 undo: set web/dyn-10.0.0.4-80 MAINT
@@ -658,7 +658,7 @@ mod tests {
         assert_eq!(back(&HashSet::new()), None);
         assert_eq!(
             words(&site, &back(&lost).expect("a plan")),
-            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 60s until web/s2 is healthy\n\
+            "s2: set web/s2 address 10.0.0.4:80\ns2: set web/s2 DRAIN\ns2: wait up to 120s until web/s2 is healthy\n\
              s2: set web/s2 READY\ns2 undo: set web/s2 MAINT\n"
         );
         site.settings.ready.max = Some(1);
