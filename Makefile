@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench simulate real fuzz lint ci build install
+.PHONY: help demo test matrix bench simulate real fuzz lint ci build install
 
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
@@ -23,6 +23,17 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 	@mkdir -p target
 	@status=0; CI=1 cargo test --locked --no-fail-fast 2>&1 | tee target/test.log || status=$$?; \
 	    awk -f .ci/summary.awk target/test.log; exit $$status
+
+# RELEASES="2.2 3.2" are all that are tried, if it is set.
+matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.2; gets those that are not installed
+	@.ci/need cc:build-essential haproxy:haproxy openssl:openssl python3:python3 dpkg-deb:dpkg
+	@cargo test --locked --no-run --quiet --test runtime_api --test executor --test matrix
+	@.ci/haproxies $(RELEASES) >target/haproxies.txt; status=0; \
+	while read -r release program; do \
+	    printf '\n== HAProxy %s\n' "$$release"; \
+	    HAPROXY=$$program CI=1 cargo test --locked --quiet --no-fail-fast --test runtime_api --test executor \
+	        --test matrix </dev/null || status=1; \
+	done <target/haproxies.txt; exit $$status
 
 bench: ## report beside halog, each stage of a line, each source, the agent's own weight
 	@.ci/need cc:build-essential haproxy:haproxy valgrind:valgrind

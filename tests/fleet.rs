@@ -8,7 +8,6 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{Agent, Haproxy, Origin, free_port, wait_until};
 
@@ -48,7 +47,7 @@ impl Site {
             let port = free_port();
             let config = config(port, keywords, &servers);
             let haproxy = match is_master {
-                true => Haproxy::start_master(&config)?,
+                true => Haproxy::start_with_master(&config)?,
                 false => Haproxy::start(&config)?,
             };
             let socket: PathBuf = if is_master { haproxy.master_socket() } else { haproxy.socket() };
@@ -281,13 +280,13 @@ fn one_that_hangs_keeps_nobody_waiting() {
     let agent = site.agent("");
     wait_until("they are known", SOON, || shown(&agent, "s1")["serving"] == true);
     let hung = &site.nodes[0].haproxy;
-    hung.signal(Signal::SIGSTOP);
+    hung.hang();
     pin(&agent, 2);
     site.nodes[1].wait_for("s2", "READY 1", SOON);
     wait_until("it is told", SOON, || stands(&agent, 0) == "does not answer");
     pin(&agent, 3);
     site.nodes[1].wait_for("s3", "READY 1", SOON);
-    hung.signal(Signal::SIGCONT);
+    hung.go_on();
     for server in ["s2", "s3"] {
         site.nodes[0].wait_for(server, "READY 1", PATIENCE);
     }

@@ -13,6 +13,7 @@ use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, Operationa
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
 use haproxy_autoscale::core::wire::response::{Level, Refusal, Reply};
+use haproxy_autoscale::core::wire::version::Ability;
 use haproxy_autoscale::haproxy::address::{Address, Endpoint};
 use haproxy_autoscale::haproxy::client::Client;
 use haproxy_autoscale::haproxy::error::{Phase, RuntimeError};
@@ -205,17 +206,74 @@ async fn the_refused_part_of_a_line_is_named_and_the_others_are_done() {
     assert_eq!(look(&client, "web/s2").await.weight.value(), 9);
 }
 
+/// Which weights a backend takes HAProxy does not show; it is tried, where that can be.
+#[tokio::test]
+async fn what_this_haproxy_can_do_is_known_from_the_first_reading_on() {
+    let backends = [
+        ("roundrobin", "roundrobin", Some(true)),
+        ("static", "static-rr", Some(false)),
+        ("first", "first", Some(true)),
+        ("random", "random", Some(true)),
+        ("map", "source", Some(false)),
+        ("consistent", "source\n    hash-type consistent", Some(true)),
+        ("uri", "uri", Some(false)),
+    ];
+    let sections = backends.map(|(name, balance, _)| {
+        format!("backend {name}\n    balance {balance}\n    server s1 127.0.0.1:1 weight 10\n")
+    });
+    let config =
+        format!("global\n    stats socket {{dir}}/operator.sock level operator\n{}", sections.concat());
+    let Some(mut haproxy) = Haproxy::start(&config) else { return };
+    let version = Haproxy::version().expect("it runs");
+    let (names, client) = (Names::default(), client(&haproxy.socket()));
+    assert_eq!(client.capabilities(), None);
+    let inventory = client.inventory(&names).await.unwrap();
+    let known = client.capabilities().expect("it was asked");
+    assert_eq!((known.level, known.process.pid), (Level::Admin, haproxy.pid()));
+    for (ability, since) in [
+        (Ability::AddServer, [2, 6]),
+        (Ability::Wait, [3, 0]),
+        (Ability::SetMaxconn, [2, 5]),
+        (Ability::TellTls, [2, 4]),
+    ] {
+        assert_eq!(known.has(ability), version[..2] >= since[..], "{ability:?} in {version:?}");
+    }
+    for ((name, balance, dynamic), found) in backends.iter().zip(&inventory.backends) {
+        let told = matches!(*balance, "roundrobin" | "static-rr" | "first");
+        let want = dynamic.filter(|_| told || known.has(Ability::AddServer));
+        assert_eq!((&*names.of_backend(found.id), found.dynamic), (*name, want));
+        // It is so: this is what the first weight would be answered.
+        let weight = client.run(&weights(&[(&format!("{name}/s1"), 7)])).await;
+        assert_eq!(weight.is_ok(), *dynamic == Some(true), "{name}");
+    }
+    assert!(inventory.backends.iter().all(|backend| backend.servers.len() == 1), "nothing was added");
+
+    let operator = self::client(&haproxy.dir().join("operator.sock"));
+    let inventory = operator.inventory(&names).await.unwrap();
+    assert_eq!(operator.capabilities().expect("it was asked").level, Level::Operator);
+    let told = |name: &str| inventory.backends.iter().find(|found| *names.of_backend(found.id) == *name);
+    assert_eq!(told("map").and_then(|found| found.dynamic), None, "an operator cannot try");
+
+    haproxy.reload();
+    // For a moment the old one still takes connections.
+    eventually("the new one is asked", PATIENCE, async || {
+        let _ = client.inventory(&names).await;
+        client.capabilities().is_some_and(|known| known.process.pid == haproxy.pid())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn every_kind_of_server_is_seen_for_what_it_is() {
     let origin = Origin::start();
     let config = format!(
-        "backend web\n    balance leastconn\n    \
+        "backend web\n    balance leastconn\n    cookie SRV insert\n    \
          server plain 127.0.0.1:{port} weight 3\n    \
          server full 127.0.0.1:{port} check inter 50ms maxconn 20 ssl verify none\n    \
          server spare 127.0.0.1:{port} check disabled\n    \
          server reserve 127.0.0.1:{port} backup\n    \
          server shadow 127.0.0.1:{port} track web/spare\n    \
-         server six ::1:{port}\n    \
+         server six ::1:{port} agent-check agent-port 1\n    \
          server path {{dir}}/none.sock\n    \
          server lost lost.invalid:80 init-addr none\n",
         port = origin.port()
@@ -247,9 +305,12 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
     let shadow = server("shadow");
     assert!(shadow.tracking && shadow.admin.is_foreign_maint());
     assert_eq!(server("six").address, Some("::1".parse().unwrap()));
+    assert!(server("six").agent_checked && !plain.agent_checked);
+    assert!(server("lost").by_name && !plain.by_name);
     assert_eq!(server("path").address, None);
     assert_eq!((server("lost").address, server("lost").state()), (None, AdminState::Maint));
     assert_eq!(inventory.backends[0].algorithm, "leastconn");
+    assert!(inventory.backends[0].cookie && !inventory.backends[0].tcp);
 }
 
 /// A server leaves MAINT by way of DRAIN; its check passed long ago, or never.
@@ -337,7 +398,7 @@ async fn a_tcp_socket_is_as_good_as_a_unix_socket() {
 #[tokio::test]
 async fn a_master_hands_everything_on_to_its_worker() {
     let Some(mut haproxy) =
-        Haproxy::start_master("backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1")
+        Haproxy::start_with_master("backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1")
     else {
         return;
     };
@@ -362,7 +423,7 @@ async fn a_master_hands_everything_on_to_its_worker() {
 
 #[tokio::test]
 async fn a_master_that_is_not_called_one_is_told() {
-    let Some(haproxy) = Haproxy::start_master("backend web\n    server s1 127.0.0.1:1") else { return };
+    let Some(haproxy) = Haproxy::start_with_master("backend web\n    server s1 127.0.0.1:1") else { return };
     let error = impatient(&haproxy.master_socket()).inventory(&Names::default()).await.unwrap_err();
     let address = haproxy.master_socket().display().to_string();
     assert!(error.to_string().ends_with(&format!("write `master:{address}`")), "{error}");
@@ -461,6 +522,19 @@ async fn one_that_closes_before_the_end_is_not_taken_for_done() {
     let closed = |error: &RuntimeError| matches!(error, RuntimeError::ClosedMidway { .. });
     misbehaves(Fault::CloseSilently, closed).await;
     misbehaves(Fault::CloseMidway, closed).await;
+}
+
+#[tokio::test]
+async fn an_old_worker_is_known_and_what_it_was_told_does_not_count() {
+    let old = |error: &RuntimeError| matches!(error, RuntimeError::OldWorker { pid: 4711, .. });
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
+    let client = client(&fake.socket());
+    fake.fail_next(3, Fault::OldWorker);
+    assert!(old(&client.run(&set("web/s1", AdminState::Drain)).await.unwrap_err()));
+    let (names, web) = (Names::default(), Name::new("web").unwrap());
+    assert!(old(&client.inventory(&names).await.unwrap_err()));
+    assert!(old(&client.backend_inventory(&web, &names).await.unwrap_err()));
+    assert!(look(&client, "web/s1").await.is_serving());
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::core::policy::Span;
 use crate::core::settings::BackendSettings;
 
 mod backends;
+mod capabilities;
 mod coverage;
 mod lasting;
 mod links;

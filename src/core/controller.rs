@@ -30,6 +30,7 @@ use super::settings::schedule::CivilTime;
 
 mod backend;
 mod doubt;
+mod forgotten;
 mod hands_off;
 mod latency_weights;
 mod limits;
@@ -176,13 +177,21 @@ impl Controller {
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
     pub fn handle_inventory(&mut self, inventory: Inventory, asked: Instant, now: Instant) {
-        let before = self.latest.as_ref().map(|latest| &latest.inventory.counted);
-        let anew = before.is_some_and(|before| *before != inventory.counted);
-        let restarted = anew && before.is_some_and(|before| !goes_on(before, &inventory.counted));
+        let latest = self.latest.as_ref().map(|latest| &latest.inventory);
+        let is_another = |before: &Inventory| match (&before.counted[..], &inventory.counted[..]) {
+            ([_], [_]) => inventory.process.is_another_than(&before.process),
+            (before, now) => before != now,
+        };
+        let anew = latest.is_some_and(is_another);
+        let goes_on =
+            |before: &Inventory| before.counted.len() > 1 && goes_on(&before.counted, &inventory.counted);
+        let restarted = anew && latest.is_some_and(|before| !goes_on(before));
         if restarted {
             let process = inventory.process.clone();
+            let before = self.latest.as_ref().map(|latest| &latest.inventory);
             for (&id, backend) in &mut self.backends {
-                self.actions.push_back(record(backend.record_restart(id, &process)));
+                let before = before.and_then(|before| before.backend(id));
+                self.actions.push_back(record(backend.record_restart(id, &process, before)));
             }
         }
         let is_whole = !inventory.counted.contains(&None);

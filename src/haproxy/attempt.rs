@@ -61,8 +61,6 @@ pub(super) enum StepError {
     Runtime(#[from] RuntimeError),
     #[error("HAProxy did not answer within {0:?}")]
     TooSlow(Duration),
-    #[error("the HAProxy that answers is an old one that is stopping")]
-    OldWorker,
     #[error("HAProxy was restarted in the middle of it")]
     Restarted,
     #[error("HAProxy has no such server any more")]
@@ -94,7 +92,7 @@ impl StepError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Runtime(error) => error.refusal().is_none(),
-            Self::TooSlow(_) | Self::OldWorker | Self::Restarted => true,
+            Self::TooSlow(_) | Self::Restarted => true,
             _ => false,
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::trace;
 
 use super::address::{Address, Endpoint};
+use super::capabilities::Known;
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
@@ -47,6 +48,7 @@ pub struct Client {
     is_master: bool,
     timeout: Duration,
     connections: Arc<Semaphore>,
+    pub(super) known: Known,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -57,7 +59,13 @@ impl Client {
     /// end; the wait for one of our own connections to become free comes before that.
     pub fn new(endpoint: impl Into<Endpoint>, timeout: Duration) -> Self {
         let Endpoint { address, is_master } = endpoint.into();
-        Self { address, is_master, timeout, connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+        Self {
+            address,
+            is_master,
+            timeout,
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            known: Known::default(),
+        }
     }
 
     /// Where HAProxy listens.
@@ -71,7 +79,8 @@ impl Client {
     ///
     /// # Errors
     /// If HAProxy refused (a part of) it, or cannot be asked, or does not answer in time. All
-    /// but refusals and garbage may go by themselves: a reload refuses connections for a moment.
+    /// but refusals and garbage may go by themselves: a reload refuses connections for a moment, and an old
+    /// worker may still take one.
     pub async fn run(&self, command: &Command) -> Result<Reply, RuntimeError> {
         // The semaphore is never closed; if it were, there would be no limit to keep.
         let _connection = self.connections.acquire().await.ok();
@@ -85,18 +94,35 @@ impl Client {
             error = answer.as_ref().err().map(tracing::field::display),
             "asked haproxy"
         );
-        response::read(command, &answer?).map_err(|error| RuntimeError::of_answer(error, &self.address))
+        let answer = answer?;
+        if !command.is_change() {
+            return response::read(command, &answer).map_err(|error| self.garbage(error));
+        }
+        let (process, answer) = response::split_change(&answer).map_err(|error| self.garbage(error))?;
+        self.must_go_on(&process)?;
+        response::read(command, answer).map_err(|error| self.garbage(error))
+    }
+
+    /// An old worker that answers once more knows and does nothing that lasts.
+    fn must_go_on(&self, process: &Process) -> Result<(), RuntimeError> {
+        if !self.known.is_old(process) {
+            return Ok(());
+        }
+        Err(RuntimeError::OldWorker { address: self.address.clone(), pid: process.pid })
     }
 
     /// Everything HAProxy has. Process and tables come from the same connection, so from the
-    /// same process.
+    /// same process; a process that was not asked before is asked what it can do.
     ///
     /// # Errors
     /// As [`Client::run`].
     pub async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
         let scope = Scope::All;
         let text = self.show(&Command::ShowInventory(scope.clone())).await?;
-        reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))
+        let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
+        self.must_go_on(&inventory.process)?;
+        self.show_capabilities(&mut inventory, names).await;
+        Ok(inventory)
     }
 
     /// As [`Client::inventory`], with one backend only; cheap where there are many.
@@ -113,7 +139,8 @@ impl Client {
                 inventory.backends.retain(|found| *names.of_backend(found.id) == *backend.as_str());
                 Ok(inventory)
             }
-            inventory => inventory.map_err(|error| self.garbage(error)),
+            Err(error) => Err(self.garbage(error)),
+            Ok(inventory) => self.must_go_on(&inventory.process).map(|()| inventory),
         }
     }
 
@@ -146,7 +173,7 @@ impl Client {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
+    pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
         match self.run(command).await? {
             Reply::Text(text) => Ok(text),
             // A `show` is never answered like that.
@@ -164,7 +191,8 @@ impl Client {
         if !self.is_master {
             return command.to_bytes();
         }
-        let parts = command.parts().into_iter().map(|part| format!("@1 {part}; "));
+        let before = command.is_change().then(|| Command::ShowInfo.to_string());
+        let parts = before.into_iter().chain(command.parts()).map(|part| format!("@1 {part}; "));
         format!("{}quit\n", parts.collect::<String>()).into_bytes()
     }
 

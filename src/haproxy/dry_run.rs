@@ -16,7 +16,9 @@ use super::address::Address;
 use super::client::Client;
 use super::error::RuntimeError;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, OperationalState, ServerState};
+use crate::core::plan::inventory::{
+    AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
+};
 use crate::core::plan::supply;
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
@@ -64,7 +66,7 @@ impl DryRun {
 /// What is pretended, and of which reality.
 #[derive(Debug, Default)]
 struct Overlay {
-    pid: Option<u32>,
+    process: Option<Process>,
     real: HashMap<ServerId, (AdminState, Weight)>,
     states: HashMap<ServerId, Pretence<AdminState>>,
     weights: HashMap<ServerId, Pretence<Weight>>,
@@ -86,9 +88,9 @@ struct Pretence<T> {
 impl Overlay {
     /// Shows in `inventory`, which is what HAProxy really has, what would be.
     fn apply(&mut self, inventory: &mut Inventory) {
-        let pid = inventory.process.pid;
-        if self.pid.replace(pid).is_some_and(|before| before != pid) {
-            *self = Self { pid: Some(pid), ..Self::default() };
+        let before = self.process.replace(inventory.process.clone());
+        if before.is_some_and(|before| inventory.process.is_another_than(&before)) {
+            *self = Self { process: self.process.take(), ..Self::default() };
         }
         for backend in &mut inventory.backends {
             self.supply(backend);
@@ -131,6 +133,7 @@ impl Overlay {
             }
             Command::EnableChecks { .. } | Command::AwaitRemovable { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
+            Command::ShowAbilities | Command::TryDynamic(_) => {}
         }
     }
 

@@ -71,6 +71,15 @@ pub enum RuntimeError {
         /// What was expected.
         source: AnswerError,
     },
+    /// The process that answered is an old worker, which only finishes what it has: what it was told it forgets at
+    /// its end, and a change has to be made again.
+    #[error("the HAProxy that answered at `{address}` is an old one that is stopping (pid {pid})")]
+    OldWorker {
+        /// Where.
+        address: Address,
+        /// Its process id.
+        pid: u32,
+    },
     /// HAProxy's "no".
     #[error("HAProxy at `{address}` refused `{command}`")]
     Refused {

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 mod supply;
 
 use super::attempt::{Retry, StepError};
-use super::work::{Reading, Work};
+use super::work::{Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::core::plan::outcome::{CallOff, Outcome};
@@ -119,7 +119,7 @@ struct Walker<'a> {
     /// HAProxy was restarted since it confirmed `state`.
     reset: bool,
     /// The processes that answered last.
-    pids: Vec<u32>,
+    processes: Vec<Process>,
     /// The last `Set` is done.
     moved: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
@@ -138,7 +138,7 @@ impl<'a> Walker<'a> {
             asked: None,
             acted: false,
             reset: false,
-            pids: Vec::new(),
+            processes: Vec::new(),
             moved: false,
             provided: None,
             agent_enabled: false,
@@ -243,10 +243,11 @@ impl<'a> Walker<'a> {
                 return Err(StepError::Gone);
             }
             if confirmed.has(self.server, state) {
-                self.pids = confirmed.pids();
+                self.processes = confirmed.processes();
                 break;
             }
-            let restarted = confirmed.pids() != reading.pids();
+            let before = reading.processes();
+            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.reset) = (state, None, false);
@@ -296,10 +297,8 @@ impl<'a> Walker<'a> {
 
     /// Notes whether HAProxy was restarted.
     fn notice(&mut self, reading: &Reading) {
-        let before = std::mem::replace(&mut self.pids, reading.pids());
-        // One that was restarted, or was away.
-        let is_new = |pid: &u32| !before.is_empty() && !before.contains(pid);
-        self.reset |= self.pids.iter().any(is_new);
+        let before = std::mem::replace(&mut self.processes, reading.processes());
+        self.reset |= self.processes.iter().any(|process| is_new(process, &before));
     }
 
     /// The server in `reading`, if nobody else has changed its state.

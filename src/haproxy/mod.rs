@@ -10,6 +10,7 @@ pub mod error;
 pub mod executor;
 
 mod attempt;
+mod capabilities;
 mod dry_run;
 mod hands;
 mod lane;

@@ -37,10 +37,16 @@ pub(super) struct NodeReading {
     pub(super) backend: BackendState,
 }
 
+/// `process` is none of those that answered `before`: it was restarted, or was away. Nothing is new where there was
+/// nothing before.
+pub(super) fn is_new(process: &Process, before: &[Process]) -> bool {
+    !before.is_empty() && before.iter().all(|before| process.is_another_than(before))
+}
+
 impl Reading {
     /// Whose reading it is.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.nodes.iter().map(|node| node.process.pid).collect()
+    pub(super) fn processes(&self) -> Vec<Process> {
+        self.nodes.iter().map(|node| node.process.clone()).collect()
     }
 
     /// The server is in `state` on all of them.
@@ -65,7 +71,7 @@ pub(super) struct Work {
     /// Every weight this plan has tried to set, the latest last.
     tried: Mutex<HashMap<ServerId, Vec<Weight>>>,
     /// The processes that answered last.
-    pids: Mutex<Vec<u32>>,
+    processes: Mutex<Vec<Process>>,
     ramps_given_up: AtomicBool,
 }
 
@@ -90,7 +96,7 @@ impl Work {
             changes,
             gate: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
-            pids: Mutex::default(),
+            processes: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
     }
@@ -102,17 +108,14 @@ impl Work {
         let found = loop {
             let asked = self.all.backend(&self.backend, &self.names);
             match within(patience.each_try, asked).await {
-                Ok(found) if found.iter().any(|(_, one)| one.process.stopping) => {
-                    retry.after(StepError::OldWorker).await?;
-                }
                 Ok(found) => break found,
                 Err(error) => retry.after(error).await?,
             }
         };
         let reading = self.reading(found).ok_or(StepError::Gone)?;
-        let pids = reading.pids();
-        let before = std::mem::replace(&mut *lock(&self.pids), pids.clone());
-        let restarted = !before.is_empty() && !pids.iter().any(|pid| before.contains(pid));
+        let processes = reading.processes();
+        let before = std::mem::replace(&mut *lock(&self.processes), processes.clone());
+        let restarted = processes.iter().all(|process| is_new(process, &before));
         if restarted && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
             self.give_ramps_up(&StepError::Restarted).await;
         }
@@ -157,17 +160,26 @@ impl Work {
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
         let named = named.collect::<Result<Vec<_>, NameError>>()?;
         let mut retry = Retry::new(patience);
-        for lines in self.weight_lines(weights, &named, patience).await? {
-            while let Err(error) = self.change(lines.clone(), patience).await {
-                retry.after(error).await?;
+        let lines = self.weight_lines(weights, &named, patience).await?;
+        loop {
+            let before = lock(&self.processes).clone();
+            for lines in &lines {
+                while let Err(error) = self.change(lines.clone(), patience).await {
+                    retry.after(error).await?;
+                }
             }
+            let reading = self.read(patience).await?;
+            let is_so = |node: &NodeReading| {
+                let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
+                weights.iter().all(|&(id, weight)| has(id, weight))
+            };
+            if reading.nodes.iter().all(is_so) {
+                return Ok(());
+            }
+            // The process that took them has gone, and the weights with it.
+            let restarted = reading.processes().iter().any(|process| is_new(process, &before));
+            retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        let reading = self.read(patience).await?;
-        let is_so = |node: &NodeReading| {
-            let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
-            weights.iter().all(|&(id, weight)| has(id, weight))
-        };
-        if reading.nodes.iter().all(is_so) { Ok(()) } else { Err(StepError::NoEffect) }
     }
 
     /// One line after the other, to each HAProxy: those that lack a server are not told of its weight.

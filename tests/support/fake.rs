@@ -20,6 +20,8 @@ pub enum Fault {
     CloseSilently,
     /// The command is carried out, but the connection ends in the middle of the answer.
     CloseMidway,
+    /// An old worker answers, and nothing that it is told lasts.
+    OldWorker,
     /// The command is not carried out; this is answered.
     Answer(Vec<u8>),
     /// The command is not carried out; the answer never ends.
@@ -38,6 +40,7 @@ pub struct FakeHaproxy {
 struct State {
     stop: bool,
     pid: u32,
+    uptime_s: u32,
     fault: Option<(Fault, usize)>,
     commands: Vec<String>,
     replies: Vec<(String, String)>,
@@ -79,7 +82,7 @@ impl FakeHaproxy {
             .iter()
             .map(|(name, servers)| ((*name).to_owned(), servers.iter().map(|s| FakeServer::new(s)).collect()))
             .collect();
-        let shared = Arc::new(Mutex::new(State { pid: 4711, backends, ..State::default() }));
+        let shared = Arc::new(Mutex::new(State { pid: 4711, uptime_s: 60, backends, ..State::default() }));
         let theirs = shared.clone();
         let thread = thread::spawn(move || serve(&listener, &theirs));
         Self { dir, shared, thread: Some(thread) }
@@ -108,6 +111,11 @@ impl FakeHaproxy {
     /// Another process id: a restart, as seen from outside.
     pub fn set_pid(&self, pid: u32) {
         self.lock().pid = pid;
+    }
+
+    /// A restart that gave it the same process id, as in a container.
+    pub fn restart_in_place(&self) {
+        self.lock().uptime_s = 0;
     }
 
     /// Every command that begins with `prefix` is answered `reply` from now on and not carried out: a
@@ -246,8 +254,19 @@ impl State {
         done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
     }
 
+    /// What an old worker answers, which does not change anything any more that lasts.
+    fn forget(&mut self, command: &str) -> String {
+        if command.trim().starts_with("set ") {
+            return String::new();
+        }
+        self.obey(command).replace("Stopping: 0", "Stopping: 1")
+    }
+
     fn info(&self) -> String {
-        format!("Name: HAProxy\nVersion: 2.6.12-fake\nPid: {}\nUptime_sec: 60\nStopping: 0\n", self.pid)
+        format!(
+            "Name: HAProxy\nVersion: 2.6.12-fake\nPid: {}\nUptime_sec: {}\nStopping: 0\n",
+            self.pid, self.uptime_s
+        )
     }
 
     fn has(&self, backend: &str) -> bool {
@@ -348,12 +367,15 @@ fn converse(mut stream: UnixStream, shared: &Mutex<State>) {
         let idle = matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
         let commands = if idle { "" } else { line.as_str() };
         let answers = commands.split(';').filter(|part| !part.trim().is_empty());
-        let answer: String = answers.map(|part| state.obey(part) + "\n").collect();
+        let answer: String = match fault {
+            Some(Fault::OldWorker) => answers.map(|part| state.forget(part) + "\n").collect(),
+            _ => answers.map(|part| state.obey(part) + "\n").collect(),
+        };
         (fault, answer.into_bytes())
     };
     let half = &answer[..answer.len() / 2];
     let _ = match fault {
-        None => stream.write_all(&answer),
+        None | Some(Fault::OldWorker) => stream.write_all(&answer),
         Some(Fault::CloseMidway) => stream.write_all(half),
         Some(Fault::CloseSilently) => Ok(()),
         Some(Fault::Answer(text)) => stream.write_all(&text),

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -39,8 +39,8 @@ pub struct Haproxy {
     dir: TempDir,
     binary: OsString,
     processes: Vec<Child>,
-    /// A master with a worker.
-    is_master: bool,
+    /// The worker that answers, where there is a master.
+    worker: Option<u32>,
 }
 
 impl Haproxy {
@@ -54,20 +54,24 @@ impl Haproxy {
     /// # Panics
     /// If HAProxy does not start, or if there is none though the variable `CI` is set.
     pub fn start(config: &str) -> Option<Self> {
-        Self::start_as(config, false)
+        let mut haproxy = Self::prepare(config)?;
+        haproxy.launch();
+        Some(haproxy)
     }
 
-    /// [`Self::start`] with a master before its worker, which listens on [`Self::master_socket`].
-    pub fn start_master(config: &str) -> Option<Self> {
-        Self::start_as(config, true)
+    /// [`Self::start`] as systemd does it: a master that starts workers, asked at `{dir}/master.sock`.
+    pub fn start_with_master(config: &str) -> Option<Self> {
+        let mut haproxy = Self::prepare(config)?;
+        haproxy.worker = Some(0);
+        haproxy.launch();
+        Some(haproxy)
     }
 
-    fn start_as(config: &str, is_master: bool) -> Option<Self> {
+    fn prepare(config: &str) -> Option<Self> {
         let binary = find_binary()?;
         let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
-        let mut haproxy = Self { dir, binary, processes: Vec::new(), is_master };
+        let haproxy = Self { dir, binary, processes: Vec::new(), worker: None };
         haproxy.write_config(config);
-        haproxy.launch();
         Some(haproxy)
     }
 
@@ -85,7 +89,7 @@ impl Haproxy {
     pub fn takes(config: &str) -> Option<bool> {
         let binary = find_binary()?;
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let haproxy = Self { dir, binary, processes: Vec::new(), is_master: false };
+        let haproxy = Self { dir, binary, processes: Vec::new(), worker: None };
         haproxy.write_config(config);
         let mut command = Command::new(&haproxy.binary);
         command.arg("-c").arg("-f").arg(haproxy.dir().join("haproxy.cfg"));
@@ -108,11 +112,12 @@ impl Haproxy {
         self.dir().join("master.sock")
     }
 
-    /// The process id of the newest process; of a master, that of its worker.
+    /// The process id of the newest process; with a master, of its newest worker.
     pub fn pid(&self) -> u32 {
-        if self.is_master {
-            return worker(&self.socket()).expect("it answers");
-        }
+        self.worker.unwrap_or_else(|| self.newest())
+    }
+
+    fn newest(&self) -> u32 {
         self.processes.last().expect("launched by start, and never emptied but in stop").id()
     }
 
@@ -126,21 +131,58 @@ impl Haproxy {
 
     /// Starts a new process that takes over the sockets; the old one ends when its sessions do.
     pub fn reload(&mut self) {
-        if !self.is_master {
-            return self.launch();
+        match self.worker {
+            None => self.launch(),
+            Some(before) => {
+                self.signal_master(Signal::SIGUSR2);
+                self.await_worker(before);
+            }
         }
-        let before = self.pid();
-        self.signal(Signal::SIGUSR2);
-        wait_until("another worker answers", PATIENCE, || {
-            worker(&self.socket()).is_some_and(|worker| worker != before) && self.master_listens()
-        });
     }
 
-    /// Sends a signal to the newest process; of a master, to the master.
-    pub fn signal(&self, signal: Signal) {
-        let process = self.processes.last().expect("launched by start, and never emptied but in stop");
-        let pid = i32::try_from(process.id()).expect("a process id is small");
-        kill(Pid::from_raw(pid), signal).expect("it is our child");
+    /// Has the master try a reload with a configuration that is none, and waits until it has failed.
+    pub fn fail_to_reload(&mut self) {
+        let config = self.dir().join("haproxy.cfg");
+        let good = fs::read(&config).expect("written by start");
+        let told = self.output().len();
+        fs::write(&config, "this is no configuration\n").expect("the folder is ours");
+        self.signal_master(Signal::SIGUSR2);
+        wait_until("the reload has failed", PATIENCE, || {
+            self.output()[told..].contains("unknown keyword 'this'")
+        });
+        fs::write(&config, good).expect("the folder is ours");
+    }
+
+    fn signal_master(&self, signal: Signal) {
+        let pid = i32::try_from(self.newest()).expect("a process id is small");
+        signal::kill(Pid::from_raw(pid), signal).expect("it is our child");
+    }
+
+    /// Stops every process, as a debugger would, until [`Self::go_on`].
+    pub fn hang(&self) {
+        self.signal_worker(Signal::SIGSTOP);
+    }
+
+    /// Ends [`Self::hang`].
+    pub fn go_on(&self) {
+        self.signal_worker(Signal::SIGCONT);
+    }
+
+    fn signal_worker(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id is small");
+        signal::kill(Pid::from_raw(pid), signal).expect("it is ours");
+    }
+
+    /// Waits for another worker than `before`.
+    fn await_worker(&mut self, before: u32) {
+        let mut found = None;
+        wait_until("another worker answers", PATIENCE, || {
+            let info = ask(&self.socket(), "show info").unwrap_or_default();
+            let pid = info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok());
+            found = pid.filter(|&pid| pid != before && info.contains("\nStopping: 0\n"));
+            found.is_some() && self.master_listens()
+        });
+        self.worker = found;
     }
 
     /// [`Self::reload`] with another configuration.
@@ -151,16 +193,17 @@ impl Haproxy {
 
     /// Kills every process, as a crash would. The socket's file stays behind and refuses.
     pub fn kill(&mut self) {
-        // It ends with its master, but after a moment.
-        let worker =
-            worker(&self.socket()).filter(|_| self.is_master).and_then(|pid| i32::try_from(pid).ok());
+        if self.worker.is_some() && !self.processes.is_empty() {
+            // Its workers end with it.
+            self.go_on();
+            self.signal_master(Signal::SIGTERM);
+            let master = self.newest();
+            wait_until("the master has ended", PATIENCE, || self.has_ended(master));
+        }
         for mut process in self.processes.drain(..) {
             // It may have ended by itself; then there is nothing to kill.
             let _ = process.kill();
             let _ = process.wait();
-        }
-        if let Some(worker) = worker {
-            let _ = kill(Pid::from_raw(worker), Signal::SIGKILL);
         }
     }
 
@@ -182,7 +225,7 @@ impl Haproxy {
 
     /// A master begins to after its worker does.
     fn master_listens(&self) -> bool {
-        !self.is_master || UnixStream::connect(self.master_socket()).is_ok()
+        self.worker.is_none() || UnixStream::connect(self.master_socket()).is_ok()
     }
 
     fn write_config(&self, config: &str) {
@@ -197,16 +240,20 @@ impl Haproxy {
         let output = output.expect("the folder is ours");
         let mut command = Command::new(&self.binary);
         command.arg("-db").arg("-f").arg(self.dir().join("haproxy.cfg"));
-        if self.is_master {
+        if self.worker.is_some() {
             command.arg("-W").arg("-S").arg(format!("{},level,admin", self.master_socket().display()));
-        } else if !self.processes.is_empty() {
+        }
+        if !self.processes.is_empty() {
             command.arg("-x").arg(self.socket()).arg("-sf");
             command.args(self.processes.iter().map(|process| process.id().to_string()));
         }
         let stderr = output.try_clone().expect("a file can be cloned");
         let child = command.stdin(Stdio::null()).stdout(output).stderr(stderr).spawn();
         self.processes.push(child.expect("the binary ran when it was looked for"));
-        let pid = if self.is_master { "\nPid: ".to_owned() } else { format!("\nPid: {}\n", self.pid()) };
+        if self.worker.is_some() {
+            return self.await_worker(0);
+        }
+        let pid = format!("\nPid: {}\n", self.pid());
         wait_until("HAProxy answers on its socket", PATIENCE, || {
             let newest = self.processes.last_mut().expect("pushed above");
             if let Ok(Some(status)) = newest.try_wait() {
@@ -224,12 +271,6 @@ impl Drop for Haproxy {
             eprintln!("--- HAProxy's output:\n{}---", self.output());
         }
     }
-}
-
-/// Who answers at `socket`.
-fn worker(socket: &Path) -> Option<u32> {
-    let info = ask(socket, "show info").ok()?;
-    info.lines().find_map(|line| line.strip_prefix("Pid: "))?.parse().ok()
 }
 
 /// The lines of the `global` section that `config` begins with, if it does, and what follows. Some keywords, such

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Finding, spares};
+use super::{Finding, capabilities, spares};
 use crate::config::Config;
 use crate::config::nearest::nearest;
 use crate::core::controller::Memory;
@@ -11,7 +11,6 @@ use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::settings::{BackendSettings, Policy, Weights};
-use crate::core::wire::response::Level;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::report::chain;
@@ -37,8 +36,13 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
         Ok(inventory) => inventory,
         Err(error) => return vec![Finding::fail(&about, chain(&error), "")],
     };
-    let mut findings = vec![Finding::ok(&about, format!("HAProxy {} answers", inventory.process.version))];
-    findings.push(level(&about, &client).await);
+    let mut findings = match client.capabilities() {
+        Some(known) => capabilities::haproxy(&about, &known),
+        None => {
+            let found = format!("HAProxy {} answers, but not what it can do", inventory.process.version);
+            vec![Finding::warn(&about, found, "is it busy? try again, with a longer `haproxy.timeout`")]
+        }
+    };
     let (memory, _) = StateDir::peek(&config.state_dir);
     for settings in &config.backends {
         let (offer, of_pool) = spares::pool(settings, config.pools.get(&settings.name));
@@ -46,18 +50,6 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
         findings.extend(backend(settings, offer.as_ref(), &inventory, &memory, &names));
     }
     findings
-}
-
-async fn level(about: &str, client: &Client) -> Finding {
-    match client.socket_level().await {
-        Ok(Level::Admin) => Finding::ok(about, "level admin"),
-        Ok(level) => Finding::fail(
-            about,
-            format!("level {level}: servers cannot be changed"),
-            "`stats socket ... level admin` in haproxy.cfg; the default is operator",
-        ),
-        Err(error) => Finding::warn(about, format!("its level cannot be told: {}", chain(&error)), ""),
-    }
 }
 
 fn backend(
@@ -91,7 +83,8 @@ fn backend(
         names,
     };
     let supplied = supply.of(state);
-    let mut findings = supply.check(&about, state, &supplied);
+    let mut findings = capabilities::backend(&about, state, names);
+    findings.extend(supply.check(&about, state, &supplied));
     let state = &supplied.state;
     findings.extend(servers(&about, settings, state, &claims, names));
     findings.extend(foreign_maint(&about, settings, state, &claims, names));
@@ -216,15 +209,17 @@ fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());
-    // `source` and the other hashes take weights only with `hash-type consistent`, which HAProxy
-    // does not tell (seen on 2.6.12); static-rr never does.
-    let (grade_fail, found) = match state.algorithm.as_str() {
-        "static-rr" => (true, "`balance static-rr` takes no weights at run time"),
-        "source" | "uri" | "hdr" | "url_param" | "rdp-cookie" | "hash" => {
-            (false, "its hash algorithm takes weights only with `hash-type consistent`")
+    let (grade_fail, found) = match (state.dynamic, state.algorithm.as_str()) {
+        (_, "first") => (false, "`balance first` ignores weights".to_owned()),
+        (Some(true), _) => return Vec::new(),
+        (Some(false), "static-rr") => (true, "`balance static-rr` takes no weights at run time".to_owned()),
+        (Some(false), algorithm) => {
+            (true, format!("`balance {algorithm}` takes weights only with `hash-type consistent`"))
         }
-        "first" => (false, "`balance first` ignores weights"),
-        _ => return Vec::new(),
+        (None, "source" | "uri" | "hdr" | "url_param" | "rdp-cookie" | "hash") => {
+            (false, "its hash algorithm takes weights only with `hash-type consistent`".to_owned())
+        }
+        (None, _) => return Vec::new(),
     };
     let remedy =
         "servers are still enabled and drained; for ramps and `weights` use roundrobin, leastconn or random";

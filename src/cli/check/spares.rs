@@ -10,7 +10,7 @@ use crate::core::plan::inventory::{BackendState, Process};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
-use crate::core::wire::ability::can_add_servers;
+use crate::core::wire::version::can_add_servers;
 use crate::provider::{Provider, Told};
 use crate::report::chain;
 

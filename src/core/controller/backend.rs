@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::doubt::counters;
+use super::forgotten::Forgotten;
 use super::hands_off::HandsOff;
 use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
@@ -53,6 +54,8 @@ pub(super) struct Backend {
     pub(super) shares: Option<Shares>,
     /// When the last plan was over: a reading of HAProxy from before may not show what it did.
     pub(super) settled: Option<Instant>,
+    /// How it was before HAProxy was restarted.
+    pub(super) forgotten: Option<Forgotten>,
     /// What a plan failed to bring about, to be tried with other servers.
     pub(super) again: Option<Decision>,
     /// Weights were refused: they are not tried again before this.
@@ -98,6 +101,7 @@ impl Backend {
             borrowed: Vec::new(),
             shares: None,
             settled: None,
+            forgotten: None,
             again: None,
             tidy_from: None,
             counted: None,
@@ -228,7 +232,17 @@ impl Backend {
         self.settled.is_some_and(|settled| asked < settled)
     }
 
-    pub(super) fn record_restart(&mut self, id: BackendId, process: &Process) -> Record {
+    /// HAProxy is another process than the one that showed `before`.
+    pub(super) fn record_restart(
+        &mut self,
+        id: BackendId,
+        process: &Process,
+        before: Option<&BackendState>,
+    ) -> Record {
+        // After two in a row it is still how it was before the first.
+        let before = before.filter(|_| self.forgotten.is_none());
+        self.forgotten =
+            before.map(|before| Forgotten::of(before, &self.claims.ours)).or(self.forgotten.take());
         Record {
             backend: id,
             event: Event::Restarted(process.clone()),
@@ -275,6 +289,7 @@ impl Backend {
         let looks = Looks { snapshot: &seen, fleet: &trusted, pool: &pool, in_doubt: self.doubt.is_some() };
         let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
+        let decision = self.bring_back(decision, state, names, now);
         self.compare_latencies(state, now);
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);

@@ -11,7 +11,6 @@ use super::Action;
 use super::backend::Backend;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::BackendState;
-use crate::core::plan::weights;
 use crate::core::settings::{Policy, Weights};
 
 /// The least that a server gets: with less it could not show that it is well again.
@@ -99,7 +98,7 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        let may = weights::take_effect(&state.algorithm)
+        let may = state.takes_weights()
             && (self.shares.is_some() || !self.claims.hold_weights(state))
             && self.doubt.is_none();
         if !self.weighs_by_latency() || !may {

@@ -8,7 +8,6 @@ use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::Purpose;
-use crate::core::plan::weights;
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::pool::{Member, Pool, Stage};
 
@@ -32,7 +31,7 @@ impl Backend {
         });
         Pool {
             servers: members.collect(),
-            takes_weights: weights::take_effect(&state.algorithm)
+            takes_weights: state.takes_weights()
                 && (self.shares.is_some() || !self.claims.hold_weights(state))
                 && self.tidy_from.is_none_or(|from| now >= from),
             unseen: fleet.unseen,

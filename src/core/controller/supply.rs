@@ -17,7 +17,7 @@ use crate::core::policy::order::{Ordered, What};
 use crate::core::policy::place::NoPlace;
 use crate::core::settings::spares::Spares;
 use crate::core::settings::{BackendSettings, ReadyLimits};
-use crate::core::wire::ability::can_add_servers;
+use crate::core::wire::version::can_add_servers;
 
 /// How long a server that could not be deleted is left alone.
 const DELETE_AGAIN: Duration = Duration::from_secs(60);

@@ -84,7 +84,8 @@ impl World {
 
     /// What was asked for at `asked` arrives.
     fn look_back_to(&mut self, asked: Instant) {
-        let process = Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, stopping: false };
+        let process =
+            Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, started: None, stopping: false };
         let counted = vec![Some(process.pid)];
         let inventory = Inventory { process, backends: vec![self.site.backend.clone()], counted };
         self.controller.handle_inventory(inventory, asked, self.now);
@@ -418,6 +419,50 @@ fn a_restart_of_haproxy_is_told_once() {
         matches!(action, Action::Record(record) if matches!(&record.event, Event::Restarted(process) if process.pid == 2))
     });
     assert_eq!(told.count(), 1);
+}
+
+/// HAProxy has forgotten everything: these are READY again, all others as the configuration declares them.
+fn restart(world: &mut World, ready_again: &[&str]) {
+    world.pid += 1;
+    let ids: Vec<ServerId> = ready_again.iter().map(|name| world.site.id(name)).collect();
+    for server in &mut world.site.backend.servers {
+        if ids.contains(&server.id) { ready(server) } else { declared_disabled(server) }
+    }
+}
+
+#[test]
+fn spares_that_served_come_back_after_a_restart_of_haproxy() {
+    let mut world = World::new(3, 1);
+    world.seconds(3, FAST_MS);
+    restart(&mut world, &["s1"]);
+    world.seconds(1, FAST_MS);
+    let plan = world.take_plan();
+    assert_eq!((plan.purpose, plan.lanes.len()), (Purpose::Add, 2));
+    assert!(world.rules().contains(&"forgotten"));
+    world.succeed(&plan);
+    world.seconds(20, FAST_MS);
+    assert!(!world.has_plan(), "once");
+}
+
+#[test]
+fn servers_that_were_taken_away_go_again_after_a_restart_of_haproxy() {
+    let memory = BackendMemory { name: "web".into(), ours: ["s3".to_owned()].into(), ..Default::default() };
+    let mut world = World::with_memory(2, 1, &Memory { backends: vec![memory] });
+    world.seconds(3, FAST_MS);
+    restart(&mut world, &["s1", "s2", "s3"]);
+    world.seconds(1, FAST_MS);
+    let plan = world.take_plan();
+    assert_eq!(plan.purpose, Purpose::Remove);
+    assert_eq!(plan.lanes.iter().map(|lane| lane.server).collect::<Vec<_>>(), [world.site.id("s3")]);
+}
+
+#[test]
+fn a_reload_that_keeps_everything_by_a_state_file_moves_nothing() {
+    let mut world = World::new(2, 1);
+    world.seconds(3, FAST_MS);
+    world.pid = 2;
+    world.seconds(10, FAST_MS);
+    assert!(!world.has_plan());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! is remembered, HAProxy is the memory.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::supply::Supply;
 use crate::core::names::{BackendId, ServerId};
@@ -36,11 +37,27 @@ pub struct Process {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
+    /// When it started, in seconds of Unix time; `None` where HAProxy does not tell (2.2).
+    pub started: Option<u64>,
     /// It is an old worker that only finishes what it has.
     pub stopping: bool,
 }
 
 impl Process {
+    /// Another process than `before`, which answered earlier: HAProxy was reloaded or restarted. In a container
+    /// both may have the same pid.
+    pub fn is_another_than(&self, before: &Self) -> bool {
+        let started_anew = self.started.zip(before.started).is_some_and(|(now, before)| now != before);
+        self.pid != before.pid || self.uptime_s < before.uptime_s || started_anew
+    }
+
+    /// It runs for longer than `other`, which answered so long `ago`: in a reload both take connections for a moment, as
+    /// they share the listening socket (`expose-fd listeners`), and this is the one that will go.
+    pub fn is_older_than(&self, other: &Self, ago: Duration) -> bool {
+        // Both uptimes are cut to whole seconds.
+        self.pid != other.pid && self.uptime_s > other.uptime_s + ago.as_secs() + 1
+    }
+
     /// The numbers its version begins with: `2.6.12-1+deb12u4` is `[2, 6, 12]`, `3.5-dev2` is `[3, 5, 0]`.
     /// `None` if it does not begin with two numbers.
     pub fn release(&self) -> Option<[u32; 3]> {
@@ -58,6 +75,13 @@ pub struct BackendState {
     pub id: BackendId,
     /// The `algo` column, such as `roundrobin`; `unknown` for random.
     pub algorithm: String,
+    /// Its algorithm takes any weight, and servers that are added at run time; `None` where its name does not tell
+    /// and nobody has tried.
+    pub dynamic: Option<bool>,
+    /// It passes connections on, not HTTP requests (`mode tcp`).
+    pub tcp: bool,
+    /// Clients are kept on their servers by a cookie.
+    pub cookie: bool,
     /// Requests waiting in the backend's own queue.
     pub queued: u32,
     /// Sessions on the backend now.
@@ -71,6 +95,12 @@ pub struct BackendState {
 }
 
 impl BackendState {
+    /// Whether weights have any effect, as far as that is known: `first` takes no notice of them, and whatever
+    /// is not known to refuse them gets the benefit of the doubt.
+    pub fn takes_weights(&self) -> bool {
+        self.dynamic != Some(false) && self.algorithm != "first"
+    }
+
     /// The server `id`, if the backend has it.
     pub fn server(&self, id: ServerId) -> Option<&ServerState> {
         self.servers.iter().find(|server| server.id == id)
@@ -103,6 +133,10 @@ pub struct ServerState {
     pub checked: bool,
     /// The last finished check since checks (re)started passed.
     pub check_passed: bool,
+    /// An agent check is configured and enabled: it may change state and weight by itself.
+    pub agent_checked: bool,
+    /// It is declared by a host name: with a `resolvers` section its address is DNS's.
+    pub by_name: bool,
     /// A `backup` server: it serves when all others are down. Never ours.
     pub backup: bool,
     /// It tracks another server: acting on it has no effect. Never ours.
@@ -258,8 +292,42 @@ mod tests {
 
     #[track_caller]
     fn check(version: &str, expected: Option<[u32; 3]>) {
-        let process = Process { version: version.to_owned(), pid: 1, uptime_s: 0, stopping: false };
+        let process =
+            Process { version: version.to_owned(), pid: 1, uptime_s: 0, started: None, stopping: false };
         assert_eq!(process.release(), expected, "{version}");
+    }
+
+    #[test]
+    fn another_process_is_known_by_pid_by_start_and_by_uptime() {
+        let process = |pid, uptime_s, started| Process {
+            version: "2.6.12".to_owned(),
+            pid,
+            uptime_s,
+            started,
+            stopping: false,
+        };
+        let before = process(8, 60, Some(1_000));
+        assert!(!process(8, 61, Some(1_000)).is_another_than(&before));
+        assert!(process(9, 61, Some(1_000)).is_another_than(&before));
+        assert!(process(8, 59, Some(1_000)).is_another_than(&before));
+        assert!(process(8, 70, Some(1_200)).is_another_than(&before), "in a container, after a while");
+        assert!(!process(8, 70, None).is_another_than(&before));
+    }
+
+    #[test]
+    fn the_one_that_runs_for_longer_is_the_older_one() {
+        let process = |pid, uptime_s| Process {
+            version: "2.6.12".to_owned(),
+            pid,
+            uptime_s,
+            started: None,
+            stopping: false,
+        };
+        let second = Duration::from_secs(1);
+        assert!(process(8, 300).is_older_than(&process(9, 0), second));
+        assert!(!process(9, 1).is_older_than(&process(8, 300), second));
+        assert!(!process(8, 301).is_older_than(&process(8, 300), second));
+        assert!(!process(8, 300).is_older_than(&process(9, 100), 200 * second), "another one since then");
     }
 
     #[test]

@@ -279,7 +279,7 @@ impl Ramps {
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
         // A server that is alone gets all the traffic, whatever its weight.
-        let may_weigh = weights::take_effect(&backend.algorithm) && !planner.claims.hold_weights(backend);
+        let may_weigh = backend.takes_weights() && !planner.claims.hold_weights(backend);
         if planner.serving() == 0 || !may_weigh {
             return Self::default();
         }
@@ -445,9 +445,9 @@ mod tests {
         testing::declared_disabled(site.server("s2"));
         let has_ramp = |site: &Site| !site.plan(&up(1)).expect("a plan").before.is_empty();
         assert!(has_ramp(&site));
-        for algorithm in ["static-rr", "first"] {
+        for (algorithm, dynamic) in [("source", Some(false)), ("first", Some(true))] {
             let static_site = Site {
-                backend: BackendState { algorithm: algorithm.to_owned(), ..site.backend.clone() },
+                backend: BackendState { algorithm: algorithm.to_owned(), dynamic, ..site.backend.clone() },
                 ..site.clone()
             };
             assert!(!has_ramp(&static_site), "{algorithm}");

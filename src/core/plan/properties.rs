@@ -66,7 +66,13 @@ fn sketch() -> impl Strategy<Value = Sketch> {
 }
 
 fn site() -> impl Strategy<Value = Site> {
-    let algorithms = prop_oneof![Just("roundrobin"), Just("unknown"), Just("source"), Just("static-rr")];
+    let algorithms = prop_oneof![
+        Just(("roundrobin", Some(true))),
+        Just(("unknown", None)),
+        Just(("source", None)),
+        Just(("first", Some(true))),
+        Just(("static-rr", Some(false)))
+    ];
     let limits = (1_u32..4, prop::option::of(0_u32..4));
     let ramp = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(30))];
     let spares =
@@ -76,7 +82,7 @@ fn site() -> impl Strategy<Value = Site> {
     (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>(), pool).prop_map(
         |(sketches, algorithm, (min, above), ramp, by_capacity, (spares, pool, refused))| {
             let mut site = Site::new(sketches.len());
-            site.backend.algorithm = algorithm.to_owned();
+            (site.backend.algorithm, site.backend.dynamic) = (algorithm.0.to_owned(), algorithm.1);
             (site.settings.ready.min, site.settings.ready.max) = (min, above.map(|above| min + above));
             site.settings.warm_up.ramp = ramp;
             site.settings.weights = if by_capacity { Weights::ByCapacity } else { Weights::Keep };

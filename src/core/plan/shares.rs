@@ -83,7 +83,7 @@ pub fn share_out(
     settings: &BackendSettings,
     names: &Names,
 ) -> Option<(Plan, Option<Shares>)> {
-    if !weights::take_effect(&backend.algorithm) {
+    if !backend.takes_weights() {
         return None;
     }
     let less: BTreeMap<_, _> =
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_algorithm_that_takes_no_weights_gets_none() {
         let mut world = World::new(&[1, 1]);
-        world.site.backend.algorithm = "static-rr".to_owned();
+        world.site.backend.dynamic = Some(false);
         world.check(&[0.05, 1.0], &[1, 1]);
     }
 }

@@ -295,6 +295,8 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         initial_weight: weight,
         checked: keywords.has_check(),
         check_passed: false,
+        agent_checked: keywords.has_agent_check(),
+        by_name: false,
         backup: false,
         tracking: false,
         alike: true,

@@ -47,6 +47,9 @@ impl Site {
         let backend = BackendState {
             id,
             algorithm: "roundrobin".to_owned(),
+            dynamic: Some(true),
+            tcp: false,
+            cookie: false,
             queued: 0,
             sessions: 0,
             total_sessions: 0,
@@ -182,6 +185,8 @@ fn server(id: ServerId) -> ServerState {
         initial_weight: Weight::ONE,
         checked: false,
         check_passed: false,
+        agent_checked: false,
+        by_name: false,
         backup: false,
         tracking: false,
         alike: true,

@@ -16,21 +16,12 @@ const FINE: u16 = 100;
 /// Weights of several servers, as [`Step::SetWeights`] takes them.
 pub type WeightList = Vec<(ServerId, Weight)>;
 
-/// Whether weights have any effect on `algorithm`, as far as its name tells.
-///
-/// `static-rr` refuses them and `first` takes no notice. `source`, `uri` and their like take
-/// them with `hash-type consistent` only, which cannot be seen from outside: they get the
-/// benefit of the doubt, and a refusal is what tells (seen on HAProxy 2.6.12).
-pub fn take_effect(algorithm: &str) -> bool {
-    !matches!(algorithm, "static-rr" | "first")
-}
-
 /// Sets the weights of `backend` in proportion to the servers' capacities. `None` if that is not
 /// wanted, not possible, or so already.
 pub fn reweigh(backend: &BackendState, settings: &BackendSettings, names: &Names) -> Option<Plan> {
     let current = current(backend);
     let wanted = full(backend, settings, names);
-    if wanted == current || !take_effect(&backend.algorithm) {
+    if wanted == current || !backend.takes_weights() {
         return None;
     }
     Some(Plan {
@@ -159,9 +150,9 @@ mod tests {
         site.configure("s1", |server| server.capacity = 2.0);
         assert_eq!(reweigh(&site.backend, &site.settings, &site.names), None);
         site.settings.weights = Weights::ByCapacity;
-        site.backend.algorithm = "static-rr".to_owned();
+        site.backend.dynamic = Some(false);
         assert_eq!(reweigh(&site.backend, &site.settings, &site.names), None);
-        site.backend.algorithm = "roundrobin".to_owned();
+        site.backend.dynamic = None;
         assert!(reweigh(&site.backend, &site.settings, &site.names).is_some());
     }
 

@@ -260,6 +260,11 @@ pub enum Reason {
         /// When the limit holds, as the config says it.
         at: String,
     },
+    /// HAProxy was restarted, and what was set at run time is gone.
+    Forgotten {
+        /// So many servers are not as they were.
+        servers: u32,
+    },
     /// An operator wants it so.
     Ordered(Ordered),
     /// `policy: model` does not know yet what a request costs.
@@ -447,6 +452,7 @@ impl Reason {
             Self::AboveMax { .. } => "above_max",
             Self::Relaxed { .. } => "relaxed",
             Self::Idle { .. } => "idle",
+            Self::Forgotten { .. } => "forgotten",
             Self::Learning { .. } => "learning",
             Self::Silent { .. } => "silent",
             Self::Outrun { .. } => "outrun",

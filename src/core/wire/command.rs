@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::version::Ability;
 use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
@@ -16,13 +17,11 @@ use crate::core::units::Weight;
 /// 16384 unless set; half of it leaves room for a smaller one.
 const MOST_LINE_BYTES: usize = 8 * 1024;
 
+/// What is sent in one line with each change, before it.
+const BEFORE_CHANGE: &str = "show info; ";
+
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
-
-/// Before it, `set maxconn server` locks HAProxy up for good while requests wait, and its watchdog kills it
-/// (seen on HAProxy 2.2.9, which Debian 11 has; its changelog of 2.4.1, "prevent deadlock when using 'set
-/// maxconn server'"). Later releases of 2.2 and 2.3 have the fix too, but do not need the command.
-const SAFE_MAXCONN: [u32; 3] = [2, 4, 1];
 
 /// The name of a backend or of a server: at least one of `A-Z a-z 0-9 _ : . -` and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +121,14 @@ pub enum Command {
     ShowInventory(Scope),
     /// `show cli level`: what this socket may do.
     ShowLevel,
+    /// `show info`, `show cli level` and `help` in one line, for
+    /// [`Capabilities::read`](super::version::Capabilities::read).
+    ShowAbilities,
+    /// `add server` without an address for each of these backends, which HAProxy refuses in any case, and
+    /// `show cli level` to mark the end. How it refuses tells whether the backend's algorithm takes any weight, for
+    /// [`Capabilities::learn`](super::version::Capabilities::learn). Made by [`Command::try_dynamic`] only, which
+    /// keeps the line short enough.
+    TryDynamic(Vec<Name>),
     /// `set server ... state`. Needs level admin.
     SetState {
         /// Which server.
@@ -228,7 +235,7 @@ impl WeightLine {
 impl Command {
     /// READY for a server in DRAIN that may have a `maxconn`, on the HAProxy that is `process`.
     pub fn out_of_drain(server: ServerName, maxconn: Option<u32>, process: &Process) -> Self {
-        let is_safe = process.release().is_some_and(|release| release >= SAFE_MAXCONN);
+        let is_safe = Ability::SetMaxconn.is_in(process);
         match maxconn {
             Some(maxconn) if is_safe => Self::ReadyFromDrain { server, maxconn },
             _ => Self::SetState { server, state: AdminState::Ready },
@@ -239,12 +246,12 @@ impl Command {
     /// parts of a line one after the other and does not stop at one it refuses.
     pub fn set_weights(weights: impl IntoIterator<Item = (ServerName, Weight)>) -> Vec<Self> {
         let mut commands = Vec::new();
-        let (mut line, mut line_bytes) = (Vec::new(), 0);
+        let (mut line, mut line_bytes) = (Vec::new(), BEFORE_CHANGE.len());
         for (server, weight) in weights {
             let bytes = weight_part(&server, weight).len() + "; ".len();
             if line_bytes + bytes > MOST_LINE_BYTES && !line.is_empty() {
                 commands.push(Self::SetWeights(WeightLine(std::mem::take(&mut line))));
-                line_bytes = 0;
+                line_bytes = BEFORE_CHANGE.len();
             }
             line.push((server, weight));
             line_bytes += bytes;
@@ -255,11 +262,25 @@ impl Command {
         commands
     }
 
+    /// Tries of so many of `backends` as fit into one line.
+    pub fn try_dynamic(backends: &[Name]) -> Self {
+        let mut left = MOST_LINE_BYTES;
+        let fits = |name: &&Name| {
+            let part = try_part(name).len() + "; ".len();
+            left.checked_sub(part).map(|rest| left = rest).is_some()
+        };
+        Self::TryDynamic(backends.iter().take_while(fits).cloned().collect())
+    }
+
     /// What HAProxy carries out, one after the other.
     pub fn parts(&self) -> Vec<String> {
         match self {
             Self::ShowInfo => vec!["show info".to_owned()],
             Self::ShowLevel => vec!["show cli level".to_owned()],
+            Self::ShowAbilities => ["show info", "show cli level", "help"].map(str::to_owned).to_vec(),
+            Self::TryDynamic(backends) => {
+                backends.iter().map(try_part).chain(["show cli level".to_owned()]).collect()
+            }
             // Types 2 and 4: backends and servers, no frontends and listeners.
             Self::ShowInventory(Scope::All) => {
                 ["show info", "show stat -1 6 -1", "show servers state"].map(str::to_owned).to_vec()
@@ -295,17 +316,23 @@ impl Command {
         }
     }
 
-    /// The line to send, with the newline that makes HAProxy carry it out.
+    /// The line to send, with the newline that makes HAProxy carry it out. Before a change comes `show info`:
+    /// which process has carried it out is known for sure only from the same connection.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let before = if self.is_change() { BEFORE_CHANGE } else { "" };
         // No `;` at the end: HAProxy up to 2.6 answers that with the whole help.
-        let mut line = self.parts().join("; ").into_bytes();
-        line.push(b'\n');
-        line
+        format!("{before}{self}\n").into_bytes()
     }
 
     /// It changes something, and any text in the answer that is no [`success`](Self::success) is a refusal.
     pub fn is_change(&self) -> bool {
-        !matches!(self, Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel)
+        match self {
+            Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
+            Self::ShowAbilities | Self::TryDynamic(_) => false,
+            Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
+            Self::SetAddress { .. } | Self::AddServer { .. } | Self::EnableChecks { .. } => true,
+            Self::AwaitRemovable { .. } | Self::DeleteServer { .. } | Self::SetWeights(_) => true,
+        }
     }
 
     /// Texts one of which HAProxy answers with when it has done it; none where it says nothing then (seen on
@@ -336,6 +363,11 @@ fn state_part(server: &ServerName, state: AdminState) -> String {
     format!("set server {server} state {state}")
 }
 
+/// No server has to have that name: without an address HAProxy refuses before it looks.
+fn try_part(backend: &Name) -> String {
+    format!("add server {backend}/try")
+}
+
 fn weight_part(server: &ServerName, weight: Weight) -> String {
     format!("set server {server} weight {weight}")
 }
@@ -352,7 +384,8 @@ mod tests {
 
     #[track_caller]
     fn check(command: &Command, line: &str) {
-        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{line}\n"));
+        let before = if command.is_change() { "show info; " } else { "" };
+        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{before}{line}\n"));
     }
 
     #[test]
@@ -385,6 +418,10 @@ mod tests {
         check(&Command::DeleteServer { server: web1() }, "del server web/web1");
         check(&Command::ShowInfo, "show info");
         check(&Command::ShowLevel, "show cli level");
+        check(&Command::ShowAbilities, "show info; show cli level; help");
+        let backends = ["web", "api"].map(|name| Name::new(name).unwrap());
+        let tries = "add server web/try; add server api/try; show cli level";
+        check(&Command::try_dynamic(&backends), tries);
         check(&Command::ShowInventory(Scope::All), "show info; show stat -1 6 -1; show servers state");
         check(
             &Command::ShowInventory(Scope::Backend(Name::new("web").unwrap())),
@@ -395,7 +432,8 @@ mod tests {
     #[test]
     fn maxconn_is_set_only_where_that_does_not_kill_haproxy() {
         let line = |version: &str, maxconn| {
-            let process = Process { version: version.to_owned(), pid: 1, uptime_s: 0, stopping: false };
+            let process =
+                Process { version: version.to_owned(), pid: 1, uptime_s: 0, started: None, stopping: false };
             Command::out_of_drain(web1(), maxconn, &process).to_string()
         };
         let (plain, both) = (
@@ -445,9 +483,9 @@ mod tests {
             if let Ok(server) = ServerName::new(&backend, &server) {
                 let bytes = Command::SetState { server, state: AdminState::Ready }.to_bytes();
                 let line = String::from_utf8(bytes).unwrap();
-                prop_assert!(!line.contains([';', '\\']));
+                prop_assert!(!line["show info; ".len()..].contains([';', '\\']));
                 prop_assert_eq!(line.matches(['\n', '\r']).count(), 1);
-                prop_assert_eq!(line.split_whitespace().count(), 5);
+                prop_assert_eq!(line.split_whitespace().count(), 2 + 5);
             }
         }
 

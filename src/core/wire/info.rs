@@ -17,6 +17,7 @@ pub fn process(text: &str) -> Result<Process, AnswerError> {
         version: version.to_owned(),
         pid: number(text, "Pid")?,
         uptime_s: number(text, "Uptime_sec")?,
+        started: value(text, "Start_time_sec").and_then(|started| started.parse().ok()),
         stopping: value(text, "Stopping").is_some_and(|stopping| stopping != "0"),
     })
 }
@@ -45,8 +46,15 @@ mod tests {
 
     #[test]
     fn the_process_is_told() {
-        let process =
-            Process { version: "2.6.12-1+deb12u4".to_owned(), pid: 4711, uptime_s: 60, stopping: false };
+        let process = Process {
+            version: "2.6.12-1+deb12u4".to_owned(),
+            pid: 4711,
+            uptime_s: 60,
+            started: None,
+            stopping: false,
+        };
+        let started = Process { started: Some(9), ..process.clone() };
+        check(&format!("{INFO}Start_time_sec: 9\n"), Ok(started));
         check(INFO, Ok(process.clone()));
         check(&INFO.replace("Stopping: 0\n", ""), Ok(process.clone()));
         check(&INFO.replace("Stopping: 0", "Stopping: 1"), Ok(Process { stopping: true, ..process }));

@@ -8,7 +8,6 @@
 //! The Runtime API has no error codes and no framing but the end of the connection (management
 //! manual 9.3); what an answer means depends on the command, so the two are read together.
 
-pub mod ability;
 pub mod command;
 pub mod error;
 pub mod info;
@@ -16,5 +15,6 @@ pub mod reading;
 pub mod response;
 pub mod servers_state;
 pub mod stat;
+pub mod version;
 
 mod table;

@@ -111,6 +111,9 @@ fn backend(
     Ok(BackendState {
         id: names.backend(name).ok_or(AnswerError::TooManyNames)?,
         algorithm: figures.algorithm.to_owned(),
+        dynamic: stat::is_dynamic(figures.algorithm),
+        tcp: figures.tcp,
+        cookie: figures.cookie,
         queued: figures.queued,
         sessions: figures.sessions,
         total_sessions: figures.total_sessions,
@@ -135,6 +138,8 @@ fn server(
         initial_weight: state.initial_weight,
         checked: state.checked,
         check_passed: check_passed(state, figures),
+        agent_checked: state.agent_checked,
+        by_name: state.by_name,
         backup: figures.backup,
         tracking: figures.tracking,
         alike: true,

@@ -8,6 +8,8 @@ use std::fmt;
 
 use super::command::Command;
 use super::error::{AnswerError, excerpt};
+use super::info;
+use crate::core::plan::inventory::Process;
 
 /// What HAProxy answered, if it did what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl Refusal {
 }
 
 /// A `stats socket ... severity-output` puts `[3]: ` or `[error]: ` before some answers.
-fn without_severity(line: &str) -> &str {
+pub(super) fn without_severity(line: &str) -> &str {
     let rest = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
     match rest {
         Some((severity, text)) if severity.bytes().all(|b| b.is_ascii_alphanumeric()) => text,
@@ -157,7 +159,22 @@ impl Level {
     }
 }
 
-/// Reads `answer`, everything that came until the end of the connection.
+/// Splits the answer to a change, everything that came until the end of the connection, into the process that gave it
+/// and the answer proper, which is for [`read`].
+///
+/// # Errors
+/// If it does not begin with `show info`.
+pub fn split_change(answer: &[u8]) -> Result<(Process, &[u8]), AnswerError> {
+    let end = answer.windows(2).position(|pair| pair == b"\n\n");
+    let Some(end) = end else { return Err(AnswerError::Incomplete { received: answer.len() }) };
+    let info = String::from_utf8_lossy(&answer[..end]);
+    if let Some(refusal) = Refusal::known(&info) {
+        return Err(AnswerError::Refused { command: "show info".to_owned(), refusal });
+    }
+    Ok((info::process(&info)?, &answer[end + 2..]))
+}
+
+/// Reads `answer`, everything that came until the end of the connection, but for what [`split_change`] splits off.
 ///
 /// # Errors
 /// If HAProxy refused (a part of) `command`, or the answer stops before its end.
@@ -233,6 +250,18 @@ mod tests {
     fn a_change_is_done_if_nothing_is_said() {
         check(&drain(), "\n", Ok(Reply::Done));
         check(&weights(), "\n\n", Ok(Reply::Done));
+    }
+
+    #[test]
+    fn a_change_tells_which_process_made_it() {
+        let answer = b"Version: 2.6.12\nPid: 8\nUptime_sec: 9\nStopping: 1\n\n\n";
+        let (process, rest) = split_change(answer).unwrap();
+        assert_eq!((process.pid, process.stopping), (8, true));
+        assert_eq!(read(&drain(), rest), Ok(Reply::Done));
+        assert_eq!(split_change(b"Version: 2"), Err(AnswerError::Incomplete { received: 10 }));
+        let refused = split_change(b"Permission denied\n\n\n");
+        assert!(matches!(refused, Err(AnswerError::Refused { .. })));
+        assert!(matches!(split_change(b"what?\n\n"), Err(AnswerError::BadInfo { .. })));
     }
 
     #[test]
@@ -340,6 +369,7 @@ mod tests {
         fn any_bytes_get_an_answer(answer in prop::collection::vec(any::<u8>(), 0..200)) {
             for command in [drain(), weights(), Command::ShowInfo] {
                 let _ = read(&command, &answer);
+                let _ = split_change(&answer);
             }
         }
 

@@ -38,6 +38,10 @@ pub struct StateRow<'a> {
     pub checked: bool,
     /// `srv_check_state`: checks pause, as they do in MAINT.
     pub paused: bool,
+    /// `srv_agent_state`: an agent check is configured and enabled.
+    pub agent_checked: bool,
+    /// `srv_fqdn`: it is declared by a host name.
+    pub by_name: bool,
     /// `srv_use_ssl`; `None` where there is no such column (before HAProxy 2.4).
     pub tls: Option<bool>,
 }
@@ -71,6 +75,8 @@ struct Columns {
     srv_check_health: Column,
     srv_check_state: Column,
     srv_port: Column,
+    srv_agent_state: Option<Column>,
+    srv_fqdn: Option<Column>,
     srv_use_ssl: Option<Column>,
 }
 
@@ -88,12 +94,14 @@ impl Columns {
             srv_check_health: heading.need("srv_check_health")?,
             srv_check_state: heading.need("srv_check_state")?,
             srv_port: heading.need("srv_port")?,
+            srv_agent_state: heading.find("srv_agent_state"),
+            srv_fqdn: heading.find("srv_fqdn"),
             srv_use_ssl: heading.find("srv_use_ssl"),
         })
     }
 
     fn read<'a>(&self, row: usize, line: &'a str) -> Result<StateRow<'a>, AnswerError> {
-        /// `srv_check_state`: a check is configured and enabled.
+        /// `srv_check_state`, `srv_agent_state`: a check is configured and enabled.
         const CHECKED: u32 = 0x02 | 0x04;
         /// `srv_check_state`: checks pause.
         const PAUSED: u32 = 0x08;
@@ -101,6 +109,8 @@ impl Columns {
         let fields: Vec<_> = line.split(' ').collect();
         let row = Row { table: TABLE, row, fields: &fields };
         let check_state: u32 = row.number(self.srv_check_state, "a whole number")?;
+        let agent_state: u32 =
+            self.srv_agent_state.map_or(Ok(0), |column| row.number(column, "a whole number"))?;
         Ok(StateRow {
             backend: row.word(self.be_name)?,
             server: row.word(self.srv_name)?,
@@ -113,6 +123,8 @@ impl Columns {
             health: row.number(self.srv_check_health, "a whole number")?,
             checked: check_state & CHECKED == CHECKED,
             paused: check_state & PAUSED != 0,
+            agent_checked: agent_state & CHECKED == CHECKED,
+            by_name: self.srv_fqdn.map_or(Ok("-"), |column| row.word(column))? != "-",
             tls: self.srv_use_ssl.map(|column| row.word(column)).transpose()?.map(|tls| tls != "0"),
         })
     }
@@ -175,6 +187,8 @@ mod tests {
             health: 4,
             checked: true,
             paused: false,
+            agent_checked: false,
+            by_name: false,
             tls: Some(true),
         };
         assert_eq!(one("3 web 1 s1 127.0.0.1 2 12 7 10 2 15 3 4 6 0 0 0 - 8080 - 1 0 - - 0"), want);
@@ -185,6 +199,12 @@ mod tests {
         let row = one("3 web 1 s1 127.0.0.1 0 5 1 1 2 1 0 0 14 0 0 0 - 80 - 0 0 - - 0");
         assert!(row.checked && row.paused);
         assert_eq!(row.operational, OperationalState::Stopped);
+    }
+
+    #[test]
+    fn agent_checks_and_host_names_are_told() {
+        let row = one("3 web 1 s1 127.0.0.1 2 0 1 1 2 1 0 2 0 22 0 0 web.example 80 - 0 0 - - 2");
+        assert!(row.agent_checked && row.by_name && !row.checked);
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub struct StatRow<'a> {
     /// The health of a server whose last check passed: `check_rise + check_fall - 1`. `None`
     /// without a check, and in MAINT.
     pub full_health: Option<u32>,
+    /// A backend's cookie that keeps clients on their servers, or a server's in it (`cookie`).
+    pub cookie: bool,
+    /// `mode tcp` (`mode`).
+    pub tcp: bool,
     /// A backend's algorithm (`algo`); empty for a server, and where HAProxy does not say.
     pub algorithm: &'a str,
 }
@@ -65,6 +69,18 @@ pub fn rows(text: &str) -> Result<(Vec<StatRow<'_>>, &str), AnswerError> {
         rows.extend(columns.read(row, &fields)?);
     }
     Ok((rows, rest))
+}
+
+/// Whether `algorithm` takes any weight, and servers that are added at run time; `None` where the name does not tell.
+///
+/// Hash algorithms do with `hash-type consistent` only, which is not shown; `random` is shown as `unknown`, and
+/// so are others (configuration manual 4.2, `balance`; seen on HAProxy 2.2 to 3.2).
+pub(super) fn is_dynamic(algorithm: &str) -> Option<bool> {
+    match algorithm {
+        "roundrobin" | "leastconn" | "first" => Some(true),
+        "static-rr" => Some(false),
+        _ => None,
+    }
 }
 
 /// Splits off one row. No fields: an empty line, or the end of the text.
@@ -123,6 +139,8 @@ struct Columns {
     check_status: Option<Column>,
     check_rise: Option<Column>,
     check_fall: Option<Column>,
+    cookie: Option<Column>,
+    mode: Option<Column>,
     algo: Option<Column>,
 }
 
@@ -143,6 +161,8 @@ impl Columns {
             check_status: heading.find("check_status"),
             check_rise: heading.find("check_rise"),
             check_fall: heading.find("check_fall"),
+            cookie: heading.find("cookie"),
+            mode: heading.find("mode"),
             algo: heading.find("algo"),
         })
     }
@@ -171,6 +191,8 @@ impl Columns {
             // `* ` before it: a check is under way, and this is the status of the one before.
             last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
             full_health: self.full_health(&row)?,
+            cookie: !or_empty(self.cookie)?.is_empty(),
+            tcp: or_empty(self.mode)? == "tcp",
             algorithm: or_empty(self.algo)?,
         }))
     }
@@ -221,6 +243,8 @@ mod tests {
             tracking: false,
             last_check_ok: true,
             full_health: Some(4),
+            cookie: false,
+            tcp: false,
             algorithm: "",
         };
         assert_eq!(one("web,s1,3,20,20,5000000000,UP,0,,2,,L7OK,2,3,,"), want);

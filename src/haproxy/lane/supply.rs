@@ -13,9 +13,9 @@ use super::Walker;
 use crate::core::plan::inventory::{AdminState, ServerState};
 use crate::core::plan::step::{Purpose, Step};
 use crate::core::settings::spares::Keywords;
-use crate::core::wire::ability::can_wait;
 use crate::core::wire::command::Command;
 use crate::core::wire::response::Refusal;
+use crate::core::wire::version::Ability;
 use crate::haproxy::attempt::{Retry, StepError};
 use crate::haproxy::work::Reading;
 
@@ -175,7 +175,7 @@ impl Walker<'_> {
     /// Where HAProxy can tell when that is; whatever it says, the deletion tells more.
     async fn await_removable(&self, reading: &Reading) {
         let Ok(server) = self.work.server_name(self.server) else { return };
-        let can = reading.nodes.iter().filter(|node| can_wait(&node.process));
+        let can = reading.nodes.iter().filter(|node| Ability::Wait.is_in(&node.process));
         let wait = Command::AwaitRemovable { server, within: WAIT };
         let waits: Vec<_> = can.map(|node| (node.node, wait.clone())).collect();
         if !waits.is_empty() {

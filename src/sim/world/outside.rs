@@ -147,6 +147,8 @@ impl World {
             initial_weight: Weight::ONE,
             checked: true,
             check_passed: line.up,
+            agent_checked: false,
+            by_name: false,
             backup: false,
             tracking: false,
             alike: true,
@@ -158,6 +160,9 @@ impl World {
         };
         let backend = BackendState {
             id: self.backend,
+            dynamic: Some(true),
+            tcp: false,
+            cookie: false,
             algorithm: self.scenario.haproxy.balance.name().to_owned(),
             queued: self.queued(),
             sessions: self.requests.len(),
@@ -165,8 +170,13 @@ impl World {
             total_requests: Some(self.totals.ended),
             servers: self.lines.iter().zip(&self.ids).map(server).collect(),
         };
-        let process =
-            Process { version: "simulated".to_owned(), pid: 1, uptime_s: self.now_s as u64, stopping: false };
+        let process = Process {
+            version: "simulated".to_owned(),
+            pid: 1,
+            uptime_s: self.now_s as u64,
+            started: None,
+            stopping: false,
+        };
         Inventory { process, backends: vec![backend], counted: vec![Some(1)] }
     }
 }

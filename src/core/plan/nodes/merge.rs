@@ -89,6 +89,10 @@ pub fn backend(mut parts: Vec<Part<BackendState>>) -> Option<BackendState> {
     Some(BackendState {
         id,
         algorithm,
+        // What one of them cannot do is not done on any.
+        dynamic: leading().map(|backend| backend.dynamic).reduce(both_dynamic).flatten(),
+        tcp: leading().any(|backend| backend.tcp),
+        cookie: leading().any(|backend| backend.cookie),
         queued: all().fold(0, |sum, backend| sum.saturating_add(backend.queued)),
         sessions: all().fold(0, |sum, backend| sum.saturating_add(backend.sessions)),
         total_sessions: all().fold(0, |sum, backend| sum.saturating_add(backend.total_sessions)),
@@ -97,6 +101,14 @@ pub fn backend(mut parts: Vec<Part<BackendState>>) -> Option<BackendState> {
             .try_fold(0u64, |sum, total| Some(sum.saturating_add(total?))),
         servers: servers(&parts),
     })
+}
+
+fn both_dynamic(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
 }
 
 /// Each server that a node in line has, in the order of HAProxy's.
@@ -134,6 +146,8 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         initial_weight: leading.iter().map(|server| server.initial_weight).min()?,
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
+        agent_checked: leading.iter().any(|server| server.agent_checked),
+        by_name: leading.iter().any(|server| server.by_name),
         backup: leading.iter().any(|server| server.backup),
         supply: first.supply.clone(),
         tracking: leading.iter().any(|server| server.tracking),

@@ -61,6 +61,9 @@ fn backend(names: &Names, name: &str) -> impl Strategy<Value = BackendState> + u
         BackendState {
             id,
             algorithm: "roundrobin".to_owned(),
+            dynamic: Some(true),
+            tcp: false,
+            cookie: false,
             queued,
             sessions,
             total_sessions,
@@ -76,7 +79,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         proptest::option::weighted(0.9, backend(names, "b")),
     );
     (backends, 1u32..9, 0u64..9).prop_map(|((a, b), pid, uptime_s)| Inventory {
-        process: Process { version: "2.6.12".to_owned(), pid, uptime_s, stopping: false },
+        process: Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, stopping: false },
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
     })

@@ -1,0 +1,325 @@
+//! The whole agent on one HAProxy, whatever its version: a spare's life, and things that happen in the middle of it.
+//!
+//! `make matrix` runs it on every release that `.ci/haproxies` gets; `HAPROXY=program cargo test --test matrix` on one.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use haproxy_autoscale::demo::load::{Load, Running};
+use support::{Agent, Haproxy, Origin, free_port, wait_until};
+
+mod support;
+
+/// More than a busy machine needs for anything here.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer that does not come while it matters.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// Where a spare is on its way when something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// In DRAIN, and its health check does not pass.
+    Check,
+    /// In DRAIN, and its warm-up requests are not answered.
+    WarmUp,
+    /// READY with a part of its weight.
+    Ramp,
+    /// READY.
+    Serving,
+    /// In DRAIN, with a request that takes its time.
+    Drain,
+}
+
+const STEPS: [Step; 5] = [Step::Check, Step::WarmUp, Step::Ramp, Step::Serving, Step::Drain];
+
+/// HAProxy with s1, which serves, and the spare s2; and the agent.
+struct Site {
+    haproxy: Haproxy,
+    port: u16,
+    _s1: Origin,
+    s2: Option<Origin>,
+    s2_port: u16,
+    agent: Option<Agent>,
+    keys: String,
+    /// The one that the agent asks.
+    socket: &'static str,
+}
+
+impl Site {
+    /// `None` if there is no HAProxy.
+    fn start(step: Step, with_master: bool) -> Option<Self> {
+        Self::start_with(step, with_master, "roundrobin")
+    }
+
+    fn start_with(step: Step, with_master: bool, balance: &str) -> Option<Self> {
+        let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+        let disabled = if step == Step::Drain { "" } else { "disabled" };
+        let config = format!(
+            "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock level operator\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
+             \x20   timeout client 60s\n    timeout server 60s\n\
+             frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
+             backend app\n    balance {balance}\n    use-server s2 if {{ path /s2 }}\n\
+             \x20   server s1 127.0.0.1:{} maxconn 50\n\
+             \x20   server s2 127.0.0.1:{} maxconn 50 check inter 100ms {disabled}\n",
+            s1.port(),
+            s2.port()
+        );
+        let haproxy =
+            if with_master { Haproxy::start_with_master(&config) } else { Haproxy::start(&config) }?;
+        let keys = match step {
+            Step::Drain => {
+                "ready: { max: 1 }\nscale_down: { drain_timeout: 5s }\nservers: { s1: { always_up: true } }"
+            }
+            Step::Ramp => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 2, ramp: 2s }",
+            _ => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 4, concurrency: 1, timeout: 20s }",
+        };
+        let s2_port = s2.port();
+        Some(Self {
+            haproxy,
+            port,
+            _s1: s1,
+            s2: Some(s2),
+            s2_port,
+            agent: None,
+            keys: keys.to_owned(),
+            socket: "admin.sock",
+        })
+    }
+
+    /// Starts an agent that goes on where the one before it was killed.
+    fn start_agent(&mut self) {
+        let left = self.agent.take().and_then(|agent| agent.into_dir().ok());
+        let dir = left.unwrap_or_else(|| tempfile::Builder::new().prefix("ha").tempdir().expect("a folder"));
+        let keys = self.keys.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let config = format!(
+            "tick: 100ms\nhaproxy: {{ sockets: [{}], timeout: 500ms }}\nbackends:\n  - name: app\n\
+             \x20   target: {{ below: 1s }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
+            self.haproxy.dir().join(self.socket).display()
+        );
+        let log = self.haproxy.dir().join("output");
+        let log = log.to_str().expect("a temporary path is text");
+        self.agent = Some(Agent::start_in(dir, &config, &[log], Stdio::null()));
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("started by then")
+    }
+
+    /// The server's state and weight, as in `READY 1`.
+    fn server(&self, name: &str) -> String {
+        let answer = self.haproxy.ask("show servers state app");
+        let mut rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let row = rows.find(|row| row.get(3) == Some(&name)).expect("it is declared");
+        let admin: u32 = row[6].parse().expect("a number");
+        let state = match (admin & 0x23, admin & 0x18) {
+            (0, 0) => "READY",
+            (0, _) => "DRAIN",
+            _ => "MAINT",
+        };
+        format!("{state} {}", row[7])
+    }
+
+    #[track_caller]
+    fn wait_for(&self, server: &str, state: &str) {
+        wait_until(&format!("{server} is {state}"), PATIENCE, || self.server(server) == state);
+    }
+
+    fn users(&self) -> Running {
+        let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), |_| 20.0);
+        load.start(NEVER).expect("the load runs")
+    }
+
+    /// Brings s2 to `step`, and holds it there.
+    fn reach(&mut self, step: Step) {
+        let s2 = self.s2.as_ref().expect("started with the site");
+        match step {
+            Step::Check => self.s2 = None,
+            Step::WarmUp => s2.set_delay(Duration::from_millis(800)),
+            Step::Drain => {
+                s2.set_delay(NEVER);
+                let port = self.port;
+                let before = s2.requests();
+                thread::spawn(move || {
+                    std::net::TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+                        use std::io::{Read, Write};
+                        stream.write_all(b"GET /s2 HTTP/1.0\r\n\r\n")?;
+                        stream.read_to_end(&mut Vec::new())
+                    })
+                });
+                wait_until("the request is with s2", PATIENCE, || s2.requests() > before);
+                s2.set_delay(Duration::ZERO);
+            }
+            Step::Ramp | Step::Serving => {}
+        }
+        self.start_agent();
+        match step {
+            Step::Check | Step::Drain => self.wait_for("s2", "DRAIN 1"),
+            Step::WarmUp => {
+                let asked = || self.s2.as_ref().is_some_and(|s2| s2.requests() > 0);
+                wait_until("warm-up has begun", PATIENCE, asked);
+            }
+            Step::Ramp => wait_until("the ramp has begun", PATIENCE, || {
+                self.server("s2").starts_with("READY ") && self.server("s1") == "READY 100"
+            }),
+            Step::Serving => self.wait_for("s2", "READY 1"),
+        }
+    }
+
+    /// Lets go of what held s2, and waits until it is where it belongs.
+    fn settle(&mut self, step: Step) {
+        match (&self.s2, step) {
+            (None, _) => self.s2 = Some(Origin::start_on(self.s2_port)),
+            (Some(s2), Step::WarmUp) => s2.set_delay(Duration::ZERO),
+            _ => {}
+        }
+        let end = if step == Step::Drain { "MAINT 1" } else { "READY 1" };
+        self.wait_for("s2", end);
+        self.wait_for("s1", "READY 1");
+        wait_until("the agent is done", PATIENCE, || {
+            self.agent().status().unwrap_or_default()["backends"][0]["moving"].is_null()
+        });
+        assert_eq!(self.server("s2"), end, "there it stays");
+    }
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Reload,
+    MasterReload,
+    FailedReload,
+    Crash,
+    AgentKilled,
+    Hang,
+}
+
+impl Event {
+    fn happen(self, site: &mut Site) {
+        match self {
+            Self::Reload | Self::MasterReload => site.haproxy.reload(),
+            Self::FailedReload => site.haproxy.fail_to_reload(),
+            Self::Crash => {
+                site.haproxy.kill();
+                site.haproxy.start_again();
+            }
+            Self::AgentKilled => site.start_agent(),
+            Self::Hang => {
+                site.haproxy.hang();
+                // Longer than the agent waits for one answer.
+                thread::sleep(Duration::from_millis(1200));
+                site.haproxy.go_on();
+            }
+        }
+    }
+}
+
+/// `event` in the middle of each step, each on a HAProxy of its own.
+fn play(event: Event) {
+    let plays = STEPS.map(|step| {
+        thread::Builder::new().name(format!("{event:?} in {step:?}")).spawn(move || {
+            let with_master = matches!(event, Event::MasterReload | Event::FailedReload);
+            let Some(mut site) = Site::start(step, with_master) else { return };
+            site.reach(step);
+            let users = site.users();
+            wait_until("users come", PATIENCE, || !users.measured(5).is_empty());
+            event.happen(&mut site);
+            site.settle(step);
+            let failed = users.measured(0).iter().filter(|request| request.is_failed()).count();
+            assert!(failed == 0 || event == Event::Crash, "{failed} requests failed");
+        })
+    });
+    for play in plays {
+        if let Err(panic) = play.expect("a thread can be had").join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// MAINT, DRAIN, check, warm-up, READY, ramp, and back: DRAIN, MAINT.
+#[test]
+fn the_whole_life_of_a_spare() {
+    let Some(mut site) = Site::start(Step::Ramp, false) else { return };
+    site.keys =
+        "warm_up: { path: /warm, requests: 2, ramp: 1s }\nscale_down: { drain_timeout: 20s, cooldown: 0s }\n\
+                 scale_up: { cooldown: 0s }\nservers: { s1: { always_up: true } }"
+            .to_owned();
+    site.start_agent();
+    let users = site.users();
+    assert!(site.agent().command(&["pin", "app", "2"]).status.success());
+    wait_until("s2 has a part of its weight", PATIENCE, || site.server("s1") == "READY 100");
+    site.wait_for("s1", "READY 1");
+    site.wait_for("s2", "READY 1");
+    let s2 = site.s2.as_ref().expect("started with the site");
+    let warm = s2.requests();
+    wait_until("users come to s2", PATIENCE, || s2.requests() > warm);
+    assert!(site.agent().command(&["pin", "app", "1"]).status.success());
+    site.wait_for("s2", "MAINT 1");
+    assert!(users.measured(0).iter().all(|request| !request.is_failed()), "no request failed");
+    let known = site.agent().event("what this haproxy can do is known").expect("it was asked");
+    assert_eq!((&known["level"], &known["pid"]), (&"admin".into(), &site.haproxy.pid().into()));
+}
+
+/// What HAProxy refuses is told; servers stay as they are, and the agent goes on.
+#[test]
+fn a_socket_that_may_only_read_is_told_and_nothing_is_changed() {
+    let Some(mut site) = Site::start(Step::Serving, false) else { return };
+    site.socket = "operator.sock";
+    site.start_agent();
+    wait_until("it is told", PATIENCE, || {
+        site.agent().event("servers cannot be changed: `stats socket` needs `level admin`").is_some()
+            && site
+                .agent()
+                .event("step failed")
+                .is_some_and(|event| event.to_string().contains("permission denied"))
+    });
+    assert_eq!(site.server("s2"), "MAINT 1");
+    assert_eq!(site.agent().status().unwrap_or_default()["haproxy"]["answers"], true);
+}
+
+#[test]
+fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
+    let Some(mut site) = Site::start_with(Step::Ramp, false, "uri") else { return };
+    site.start_agent();
+    site.wait_for("s2", "READY 1");
+    let told = |message| site.agent().event(message).is_some();
+    // Before 2.6 it cannot be tried but by a weight.
+    assert_eq!(
+        told("no weight ramp; the newcomer gets its full weight at once"),
+        Haproxy::version().expect("it runs")[..2] < [2, 6][..]
+    );
+    assert_eq!(site.server("s1"), "READY 1");
+}
+
+#[test]
+fn a_takeover_in_the_middle_of_each_step() {
+    play(Event::Reload);
+}
+
+#[test]
+fn a_reload_by_the_master_in_the_middle_of_each_step() {
+    play(Event::MasterReload);
+}
+
+#[test]
+fn a_failed_reload_in_the_middle_of_each_step() {
+    play(Event::FailedReload);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_each_step() {
+    play(Event::Crash);
+}
+
+#[test]
+fn an_agent_killed_in_the_middle_of_each_step() {
+    play(Event::AgentKilled);
+}
+
+#[test]
+fn a_haproxy_that_hangs_in_the_middle_of_each_step() {
+    play(Event::Hang);
+}
