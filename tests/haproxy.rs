@@ -332,6 +332,26 @@ fn a_drain_that_was_killed_is_taken_back_if_the_server_is_needed() {
     assert!(!has_journaled(&agent, "event", "in_maint"), "{:#?}", agent.journal());
 }
 
+#[test]
+fn connections_that_linger_in_maint_are_closed_only_where_the_config_says_so() {
+    for (more, are_closed) in [("", false), (", shutdown_sessions: 1s", true)] {
+        let Some(site) = Site::start(&["", ""]) else { return };
+        site.keep_busy(2);
+        let scale_down = format!("scale_down: {{ idle_after: 2s, cooldown: 0s, drain_timeout: 1s{more} }}");
+        let agent = site
+            .agent(&format!("ready: {{ max: 1 }}\n{scale_down}\nservers: {{ s1: {{ always_up: true }} }}"));
+        site.wait_for("s2", "MAINT 1");
+        let sessions = || shown(&agent, "s2")["sessions"].as_u64();
+        if are_closed {
+            wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "sessions_closed"));
+            wait_until("they are gone", PATIENCE, || sessions() == Some(0));
+        } else {
+            wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+            assert_eq!(sessions(), Some(1));
+        }
+    }
+}
+
 // --- How many, which, and with which weights.
 
 #[test]

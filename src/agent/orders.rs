@@ -100,6 +100,7 @@ impl Agent {
         match view.moving {
             Some(Purpose::Add) => vec![format!("the move under way is finished: {who} to serve")],
             Some(Purpose::Remove) => vec![format!("the move under way is finished: {who} to MAINT")],
+            Some(Purpose::ShutDown) => vec![format!("sessions that are being closed are closed: {who}")],
             Some(Purpose::Reweigh) => vec!["weights that are being set are set".to_owned()],
             None => Vec::new(),
         }

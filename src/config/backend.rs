@@ -12,7 +12,7 @@ use super::file::{
 };
 use super::path::KeyPath;
 use super::spares::PoolSettings;
-use super::value::{BandEnd, FromText, Name, Value};
+use super::value::{BandEnd, FromText, Name, OrNone, Value};
 use super::words::PlainStatistic;
 use crate::core::settings::schedule::Schedule;
 use crate::core::settings::spares::Spares;
@@ -252,6 +252,11 @@ impl Checker<'_> {
         self.set_within(&mut down.cooldown, at.key("cooldown"), file.cooldown, UP_TO_A_DAY);
         self.set_within(&mut down.step, at.key("step"), file.step, SERVERS);
         self.set_within(&mut down.drain_timeout, at.key("drain_timeout"), file.drain_timeout, UP_TO_A_DAY);
+        if let Some(Value(OrNone(Some(after)))) = file.shutdown_sessions {
+            let mut within = Duration::ZERO;
+            self.set_within(&mut within, at.key("shutdown_sessions"), Some(Value(after)), UP_TO_A_DAY);
+            down.shutdown_sessions = Some(within);
+        }
         down
     }
 

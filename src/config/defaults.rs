@@ -91,6 +91,7 @@ pub(super) const SCALE_DOWN: ScaleDown = ScaleDown {
     cooldown: Duration::from_secs(120),
     step: 1,
     drain_timeout: Duration::from_secs(60),
+    shutdown_sessions: None,
 };
 
 /// `warm_up:`; without a path no request is ever sent.

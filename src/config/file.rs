@@ -227,6 +227,7 @@ pub(super) struct ScaleDown {
     pub(super) cooldown: Option<Value<Duration>>,
     pub(super) step: Option<Value<u32>>,
     pub(super) drain_timeout: Option<Value<Duration>>,
+    pub(super) shutdown_sessions: Option<Value<OrNone<Duration>>>,
 }
 
 /// `warm_up:`, of a backend or of a server.

@@ -34,6 +34,7 @@ mod forgotten;
 mod hands_off;
 mod latency_weights;
 mod limits;
+mod lingering;
 mod memory;
 mod mind;
 mod moves;

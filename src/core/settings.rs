@@ -263,6 +263,8 @@ pub struct ScaleDown {
     pub step: u32,
     /// How long DRAIN waits for sessions to end before MAINT.
     pub drain_timeout: Duration,
+    /// Sessions that are still on a server so long after it went to MAINT are closed; `None`: never.
+    pub shutdown_sessions: Option<Duration>,
 }
 
 /// Requests to a server before its first users.

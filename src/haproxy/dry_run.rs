@@ -131,7 +131,9 @@ impl Overlay {
                     self.added.remove(&id);
                 }
             }
-            Command::EnableChecks { .. } | Command::AwaitRemovable { .. } => {}
+            Command::EnableChecks { .. }
+            | Command::AwaitRemovable { .. }
+            | Command::ShutdownSessions { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
             Command::ShowAbilities | Command::TryDynamic(_) => {}
         }

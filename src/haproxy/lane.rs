@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 mod supply;
 
 use super::attempt::{Retry, StepError};
-use super::work::{Reading, Work, is_new};
+use super::work::{NodeReading, Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::core::plan::outcome::{CallOff, Outcome};
@@ -203,6 +203,7 @@ impl<'a> Walker<'a> {
     async fn take(&mut self, step: &Step) -> Result<Taken, StepError> {
         match step {
             Step::SetAddress { .. } | Step::Add { .. } => self.provide(step).await?,
+            Step::ShutdownSessions { .. } => self.shut_down().await?,
             Step::Remove { within, .. } => self.remove(*within).await?,
             Step::Set { state, .. } => self.set(*state).await?,
             Step::AwaitHealthy { within, .. } => self.await_healthy(*within).await?,
@@ -326,6 +327,22 @@ impl<'a> Walker<'a> {
                 return Ok(server.clone());
             }
             self.set(self.state).await?;
+        }
+    }
+
+    /// Closes the sessions of a server that is still in MAINT.
+    async fn shut_down(&mut self) -> Result<(), StepError> {
+        let mut retry = Retry::new(self.work.patience);
+        let name = self.work.server_name(self.server)?;
+        loop {
+            let reading = self.read().await?;
+            self.recognise(&reading)?;
+            let nodes = reading.nodes.iter().filter(|node| node.backend.server(self.server).is_some());
+            let close = |node: &NodeReading| (node.node, Command::ShutdownSessions { server: name.clone() });
+            match self.work.change(nodes.map(close).collect(), self.work.patience).await {
+                Ok(()) => return Ok(()),
+                Err(error) => retry.after(error).await?,
+            }
         }
     }
 

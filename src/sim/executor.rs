@@ -150,7 +150,10 @@ impl Underway {
         match step {
             Step::Set { server, state } => self.set(place, *server, *state, world),
             // Here every server has its address, and one that is not there is one in MAINT.
-            Step::SetAddress { .. } | Step::Add { .. } | Step::Remove { .. } => Taken::Done,
+            Step::SetAddress { .. }
+            | Step::Add { .. }
+            | Step::Remove { .. }
+            | Step::ShutdownSessions { .. } => Taken::Done,
             Step::SetWeights(_) => {
                 self.weigh(step, world);
                 Taken::Done

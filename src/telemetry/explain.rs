@@ -163,6 +163,7 @@ fn under_way(view: &View, names: &Names) -> Option<String> {
     Some(match view.moving? {
         Purpose::Add => format!("a move is being carried out: {who} to serve"),
         Purpose::Remove => format!("a move is being carried out: {who} to MAINT"),
+        Purpose::ShutDown => format!("sessions that had not ended are being closed: {who}"),
         Purpose::Reweigh => "weights are being set".to_owned(),
     })
 }

@@ -198,6 +198,7 @@ fn moved(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Add => "serving",
         Purpose::Remove => "in_maint",
+        Purpose::ShutDown => "sessions_closed",
         Purpose::Reweigh => "reweighed",
     }
 }
@@ -211,6 +212,9 @@ pub fn tell(record: &Record, names: &Names) {
         Event::Outcome(Outcome::StepDone { .. }) => {}
         Event::Outcome(Outcome::Moved { server, purpose: Purpose::Add, .. }) => {
             info!(backend, server = &*names.of_server(*server), "server serves");
+        }
+        Event::Outcome(Outcome::Moved { server, purpose: Purpose::ShutDown, .. }) => {
+            info!(backend, server = &*names.of_server(*server), "sessions that had not ended are closed");
         }
         Event::Outcome(Outcome::Moved { server, .. }) => {
             info!(backend, server = &*names.of_server(*server), "server is in MAINT");

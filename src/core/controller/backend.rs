@@ -7,6 +7,7 @@ use super::forgotten::Forgotten;
 use super::hands_off::HandsOff;
 use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
+use super::lingering::Lingering;
 use super::mind::{Looks, Mind};
 use super::moves::Moving;
 use super::newcomers::Newcomers;
@@ -45,6 +46,7 @@ pub(super) struct Backend {
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
     pub(super) moving: Option<Moving>,
+    pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
     pub(super) latency_weights: LatencyWeights,
     pub(super) outliers: Outliers,
@@ -95,6 +97,7 @@ impl Backend {
             quarantine: Quarantine::default(),
             store: Store::default(),
             moving: None,
+            lingering: Lingering::default(),
             newcomers: Newcomers::default(),
             latency_weights: LatencyWeights::default(),
             outliers: Outliers::default(),

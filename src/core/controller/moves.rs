@@ -84,7 +84,7 @@ impl Backend {
             Some((Purpose::Add, Direction::Up) | (Purpose::Remove, Direction::Down)) => {
                 return self.widen(id, decision, state, names, now, actions);
             }
-            Some((Purpose::Add | Purpose::Reweigh, _)) => return Ok(false),
+            Some((Purpose::Add | Purpose::ShutDown | Purpose::Reweigh, _)) => return Ok(false),
         }
         match planner::plan(decision, state, &self.settings, &self.claims, &self.quarantine.all(now), names) {
             Ok(plan) => {

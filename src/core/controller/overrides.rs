@@ -200,7 +200,7 @@ impl Backend {
         match moving.plan.purpose {
             Purpose::Add => (count(not), 0),
             Purpose::Remove => (0, count(serving)),
-            Purpose::Reweigh => (0, 0),
+            Purpose::ShutDown | Purpose::Reweigh => (0, 0),
         }
     }
 }

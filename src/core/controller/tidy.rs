@@ -52,6 +52,9 @@ impl Backend {
         if let Some(plan) = planner::finish_drains(state, &self.settings, &self.claims) {
             return self.begin(plan, None, now, actions);
         }
+        if self.close_lingering(state, now, actions) {
+            return;
+        }
         if self.clear_away(state, names, now, actions) || self.weigh_by_latency(state, names, now, actions) {
             return;
         }

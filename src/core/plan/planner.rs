@@ -98,6 +98,18 @@ pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Optio
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
 }
 
+/// Closes the sessions that are left on `servers`, which are in MAINT.
+pub fn shut_down(backend: &BackendState, settings: &BackendSettings, servers: &[ServerId]) -> Plan {
+    let lane = |&server: &ServerId| Lane {
+        server,
+        from: AdminState::Maint,
+        steps: vec![Step::ShutdownSessions { server }],
+        undo: Vec::new(),
+        retreat: Vec::new(),
+    };
+    plain(Purpose::ShutDown, backend, settings, servers.iter().map(lane).collect())
+}
+
 /// Takes a server away whose address has left the pool, or adds one first if there would be too few. `None` if
 /// there is none, or nothing can be done within the limits.
 pub fn retire(

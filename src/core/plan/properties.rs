@@ -144,6 +144,9 @@ fn apply(step: &Step, backend: &mut BackendState) {
             assert!(server.is_absent(), "no server is added twice");
             server.supply = Some(Supply::Added(None));
         }),
+        Step::ShutdownSessions { server } => change(*server, &|server| {
+            assert_eq!(server.state(), AdminState::Maint, "nobody who is served is cut off");
+        }),
         Step::Remove { server, .. } => change(*server, &|server| {
             assert_eq!(server.state(), AdminState::Maint, "a server that serves is not deleted");
             assert!(matches!(server.supply, Some(Supply::Added(_))), "only what was added is deleted");
@@ -240,7 +243,7 @@ proptest! {
         let expected = match plan.purpose {
             Purpose::Add => serving(&site.backend) + lanes,
             Purpose::Remove => serving(&site.backend) - lanes,
-            Purpose::Reweigh => unreachable!("reweighing is not decided"),
+            Purpose::ShutDown | Purpose::Reweigh => unreachable!("it is not decided"),
         };
         prop_assert_eq!(serving(&backend), expected);
     }
@@ -273,7 +276,7 @@ proptest! {
                 match step {
                     Step::SetAddress { server, .. } | Step::Add { server, .. } | Step::Remove { server, .. }
                     | Step::Set { server, .. } | Step::AwaitHealthy { server, .. } | Step::WarmUp { server, .. }
-                    | Step::AwaitDrained { server, .. } => prop_assert_eq!(*server, lane.server),
+                    | Step::ShutdownSessions { server } | Step::AwaitDrained { server, .. } => prop_assert_eq!(*server, lane.server),
                     Step::SetWeights(weights) => {
                         prop_assert!(weights.len() == 1 && weights[0].0 == lane.server);
                     }

@@ -37,6 +37,8 @@ pub enum Purpose {
     Add,
     /// The servers of its lanes are to go to MAINT.
     Remove,
+    /// The sessions of the servers of its lanes are to be closed.
+    ShutDown,
     /// Weights only; no lanes.
     Reweigh,
 }
@@ -47,6 +49,7 @@ impl Purpose {
         match self {
             Self::Add => "add",
             Self::Remove => "remove",
+            Self::ShutDown => "shut_down",
             Self::Reweigh => "reweigh",
         }
     }
@@ -129,6 +132,11 @@ pub enum Step {
         /// After this, and after `at_least`, the lane goes on all the same.
         within: Duration,
     },
+    /// Closes what is left on a server in MAINT.
+    ShutdownSessions {
+        /// Which server.
+        server: ServerId,
+    },
     /// Waits between two weights of a ramp.
     Pause(Duration),
 }
@@ -161,6 +169,7 @@ impl Step {
             Self::AwaitDrained { server, within, .. } => {
                 format!("wait up to {within:?} until {} has no sessions", named(*server))
             }
+            Self::ShutdownSessions { server } => format!("close the sessions of {}", named(*server)),
             Self::Pause(pause) => format!("wait {pause:?}"),
         }
     }

@@ -217,6 +217,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
             cooldown: seconds(120),
             step: 1,
             drain_timeout: seconds(60),
+            shutdown_sessions: None,
         },
         warm_up: WarmUp {
             path: None,

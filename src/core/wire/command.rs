@@ -205,6 +205,11 @@ pub enum Command {
         /// A server in MAINT.
         server: ServerName,
     },
+    /// `shutdown sessions server`: closes every connection to it. Needs level admin.
+    ShutdownSessions {
+        /// Which server.
+        server: ServerName,
+    },
     /// Weights of several servers. Made by [`Command::set_weights`] only, which keeps the
     /// line short enough. Needs level admin.
     SetWeights(WeightLine),
@@ -310,6 +315,7 @@ impl Command {
                 vec![format!("wait {}ms srv-removable {server}", within.as_millis())]
             }
             Self::DeleteServer { server } => vec![format!("del server {server}")],
+            Self::ShutdownSessions { server } => vec![format!("shutdown sessions server {server}")],
             Self::SetWeights(line) => {
                 line.0.iter().map(|(server, weight)| weight_part(server, *weight)).collect()
             }
@@ -332,6 +338,7 @@ impl Command {
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
             Self::SetAddress { .. } | Self::AddServer { .. } | Self::EnableChecks { .. } => true,
             Self::AwaitRemovable { .. } | Self::DeleteServer { .. } | Self::SetWeights(_) => true,
+            Self::ShutdownSessions { .. } => true,
         }
     }
 
