@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -129,9 +129,13 @@ impl Haproxy {
         if !self.is_master {
             return self.launch();
         }
-        let before = self.pid();
-        self.signal(Signal::SIGUSR2);
+        let (before, mut told) = (self.pid(), None::<Instant>);
         wait_until("another worker answers", PATIENCE, || {
+            // A master that has just started, itself or its worker, does not hear it.
+            if told.is_none_or(|told| told.elapsed() > Duration::from_secs(3)) {
+                self.signal(Signal::SIGUSR2);
+                told = Some(Instant::now());
+            }
             worker(&self.socket()).is_some_and(|worker| worker != before) && self.master_listens()
         });
     }
