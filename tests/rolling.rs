@@ -5,6 +5,8 @@
 //! is tried twice (`retries 0`), and a server that goes to MAINT too early takes its requests with it
 //! (`on-marked-down shutdown-sessions`).
 
+#![allow(clippy::print_stderr, reason = "its figures are told where the test runner looks")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -268,8 +270,12 @@ impl<'a> Drive<'a> {
     /// What the agent holds while it moves nothing.
     fn held_when_calm(&self) -> Held {
         wait_until("it is done", PATIENCE, || self.is_done(&backend(self.agent)));
-        // The least of several looks: a command to HAProxy may be under way.
-        let held: Vec<Held> = (0..50).map(|_| Held::by(self.agent.pid())).collect();
+        // The least of a second: a command to HAProxy may be under way.
+        let look = |_| {
+            thread::sleep(Duration::from_millis(20));
+            Held::by(self.agent.pid())
+        };
+        let held: Vec<Held> = (0..50).map(look).collect();
         Held {
             descriptors: held.iter().map(|held| held.descriptors).min().unwrap_or(0),
             kilobytes: held.iter().map(|held| held.kilobytes).min().unwrap_or(0),

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{ask, wait_until};
+use super::{ask, tail, wait_until};
 
 /// More than a busy machine needs to start or stop a HAProxy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -225,7 +225,7 @@ impl Drop for Haproxy {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            eprintln!("--- HAProxy's output:\n{}---", self.output());
+            eprintln!("--- HAProxy's output:\n{}---", tail(&self.output()));
         }
     }
 }
