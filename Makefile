@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix bench simulate real fuzz lint ci build install
+.PHONY: help demo test matrix bench simulate real soak fuzz lint ci build install
 
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
@@ -58,6 +58,10 @@ real: ## the simulator beside a real HAProxy, into benches/real.md; takes 20 min
 	    echo 'is in `tests/support/rehearsal.rs`, the scenarios in `benches/real.rs`. Means of the runs.'; echo; \
 	    cargo bench --locked --quiet --bench real; } > target/real.md
 	@mv target/real.md benches/real.md
+
+soak: ## ten minutes of load, reloads of HAProxy and a thousand moves: no request fails, nothing grows; SOAK_SECONDS=3600 for more
+	@.ci/need cc:build-essential haproxy:haproxy
+	@CI=1 SOAK_SECONDS=$${SOAK_SECONDS:-600} cargo test --locked --quiet --test rolling -- --nocapture
 
 fuzz: ## random input to all that reads, FUZZ_SECONDS=8 for each target; a long run is the same with more
 	@fuzz/run

@@ -890,6 +890,30 @@ async fn a_drain_goes_on_over_a_reload() {
 }
 
 #[tokio::test]
+async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers =
+        format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 1s", s1.port(), s2.port());
+    for keys in ["ready: { min: 2 }", "ready: { min: 1 }"] {
+        let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+        haproxy.ask("set server web/s2 state maint");
+        // Its warm-up is under way when HAProxy is reloaded, and READY is what the configuration says.
+        s2.set_delay(Duration::from_secs(1));
+        let warm_up =
+            format!("{keys}\nservers: {{ s2: {{ always_up: false }} }}\nwarm_up: {{ path: /, requests: 1 }}");
+        let stage = Stage::new(&haproxy.socket(), &warm_up);
+        let mut play = stage.start(stage.plan(&up(1)).await);
+        play.until("set web/s2 DRAIN").await;
+        haproxy.reload();
+        play.end(PATIENCE).await;
+        assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
+        let sets = play.told.iter().filter(|told| told.starts_with("set web/s2")).count();
+        assert_eq!(sets, 1, "{:#?}", play.told);
+        assert!(stage.server("s2").await.is_serving());
+    }
+}
+
+#[tokio::test]
 async fn a_restart_in_mid_ramp_ends_the_ramp_and_keeps_the_server() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());

@@ -10,7 +10,7 @@
 //!  the state was changed by somebody else: failed, and nothing is undone, anywhere in the lane
 //! ```
 //! After a restart of HAProxy what the lane has provided is provided again and its state set again, and the
-//! lane goes on from there.
+//! lane goes on from there; unless HAProxy's configuration has it already where its last Set leads: it has moved.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -120,6 +120,8 @@ struct Walker<'a> {
     reset: bool,
     /// The processes that answered last.
     processes: Vec<Process>,
+    /// Where the last `Set` leads.
+    goal: Option<AdminState>,
     /// The last `Set` is done.
     moved: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
@@ -130,6 +132,10 @@ struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     fn new(work: &'a Work, lane: &'a Lane) -> Self {
+        let goal = lane.steps.iter().rev().find_map(|step| match step {
+            Step::Set { state, .. } => Some(*state),
+            _ => None,
+        });
         Self {
             work,
             lane,
@@ -139,6 +145,7 @@ impl<'a> Walker<'a> {
             acted: false,
             reset: false,
             processes: Vec::new(),
+            goal,
             moved: false,
             provided: None,
             agent_enabled: false,
@@ -148,11 +155,16 @@ impl<'a> Walker<'a> {
     async fn go(&mut self) -> End<'a> {
         let last_set = self.lane.steps.iter().rposition(|step| matches!(step, Step::Set { .. }));
         for (place, step) in self.lane.steps.iter().enumerate() {
-            let start = Instant::now();
+            // A restart has brought it there.
+            if self.moved && Some(place) <= last_set {
+                continue;
+            }
+            let (start, before) = (Instant::now(), self.moved);
             match self.take(step).await {
                 Ok(taken) => {
+                    let was_taken = self.moved == before && matches!(taken, Taken::Done);
                     self.moved |= Some(place) == last_set;
-                    if let Taken::Done = taken {
+                    if was_taken {
                         self.tell_done(step, start.elapsed()).await;
                     }
                 }
@@ -184,6 +196,9 @@ impl<'a> Walker<'a> {
         if !self.acted {
             return Ok(());
         }
+        let undoes = !self.moved;
+        // What serves since a restart is not cut off; it is drained by the next plan.
+        self.goal = self.goal.filter(|goal| undoes && *goal == AdminState::Ready);
         for step in steps {
             let start = Instant::now();
             tokio::select! {
@@ -195,6 +210,9 @@ impl<'a> Walker<'a> {
                     taken => taken.map_err(|error| (step, error))?,
                 },
             };
+            if undoes && self.moved {
+                return Ok(());
+            }
             self.tell_done(step, start.elapsed()).await;
         }
         Ok(())
@@ -232,6 +250,9 @@ impl<'a> Walker<'a> {
             if reading.has(self.server, state) {
                 break;
             }
+            if self.has_arrived(&reading) {
+                return Ok(());
+            }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
             (self.asked, self.acted) = (Some(state), true);
@@ -253,6 +274,19 @@ impl<'a> Walker<'a> {
         }
         (self.state, self.asked, self.reset) = (state, None, false);
         Ok(())
+    }
+
+    /// Whether HAProxy, restarted, has the server where the lane leads; noted if so.
+    fn has_arrived(&mut self, reading: &Reading) -> bool {
+        let is_there = |goal: &AdminState| self.reset && self.acted && reading.has(self.server, *goal);
+        let Some(goal) = self.goal.filter(is_there) else { return false };
+        (self.state, self.asked, self.reset, self.moved) = (goal, None, false, true);
+        true
+    }
+
+    /// Nothing is left to wait for: the lane is not on its way back.
+    fn is_there(&self) -> bool {
+        self.moved && self.goal.is_some()
     }
 
     /// How it gets there, on each HAProxy where it is not there yet.
@@ -350,6 +384,9 @@ impl<'a> Walker<'a> {
         let start = Instant::now();
         loop {
             let server = self.look().await?;
+            if self.is_there() {
+                return Ok(());
+            }
             let error = match (server.checked, address(&server)) {
                 (true, _) if server.check_passed => return Ok(()),
                 (true, _) => StepError::NotHealthy(within),
@@ -369,7 +406,7 @@ impl<'a> Walker<'a> {
 
     async fn warm_up(&mut self, requests: &WarmUp) -> Result<(), StepError> {
         let server = self.look().await?;
-        if requests.path.is_none() {
+        if requests.path.is_none() || self.is_there() {
             return Ok(());
         }
         let address = address(&server).ok_or(WarmUpError::NoAddress)?;
@@ -382,7 +419,7 @@ impl<'a> Walker<'a> {
         loop {
             let server = self.look().await?;
             let (is_empty, waited) = ((server.sessions, server.queued) == (0, 0), start.elapsed());
-            if (is_empty && waited >= at_least) || waited >= within.max(at_least) {
+            if self.is_there() || (is_empty && waited >= at_least) || waited >= within.max(at_least) {
                 return Ok(());
             }
             sleep(self.work.patience.poll.min(within.max(at_least))).await;

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::wait_until;
+use super::{tail, wait_until};
 
 /// More than a busy machine needs for a start or a stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -180,7 +180,7 @@ impl Drop for Agent {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default();
-            eprintln!("--- the agent's log:\n{log}---");
+            eprintln!("--- the agent's log:\n{}---", tail(&log));
         }
     }
 }

@@ -7,13 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{ask, wait_until};
+use super::{ask, tail, wait_until};
 
 /// More than a busy machine needs to start or stop a HAProxy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -134,8 +134,7 @@ impl Haproxy {
         match self.worker {
             None => self.launch(),
             Some(before) => {
-                self.signal_master(Signal::SIGUSR2);
-                self.await_worker(before);
+                self.await_worker(before, true);
             }
         }
     }
@@ -173,10 +172,15 @@ impl Haproxy {
         signal::kill(Pid::from_raw(pid), signal).expect("it is ours");
     }
 
-    /// Waits for another worker than `before`.
-    fn await_worker(&mut self, before: u32) {
-        let mut found = None;
+    /// Waits for another worker than `before`; with a `reload`, until the master has heard it.
+    fn await_worker(&mut self, before: u32, reload: bool) {
+        let (mut found, mut told) = (None, None::<Instant>);
         wait_until("another worker answers", PATIENCE, || {
+            // A master that has just started, itself or its worker, does not hear it.
+            if reload && told.is_none_or(|told| told.elapsed() > Duration::from_secs(3)) {
+                self.signal_master(Signal::SIGUSR2);
+                told = Some(Instant::now());
+            }
             let info = ask(&self.socket(), "show info").unwrap_or_default();
             let pid = info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok());
             found = pid.filter(|&pid| pid != before && info.contains("\nStopping: 0\n"));
@@ -251,7 +255,7 @@ impl Haproxy {
         let child = command.stdin(Stdio::null()).stdout(output).stderr(stderr).spawn();
         self.processes.push(child.expect("the binary ran when it was looked for"));
         if self.worker.is_some() {
-            return self.await_worker(0);
+            return self.await_worker(0, false);
         }
         let pid = format!("\nPid: {}\n", self.pid());
         wait_until("HAProxy answers on its socket", PATIENCE, || {
@@ -268,7 +272,7 @@ impl Drop for Haproxy {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            eprintln!("--- HAProxy's output:\n{}---", self.output());
+            eprintln!("--- HAProxy's output:\n{}---", tail(&self.output()));
         }
     }
 }

@@ -75,6 +75,13 @@ pub fn free_port() -> u16 {
     panic!("no free loopback port below 32000");
 }
 
+/// The last lines of a log: a test that runs for long leaves more than anybody reads.
+pub fn tail(log: &str) -> &str {
+    const MOST: usize = 3000;
+    let from = log.rmatch_indices('\n').nth(MOST).map_or(0, |(at, _)| at + 1);
+    &log[from..]
+}
+
 /// What the Runtime API at `socket` answers to `command`, to the end; `Err` if it cannot be asked.
 pub fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
