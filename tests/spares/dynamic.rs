@@ -171,7 +171,7 @@ fn a_hash_algorithm_that_takes_no_servers_says_so() {
     let Some(site) = start(1, &["balance source", LINES[1]]) else { return };
     let agent = site.agent(&dynamic(&site));
     pin(&agent, 2);
-    wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", "spares: { kind: slots }"));
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "reason", "spares: { kind: slots }"));
     assert_eq!(site.servers().len(), 1);
 }
 
