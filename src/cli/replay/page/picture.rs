@@ -153,7 +153,7 @@ impl Canvas<'_> {
     fn arrivals(&mut self) {
         self.heading("requests a second");
         let rates = self.drawn[0].stretches.iter().map(|its| its.rate);
-        let high = rates.fold(0.1, f64::max) * 1.08;
+        let high = rates.fold(0.1, f64::max) * 1.25;
         let top = self.y;
         for rate in counts(high, 3) {
             self.level(top + (1.0 - rate / high) * ARRIVALS, &format!("{rate:.0}"));

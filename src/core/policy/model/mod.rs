@@ -200,7 +200,9 @@ impl Model {
         let level = load.arrivals.last_15.max(load.arrivals.last_30);
         self.guard.observe(load, promise, self.used(scene, level, &capacity), now);
         let base = patience::base(&scene.settings.model, load.lead);
-        let kept = need.wish_for_fewer().min(scene.max.saturating_add(1));
+        // What servers were ordered for was needed, even if it was only expected: else a load whose rises come again
+        // and again would lose servers after each.
+        let kept = need.wish_for_fewer().max(need.wish()).min(scene.max.saturating_add(1));
         self.patience.observe(kept, level, level * service.time, base, now);
         self.weighing.observe(load, scene.pool, &capacity, promise, scene.settings.outliers, now);
         let lost = self.weighing.lost(scene.pool);
