@@ -54,6 +54,14 @@ fn what_a_line_is_cut_off_is_not_made_up() {
     }
 }
 
+#[test]
+fn a_date_without_its_point_has_no_milliseconds() {
+    let whole = NEXT.trim_end();
+    let damaged = whole.replacen(":51.000]", ":51 191]", 1);
+    assert_ne!(damaged, whole);
+    assert_eq!(check(&[whole.into(), damaged.into_bytes()]), Found { usual: 1, unusual: 0 });
+}
+
 /// Lines that are the same but for their syslog header, each of which differs from the one before.
 #[test]
 fn headers_that_differ_from_line_to_line_are_known_again() {
@@ -125,6 +133,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
             "[31/Foo/2026:09:31:50.191]",
             "[21/Nov/2026:09:31:5x.191]",
             "[21/Nov/2026:09:31:50]",
+            "[21/Nov/2026:09:31:50 191]",
             "[21/Nov/2026:25:31:50.191]",
             "[21/Nov/2026:09:31:50,191]",
         ],

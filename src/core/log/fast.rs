@@ -220,6 +220,10 @@ impl Second {
     #[cold]
     fn read(text: &[u8; 32]) -> Option<Self> {
         let text = &text[..SECOND];
+        // A blank there would mean that no milliseconds follow.
+        if !text.ends_with(b".") {
+            return None;
+        }
         // Its milliseconds were not looked at, and are not of interest.
         let mut date = [b'0'; Date::HAPROXY_LENGTH];
         date[..SECOND - 1].copy_from_slice(text.strip_prefix(b"[")?);
