@@ -53,6 +53,27 @@ fn scenarios_and_policies_are_listed() {
 }
 
 #[test]
+fn a_logs_own_requests_are_played() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |n: u32| {
+        let date = format!("21/Nov/2026:09:{:02}:{:02}.{:03}", n / 600, n / 10 % 60, n % 10 * 100);
+        format!(
+            "10.0.0.1:80 [{date}] fe app/s1 0/0/0/50/50 200 9 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"\n"
+        )
+    };
+    let log = folder.path().join("haproxy.log");
+    fs::write(&log, (0..1200).map(line).collect::<String>()).unwrap();
+    let log = log.to_str().unwrap();
+    let played = json(&["--arrivals", log, "--servers", "4", "--policy", "all-on"]);
+    let scenario = &played["scenarios"][0];
+    assert_eq!((&scenario["scenario"], &scenario["length_s"]), (&"app".into(), &121.0.into()));
+    assert_eq!(scenario["policies"][0]["runs"][0]["requests"], 1200);
+    fs::write(log, "neither\nnor\n").unwrap();
+    check(&["--arrivals", log], 1, &["it is no CSV file with a header, and as a log it has no request"]);
+    check(&["--arrivals", log, "--peak", "5"], 2, &["--peak and --row are for arrivals in a CSV file"]);
+}
+
+#[test]
 fn a_pool_of_ones_own_is_played_under_arrivals_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = arrivals(&folder);

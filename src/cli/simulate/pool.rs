@@ -1,6 +1,7 @@
 //! What is played: scenarios by name, or a pool of one's own under arrivals from a file.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::list::{known, unknown};
-use crate::cli::{Failure, usage};
+use crate::cli::{Failure, parts, usage};
 use crate::config::nearest::nearest;
 use crate::config::parse_duration;
+use crate::core::log::format::LineFormat;
 use crate::report::chain;
+use crate::sim::replay::history::Historian;
 use crate::sim::scenario::{Balance, Scenario, Shape};
 use crate::sim::traces::Trace;
 
@@ -19,7 +22,7 @@ use crate::sim::traces::Trace;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The pool")]
 pub(super) struct PoolArguments {
-    /// Arrivals from a CSV file: a header, then `second,requests` or `minute,requests`
+    /// Arrivals from a CSV file (a header, then `second,requests` or `minute,requests`), or from a log
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "all"])]
     arrivals: Option<PathBuf>,
     /// Scale the arrivals of the file so that their 99.5th percentile is so many a second
@@ -65,6 +68,17 @@ enum BalanceName {
     Leastconn,
 }
 
+/// The longest header of a CSV file that is looked for.
+const MOST_HEADER: u64 = 200;
+
+/// Whether a file that begins so is a CSV file of counts: two words in its first line, and a comma between them.
+fn is_header(begin: &[u8]) -> bool {
+    let line = begin.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b' ' | b'\r');
+    let mut words = line.split(|&byte| byte == b',');
+    words.clone().count() == 2 && words.all(|word| !word.is_empty() && word.iter().all(is_word))
+}
+
 impl PoolArguments {
     /// Those named, or all, or the one of the file; each with what these options change.
     pub(super) fn scenarios(&self, names: &[String], all: bool) -> Result<Vec<Scenario>, Failure> {
@@ -80,6 +94,12 @@ impl PoolArguments {
     fn scenario_of(&self, file: &Path) -> Result<Scenario, Failure> {
         let unreadable =
             |error: String| Failure::Failed(format!("cannot read arrivals `{}`: {error}", file.display()));
+        let mut begin = Vec::new();
+        let opened = fs::File::open(file).and_then(|file| file.take(MOST_HEADER).read_to_end(&mut begin));
+        opened.map_err(|error| unreadable(error.to_string()))?;
+        if !is_header(&begin) {
+            return self.scenario_of_log(file);
+        }
         let text = fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
         let trace = Trace::from_csv(&text).map_err(|error| unreadable(chain(&error)))?;
         let row_s = row_s(&text).ok_or_else(|| unreadable(NO_ROW_LENGTH.to_owned()))?;
@@ -93,6 +113,28 @@ impl PoolArguments {
         let name = file.file_stem().map_or_else(|| "arrivals".into(), |stem| stem.to_string_lossy());
         let shape = Shape::Trace { trace: Arc::new(trace), percentile, peak, bin_s };
         Ok(Scenario::standard(&name, &format!("arrivals of {}", file.display()), length_s, shape))
+    }
+
+    /// The busiest backend's requests, when they came.
+    fn scenario_of_log(&self, file: &Path) -> Result<Scenario, Failure> {
+        if self.peak.is_some() || self.row.is_some() {
+            return Err(usage("--peak and --row are for arrivals in a CSV file"));
+        }
+        let name = file.display().to_string();
+        let empty = Historian::new(LineFormat::Auto, None, i64::MIN..i64::MAX);
+        let (histories, _) = parts::read(std::slice::from_ref(&name), 1, &empty)?.finish();
+        let busiest = histories.into_iter().max_by_key(|history| history.requests.len());
+        let mut came: Vec<i64> =
+            busiest.iter().flat_map(|its| &its.requests).map(|past| past.came_ms).collect();
+        came.sort_unstable();
+        let (Some(&first), Some(busiest)) = (came.first(), busiest) else {
+            let error = "it is no CSV file with a header, and as a log it has no request that is understood";
+            return Err(Failure::Failed(format!("cannot read arrivals `{name}`: {error}")));
+        };
+        let moments: Arc<[f64]> = came.iter().map(|at| (at - first) as f64 / 1000.0).collect();
+        let length_s = moments.last().map_or(1.0, |last| last.ceil() + 1.0);
+        let about = format!("requests of backend {} in {name}", busiest.backend);
+        Ok(Scenario::standard(&busiest.backend, &about, length_s, Shape::Moments(moments)))
     }
 
     fn change(&self, mut scenario: Scenario) -> Result<Scenario, Failure> {
