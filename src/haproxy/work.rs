@@ -57,6 +57,8 @@ pub(super) struct Work {
     pub(super) names: Names,
     pub(super) plan: Plan,
     pub(super) patience: Patience,
+    /// The processes whose reading the plan was made from.
+    pub(super) made_on: Vec<u32>,
     backend: Name,
     outcomes: mpsc::Sender<Outcome>,
     changes: watch::Receiver<Changes>,
@@ -82,6 +84,7 @@ impl Work {
     ) -> Result<Self, NameError> {
         Ok(Self {
             backend: Name::new(&names.of_backend(plan.backend))?,
+            made_on: all.pids(),
             all,
             names,
             plan,
