@@ -914,6 +914,21 @@ async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
 }
 
 #[tokio::test]
+async fn a_reload_between_the_plan_and_its_first_step_is_nobody_else_s_doing() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers =
+        format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 1s", s1.port(), s2.port());
+    let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    haproxy.ask("set server web/s2 state maint");
+    let stage = Stage::new(&haproxy.socket(), "servers: { s2: { always_up: false } }");
+    let plan = stage.plan(&up(1)).await;
+    haproxy.reload();
+    let play = stage.play_plan(plan).await;
+    play.check("s2 moved\nfinished");
+    assert!(stage.server("s2").await.is_serving());
+}
+
+#[tokio::test]
 async fn a_restart_in_mid_ramp_ends_the_ramp_and_keeps_the_server() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());

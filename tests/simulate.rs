@@ -68,9 +68,6 @@ fn a_logs_own_requests_are_played() {
     let scenario = &played["scenarios"][0];
     assert_eq!((&scenario["scenario"], &scenario["length_s"]), (&"app".into(), &121.0.into()));
     assert_eq!(scenario["policies"][0]["runs"][0]["requests"], 1200);
-    fs::write(log, "neither\nnor\n").unwrap();
-    check(&["--arrivals", log], 1, &["it is no CSV file with a header, and as a log it has no request"]);
-    check(&["--arrivals", log, "--peak", "5"], 2, &["--peak and --row are for arrivals in a CSV file"]);
 }
 
 #[test]
@@ -163,4 +160,8 @@ fn what_is_wrong_is_told_with_what_to_do() {
     let file = folder.path().join("a.csv");
     fs::write(&file, "when,requests\n1,2\n").unwrap();
     check(&["--arrivals", file.to_str().unwrap()], 1, &["neither `second` nor `minute`", "minute,requests"]);
+    fs::write(&file, "neither\nnor\n").unwrap();
+    let neither = file.to_str().unwrap();
+    check(&["--arrivals", neither], 1, &["it is no CSV file with a header, and as a log it has no request"]);
+    check(&["--arrivals", neither, "--peak", "5"], 2, &["--peak and --row are for arrivals in a CSV file"]);
 }

@@ -124,6 +124,10 @@ struct Walker<'a> {
     goal: Option<AdminState>,
     /// The last `Set` is done.
     moved: bool,
+    /// How long it may take to become healthy; `None`: the lane does not wait for it.
+    healthy_within: Option<Duration>,
+    /// It began anew after a restart, and has not been seen healthy since.
+    unproven: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
     provided: Option<Step>,
     /// No reading tells whether an agent check is on.
@@ -144,9 +148,11 @@ impl<'a> Walker<'a> {
             asked: None,
             acted: false,
             reset: false,
-            processes: Vec::new(),
+            processes: work.made_on.clone(),
             goal,
             moved: false,
+            healthy_within: None,
+            unproven: false,
             provided: None,
             agent_enabled: false,
         }
@@ -223,8 +229,18 @@ impl<'a> Walker<'a> {
             Step::SetAddress { .. } | Step::Add { .. } => self.provide(step).await?,
             Step::ShutdownSessions { .. } => self.shut_down().await?,
             Step::Remove { within, .. } => self.remove(*within).await?,
-            Step::Set { state, .. } => self.set(*state).await?,
-            Step::AwaitHealthy { within, .. } => self.await_healthy(*within).await?,
+            Step::Set { state, .. } => {
+                if let Some(within) =
+                    self.healthy_within.filter(|_| self.unproven && *state == AdminState::Ready)
+                {
+                    self.await_healthy(within).await?;
+                }
+                self.set(*state).await?;
+            }
+            Step::AwaitHealthy { within, .. } => {
+                self.healthy_within = Some(*within);
+                self.await_healthy(*within).await?;
+            }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
             Step::AwaitDrained { at_least, within, .. } => self.await_drained(*at_least, *within).await?,
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
@@ -278,7 +294,7 @@ impl<'a> Walker<'a> {
 
     /// Whether HAProxy, restarted, has the server where the lane leads; noted if so.
     fn has_arrived(&mut self, reading: &Reading) -> bool {
-        let is_there = |goal: &AdminState| self.reset && self.acted && reading.has(self.server, *goal);
+        let is_there = |goal: &AdminState| self.reset && reading.has(self.server, *goal);
         let Some(goal) = self.goal.filter(is_there) else { return false };
         (self.state, self.asked, self.reset, self.moved) = (goal, None, false, true);
         true
@@ -341,9 +357,9 @@ impl<'a> Walker<'a> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
         let expected = self.state;
-        let is_reset = self.reset && self.acted;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
+            let is_reset = self.reset && (self.acted || self.goal == Some(found));
             if found != expected && self.asked != Some(found) && !is_reset {
                 return Err(StepError::ChangedByOther { found, expected });
             }
@@ -361,6 +377,7 @@ impl<'a> Walker<'a> {
                 return Ok(server.clone());
             }
             self.set(self.state).await?;
+            self.unproven = true;
         }
     }
 
@@ -382,26 +399,30 @@ impl<'a> Walker<'a> {
 
     async fn await_healthy(&mut self, within: Duration) -> Result<(), StepError> {
         let start = Instant::now();
-        loop {
-            let server = self.look().await?;
-            if self.is_there() {
-                return Ok(());
-            }
-            let error = match (server.checked, address(&server)) {
-                (true, _) if server.check_passed => return Ok(()),
-                (true, _) => StepError::NotHealthy(within),
-                (false, Some(address)) => match self.work.all.reach(address).await {
-                    Ok(()) => return Ok(()),
-                    Err(source) => StepError::NotReached { within, source },
-                },
-                // On a unix socket, or on the port its clients used: there is nothing to try.
-                (false, None) => return Ok(()),
-            };
+        while let Err(error) = self.try_health(within).await? {
             if start.elapsed() >= within {
                 return Err(error);
             }
             sleep(self.work.patience.poll).await;
         }
+        self.unproven = false;
+        Ok(())
+    }
+
+    /// Whether it is healthy; if not, why.
+    async fn try_health(&mut self, within: Duration) -> Result<Result<(), StepError>, StepError> {
+        let server = self.look().await?;
+        Ok(match (server.checked, address(&server)) {
+            _ if self.is_there() => Ok(()),
+            (true, _) if server.check_passed => Ok(()),
+            (true, _) => Err(StepError::NotHealthy(within)),
+            (false, Some(address)) => {
+                let reached = self.work.all.reach(address).await;
+                reached.map_err(|source| StepError::NotReached { within, source })
+            }
+            // On a unix socket, or on the port its clients used: there is nothing to try.
+            (false, None) => Ok(()),
+        })
     }
 
     async fn warm_up(&mut self, requests: &WarmUp) -> Result<(), StepError> {

@@ -18,7 +18,7 @@ use super::error::{Phase, RuntimeError};
 use super::hands::Hands;
 use super::lane;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::Inventory;
+use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
@@ -46,6 +46,8 @@ struct Node {
     probe: Mutex<Option<JoinHandle<Result<Inventory, RuntimeError>>>>,
     /// What it answered last.
     latest: Mutex<Option<Inventory>>,
+    /// The process that was asked last for all it has.
+    process: Mutex<Option<Process>>,
 }
 
 impl Drop for Node {
@@ -60,7 +62,12 @@ impl Nodes {
     /// At least one.
     pub(super) fn new(hands: Vec<Hands>) -> Self {
         let standings = Mutex::new(nodes::Nodes::new(hands.len()));
-        let node = |hands| Node { hands: Arc::new(hands), probe: Mutex::default(), latest: Mutex::default() };
+        let node = |hands| Node {
+            hands: Arc::new(hands),
+            probe: Mutex::default(),
+            latest: Mutex::default(),
+            process: Mutex::default(),
+        };
         Self {
             nodes: hands.into_iter().map(node).collect(),
             standings,
@@ -86,6 +93,11 @@ impl Nodes {
     /// See [`nodes::Nodes::differences`].
     pub(super) fn differences(&self) -> Vec<Difference> {
         self.standings().differences().to_vec()
+    }
+
+    /// Whose the last inventory was.
+    pub(super) fn processes(&self) -> Vec<Process> {
+        self.nodes.iter().filter_map(|node| lock(&node.process).clone()).collect()
     }
 
     /// What all of them have, as one; in a dry run, what they would have.
@@ -119,6 +131,7 @@ impl Nodes {
                     Some(Err("the HAProxy that answers is an old one that is stopping".to_owned()))
                 }
                 Some(Ok(inventory)) => {
+                    *lock(&node.process) = Some(inventory.process.clone());
                     if self.are_several() {
                         *lock(&node.latest) = Some(inventory.clone());
                     }

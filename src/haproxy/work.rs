@@ -63,6 +63,8 @@ pub(super) struct Work {
     pub(super) names: Names,
     pub(super) plan: Plan,
     pub(super) patience: Patience,
+    /// The processes whose reading the plan was made from.
+    pub(super) made_on: Vec<Process>,
     backend: Name,
     outcomes: mpsc::Sender<Outcome>,
     changes: watch::Receiver<Changes>,
@@ -88,6 +90,7 @@ impl Work {
     ) -> Result<Self, NameError> {
         Ok(Self {
             backend: Name::new(&names.of_backend(plan.backend))?,
+            made_on: all.processes(),
             all,
             names,
             plan,
