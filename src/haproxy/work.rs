@@ -37,6 +37,13 @@ pub(super) struct NodeReading {
     pub(super) backend: BackendState,
 }
 
+impl NodeReading {
+    /// The server is in `state` there.
+    pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
+        self.backend.server(server).is_some_and(|server| server.state() == state)
+    }
+}
+
 impl Reading {
     /// Whose reading it is.
     pub(super) fn pids(&self) -> Vec<u32> {
@@ -45,9 +52,7 @@ impl Reading {
 
     /// The server is in `state` on all of them.
     pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
-        let is_so =
-            |node: &NodeReading| node.backend.server(server).is_some_and(|server| server.state() == state);
-        self.nodes.iter().all(is_so)
+        self.nodes.iter().all(|node| node.has(server, state))
     }
 }
 
