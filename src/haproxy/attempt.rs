@@ -63,6 +63,8 @@ pub(super) enum StepError {
     TooSlow(Duration),
     #[error("HAProxy was restarted in the middle of it")]
     Restarted,
+    #[error("HAProxy was restarted, and the server serves again")]
+    ServesAgain,
     #[error("HAProxy has no such server any more")]
     Gone,
     #[error("changed by somebody else: it is in {} where {} was expected", found.name(), expected.name())]

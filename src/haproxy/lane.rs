@@ -126,6 +126,8 @@ struct Walker<'a> {
     moved: bool,
     /// How long it may take to become healthy; `None`: the lane does not wait for it.
     healthy_within: Option<Duration>,
+    /// How long its sessions are waited for; `None`: the lane does not wait for them.
+    drained_within: Option<(Duration, Duration)>,
     /// It began anew after a restart, and has not been seen healthy since.
     unproven: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
@@ -152,6 +154,7 @@ impl<'a> Walker<'a> {
             goal,
             moved: false,
             healthy_within: None,
+            drained_within: None,
             unproven: false,
             provided: None,
             agent_enabled: false,
@@ -235,14 +238,23 @@ impl<'a> Walker<'a> {
                 {
                     self.await_healthy(within).await?;
                 }
-                self.set(*state).await?;
+                while let Err(error) = self.set(*state).await {
+                    let (StepError::ServesAgain, Some((at_least, within))) = (&error, self.drained_within)
+                    else {
+                        return Err(error);
+                    };
+                    self.await_drained(at_least, within).await?;
+                }
             }
             Step::AwaitHealthy { within, .. } => {
                 self.healthy_within = Some(*within);
                 self.await_healthy(*within).await?;
             }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            Step::AwaitDrained { at_least, within, .. } => self.await_drained(*at_least, *within).await?,
+            Step::AwaitDrained { at_least, within, .. } => {
+                self.drained_within = Some((*at_least, *within));
+                self.await_drained(*at_least, *within).await?;
+            }
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
             }
@@ -268,6 +280,10 @@ impl<'a> Walker<'a> {
             }
             if self.has_arrived(&reading) {
                 return Ok(());
+            }
+            let serves = reading.nodes.iter().any(|node| node.has(self.server, AdminState::Ready));
+            if self.reset && serves && state == AdminState::Maint && self.drained_within.is_some() {
+                return Err(StepError::ServesAgain);
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;

@@ -43,6 +43,13 @@ pub(super) fn is_new(process: &Process, before: &[Process]) -> bool {
     !before.is_empty() && before.iter().all(|before| process.is_another_than(before))
 }
 
+impl NodeReading {
+    /// The server is in `state` there.
+    pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
+        self.backend.server(server).is_some_and(|server| server.state() == state)
+    }
+}
+
 impl Reading {
     /// Whose reading it is.
     pub(super) fn processes(&self) -> Vec<Process> {
@@ -51,9 +58,7 @@ impl Reading {
 
     /// The server is in `state` on all of them.
     pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
-        let is_so =
-            |node: &NodeReading| node.backend.server(server).is_some_and(|server| server.state() == state);
-        self.nodes.iter().all(is_so)
+        self.nodes.iter().all(|node| node.has(server, state))
     }
 }
 
