@@ -437,7 +437,7 @@ impl World {
             self.book.look(&inventory, asked, self.hands.is_none() && !is_outdated);
             self.last_pid = inventory.process.pid;
             controller.handle_inventory(inventory, asked, self.now);
-        } else if self.quarter % 4 != 0 || !self.looks.is_empty() {
+        } else if !self.quarter.is_multiple_of(4) || !self.looks.is_empty() {
             return Ok(());
         }
         controller.handle_tick(self.now);
