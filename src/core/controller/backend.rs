@@ -147,6 +147,7 @@ impl Backend {
         self.store.recall(&memory.placed, id, names);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
+        self.claims.weights_owed = !self.borrowed.is_empty();
         let left_alone = memory.left_alone.iter().filter_map(|(name, &left)| Some((server(name)?, left)));
         let left_alone: Vec<_> = left_alone.collect();
         self.recall_hands_off(left_alone.into_iter(), now);

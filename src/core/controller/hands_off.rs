@@ -8,7 +8,7 @@
 //!  a plan that meets it in mid-move                                           the same
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
@@ -41,8 +41,8 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub(super) struct HandsOff {
     seen: HashMap<ServerId, Seen>,
-    /// What is found there next is our own doing.
-    touched: HashSet<ServerId>,
+    /// What may be found there next is our own doing.
+    touched: HashMap<ServerId, Touch>,
     until: HashMap<ServerId, Instant>,
 }
 
@@ -57,12 +57,28 @@ impl Seen {
         Self { state: server.admin.forced(), weight: server.weight }
     }
 
-    fn change(self, now: Self) -> Option<Change> {
-        if self.state != now.state {
-            return Some(Change::State { from: self.state, to: now.state });
-        }
-        (self.weight != now.weight).then_some(Change::Weight { from: self.weight, to: now.weight })
+    /// What differs in `now`, beyond what a plan has done by its `touch`.
+    fn changes(self, now: Self, touch: Option<&Touch>) -> impl Iterator<Item = Change> {
+        let arrived = touch.and_then(|touch| touch.arrived);
+        let from = arrived.unwrap_or(self.state);
+        let on_its_way = arrived.is_none() && touch.is_some_and(|touch| touch.states.contains(&now.state));
+        let is_moved = from != now.state && !on_its_way;
+        let is_ours = touch.is_some_and(|touch| touch.weights.contains(&now.weight));
+        let is_reweighed = self.weight != now.weight && !is_ours;
+        let state = is_moved.then_some(Change::State { from, to: now.state });
+        let weight = is_reweighed.then_some(Change::Weight { from: self.weight, to: now.weight });
+        state.into_iter().chain(weight)
     }
+}
+
+/// What a plan does to a server.
+#[derive(Debug, Default)]
+struct Touch {
+    /// It may be left in any of these.
+    states: Vec<AdminState>,
+    /// It has got there.
+    arrived: Option<AdminState>,
+    weights: Vec<Weight>,
 }
 
 impl HandsOff {
@@ -71,9 +87,24 @@ impl HandsOff {
         self.seen.clear();
     }
 
-    /// A plan changes these.
-    fn touch(&mut self, servers: impl IntoIterator<Item = ServerId>) {
-        self.touched.extend(servers);
+    /// A plan takes these steps.
+    fn touch<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+        for step in steps {
+            match step {
+                Step::Set { server, state } => self.touched.entry(*server).or_default().states.push(*state),
+                Step::SetWeights(weights) => {
+                    for &(server, weight) in weights {
+                        self.touched.entry(server).or_default().weights.push(weight);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A plan has brought `server` into `state`: in another it is by somebody else.
+    pub(super) fn arrived(&mut self, server: ServerId, state: AdminState) {
+        self.touched.entry(server).or_default().arrived = Some(state);
     }
 
     /// Compares with what was found before.
@@ -82,11 +113,9 @@ impl HandsOff {
         for server in &state.servers {
             let now = Seen::of(server);
             let before = self.seen.insert(server.id, now);
-            if !self.touched.contains(&server.id)
-                && let Some(change) = before.and_then(|before| before.change(now))
-            {
-                changes.push((server.id, change));
-            }
+            let touch = self.touched.get(&server.id);
+            let found = before.into_iter().flat_map(|before| before.changes(now, touch));
+            changes.extend(found.map(|change| (server.id, change)));
         }
         self.touched.clear();
         changes
@@ -125,15 +154,9 @@ impl Backend {
         lanes: impl Iterator<Item = &'a Lane>,
         weights: impl Iterator<Item = &'a Step>,
     ) {
-        let mut steps: Vec<&Step> = weights.collect();
+        self.hands_off.touch(weights);
         for lane in lanes {
-            self.hands_off.touch([lane.server]);
-            steps.extend(&lane.steps);
-        }
-        for step in steps {
-            if let Step::SetWeights(weights) = step {
-                self.hands_off.touch(weights.iter().map(|&(server, _)| server));
-            }
+            self.hands_off.touch(lane.steps.iter().chain(&lane.undo).chain(&lane.retreat));
         }
     }
 
@@ -147,6 +170,10 @@ impl Backend {
     ) -> bool {
         let changes = self.hands_off.look(state);
         for &(server, change) in &changes {
+            if let Change::Weight { .. } = change {
+                // A weight that was to be put back: somebody wants another one.
+                self.borrowed.retain(|(id, _)| *id != server);
+            }
             self.leave_alone(id, server, Some(change), now, actions);
         }
         !changes.is_empty()

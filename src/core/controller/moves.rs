@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::backend::Backend;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::BackendState;
+use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
@@ -168,7 +168,7 @@ impl Backend {
                 (Reason::AtMax { serving }, max.saturating_sub(serving).saturating_sub(not_yet))
             }
             _ => {
-                let left = count(state.serving().filter(|server| !still(server)).count());
+                let left = count(state.serving_by_themselves().filter(|server| !still(server)).count());
                 (Reason::AtMin { serving: left }, left.saturating_sub(self.settings.ready.min))
             }
         };
@@ -192,7 +192,9 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        let may = self.moving.is_none() && !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
+        let is_held = self.shares.is_none() && self.claims.hold_shares(state);
+        let is_free = self.moving.is_none() && !self.is_paused() && !is_held;
+        let may = is_free && self.tidy_from.is_none_or(|from| now >= from);
         let planned = shares::share_out(wanted, self.shares.as_ref(), state, &self.settings, names);
         let Some((plan, shares)) = planned.filter(|_| may) else { return false };
         // Until they are back, what is to be put back is remembered.
@@ -225,10 +227,24 @@ impl Backend {
     ) {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
-        self.borrowed = plan.after.iter().flat_map(weights_of).collect();
+        self.owe(weights_of(&plan.after));
         self.moving = Some(Moving::new(plan.clone(), decision));
         actions.push_back(Action::Remember);
         actions.push_back(Action::Execute(plan));
+    }
+
+    /// A plan is going to borrow these. What is still to be put back from before stays so.
+    fn owe(&mut self, more: Vec<(ServerId, Weight)>) {
+        self.borrowed.retain(|(server, _)| more.iter().all(|(other, _)| other != server));
+        self.claims.weights_owed = !self.borrowed.is_empty();
+        self.borrowed.extend(more);
+    }
+
+    /// A plan has set its weights, and these are now as they should be.
+    fn repay(&mut self, plan: &Plan) {
+        let last = if plan.after.is_empty() { &plan.before } else { &plan.after };
+        let repaid = weights_of(last);
+        self.borrowed.retain(|(server, _)| repaid.iter().all(|(other, _)| other != server));
     }
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
@@ -246,6 +262,9 @@ impl Backend {
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
+                let is_added = moving.plan.purpose == Purpose::Add;
+                let state = if is_added { AdminState::Ready } else { AdminState::Maint };
+                self.hands_off.arrived(*server, state);
                 if let Some(Reason::Outlier { .. }) = moving.decision.as_ref().map(Decision::reason) {
                     let lasts = self.outliers.drained(*server, now);
                     self.quarantine.begin_for(*server, lasts, now);
@@ -294,8 +313,9 @@ impl Backend {
                 self.borrowed = shares.base().to_vec();
             }
         } else {
-            self.borrowed.clear();
+            self.repay(&moving.plan);
         }
+        self.claims.weights_owed = !self.borrowed.is_empty();
         self.told = None;
         self.settled = Some(now);
         match (&moving.decision, moving.plan.purpose) {
@@ -317,9 +337,10 @@ impl Backend {
     }
 }
 
-fn weights_of(step: &Step) -> Vec<(ServerId, Weight)> {
-    match step {
-        Step::SetWeights(weights) => weights.clone(),
-        _ => Vec::new(),
-    }
+fn weights_of(steps: &[Step]) -> Vec<(ServerId, Weight)> {
+    let weights = steps.iter().filter_map(|step| match step {
+        Step::SetWeights(weights) => Some(weights.clone()),
+        _ => None,
+    });
+    weights.flatten().collect()
 }

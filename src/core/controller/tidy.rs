@@ -35,8 +35,8 @@ impl Backend {
             lanes: vec![],
             after: vec![],
         };
-        self.begin(plan, None, now, actions);
         self.borrowed = borrowed; // until they are back
+        self.begin(plan, None, now, actions);
         true
     }
 
@@ -59,6 +59,7 @@ impl Backend {
             return;
         }
         let may_reweigh = self.shares.is_none() && !self.claims.hold_weights(state);
+        let state = &self.claims.within_reach(state);
         if let Some(plan) = weights::reweigh(state, &self.settings, names).filter(|_| may_reweigh) {
             self.begin(plan, None, now, actions);
         }

@@ -110,6 +110,11 @@ impl BackendState {
     pub fn serving(&self) -> impl Iterator<Item = &ServerState> {
         self.servers.iter().filter(|server| server.is_serving())
     }
+
+    /// Those of them that do not track another one, and so do not go when that one goes.
+    pub fn serving_by_themselves(&self) -> impl Iterator<Item = &ServerState> {
+        self.serving().filter(|server| !server.tracking)
+    }
 }
 
 /// One server.

@@ -4,6 +4,7 @@
 //! are. Out: a [`Role`] for each server, and the [`Fleet`] a policy decides on. Not every MAINT
 //! is a spare: one that nobody declared to be may be somebody's work in progress.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::inventory::{AdminState, BackendState, ServerState};
@@ -63,12 +64,32 @@ pub struct Claims {
     pub ours: HashSet<ServerId>,
     /// Somebody else changed them lately: they are left alone.
     pub left_alone: HashSet<ServerId>,
+    /// Some weights are those of a ramp that could not be put back yet.
+    pub weights_owed: bool,
 }
 
 impl Claims {
-    /// Ratios would change if all weights were multiplied but those of servers that are left alone.
+    /// Ratios would change if all weights were multiplied but those of servers that are left alone, or are not
+    /// what they should be yet.
     pub fn hold_weights(&self, backend: &BackendState) -> bool {
-        backend.serving().any(|server| self.left_alone.contains(&server.id))
+        self.weights_owed || backend.serving().any(|server| self.left_alone.contains(&server.id))
+    }
+
+    /// The same for weights that stay multiplied for long: until after a server that is left alone has come back.
+    pub fn hold_shares(&self, backend: &BackendState) -> bool {
+        let counts = |server: &ServerState| server.weight > Weight::ZERO && !server.backup;
+        let is_theirs = |server: &ServerState| counts(server) && self.left_alone.contains(&server.id);
+        self.weights_owed || backend.servers.iter().any(is_theirs)
+    }
+
+    /// `backend` without the servers that are left alone.
+    pub fn within_reach<'a>(&self, backend: &'a BackendState) -> Cow<'a, BackendState> {
+        if self.left_alone.is_empty() {
+            return Cow::Borrowed(backend);
+        }
+        let mut rest = backend.clone();
+        rest.servers.retain(|server| !self.left_alone.contains(&server.id));
+        Cow::Owned(rest)
     }
 }
 

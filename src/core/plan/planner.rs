@@ -122,7 +122,7 @@ pub fn retire(
     let planner = Planner { backend, settings, claims, quarantined, names };
     let is_retired = |server: &ServerState| server.supply.as_ref().is_some_and(Supply::is_retired);
     let removable = planner.removable(&[]).into_iter().find(|server| is_retired(server))?;
-    if planner.serving() > settings.ready.min {
+    if planner.serving_by_themselves() > settings.ready.min {
         return Some(plain(Purpose::Remove, backend, settings, vec![planner.remove(removable)]));
     }
     planner.scale_up(1).ok()
@@ -179,7 +179,7 @@ impl Planner<'_> {
 
     fn scale_down(&self, by: u32, prefer: &[ServerId]) -> Result<Plan, Reason> {
         let serving = self.serving();
-        let room = serving.saturating_sub(self.settings.ready.min);
+        let room = self.serving_by_themselves().saturating_sub(self.settings.ready.min);
         if room == 0 {
             return Err(Reason::AtMin { serving });
         }
@@ -268,6 +268,11 @@ impl Planner<'_> {
         of_pool.or_else(|| configured().map(|it| &it.warm_up)).unwrap_or(&self.settings.warm_up)
     }
 
+    /// Servers that are left when one is taken away: none that tracks it.
+    fn serving_by_themselves(&self) -> u32 {
+        u32::try_from(self.backend.serving_by_themselves().count()).unwrap_or(u32::MAX)
+    }
+
     fn serving(&self) -> u32 {
         ownership::fleet(self.backend, self.settings, self.claims, self.quarantined, self.names).serving
     }
@@ -295,7 +300,7 @@ impl Ramps {
         if planner.serving() == 0 || !may_weigh {
             return Self::default();
         }
-        let mut rightful = weights::full(backend, settings, names);
+        let mut rightful = weights::full(&planner.claims.within_reach(backend), settings, names);
         let is_there: HashSet<ServerId> = rightful.iter().map(|&(server, _)| server).collect();
         let to_be_added = chosen.iter().filter(|server| server.is_absent() && server.weight > Weight::ZERO);
         rightful.extend(to_be_added.map(|server| (server.id, server.weight)));
@@ -407,6 +412,26 @@ mod tests {
         let plan = site.plan(decision).expect("a plan");
         let found: Vec<_> = plan.lanes.iter().map(|lane| site.names.of_server(lane.server)).collect();
         assert_eq!(found.iter().map(|name| &**name).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_server_that_another_one_tracks_does_not_go_if_both_are_needed() {
+        let mut site = Site::new(2);
+        site.server("s2").tracking = true;
+        assert_eq!(site.plan(&down(1)), Err(Reason::AtMin { serving: 2 }));
+    }
+
+    #[test]
+    fn a_ramp_does_not_touch_the_weight_of_a_server_that_is_left_alone() {
+        let mut site = Site::new(3);
+        site.settings.warm_up.ramp = Duration::from_secs(10);
+        testing::declared_disabled(site.server("s2"));
+        testing::maint(site.server("s3"));
+        site.claims.left_alone.insert(site.id("s3"));
+        let plan = site.plan(&up(1)).expect("a spare");
+        let (s1, s2) = (site.id("s1"), site.id("s2"));
+        let hundred = Weight::saturating(100.0);
+        assert_eq!(plan.before, [Step::SetWeights(vec![(s1, hundred), (s2, hundred)])]);
     }
 
     #[test]

@@ -96,7 +96,6 @@ fn what_the_agent_does_itself_is_nobodys_hand() {
     world.seconds(30, SLOW_MS);
     let plan = world.take_plan();
     ready(world.site.server("s2"));
-    world.site.server("s2").weight = Weight::saturating(100.0);
     let backend = plan.backend;
     let server = plan.lanes[0].server;
     world.report(Outcome::Moved { backend, server, purpose: Purpose::Add });
@@ -118,4 +117,73 @@ fn a_server_that_was_changed_in_the_middle_of_a_move_is_left_alone() {
     assert_eq!(told_changes(&world), 1);
     assert_eq!(role(&mut world, "s2"), Role::Foreign);
     assert!(!world.has_plan(), "there is no other spare");
+}
+
+/// An agent before this one has left s1 with a weight to be put back, and HAProxy takes no weights.
+fn owing_world() -> World {
+    let weights = [("s1".to_owned(), Weight::ONE)].into();
+    let memory = BackendMemory { name: "web".into(), weights, ..Default::default() };
+    let mut world = World::with_memory(1, 2, &Memory { backends: vec![memory] });
+    world.site.server("s1").weight = Weight::saturating(100.0);
+    world.second(FAST_MS);
+    world
+}
+
+fn refuse_weights(world: &mut World) {
+    let plan = world.take_plan();
+    let (backend, step, error) = (plan.backend, plan.before[0].clone(), "refused".to_owned());
+    world.report(Outcome::Failed { backend, server: None, step, error, by_other: false });
+    world.report(Outcome::Finished { backend, purpose: plan.purpose, called_off: false });
+}
+
+#[test]
+fn a_server_that_somebody_changed_while_weights_were_set_is_left_alone() {
+    let mut world = owing_world();
+    let plan = world.take_plan();
+    assert_eq!(plan.purpose, Purpose::Reweigh);
+    maint(world.site.server("s1"));
+    world.succeed(&plan);
+    world.second(FAST_MS);
+    assert_eq!(told_changes(&world), 1);
+    assert_eq!(role(&mut world, "s1"), Role::Foreign);
+}
+
+#[test]
+fn a_newcomer_that_somebody_took_out_before_its_plan_was_over_is_left_alone() {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    let (backend, server) = (plan.backend, plan.lanes[0].server);
+    world.report(Outcome::Moved { backend, server, purpose: Purpose::Add });
+    world.site.server("s2").admin = flags_of_maint();
+    world.report(Outcome::Finished { backend, purpose: Purpose::Add, called_off: false });
+    world.second(FAST_MS);
+    assert_eq!(told_changes(&world), 1);
+    assert_eq!(role(&mut world, "s2"), Role::Foreign);
+}
+
+fn flags_of_maint() -> crate::core::plan::inventory::AdminFlags {
+    crate::core::plan::inventory::AdminFlags(0x05)
+}
+
+#[test]
+fn weights_that_could_not_be_put_back_outlast_the_plans_after_that() {
+    let mut world = owing_world();
+    refuse_weights(&mut world);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    assert_eq!(plan.purpose, Purpose::Add);
+    world.succeed(&plan);
+    let memory = world.controller.memory(world.now);
+    assert_eq!(memory.backends[0].weights, [("s1".to_owned(), Weight::ONE)].into());
+}
+
+#[test]
+fn a_weight_is_not_put_back_where_somebody_has_set_another() {
+    let mut world = owing_world();
+    refuse_weights(&mut world);
+    world.seconds(2, FAST_MS);
+    world.site.server("s1").weight = Weight::saturating(7.0);
+    world.second(FAST_MS);
+    assert!(world.controller.memory(world.now).backends[0].weights.is_empty());
 }
