@@ -51,6 +51,9 @@ impl Haproxy {
             state: BackendState {
                 id,
                 algorithm: "roundrobin".to_owned(),
+                dynamic: Some(true),
+                tcp: false,
+                cookie: false,
                 queued: 0,
                 sessions: 0,
                 total_sessions: 0,
@@ -90,6 +93,7 @@ impl Haproxy {
             version: "2.6.12".to_owned(),
             pid: self.pid,
             uptime_s: u64::from(self.pid),
+            started: None,
             stopping: false,
         };
         Inventory { process, backends: vec![self.state.clone()], counted: vec![Some(self.pid)] }
@@ -191,6 +195,8 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         initial_weight: weight,
         checked: checked && kind != Kind::Tracking,
         check_passed: false,
+        agent_checked: false,
+        by_name: false,
         backup: kind == Kind::Backup,
         tracking: kind == Kind::Tracking,
         alike: true,

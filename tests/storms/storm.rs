@@ -169,6 +169,7 @@ fn settings() -> BackendSettings {
             idle_after: s(10),
             cooldown: s(10),
             step: 1,
+            shutdown_sessions: None,
             drain_timeout: s(8),
         },
         warm_up: WarmUp {
