@@ -12,25 +12,23 @@
 //! After a restart of HAProxy what the lane has provided is provided again and its state set again, and the
 //! lane goes on from there; unless HAProxy's configuration has it already where its last Set leads: it has moved.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 mod supply;
+mod waiting;
 
 use super::attempt::{Retry, StepError};
-use super::work::{NodeReading, Reading, Work, is_new};
+use super::work::{Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::core::plan::outcome::{CallOff, Outcome};
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::weights::WeightList;
-use crate::core::settings::WarmUp;
 use crate::core::wire::command::{Command, ServerName};
 use crate::report::chain;
-use crate::warm_up::probe::WarmUpError;
 
 /// Walks `lane` to its end, whatever that is, and reports it.
 pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
@@ -398,72 +396,6 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Closes the sessions of a server that is still in MAINT.
-    async fn shut_down(&mut self) -> Result<(), StepError> {
-        let mut retry = Retry::new(self.work.patience);
-        let name = self.work.server_name(self.server)?;
-        loop {
-            let reading = self.read().await?;
-            self.recognise(&reading)?;
-            let nodes = reading.nodes.iter().filter(|node| node.backend.server(self.server).is_some());
-            let close = |node: &NodeReading| (node.node, Command::ShutdownSessions { server: name.clone() });
-            match self.work.change(nodes.map(close).collect(), self.work.patience).await {
-                Ok(()) => return Ok(()),
-                Err(error) => retry.after(error).await?,
-            }
-        }
-    }
-
-    async fn await_healthy(&mut self, within: Duration) -> Result<(), StepError> {
-        let start = Instant::now();
-        while let Err(error) = self.try_health(within).await? {
-            if start.elapsed() >= within {
-                return Err(error);
-            }
-            sleep(self.work.patience.poll).await;
-        }
-        self.unproven = false;
-        Ok(())
-    }
-
-    /// Whether it is healthy; if not, why.
-    async fn try_health(&mut self, within: Duration) -> Result<Result<(), StepError>, StepError> {
-        let server = self.look().await?;
-        Ok(match (server.checked, address(&server)) {
-            _ if self.is_there() => Ok(()),
-            (true, _) if server.check_passed => Ok(()),
-            (true, _) => Err(StepError::NotHealthy(within)),
-            (false, Some(address)) => {
-                let reached = self.work.all.reach(address).await;
-                reached.map_err(|source| StepError::NotReached { within, source })
-            }
-            // On a unix socket, or on the port its clients used: there is nothing to try.
-            (false, None) => Ok(()),
-        })
-    }
-
-    async fn warm_up(&mut self, requests: &WarmUp) -> Result<(), StepError> {
-        let server = self.look().await?;
-        if requests.path.is_none() || self.is_there() {
-            return Ok(());
-        }
-        let address = address(&server).ok_or(WarmUpError::NoAddress)?;
-        self.work.all.warm_up(address, server.tls, requests).await?;
-        Ok(())
-    }
-
-    async fn await_drained(&mut self, at_least: Duration, within: Duration) -> Result<(), StepError> {
-        let start = Instant::now();
-        loop {
-            let server = self.look().await?;
-            let (is_empty, waited) = ((server.sessions, server.queued) == (0, 0), start.elapsed());
-            if self.is_there() || (is_empty && waited >= at_least) || waited >= within.max(at_least) {
-                return Ok(());
-            }
-            sleep(self.work.patience.poll.min(within.max(at_least))).await;
-        }
-    }
-
     async fn set_weights(&mut self, weights: &WeightList) -> Result<Taken, StepError> {
         let server = self.look().await?;
         if self.work.has_given_ramps_up() {
@@ -505,10 +437,4 @@ impl<'a> Walker<'a> {
         let (backend, server, error) = (self.work.plan.backend, Some(self.server), chain(error));
         self.work.tell(Outcome::RampGivenUp { backend, server, error }).await;
     }
-}
-
-/// Where connections to the server go.
-fn address(server: &ServerState) -> Option<SocketAddr> {
-    let ip = server.address.filter(|_| server.port != 0)?;
-    Some(SocketAddr::new(ip, server.port))
 }
