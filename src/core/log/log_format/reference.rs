@@ -170,6 +170,11 @@ fn is_of(shape: &Shape, text: &[u8]) -> bool {
     }
 }
 
+/// Blocks of captures. Of several, one alone is taken for the first, as in httplog: HAProxy's readings are two.
+fn captures(program: &Program) -> usize {
+    program.values.iter().filter(|value| value.meaning.shape == Shape::Captures).count()
+}
+
 /// Whether what is certain is so in every reading, and what is read can be read.
 pub(super) fn check(program: &Program, line: &[u8]) -> Result<(), String> {
     let text = line.trim_ascii_end();
@@ -184,8 +189,10 @@ pub(super) fn check(program: &Program, line: &[u8]) -> Result<(), String> {
     if all.is_empty() == result.is_ok() && !is_lenient {
         return Err(format!("{shown}: {result:?}, and there are {} readings", all.len()));
     }
+    let one_is_the_first = captures(program) > 1;
     for (number, value) in program.values.iter().enumerate() {
-        let is_certain = result.is_ok() && !found.is_doubtful(number);
+        let is_agreed = one_is_the_first && value.meaning.shape == Shape::Captures;
+        let is_certain = result.is_ok() && !found.is_doubtful(number) && !is_agreed;
         if is_certain && all.iter().any(|reading| Some(reading[number]) != found.span(number)) {
             let item = value.source.shown();
             return Err(format!("{item} of {shown}: {:?}, of {all:?}", found.span(number)));
@@ -196,8 +203,7 @@ pub(super) fn check(program: &Program, line: &[u8]) -> Result<(), String> {
 
 /// Renders `program` with beginnings of `values`, as long as they fit, and reads that back.
 pub(super) fn rendered(program: &Program, values: &[&[u8]]) -> Result<(), String> {
-    // Of two blocks of captures, one alone is taken for the first.
-    if program.values.iter().filter(|value| value.meaning.shape == Shape::Captures).count() > 1 {
+    if captures(program) > 1 {
         return Ok(());
     }
     let mut line: Vec<u8> = Vec::new();
