@@ -97,8 +97,11 @@ fn read_end<'a>(cursor: &mut Cursor<'a>, line: &mut LogLine<'a>, is_tcp: bool) -
         return Err(LineError::of_field(ErrorKind::NotAState, Field::TerminationState, begin));
     }
     line.termination_state = Some(state);
-    line.counters = read_counters(cursor)?;
-    read_queues(cursor, &mut line.counters)
+    // All or none, as of today's lines: what was cut is not told apart from what is short.
+    let mut counters = read_counters(cursor)?;
+    read_queues(cursor, &mut counters)?;
+    line.counters = counters;
+    Ok(())
 }
 
 fn read_counters(cursor: &mut Cursor<'_>) -> Result<Counters, LineError> {
@@ -187,6 +190,11 @@ mod tests {
             "s1 0/0/5007 0 cD 0/1/2 0/0",
             "backend=web server=s1 Tw=0 Tc=0 Tt=5007 bytes=0 termination_state=cD actconn=2 feconn=1 srv_conn=0 \
              srv_queue=0 backend_queue=0",
+        );
+        // Cut within its queues.
+        check(
+            "s1 0/0/5007 0 cD 0/1/2 0",
+            "backend=web server=s1 Tw=0 Tc=0 Tt=5007 bytes=0 termination_state=cD",
         );
     }
 
