@@ -138,7 +138,7 @@ fn one_reaction() -> Duration {
     let log = folder.path().join("haproxy.log");
     File::create(&log).expect("the folder is ours");
     let config = format!(
-        "tick: 50ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n    \
+        "tick: 50ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n    policy: threshold\n    \
          window: {{ length: 2s, min_samples: 20 }}\n    scale_up: {{ stabilization_window: 0s }}\n",
         fake.socket().display()
     );

@@ -212,9 +212,14 @@ impl Agent {
 
     /// Does what the controller wants done, until it wants nothing.
     fn act(&mut self) {
-        while let Some(action) = self.controller.poll_action() {
+        let actions: Vec<Action> = std::iter::from_fn(|| self.controller.poll_action()).collect();
+        // Once, before any of it is done: a thousand backends may move at the same tick.
+        if actions.contains(&Action::Remember) {
+            self.remember();
+        }
+        for action in actions {
             match action {
-                Action::Remember => self.remember(),
+                Action::Remember => {}
                 Action::Execute(plan) => self.execute(plan),
                 Action::Change(backend, changes) => self.change(backend, changes),
                 Action::Record(record) => self.record(&record),
