@@ -9,7 +9,7 @@ use super::program::{Gap, Program};
 
 /// Where there are more places, what stands between them is only looked at byte by byte: somebody has filled the
 /// line with what looks like its end, and what is read of it will be in doubt.
-const MOST_LOOKED_AT: usize = 128;
+pub(super) const MOST_LOOKED_AT: usize = 128;
 
 impl Program {
     /// Marks places that no reading goes through.

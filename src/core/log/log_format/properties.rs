@@ -58,6 +58,13 @@ proptest! {
     }
 
     #[test]
+    fn a_line_that_can_be_cut_up_in_very_many_ways_is_glanced_at(at in 0..3_usize) {
+        let format = "%CC %CS %hrl %hs %hrl %hs VUUUUUU\x05%hs %CC %CS %hrl %hs %hrl rl %hs %hrl %hsl'";
+        let line = b"hrl %hs VUUUUUU\x05%hs %CC %CS %hrl %hs %hrl rl %hs %hrl %hsl'";
+        reference::check_line(format, &line[at..]).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
     fn certain_values_are_those_of_every_reading(text in format_text(), line in line()) {
         reference::check_line(&text, &line).map_err(TestCaseError::fail)?;
     }
