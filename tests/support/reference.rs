@@ -193,7 +193,9 @@ pub fn check(line: &[u8]) {
         let has_cookie = [Field::RequestCookie, Field::ResponseCookie]
             .iter()
             .any(|cookie| fields.get(cookie).is_some_and(|cookie| cookie != "-"));
-        if !has_cookie && layout.is_some() {
+        // Behind a header that is not known the client is searched for; what looks like one may be cut off.
+        let is_searched = client_offset(line).is_some_and(|offset| offset != body_offset(line));
+        if !has_cookie && !is_searched && layout.is_some() {
             check_prefixes(line, fields);
         }
     }
