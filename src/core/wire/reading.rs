@@ -37,7 +37,10 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     check_names(&states)?;
     let with_servers: HashSet<&str> = states.iter().map(|state| state.backend).collect();
     let is_empty = |row: &&StatRow<'_>| row.server == BACKEND && !with_servers.contains(row.backend);
-    let empty: Vec<&str> = stat.iter().filter(is_empty).map(|row| row.backend).collect();
+    // Each once, whatever HAProxy shows.
+    let mut listed = HashSet::new();
+    let empty = stat.iter().filter(is_empty).map(|row| row.backend);
+    let empty: Vec<&str> = empty.filter(|name| listed.insert(*name)).collect();
     let stat: HashMap<_, _> = stat.into_iter().map(|row| ((row.backend, row.server), row)).collect();
     if let Scope::Backend(name) = scope
         && !stat.contains_key(&(name.as_str(), BACKEND))
