@@ -16,3 +16,5 @@ mod hands;
 mod lane;
 mod nodes;
 mod work;
+
+pub(crate) mod words;

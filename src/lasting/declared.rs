@@ -7,33 +7,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::line::{ServerLine, Word, words};
-
-/// Words that begin a section (configuration manual 2.3 and the chapters it names).
-const SECTIONS: [&str; 22] = [
-    "global",
-    "defaults",
-    "frontend",
-    "backend",
-    "listen",
-    "peers",
-    "userlist",
-    "resolvers",
-    "cache",
-    "program",
-    "http-errors",
-    "ring",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "fcgi-app",
-    "crt-store",
-    "traces",
-    "acme",
-    "dynamic-update",
-    "stats-file",
-    "healthcheck",
-];
+use super::line::ServerLine;
+use crate::core::log::haproxy_cfg::SECTIONS;
+use crate::haproxy::words::{Word, words};
 
 /// A configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

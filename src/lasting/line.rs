@@ -1,55 +1,13 @@
-//! One line of HAProxy's configuration: its words with their places, and what a `server` line says.
+//! A `server` line of HAProxy's configuration: what it says, and the same line with other words.
 //!
-//! In: the bytes of a line. Out: its words, and the line with `disabled`, `weight` and address as they
-//! should be, every other byte as it was. Quoting is HAProxy's (configuration manual 2.2); variables
-//! stay as they are written.
+//! In: the bytes of a line. Out: the line with `disabled`, `weight` and address as they should be, every other byte
+//! as it was. Variables stay as they are written.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
 use crate::core::units::Weight;
-
-/// A word, unquoted, and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    /// Its bytes in the line, quotes included.
-    pub(super) at: Range<usize>,
-    /// What it says. Bytes that are no UTF-8 are replaced: no keyword has them.
-    pub(super) text: String,
-}
-
-/// The words of `line`, up to a comment.
-pub(super) fn words(line: &[u8]) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut word: Option<(usize, Vec<u8>)> = None;
-    let mut quote = None;
-    let mut at = 0;
-    let mut end = |word: &mut Option<(usize, Vec<u8>)>, at: usize| {
-        if let Some((start, bytes)) = word.take() {
-            words.push(Word { at: start..at, text: String::from_utf8_lossy(&bytes).into_owned() });
-        }
-    };
-    while let Some(&byte) = line.get(at) {
-        let next = line.get(at + 1).copied();
-        match (quote, byte) {
-            (None, b' ' | b'\t' | b'\r' | b'\n') => end(&mut word, at),
-            (None, b'#') => break,
-            (None, b'\'' | b'"') => {
-                quote = Some(byte);
-                word.get_or_insert((at, Vec::new()));
-            }
-            (Some(open), byte) if open == byte => quote = None,
-            (None | Some(b'"'), b'\\') if next.is_some_and(|next| !matches!(next, b'\r' | b'\n')) => {
-                word.get_or_insert((at, Vec::new())).1.extend(next);
-                at += 1;
-            }
-            _ => word.get_or_insert((at, Vec::new())).1.push(byte),
-        }
-        at += 1;
-    }
-    end(&mut word, at);
-    words
-}
+use crate::haproxy::words::{Word, words};
 
 /// What a `server` line says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,32 +5,11 @@
 
 use std::collections::HashMap;
 
-/// Keywords that open a section.
-const SECTIONS: [&str; 20] = [
-    "global",
-    "defaults",
-    "frontend",
-    "backend",
-    "listen",
-    "peers",
-    "userlist",
-    "resolvers",
-    "cache",
-    "program",
-    "http-errors",
-    "ring",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "fcgi-app",
-    "crt-store",
-    "crt-list",
-    "traces",
-    "acme",
-];
+use crate::core::log::haproxy_cfg::SECTIONS;
+use crate::haproxy::words;
 
 /// The words behind all `default-server` that hold for `backend`; `None` if there is no such backend.
-pub(super) fn words(text: &str, backend: &str) -> Option<Vec<String>> {
+pub(super) fn keywords(text: &str, backend: &str) -> Option<Vec<String>> {
     let mut last_defaults = Vec::new();
     let mut named: HashMap<String, Vec<String>> = HashMap::new();
     // The section's keyword, its name, and its words so far.
@@ -66,23 +45,7 @@ pub(super) fn words(text: &str, backend: &str) -> Option<Vec<String>> {
 
 /// The words of a line, without quotes and backslashes; `#` begins a comment.
 fn split(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        match (character, quote) {
-            ('\\', None | Some('"')) => word.get_or_insert_default().extend(characters.next()),
-            ('"' | '\'', None) => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            (closing, Some(open)) if closing == open => quote = None,
-            ('#', None) => break,
-            (blank, None) if blank.is_ascii_whitespace() => words.extend(word.take()),
-            (other, _) => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    words
+    words::words(line.as_bytes()).into_iter().map(|word| word.text).collect()
 }
 
 #[cfg(test)]
@@ -91,7 +54,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, backend: &str, expected: Option<&str>) {
-        let found = words(text, backend).map(|words| words.join(" "));
+        let found = keywords(text, backend).map(|words| words.join(" "));
         assert_eq!(found.as_deref(), expected, "{backend} in {text}");
     }
 

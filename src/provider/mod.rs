@@ -119,7 +119,7 @@ impl Provider {
     }
 
     fn keywords(&self, path: &Path) -> Result<(Keywords, Vec<String>), ProviderError> {
-        let words = default_server::words(&text(path)?, &self.backend);
+        let words = default_server::keywords(&text(path)?, &self.backend);
         let no_backend = || ProviderError::NoBackend { path: path.to_owned(), backend: self.backend.clone() };
         Ok(Keywords::lenient(&words.ok_or_else(no_backend)?))
     }

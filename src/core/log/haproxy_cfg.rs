@@ -13,6 +13,32 @@ use super::format_set::{FormatSet, RefusedFormat};
 use super::log_format::words::{self, Word};
 use super::log_format::{CompiledFormat, LogFormatError, presets};
 
+/// Words that begin a section (configuration manual 2.3 and the chapters it names).
+pub const SECTIONS: [&str; 22] = [
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "peers",
+    "userlist",
+    "resolvers",
+    "cache",
+    "program",
+    "http-errors",
+    "ring",
+    "log-forward",
+    "log-profile",
+    "mailers",
+    "fcgi-app",
+    "crt-store",
+    "traces",
+    "acme",
+    "dynamic-update",
+    "stats-file",
+    "healthcheck",
+];
+
 /// Reads `text`. `environment` tells the values of variables that HAProxy is known to run with.
 pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> FormatSet {
     let mut reader = Reader {
@@ -158,27 +184,7 @@ impl Reader<'_> {
 
     /// Whether the line begins a section.
     fn begin_section(&mut self, keyword: &str, rest: &[&str]) -> bool {
-        const OTHERS: [&str; 17] = [
-            "backend",
-            "peers",
-            "userlist",
-            "resolvers",
-            "cache",
-            "program",
-            "http-errors",
-            "ring",
-            "log-forward",
-            "mailers",
-            "fcgi-app",
-            "crt-store",
-            "traces",
-            "acme",
-            "dynamic-update",
-            "stats-file",
-            "healthcheck",
-        ];
-        const READ: [&str; 5] = ["global", "defaults", "frontend", "listen", "log-profile"];
-        if !READ.contains(&keyword) && !OTHERS.contains(&keyword) {
+        if !SECTIONS.contains(&keyword) {
             return false;
         }
         // What it says holds for this one, if it is its defaults.
