@@ -1,5 +1,6 @@
 //! A real HAProxy in a folder of its own.
 
+use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -186,7 +187,9 @@ impl Haproxy {
             found = pid.filter(|&pid| pid != before && info.contains("\nStopping: 0\n"));
             found.is_some() && self.master_listens()
         });
-        self.worker = found;
+        let found = found.expect("waited for");
+        await_handover(&[before], found);
+        self.worker = Some(found);
     }
 
     /// [`Self::reload`] with another configuration.
@@ -265,6 +268,8 @@ impl Haproxy {
             }
             ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid)) && self.master_listens()
         });
+        let before: Vec<u32> = self.processes.iter().rev().skip(1).map(Child::id).collect();
+        await_handover(&before, self.newest());
     }
 }
 
@@ -283,6 +288,35 @@ fn split_global(config: &str) -> (&str, &str) {
     let Some(lines) = config.trim_start().strip_prefix("global\n") else { return ("", config) };
     let is_inside = |line: &&str| line.starts_with(char::is_whitespace);
     lines.split_at(lines.split_inclusive('\n').take_while(is_inside).map(str::len).sum())
+}
+
+/// Waits until none of `before` accepts connections to a socket of `new`: till then, any of them may answer on it.
+fn await_handover(before: &[u32], new: u32) {
+    wait_until("the processes before it listen no more", PATIENCE, || {
+        let listening = listening_unix_sockets();
+        let ours = open_sockets(new);
+        let shared = |inode: &String| listening.contains(inode) && ours.contains(inode);
+        !before.iter().any(|&pid| open_sockets(pid).iter().any(shared))
+    });
+}
+
+/// The inodes of the unix sockets that are listened on (proc(5): flags `__SO_ACCEPTCON`).
+fn listening_unix_sockets() -> HashSet<String> {
+    let table = fs::read_to_string("/proc/net/unix").expect("Linux has it");
+    let listening = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        (columns.get(3) == Some(&"00010000")).then(|| columns.get(6).copied().unwrap_or_default().to_owned())
+    };
+    table.lines().filter_map(listening).collect()
+}
+
+/// The inodes of the sockets that the process `pid` has open; none if it has ended.
+fn open_sockets(pid: u32) -> Vec<String> {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let targets = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let inode =
+        |target: PathBuf| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+    targets.filter_map(inode).collect()
 }
 
 /// The HAProxy to run; tells if there is none.
