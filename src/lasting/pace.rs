@@ -23,6 +23,16 @@ pub(super) enum Wait {
     UnderWay(usize),
 }
 
+impl Wait {
+    /// For how long, if that is known.
+    pub(super) const fn left(self) -> Option<Duration> {
+        match self {
+            Self::TooSoon(left) => Some(left),
+            Self::UnderWay(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
