@@ -15,7 +15,7 @@ const MARK: &str = "# added by haproxy-autoscale";
 const FOR_NAMES: [&str; 7] =
     ["disabled", "enabled", "init-addr", "resolve-net", "resolve-opts", "resolve-prefer", "resolvers"];
 
-/// Whether `line` was written by [`line`].
+/// Whether `line` was written by the function of that name.
 pub(super) fn is_marked(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(MARK.as_bytes())
 }

@@ -354,7 +354,7 @@ impl Keeper {
 
     /// Tells why a reload waits, when that has changed.
     async fn wait(&mut self, why: String, left: Option<Duration>) {
-        // The seconds that are left change all the time.
+        // The number of old processes changes all the time.
         let kind = why.split(char::is_numeric).next().unwrap_or_default().to_owned();
         if self.told_wait.as_ref() != Some(&kind) {
             self.told_wait = Some(kind);

@@ -36,13 +36,8 @@ impl Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooSoon(left) => {
-                write!(
-                    f,
-                    "the last reload is too short ago; {} s are left of `min_interval`",
-                    left.as_secs() + 1
-                )
-            }
+            // How much is left would be wrong as soon as it is read.
+            Self::TooSoon(_) => f.write_str("the last reload is too short ago for `min_interval`"),
             Self::UnderWay(processes) => write!(
                 f,
                 "the last reload is not over: {processes} old processes have sessions left; `hard-stop-after` ends them"
