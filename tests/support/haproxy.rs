@@ -14,10 +14,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{ask, tail, wait_until};
-
-/// More than a busy machine needs to start or stop a HAProxy.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, ask, tail, wait_until};
 
 /// What every configuration begins with; a `global` section that follows at once adds to it.
 const GLOBAL: &str = "\
@@ -29,10 +26,10 @@ global
 const DEFAULTS: &str = "\
 defaults
     mode http
-    timeout connect 1s
-    timeout client 10s
-    timeout server 10s
-    timeout queue 5s
+    timeout connect 60s
+    timeout client 10m
+    timeout server 10m
+    timeout queue 60s
 ";
 
 /// A running HAProxy; stopped when dropped. If the test fails, its output is printed.
