@@ -934,7 +934,7 @@ async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
         let mut play = stage.start(stage.plan(&up(1)).await);
         play.until("set web/s2 DRAIN").await;
         let before = s2.requests();
-        wait_until("its warm-up is under way", PATIENCE, || s2.requests() > before);
+        eventually("its warm-up is under way", PATIENCE, async || s2.requests() > before).await;
         haproxy.reload();
         s2.let_go();
         play.end(PATIENCE).await;

@@ -150,10 +150,11 @@ fn a_reload_under_load_costs_no_line_and_lets_the_old_process_go() {
     let load = thread::spawn(move || request(port, 1..2000));
     wait_until("the load is under way", PATIENCE, || numbers(&received).len() > 100);
     haproxy.reload();
+    // An old process that has nothing more to say for five seconds is not heard any more.
+    slow.write_all(b"Connection: close\r\n\r\n").unwrap();
     load.join().unwrap();
     let reloaded = received.wait_for_event("haproxy was reloaded");
     assert!(reloaded.ends_with(&format!(" {}", haproxy.pid())), "{reloaded}");
-    slow.write_all(b"Connection: close\r\n\r\n").unwrap();
     check(&received, 0..2000);
     wait_until("the old process has ended", PATIENCE, || haproxy.has_ended(old));
     assert_eq!(received.events().iter().filter(|event| event.contains("reloaded")).count(), 1);
