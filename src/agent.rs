@@ -28,6 +28,7 @@ use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
+use crate::lasting::event::Event as LastingEvent;
 use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
@@ -119,6 +120,7 @@ struct Inbox {
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     questions: mpsc::Receiver<Question>,
+    lasting: mpsc::Receiver<LastingEvent>,
 }
 
 /// What is needed of the options after the start.
@@ -149,6 +151,7 @@ impl Agent {
                 },
                 Some(look) = self.inbox.looks.recv() => self.take_look(look),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
+                Some(event) = self.inbox.lasting.recv() => self.take_lasting(&event),
                 () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
@@ -249,7 +252,11 @@ impl Agent {
         words::tell(record, &self.names);
         self.metrics.count(record, &self.names);
         self.summary.count(record);
-        let entry = words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run);
+        self.keep_entry(words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run));
+    }
+
+    /// In the journal, and for `status` if it is worth it.
+    fn keep_entry(&mut self, entry: Value) {
         if let Some(journal) = &mut self.journal
             && let Err(error) = journal.append(&entry)
         {
@@ -295,6 +302,7 @@ impl Agent {
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
             nodes: self.nodes.value(&self.names),
+            lasting: self.lasting.as_ref().map_or(Value::Null, Lasting::value),
             lines: self.summary.lines_value(),
             views,
             recent: self.recent.make_contiguous(),

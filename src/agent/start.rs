@@ -36,6 +36,8 @@ use crate::telemetry::{endpoint, words};
 const DELIVERIES: usize = 64;
 /// Outcomes on their way back.
 const OUTCOMES: usize = 256;
+/// What was kept or reloaded, on its way to be told.
+const LASTING_EVENTS: usize = 64;
 /// Things that repeat are told once in this time.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -59,7 +61,8 @@ impl Agent {
         if let Some(executor) = executor.clone() {
             tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
-        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run)? };
+        let (kept, lasting_events) = mpsc::channel(LASTING_EVENTS);
+        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run, kept)? };
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
 
@@ -85,7 +88,7 @@ impl Agent {
             providers,
             plans: JoinSet::new(),
             changes: HashMap::new(),
-            inbox: Inbox { deliveries, looks, outcomes, signals, questions },
+            inbox: Inbox { deliveries, looks, outcomes, signals, questions, lasting: lasting_events },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,

@@ -274,7 +274,7 @@ pub fn is_notable(entry: &Value) -> bool {
     let text = |key: &str| entry[key].as_str().unwrap_or_default();
     let rule = text("rule");
     match text("decision") {
-        "" => text("event") != "finished",
+        "" => !matches!(text("event"), "finished" | "haproxy_kept"),
         "hold" => TROUBLE.contains(&rule) || LIMITED.contains(&rule) || !text("refused").is_empty(),
         _ => true,
     }
@@ -325,6 +325,8 @@ mod tests {
         check(true, json!({"event": "serving", "server": "s2"}));
         check(true, json!({"event": "failed"}));
         check(false, json!({"event": "finished"}));
+        check(false, json!({"event": "haproxy_kept"}));
+        check(true, json!({"event": "haproxy_reloaded"}));
         check(false, json!({"decision": "hold", "rule": "at_min"}));
         check(false, json!({"decision": "hold", "rule": "pending_up"}));
     }

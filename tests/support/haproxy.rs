@@ -82,6 +82,11 @@ impl Haproxy {
         Some(version.split('.').map_while(|number| number.parse().ok()).collect())
     }
 
+    /// The program that is run; `None` if there is none.
+    pub fn program() -> Option<PathBuf> {
+        find_binary().map(PathBuf::from)
+    }
+
     /// Whether HAProxy takes `config`; `None` if there is none.
     pub fn takes(config: &str) -> Option<bool> {
         let binary = find_binary()?;

@@ -15,7 +15,7 @@ use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::order::{Ordered, What};
 use crate::core::policy::place::NoPlace;
-use crate::core::settings::spares::Spares;
+use crate::core::settings::spares::{Keywords, Spares};
 use crate::core::settings::{BackendSettings, ReadyLimits};
 use crate::core::wire::version::can_add_servers;
 
@@ -144,6 +144,16 @@ impl Backend {
         let is_news = self.store.offer.as_ref() != Some(&offer);
         self.store.offer = Some(offer);
         is_news
+    }
+
+    /// It has none, or what that offers has been told.
+    pub(super) fn knows_its_pool(&self) -> bool {
+        self.settings.spares == Spares::Declared || self.store.offer.is_some()
+    }
+
+    /// Those of servers that are added.
+    pub(super) fn keywords(&self) -> Keywords {
+        self.store.offer.as_ref().map(|offer| offer.keywords.clone()).unwrap_or_default()
     }
 
     /// What HAProxy has, and what the pool has to do with it.
