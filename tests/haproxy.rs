@@ -51,9 +51,13 @@ impl Site {
 
     /// In a folder that an agent before it has left.
     fn agent_in(&self, dir: TempDir, keys: &str) -> Agent {
+        self.agent_with(dir, &self.config(keys))
+    }
+
+    fn agent_with(&self, dir: TempDir, config: &str) -> Agent {
         let log = self.haproxy.dir().join("output");
         let log = log.to_str().expect("a temporary path is text");
-        Agent::start_in(dir, &self.config(keys), &[log], Stdio::null())
+        Agent::start_in(dir, config, &[log], Stdio::null())
     }
 
     fn config(&self, keys: &str) -> String {
@@ -322,6 +326,21 @@ fn a_drain_that_was_killed_is_taken_back_if_the_server_is_needed() {
     let agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{}", s1_stays("10m")));
     site.wait_for("s2", "READY 1");
     assert!(!has_journaled(&agent, "event", "in_maint"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn an_agent_killed_before_it_wrote_down_what_came_of_a_move_leaves_enough_for_the_next_one() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    let keys = "ready: { max: 1 }\nservers: { s1: { always_up: true } }";
+    // What comes of a move is written down with the next tick: a long time here.
+    let config = site.config(keys).replace("tick: 200ms", "tick: 10s");
+    let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+    let agent = site.agent_with(dir, &config);
+    wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    let left = agent.into_dir().expect("a temporary folder");
+    assert!(site.is("s2", "MAINT 1"));
+    let _agent = site.agent_in(left, "ready: { min: 2 }");
+    site.wait_for("s2", "READY 1");
 }
 
 #[test]
