@@ -27,12 +27,12 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 # RELEASES="2.2 3.2" are all that are tried, if it is set.
 matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.2; gets those that are not installed
 	@.ci/need cc:build-essential haproxy:haproxy openssl:openssl python3:python3 dpkg-deb:dpkg
-	@cargo test --locked --no-run --quiet --test runtime_api --test executor --test matrix --test spares
+	@cargo test --locked --no-run --quiet --test runtime_api --test executor --test matrix --test spares --test fleet
 	@.ci/haproxies $(RELEASES) >target/haproxies.txt; status=0; \
 	while read -r release program; do \
 	    printf '\n== HAProxy %s\n' "$$release"; \
 	    HAPROXY=$$program CI=1 cargo test --locked --quiet --no-fail-fast --test runtime_api --test executor \
-	        --test matrix --test spares </dev/null || status=1; \
+	        --test matrix --test spares --test fleet </dev/null || status=1; \
 	done <target/haproxies.txt; exit $$status
 
 bench: ## report beside halog, each stage of a line, each source, the agent's own weight

@@ -1,173 +1,12 @@
-//! The whole agent on several real HAProxys that are to be alike, one of them a master with its worker.
+//! Servers that all have in their configuration, and what becomes of nodes that come and go.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Stdio;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Agent, Haproxy, Origin, free_port, wait_until};
 
-mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A few ticks of 200 ms, and a second for one that hangs; the rest is for a busy machine.
-const SOON: Duration = Duration::from_secs(5);
-
-/// Two HAProxys before the same servers s1, s2, ...
-struct Site {
-    nodes: Vec<Node>,
-    servers: Vec<Origin>,
-}
-
-struct Node {
-    haproxy: Haproxy,
-    port: u16,
-    /// As the agent's config names it.
-    socket: String,
-}
-
-impl Site {
-    /// A plain HAProxy and a master, with one server for each of `keywords`, which end its line.
-    fn start(keywords: &[&str]) -> Option<Self> {
-        Self::start_each(&[keywords, keywords])
-    }
-
-    /// Each with servers of its own.
-    fn start_each(keywords: &[&[&str]; 2]) -> Option<Self> {
-        let most = keywords.iter().map(|each| each.len()).max().unwrap_or(0);
-        let servers: Vec<Origin> = (0..most).map(|_| Origin::start()).collect();
-        let mut nodes = Vec::new();
-        for (keywords, is_master) in keywords.iter().zip([false, true]) {
-            let port = free_port();
-            let config = config(port, keywords, &servers);
-            let haproxy = match is_master {
-                true => Haproxy::start_with_master(&config)?,
-                false => Haproxy::start(&config)?,
-            };
-            let socket: PathBuf = if is_master { haproxy.master_socket() } else { haproxy.socket() };
-            let prefix = if is_master { "master:" } else { "" };
-            let socket = format!("{prefix}{}", socket.display());
-            nodes.push(Node { haproxy, port, socket });
-        }
-        Some(Self { nodes, servers })
-    }
-
-    /// The agent on them, quick, with more `keys` of its backend.
-    fn agent(&self, keys: &str) -> Agent {
-        let sockets: Vec<&str> = self.nodes.iter().map(|node| node.socket.as_str()).collect();
-        let keys = keys.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
-        let config = format!(
-            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
-             \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n\
-             \x20   scale_up: {{ cooldown: 0s }}\n\
-             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 30s, idle_after: 1h }}\n{keys}",
-            sockets.join(", ")
-        );
-        let logs: Vec<String> =
-            self.nodes.iter().map(|node| node.haproxy.dir().join("output").display().to_string()).collect();
-        let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
-        let agent = Agent::start_with(&config, &logs, Stdio::null());
-        wait_until("all of them are in line", PATIENCE, || {
-            (0..2).all(|node| stands(&agent, node) == "in line")
-        });
-        agent
-    }
-
-    #[track_caller]
-    fn wait_for(&self, server: &str, state: &str) {
-        for node in &self.nodes {
-            node.wait_for(server, state, PATIENCE);
-        }
-    }
-}
-
-fn config(port: u16, keywords: &[&str], servers: &[Origin]) -> String {
-    let lines = (1..).zip(servers).zip(keywords).map(|((n, server), keywords)| {
-        format!(
-            "    use-server s{n} if {{ path /s{n} }}\n    server s{n} 127.0.0.1:{} {keywords}\n",
-            server.port()
-        )
-    });
-    format!(
-        "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
-         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
-         \x20   timeout client 60s\n    timeout server 60s\n\
-         frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
-         backend app\n    balance roundrobin\n{}",
-        lines.collect::<String>()
-    )
-}
-
-impl Node {
-    /// Each server's state and weight, as in `READY 1`.
-    fn servers(&self) -> BTreeMap<String, String> {
-        let answer = self.haproxy.ask("show servers state app");
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().expect("a number");
-            let state = match (admin & 0x23, admin & 0x18) {
-                (0, 0) => "READY",
-                (0, _) => "DRAIN",
-                _ => "MAINT",
-            };
-            (row[3].to_owned(), format!("{state} {}", row[7]))
-        })
-        .collect()
-    }
-
-    fn is(&self, server: &str, state: &str) -> bool {
-        self.servers()[server] == state
-    }
-
-    #[track_caller]
-    fn wait_for(&self, server: &str, state: &str, within: Duration) {
-        wait_until(&format!("{server} is {state} at {}", self.socket), within, || self.is(server, state));
-    }
-
-    /// A request to s2 that is answered after `after`.
-    fn keep_busy(&self, s2: &Origin, after: Duration) {
-        s2.set_delay(after);
-        let (port, before) = (self.port, s2.requests());
-        thread::spawn(move || {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
-            let _ = stream.write_all(b"GET /s2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-            let _ = stream.read_to_string(&mut String::new());
-        });
-        wait_until("the request is with its server", PATIENCE, || s2.requests() > before);
-    }
-
-    /// Requests that s2 has now.
-    fn sessions(&self) -> u32 {
-        let stat = self.haproxy.ask("show stat -1 4 -1");
-        let row = stat.lines().find(|line| line.starts_with("app,s2,")).expect("it has an s2");
-        row.split(',').nth(4).expect("scur").parse().expect("a number")
-    }
-}
-
-/// How `node` stands, as `status` says.
-fn stands(agent: &Agent, node: usize) -> String {
-    let status = agent.status().unwrap_or_default();
-    status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
-}
-
-/// What `status` says of `server`.
-fn shown(agent: &Agent, server: &str) -> Value {
-    let status = agent.status().unwrap_or_default();
-    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
-    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
-}
-
-fn pin(agent: &Agent, to: u32) {
-    let told = agent.command(&["pin", "app", &to.to_string()]);
-    assert!(told.status.success(), "{told:?}");
-}
+use super::site::{Node, PATIENCE, SOON, Site, config, pin, shown, stands};
+use super::support::{Agent, Haproxy, Origin, free_port, wait_until};
 
 #[test]
 fn a_move_reaches_all() {
@@ -251,7 +90,8 @@ fn one_that_comes_back_lets_go_of_servers_as_the_others_did() {
         site.nodes[0].wait_for(server, "MAINT 1", PATIENCE);
     }
     site.nodes[1].haproxy.start_again();
-    site.nodes[1].keep_busy(&site.servers[1], Duration::from_secs(3));
+    // A master that has just started may keep the agent waiting until it gives up and asks again.
+    site.nodes[1].keep_busy(&site.servers[1], Duration::from_secs(12));
     site.nodes[1].wait_for("s2", "DRAIN 1", SOON);
     site.nodes[1].wait_for("s2", "MAINT 1", PATIENCE);
     assert_eq!(site.nodes[1].sessions(), 0);
