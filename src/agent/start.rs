@@ -75,6 +75,7 @@ impl Agent {
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
         config.backends.clear();
+        let observer = config.metrics_listen.map(|_| Observer::default());
         Ok(Self {
             controller,
             names,
@@ -91,7 +92,7 @@ impl Agent {
             reading: Some(reading),
             _tasks: tasks,
             metrics: Metrics::default(),
-            observer: Observer::default(),
+            observer,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),

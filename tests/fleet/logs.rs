@@ -6,8 +6,8 @@ use std::time::Duration;
 use haproxy_autoscale::demo::load::{Load, Running};
 use serde_json::Value;
 
-use super::site::{PATIENCE, Site, stands};
-use super::support::{Agent, wait_until};
+use super::site::{Site, stands};
+use super::support::{Agent, PATIENCE, wait_until};
 
 const LINES: [&str; 4] = [
     "balance roundrobin",
@@ -38,12 +38,12 @@ fn while_one_is_away_the_log_is_held_against_what_the_others_count() {
     });
     // What is decided rests on it: one server is too slow.
     site.servers[0].set_delay(Duration::from_millis(400));
-    site.nodes[0].wait_for("s2", "READY 1", PATIENCE);
+    site.nodes[0].wait_for("s2", "READY 1");
     // With two of them HAProxy logs every other request.
     wait_until("that is found too", PATIENCE, || {
         app(&agent)["doubt"].as_str().is_some_and(|doubt| doubt.contains("were understood in the log"))
     });
     site.nodes[1].haproxy.go_on();
     wait_until("it is back", PATIENCE, || stands(&agent, 1) == "in line");
-    site.nodes[1].wait_for("s2", "READY 1", PATIENCE);
+    site.nodes[1].wait_for("s2", "READY 1");
 }

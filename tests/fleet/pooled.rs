@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::site::{Node, PATIENCE, Site, pin, stands};
-use super::support::{Agent, Haproxy, Origin, free_port, wait_until};
+use super::site::{Node, Site, pin, stands};
+use super::support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 /// The kind of spare.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -283,7 +283,7 @@ fn what_an_agent_before_has_added_to_one_that_hangs_is_known_to_the_next() {
     });
     let left = agent.into_dir().expect("a temporary folder");
     let agent = pooled.site.agent_in(left, &keys);
-    assert_eq!(stands(&agent, 0), "does not answer");
+    pooled.wait_until_stands(&agent, 0, "does not answer");
     pooled.node(0).haproxy.go_on();
     pooled.wait_until_gone(0);
     pooled.wait_until_stands(&agent, 0, "in line");

@@ -6,18 +6,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{Agent, Haproxy, Origin, free_port, wait_until};
-
-/// More than a busy machine needs for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A few ticks of 200 ms, and a second for one that hangs; the rest is for a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+use super::support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 
 /// Two HAProxys before the same servers s1, s2, ...
 pub(crate) struct Site {
@@ -76,7 +69,12 @@ impl Site {
 
     /// The agent on them, quick, with more `keys` of its backend.
     pub(crate) fn agent(&self, keys: &str) -> Agent {
-        self.agent_in(tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder"), keys)
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        let agent = self.agent_in(dir, keys);
+        wait_until("all of them are in line", PATIENCE, || {
+            (0..2).all(|node| stands(&agent, node) == "in line")
+        });
+        agent
     }
 
     /// In a folder that an agent before it has left.
@@ -84,11 +82,7 @@ impl Site {
         let logs: Vec<String> =
             self.nodes.iter().map(|node| node.haproxy.dir().join("output").display().to_string()).collect();
         let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
-        let agent = Agent::start_in(dir, &self.config(keys), &logs, Stdio::null());
-        wait_until("those that answer are in line", PATIENCE, || {
-            (0..2).all(|node| ["in line", "does not answer"].contains(&stands(&agent, node).as_str()))
-        });
-        agent
+        Agent::start_in(dir, &self.config(keys), &logs, Stdio::null())
     }
 
     pub(crate) fn config(&self, keys: &str) -> String {
@@ -98,7 +92,7 @@ impl Site {
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
              \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n\
              \x20   scale_up: {{ cooldown: 0s }}\n\
-             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 30s, idle_after: 1h }}\n{keys}",
+             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 10m, idle_after: 1h }}\n{keys}",
             sockets.join(", ")
         )
     }
@@ -106,7 +100,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn wait_for(&self, server: &str, state: &str) {
         for node in &self.nodes {
-            node.wait_for(server, state, PATIENCE);
+            node.wait_for(server, state);
         }
     }
 }
@@ -125,8 +119,8 @@ pub(crate) fn config(port: u16, keywords: &[&str], servers: &[Origin]) -> String
 fn sections(port: u16, lines: &str) -> String {
     format!(
         "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
-         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
-         \x20   timeout client 60s\n    timeout server 60s\n\
+         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
+         \x20   timeout client 10m\n    timeout server 10m\n\
          frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
          backend app\n{lines}"
     )
@@ -165,13 +159,13 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn wait_for(&self, server: &str, state: &str, within: Duration) {
-        wait_until(&format!("{server} is {state} at {}", self.socket), within, || self.is(server, state));
+    pub(crate) fn wait_for(&self, server: &str, state: &str) {
+        wait_until(&format!("{server} is {state} at {}", self.socket), PATIENCE, || self.is(server, state));
     }
 
-    /// A request to s2 that is answered after `after`.
-    pub(crate) fn keep_busy(&self, s2: &Origin, after: Duration) {
-        s2.set_delay(after);
+    /// A request to s2 that is answered when it is let go.
+    pub(crate) fn keep_busy(&self, s2: &Origin) {
+        s2.set_delay(NEVER);
         let (port, before) = (self.port, s2.requests());
         thread::spawn(move || {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
