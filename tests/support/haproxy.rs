@@ -230,7 +230,7 @@ impl Haproxy {
     /// resets connections (seen on HAProxy 2.6.12).
     fn master_has(&self, worker: u32) -> bool {
         let of_worker = |line: &str| line.split_whitespace().next() == Some(&worker.to_string());
-        let asked = || ask(&self.master_socket(), "show proc");
+        let asked = || ask(&self.master_socket(), "show proc; quit");
         self.worker.is_none() || asked().is_ok_and(|answer| answer.lines().any(of_worker))
     }
 
