@@ -34,8 +34,9 @@ pub(super) async fn tell(
         let Err(error) = telling.tell(&correction).await else { continue };
         match error.refusal() {
             None => return Err(error),
-            // It goes when its connections do; one that is there already shows in the next reading.
-            Some(Refusal::InUse | Refusal::NameTaken) => {}
+            // It goes when its connections do; what is there already, or was lost to a restart just now, shows in the
+            // next reading.
+            Some(Refusal::InUse | Refusal::NameTaken | Refusal::NoSuchServer) => {}
             Some(_) => {
                 warn!(error = chain(&error), "not brought in line");
                 refused.push((correction.clone(), chain(&error)));
