@@ -213,7 +213,15 @@ impl Agent {
         self.controller.handle_local_time(orders::local_time());
         self.look_at_pools();
         self.controller.handle_tick(now);
+        self.keep_alike();
         self.show_standing();
+    }
+
+    /// What a plan puts somewhere is known to be ours before it is there: plans begin behind this.
+    fn keep_alike(&self) {
+        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.sockets.len() > 1) {
+            executor.keep_alike(self.controller.kept());
+        }
     }
 
     /// Does what the controller wants done, until it wants nothing.
@@ -320,11 +328,9 @@ impl Agent {
             Ok(mut config) => {
                 let waiting = self.settings.config.differing_keys(&config).join(", ");
                 let backends = backend_names(&config);
-                if let Some(executor) = &self.executor {
-                    executor.keep_alike(start::kept(&config.backends, &self.names));
-                }
                 self.providers = pools::providers(&config.pools);
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
+                self.keep_alike();
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");
                 } else {

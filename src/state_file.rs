@@ -170,18 +170,21 @@ struct FilePlacement {
     address: SocketAddr,
     added: bool,
     serving: bool,
-    pid: u32,
+    /// Without them, HAProxy counts as restarted.
+    #[serde(default)]
+    pids: Vec<Option<u32>>,
 }
 
 impl From<&Placement> for FilePlacement {
-    fn from(&Placement { address, added, serving, pid }: &Placement) -> Self {
-        Self { address, added, serving, pid }
+    fn from(placement: &Placement) -> Self {
+        let &Placement { address, added, serving, .. } = placement;
+        Self { address, added, serving, pids: placement.pids.clone() }
     }
 }
 
 impl From<FilePlacement> for Placement {
-    fn from(FilePlacement { address, added, serving, pid }: FilePlacement) -> Self {
-        Self { address, added, serving, pid }
+    fn from(FilePlacement { address, added, serving, pids }: FilePlacement) -> Self {
+        Self { address, added, serving, pids }
     }
 }
 
@@ -305,7 +308,7 @@ mod tests {
 
     fn memory() -> Memory {
         let address = "10.0.0.4:80".parse().unwrap();
-        let placement = Placement { address, added: false, serving: true, pid: 4711 };
+        let placement = Placement { address, added: false, serving: true, pids: vec![Some(4711), None] };
         let backend = BackendMemory {
             name: "app".into(),
             ours: ["s2".to_owned()].into(),

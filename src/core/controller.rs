@@ -21,6 +21,7 @@ use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
+use super::plan::nodes::Kept;
 use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::plan::supply::Offer;
@@ -196,12 +197,13 @@ impl Controller {
             for (&id, backend) in &mut self.backends {
                 let before = before.and_then(|before| before.backend(id));
                 self.actions.push_back(record(backend.record_restart(id, &process, before)));
+                backend.store.note_restart(&inventory.counted);
             }
         }
         let is_whole = !inventory.counted.contains(&None);
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
-            backend.store.note_process(&inventory.process);
+            backend.store.note_processes(&inventory);
             let Some(state) = inventory.backend(id) else { continue };
             if anew {
                 backend.count_anew();
@@ -314,6 +316,11 @@ impl Controller {
     /// The names of all configured backends.
     pub fn backend_names(&self) -> impl Iterator<Item = String> {
         self.backends.values().map(|backend| backend.settings().name.clone())
+    }
+
+    /// What is to be the same on several HAProxys.
+    pub fn kept(&self) -> Vec<Kept> {
+        self.backends.iter().map(|(&id, backend)| backend.kept(id)).collect()
     }
 
     /// The settings of `backend`, if it is configured.

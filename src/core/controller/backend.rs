@@ -209,9 +209,8 @@ impl Backend {
         asked: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        if is_whole {
-            self.coverage.take_stock(counters(state), asked);
-        }
+        self.coverage.count_all(is_whole);
+        self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }

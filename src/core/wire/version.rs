@@ -83,7 +83,7 @@ pub const TABLE: [Row; 7] = [
         what: "`add server`, `del server`",
         since: [2, 6, 0],
         help: Some("add server"),
-        without: "declared servers only; whether a hash algorithm takes weights is known once one was refused",
+        without: "declared servers and slots only; whether a hash algorithm takes weights is known once one was refused",
     },
     Row {
         ability: Ability::AnswerReload,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::super::{Finding, spares};
+use super::super::Finding;
 use crate::config::{Config, Keep};
 use crate::core::controller::{BackendStanding, Controller};
 use crate::core::names::Names;
@@ -14,6 +14,7 @@ use crate::lasting::event::Refused;
 use crate::lasting::program::ProgramError;
 use crate::lasting::reload::{NOWHERE, Reloader};
 use crate::lasting::render;
+use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::lasting::line_words;
@@ -56,9 +57,11 @@ async fn standing(config: &Config, client: &Client) -> Option<Vec<BackendStandin
     let (memory, _) = StateDir::peek(&config.state_dir);
     let mut controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
     for settings in &config.backends {
-        let (offer, _) = spares::pool(settings, config.pools.get(&settings.name));
-        if let (Some(id), Some(offer)) = (names.backend(&settings.name), offer) {
-            controller.handle_offer(id, offer);
+        let (Some(id), Some(pool)) = (names.backend(&settings.name), config.pools.get(&settings.name)) else {
+            continue;
+        };
+        if let Ok(Some(told)) = Provider::new(&settings.name, pool.clone()).look() {
+            controller.handle_offer(id, told.offer);
         }
     }
     controller.handle_inventory(inventory, now, now);
