@@ -124,6 +124,7 @@ impl Controller {
             let backend = match old.remove(&id) {
                 Some(mut backend) => {
                     backend.reconfigure(settings, now);
+                    backend.settle_limits(id, self.local, &mut self.actions);
                     backend
                 }
                 None => Backend::new(settings, now),
@@ -224,8 +225,10 @@ impl Controller {
     /// An operator overrules the policy for `backend`. What was ordered before is returned; `None` also where
     /// nobody configured the backend, and nothing is done then.
     pub fn handle_order(&mut self, backend: BackendId, wanted: Override, now: Instant) -> Option<Override> {
-        let (before, actions) = self.backends.get_mut(&backend)?.take_order(backend, wanted, now);
+        let ours = self.backends.get_mut(&backend)?;
+        let (before, actions) = ours.take_order(backend, wanted, now);
         self.actions.extend(actions);
+        ours.settle_limits(backend, self.local, &mut self.actions);
         before
     }
 
@@ -251,7 +254,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
             backend.end_hands_off_in_time(id, now, &mut self.actions);
-            backend.settle_limits(self.local);
+            backend.settle_limits(id, self.local, &mut self.actions);
             backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);

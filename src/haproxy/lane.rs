@@ -334,7 +334,7 @@ impl<'a> Walker<'a> {
 
     /// Whether the server may be put into `state` now, whatever held when the plan was made.
     fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
-        let least = self.work.plan.least_serving;
+        let least = self.work.least_serving();
         let others = reading.backend.serving_by_themselves();
         let rest = others.filter(|serving| serving.id != self.server).count();
         if state != AdminState::Ready && server.is_serving() && rest < least as usize {

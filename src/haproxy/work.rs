@@ -316,6 +316,11 @@ impl Work {
         }
     }
 
+    /// No step leaves fewer serving.
+    pub(super) fn least_serving(&self) -> u32 {
+        self.changes.borrow().least_serving.unwrap_or(self.plan.least_serving)
+    }
+
     pub(super) fn is_called_off(&self) -> bool {
         self.is_ended_by(&self.changes.borrow())
     }

@@ -351,7 +351,7 @@ impl Hands {
         if server.state() != state {
             let others = scene.haproxy.state.serving_by_themselves();
             let rest = others.filter(|other| other.id != server.id).count();
-            let least = self.plan.least_serving as usize;
+            let least = self.changes.least_serving.unwrap_or(self.plan.least_serving) as usize;
             if state != AdminState::Ready && server.is_serving() && rest < least {
                 return Err(Trouble::No("too few left"));
             }

@@ -232,9 +232,7 @@ impl World {
             }
             Event::Limits(min, max) => {
                 (self.settings.ready.min, self.settings.ready.max) = (min, Some(max));
-                // A plan under way was made for the limits of before.
-                let before = if self.hands.is_some() { self.book.min } else { min as usize };
-                self.book.min = before.min(min as usize);
+                self.book.min = min as usize;
                 self.reconfigure()?;
             }
             Event::Ramp(lasts) => {
@@ -409,7 +407,6 @@ impl World {
             }
             if let Outcome::Finished { .. } = outcome {
                 self.hands = None;
-                self.book.min = self.settings.ready.min as usize;
                 self.settled = Some(self.now);
             }
             if let Some(controller) = &mut self.controller {

@@ -54,6 +54,11 @@ impl Moving {
         })
     }
 
+    /// No step of it leaves fewer serving.
+    fn least_serving(&self) -> u32 {
+        self.changes.least_serving.unwrap_or(self.plan.least_serving)
+    }
+
     pub(super) fn sets_weights(&self) -> bool {
         !self.plan.before.is_empty() || !self.plan.after.is_empty()
     }
@@ -179,6 +184,16 @@ impl Backend {
                 Ok(Decision::ScaleDown { by: by.min(room), prefer, reason })
             }
             other => Ok(other),
+        }
+    }
+
+    /// The plan under way goes by the limits of the moment.
+    pub(super) fn tell_limits(&mut self, id: BackendId, actions: &mut VecDeque<Action>) {
+        let least = self.settings.ready.min;
+        let Some(moving) = &mut self.moving else { return };
+        if moving.least_serving() != least && !moving.plan.lanes.is_empty() {
+            moving.changes.least_serving = Some(least);
+            actions.push_back(Action::Change(id, moving.changes.clone()));
         }
     }
 
@@ -314,6 +329,9 @@ impl Backend {
             }
         } else {
             self.repay(&moving.plan);
+            // They are back. Whoever looked at the weights alone could take one that is as it was for one that is less.
+            let is_restored = moving.plan.purpose == Purpose::Reweigh;
+            self.shares.take_if(|shares| is_restored && weights_of(&moving.plan.before) == shares.base());
         }
         self.claims.weights_owed = !self.borrowed.is_empty();
         self.told = None;

@@ -88,7 +88,7 @@ impl Outcome {
     }
 }
 
-/// What has been changed about a plan since it began. All but `ramps` only ever grows.
+/// What has been changed about a plan since it began. `taken_back` and `added` only ever grow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The agent stops: only `after` is done; READY, DRAIN and MAINT stay as they are.
@@ -99,6 +99,8 @@ pub struct Changes {
     pub added: Vec<Lane>,
     /// Newcomers whose weight does not go on rising.
     pub ramps: BTreeMap<ServerId, Ramp>,
+    /// The fewest that have to serve are others now than when the plan was made.
+    pub least_serving: Option<u32>,
 }
 
 /// What becomes of the ramp of a newcomer that is not like the others.

@@ -18,7 +18,7 @@ pub struct Plan {
     /// What it is for.
     pub purpose: Purpose,
     /// No step is done that would leave fewer than so many serving, even if servers have gone
-    /// down since the plan was made.
+    /// down since the plan was made. [`Changes`](super::outcome::Changes) may say otherwise since.
     pub least_serving: u32,
     /// Done first. If one of these fails, nothing else is done; but where weights turn out not to
     /// be settable (a static algorithm), servers are added all the same, without a ramp.
