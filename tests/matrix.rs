@@ -228,6 +228,11 @@ fn play(event: Event) {
             wait_until("users come", PATIENCE, || !users.measured(5).is_empty());
             event.happen(&mut site);
             site.settle(step);
+            if (event, step) == (Event::AgentKilled, Step::WarmUp) {
+                let steps =
+                    site.agent().journal().into_iter().filter(|entry| entry["step"] == "warm up app/s2");
+                assert_eq!(steps.count(), 1, "the next agent has warmed it up");
+            }
             let failed = users.measured(0).iter().filter(|request| request.is_failed()).count();
             assert!(failed == 0 || event == Event::Crash, "{failed} requests failed");
         })

@@ -13,6 +13,7 @@
 //! first), and a cooldown that begins before HAProxy has said yes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::estimate::coverage::Told;
@@ -196,7 +197,7 @@ impl Controller {
                 self.actions.push_back(record(backend.record_restart(id, &process, before)));
             }
         }
-        let is_whole = !inventory.counted.contains(&None);
+        let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             backend.store.note_process(&inventory.process);
@@ -204,7 +205,7 @@ impl Controller {
             if anew {
                 backend.count_anew();
             }
-            changed |= backend.take_stock(id, state, is_whole, asked, &mut self.actions);
+            changed |= backend.take_stock(id, state, &pids, asked, &mut self.actions);
         }
         if changed {
             self.actions.push_back(Action::Remember);

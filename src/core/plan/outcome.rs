@@ -41,6 +41,13 @@ pub enum Outcome {
         /// Somebody else has changed the server.
         by_other: bool,
     },
+    /// HAProxy was restarted before anything was done about it, and nothing was: what is to be done is decided anew.
+    Outdated {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server of the lane; `None` for the whole plan.
+        server: Option<ServerId>,
+    },
     /// The server has moved, but what was to follow could not be done: one that was added is still there, in
     /// MAINT. It is tried again later.
     LeftBehind {
@@ -81,6 +88,7 @@ impl Outcome {
             Self::StepDone { backend, .. }
             | Self::Moved { backend, .. }
             | Self::Failed { backend, .. }
+            | Self::Outdated { backend, .. }
             | Self::LeftBehind { backend, .. }
             | Self::RampGivenUp { backend, .. }
             | Self::Finished { backend, .. } => backend,
