@@ -199,6 +199,7 @@ impl Play {
             Outcome::StepDone { step, .. } => step.words(&self.names),
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
+            Outcome::Outdated { .. } => "outdated".to_owned(),
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
@@ -945,7 +946,7 @@ async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
 }
 
 #[tokio::test]
-async fn a_reload_between_the_plan_and_its_first_step_is_nobody_else_s_doing() {
+async fn a_plan_that_was_made_on_another_haproxy_is_not_begun() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers =
         format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 1s", s1.port(), s2.port());
@@ -955,7 +956,7 @@ async fn a_reload_between_the_plan_and_its_first_step_is_nobody_else_s_doing() {
     let plan = stage.plan(&up(1)).await;
     haproxy.reload();
     let play = stage.play_plan(plan).await;
-    play.check("s2 moved\nfinished");
+    play.check("outdated\nfinished");
     assert!(stage.server("s2").await.is_serving());
 }
 
@@ -1106,6 +1107,21 @@ async fn no_server_goes_if_another_has_gone_down_since() {
         .await
         .check("failed: set web/s2 DRAIN: it would leave 0 serving, and 1 have to\n finished");
     assert_eq!(fake.server("web/s2").admin, 0);
+}
+
+#[tokio::test]
+async fn no_server_goes_if_more_have_to_serve_than_when_the_plan_was_made() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2", "s3"])]);
+    fake.change("web/s3", |server| server.sessions = 1);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    play.changes.send_modify(|changes| changes.least_serving = Some(2));
+    let more = stage.plan(&down(1)).await.lanes;
+    play.changes.send_modify(|changes| changes.added.extend(more));
+    play.until("failed: set web/s3 DRAIN: it would leave 1 serving, and 2 have to").await;
+    play.end(PATIENCE).await;
+    assert_eq!(fake.server("web/s3").admin, 0);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@
 //! first), and a cooldown that begins before HAProxy has said yes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::estimate::coverage::Told;
@@ -128,6 +129,7 @@ impl Controller {
             let backend = match old.remove(&id) {
                 Some(mut backend) => {
                     backend.reconfigure(settings, now);
+                    backend.settle_limits(id, self.local, &mut self.actions);
                     backend
                 }
                 None => Backend::new(settings, now),
@@ -200,7 +202,7 @@ impl Controller {
                 backend.store.note_restart(&inventory.counted);
             }
         }
-        let is_whole = !inventory.counted.contains(&None);
+        let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             backend.store.note_processes(&inventory);
@@ -208,7 +210,7 @@ impl Controller {
             if anew {
                 backend.count_anew();
             }
-            changed |= backend.take_stock(id, state, is_whole, asked, &mut self.actions);
+            changed |= backend.take_stock(id, state, &pids, asked, &mut self.actions);
         }
         if changed {
             self.actions.push_back(Action::Remember);
@@ -229,8 +231,10 @@ impl Controller {
     /// An operator overrules the policy for `backend`. What was ordered before is returned; `None` also where
     /// nobody configured the backend, and nothing is done then.
     pub fn handle_order(&mut self, backend: BackendId, wanted: Override, now: Instant) -> Option<Override> {
-        let (before, actions) = self.backends.get_mut(&backend)?.take_order(backend, wanted, now);
+        let ours = self.backends.get_mut(&backend)?;
+        let (before, actions) = ours.take_order(backend, wanted, now);
         self.actions.extend(actions);
+        ours.settle_limits(backend, self.local, &mut self.actions);
         before
     }
 
@@ -259,7 +263,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
             backend.end_hands_off_in_time(id, now, &mut self.actions);
-            backend.settle_limits(self.local);
+            backend.settle_limits(id, self.local, &mut self.actions);
             backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);

@@ -21,7 +21,8 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::{Command, Name};
+use crate::core::wire::command::Name;
+use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::report::chain;
 use crate::warm_up::probe::{WarmUpError, Warmth};
@@ -196,20 +197,21 @@ impl Nodes {
     /// Changes states or weights: each node as it needs it.
     ///
     /// # Errors
-    /// If one refuses, or if none answers. One that does not answer while others do is passed over.
+    /// If one refuses, or is not as it was read, or if none answers. One that does not answer while others do is
+    /// passed over.
     pub(super) async fn change(
         &self,
-        commands: Vec<(usize, Command)>,
+        changes: Vec<(usize, Guarded)>,
         names: &Names,
     ) -> Result<(), RuntimeError> {
-        let asked: Vec<usize> = commands.iter().map(|(node, _)| *node).collect();
-        let mut commands: std::collections::HashMap<usize, Command> = commands.into_iter().collect();
+        let asked: Vec<usize> = changes.iter().map(|(node, _)| *node).collect();
+        let mut changes: std::collections::HashMap<usize, Guarded> = changes.into_iter().collect();
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
-            let command = commands.remove(&node);
+            let change = changes.remove(&node);
             async move {
-                match command {
-                    Some(command) => hands.change(&command, &names).await,
+                match change {
+                    Some(change) => hands.change(&change, &names).await,
                     None => Ok(()),
                 }
             }
@@ -220,7 +222,7 @@ impl Nodes {
         for (node, answer) in answers {
             match answer {
                 Ok(()) => {}
-                Err(error) if error.refusal().is_some() => return Err(error),
+                Err(error) if error.refusal().is_some() || error.overtaken().is_some() => return Err(error),
                 Err(error) if someone => self.standings().failed(node, chain(&error)),
                 Err(error) => first = first.or(Some(error)),
             }

@@ -176,6 +176,10 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("step", json!(step.words(names)));
             put("error", json!(error));
         }
+        Outcome::Outdated { server, .. } => {
+            put("event", json!("outdated"));
+            put("server", json!(server.map(|server| names.of_server(server).to_string())));
+        }
         Outcome::LeftBehind { server, step, error, .. } => {
             put("event", json!("left_behind"));
             put("server", json!(&*names.of_server(*server)));
@@ -222,6 +226,10 @@ pub fn tell(record: &Record, names: &Names) {
         Event::Outcome(Outcome::Failed { server, step, error, .. }) => {
             let server = server.map(|server| names.of_server(server).to_string());
             warn!(backend, server, step = step.words(names), error, "step failed");
+        }
+        Event::Outcome(Outcome::Outdated { server, .. }) => {
+            let server = server.map(|server| names.of_server(server).to_string());
+            info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
         }
         Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
             let (server, step) = (&*names.of_server(*server), step.words(names));

@@ -12,6 +12,7 @@ use crate::core::plan::inventory::{Inventory, ServerState};
 use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::supply;
 use crate::core::wire::command::{Command, ServerName};
+use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::hands::Hands;
@@ -32,6 +33,10 @@ pub(super) async fn tell(
             continue;
         }
         let Err(error) = telling.tell(&correction).await else { continue };
+        if error.overtaken().is_some() {
+            // What is still to be told follows from the next reading.
+            break;
+        }
         match error.refusal() {
             None => return Err(error),
             // It goes when its connections do; what is there already, or was lost to a restart just now, shows in the
@@ -57,9 +62,14 @@ struct Telling<'a> {
 
 impl Telling<'_> {
     async fn tell(&mut self, correction: &Correction) -> Result<(), RuntimeError> {
+        let backend = self.latest.backend(self.names.backend_of(correction.server()));
         for command in self.commands(correction) {
-            self.hands.change(&command, self.names).await?;
-            info!(node = %self.hands.address(), %command, "brought in line");
+            let change = match backend {
+                Some(backend) => Guarded::new(command, &self.latest.process, backend, self.names),
+                None => Guarded::anyhow(command),
+            };
+            self.hands.change(&change, self.names).await?;
+            info!(node = %self.hands.address(), command = %change.command(), "brought in line");
         }
         if let Correction::Add { server, address, keywords } = correction {
             self.added.push(supply::newcomer(*server, *address, keywords));
