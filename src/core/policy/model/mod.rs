@@ -204,7 +204,7 @@ impl Model {
         // and again would lose servers after each.
         let kept = need.wish_for_fewer().max(need.wish()).min(scene.max.saturating_add(1));
         self.patience.observe(kept, level, level * service.time, base, now);
-        self.weighing.observe(load, scene.pool, &capacity, promise, scene.settings.outliers, now);
+        self.weighing.observe(load, scene.pool, &carried, promise, scene.settings.outliers, now);
         let lost = self.weighing.lost(scene.pool);
         let wants = f64::from(need.wish()) + lost > f64::from(scene.have()) + 0.5;
         self.effect.observe(load, service.time, scene.serving, wants, promise, now);

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::capacity::Promise;
+use super::evaluation::Carried;
 use super::guard::lower_bound;
 use super::need::Capacity;
 use crate::core::estimate::load::{LoadFigures, ServerLoad};
@@ -48,8 +49,9 @@ const SHIFTED_SHARE: f64 = 0.05;
 /// Its requests wait this share of the target at least; SHIFTED no more below the second.
 const OVERFULL: f64 = 0.75;
 const EMPTY: f64 = 0.25;
-/// The others carry everything with so much of their workers busy. With more, one burst tips servers that
-/// get slower the more they have to do, one after the other (`simulate thrash`).
+/// The others carry everything with so much of their workers busy, or with less where the target allows less: else
+/// servers with one worker each are late by turns. With more, one burst tips servers that get slower the more they
+/// have to do, one after the other (`simulate thrash`).
 const CARRIED: f64 = 0.8;
 /// Connections beyond this many times its workers are not requests at work: they would be cut off.
 const LONG_LIVED: f64 = 4.0;
@@ -158,7 +160,7 @@ impl Weighing {
         &mut self,
         load: &LoadFigures,
         pool: &Pool,
-        capacity: &Capacity,
+        carried: &Carried,
         promise: Promise,
         outliers: OutlierSettings,
         now: Instant,
@@ -169,7 +171,7 @@ impl Weighing {
         }
         self.mark(load, outliers, now);
         if pool.takes_weights {
-            self.shift(load, pool, capacity, promise);
+            self.shift(load, pool, carried, promise);
         }
         self.keep_one_full();
     }
@@ -273,14 +275,14 @@ impl Weighing {
         }
     }
 
-    fn shift(&mut self, load: &LoadFigures, pool: &Pool, capacity: &Capacity, promise: Promise) {
+    fn shift(&mut self, load: &LoadFigures, pool: &Pool, carried: &Carried, promise: Promise) {
         let figures = |id: ServerId| load.servers.iter().find(|server| server.server == id);
-        let wait = |id: ServerId| Some(figures(id)?.recent? - capacity.service);
+        let wait = |id: ServerId| Some(figures(id)?.recent? - carried.service);
         for member in pool.at(Stage::Serving) {
             let Some(standing) = self.servers.get_mut(&member.server) else { continue };
             let is_over = match wait(member.server) {
                 Some(wait) => wait < EMPTY * promise.below,
-                None => f64::from(member.sessions) <= capacity.workers,
+                None => f64::from(member.sessions) <= carried.workers,
             };
             if is_over {
                 standing.shifted = None;
@@ -289,14 +291,14 @@ impl Weighing {
         let mut full: Vec<(f64, ServerId)> = (pool.at(Stage::Serving))
             .filter(|member| !self.is_shifted(member.server))
             .filter(|member| {
-                figures(member.server).is_some_and(|server| f64::from(server.streams) > capacity.workers)
+                figures(member.server).is_some_and(|server| f64::from(server.streams) > carried.workers)
             })
             .filter_map(|member| Some((wait(member.server)?, member.server)))
             .filter(|(wait, _)| *wait > OVERFULL * promise.below)
             .collect();
         full.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (wait, id) in full {
-            if self.others_carry(id, load, capacity)
+            if self.others_carry(id, load, carried)
                 && let Some(standing) = self.servers.get_mut(&id)
             {
                 standing.shifted = Some(Duration::try_from_secs_f64(wait).unwrap_or_default());
@@ -305,14 +307,15 @@ impl Weighing {
     }
 
     /// The servers that are not SHIFTED can do without this one, and one of them has its full weight.
-    fn others_carry(&self, without: ServerId, load: &LoadFigures, capacity: &Capacity) -> bool {
+    fn others_carry(&self, without: ServerId, load: &LoadFigures, each: &Carried) -> bool {
         let others = || {
             let others = self.servers.iter().filter(move |(id, _)| **id != without);
             others.map(|(_, standing)| standing).filter(|standing| standing.shifted.is_none())
         };
         let arrivals = load.arrivals.last_3.max(load.arrivals.last_5);
-        let carried = others().map(Standing::share).sum::<f64>() * CARRIED * capacity.workers;
-        others().any(|standing| standing.mark.is_none()) && arrivals * capacity.service <= carried
+        let busy = CARRIED.min(each.utilization) * each.workers;
+        let carried = others().map(Standing::share).sum::<f64>() * busy;
+        others().any(|standing| standing.mark.is_none()) && arrivals * each.service <= carried
     }
 }
 
@@ -364,6 +367,7 @@ mod tests {
     struct Pond {
         weighing: Weighing,
         load: LoadFigures,
+        carried: Carried,
         pool: Pool,
         now: Instant,
     }
@@ -373,12 +377,22 @@ mod tests {
             let pool = World::new(servers, servers).pool;
             let mut load = steady(40.0 * f64::from(servers));
             load.servers = pool.servers.iter().map(|member| well(member.server)).collect();
-            Self { weighing: Weighing::default(), load, pool, now: Instant::now() }
+            let carried = Carried {
+                service: 0.08,
+                workers: 8.0,
+                knee: true,
+                utilization: 0.8,
+                gamma: 1.0,
+                room: 1.0,
+                carries: 6.4,
+                floor: 0.01,
+                limit: None,
+            };
+            Self { weighing: Weighing::default(), load, carried, pool, now: Instant::now() }
         }
 
         /// So many seconds; what is asked for in the end, as percent and a key, a change each.
         fn watch(&mut self, seconds: u32) -> Vec<String> {
-            let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
             let promise = Promise { below: 0.4, budget: 0.05 };
             let mut changes = Vec::new();
             for _ in 0..seconds {
@@ -386,7 +400,7 @@ mod tests {
                 self.weighing.observe(
                     &self.load,
                     &self.pool,
-                    &capacity,
+                    &self.carried,
                     promise,
                     OutlierSettings::default(),
                     self.now,
@@ -492,16 +506,19 @@ mod tests {
     #[test]
     fn a_queue_stays_where_the_others_cannot_carry_everything() {
         #[track_caller]
-        fn check(arrivals: f64, expected: &[&str]) {
+        fn check(arrivals: f64, utilization: f64, expected: &[&str]) {
             let mut pond = Pond::new(3);
+            pond.carried.utilization = utilization;
             let servers = pond.load.servers.iter();
             let full = |server: &ServerLoad| ServerLoad { recent: Some(3.2), streams: 400, ..*server };
             pond.load = LoadFigures { servers: servers.map(full).collect(), ..steady(arrivals) };
             assert_eq!(pond.watch(10), expected);
         }
-        check(200.0, &[]); // 16 busy workers, and two servers carry 12.8
-        check(120.0, &["5/100/100 overfull"]); // 9.6, and one carries 6.4
-        check(75.0, &["5/5/100 overfull"]);
+        check(200.0, 0.8, &[]); // 16 busy workers, and two servers carry 12.8
+        check(120.0, 0.8, &["5/100/100 overfull"]); // 9.6, and one carries 6.4
+        check(75.0, 0.8, &["5/5/100 overfull"]);
+        check(200.0, 0.9, &[]);
+        check(120.0, 0.5, &[]); // two carry 8.0 in time
     }
 
     #[test]
