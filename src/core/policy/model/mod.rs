@@ -198,7 +198,7 @@ impl Model {
         };
         let need = Need::of(load, &capacity, &forecast, scene.have(), scene.settings.model.backlog);
         let level = load.arrivals.last_15.max(load.arrivals.last_30);
-        self.guard.observe(load, promise, self.used(scene, level, &capacity), now);
+        self.guard.observe(load, promise, self.used(scene, level, &capacity, &need), now);
         let base = patience::base(&scene.settings.model, load.lead);
         // What servers were ordered for was needed, even if it was only expected: else a load whose rises come again
         // and again would lose servers after each.
@@ -231,12 +231,15 @@ impl Model {
         }
     }
 
-    fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity) -> Use {
+    fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity, need: &Need) -> Use {
+        let have = scene.have();
+        let can_add = have < scene.most() && scene.parked + scene.spare > 0 && self.effect.reason().is_none();
         let each = level * capacity.service / f64::from(scene.serving.max(1));
         Use {
             of_workers: each / capacity.workers,
             of_limit: each / capacity.carries,
             unchanged_for: self.watch.unchanged_for(scene.now),
+            lacking: need.wish() > have && !can_add,
         }
     }
 

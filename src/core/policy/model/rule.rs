@@ -13,6 +13,9 @@ use crate::core::policy::decision::{Decision, Load, Reason};
 /// Between two moves away, beyond `trial`: the figures of the first have to settle.
 const AFTER_TRIAL: Duration = Duration::from_secs(5);
 
+/// After so long, requests have come together often enough to show how many a server takes side by side.
+const UNPROVEN: Duration = Duration::from_secs(60);
+
 /// What the figures ask for at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
@@ -90,6 +93,10 @@ impl Wish {
             let is_full = wish > scene.max && have >= scene.max;
             return is_full.then(|| Decision::Hold(no_more(scene, limits)));
         }
+        if self.is_unproven(scene) {
+            limits.push(Limit::Learning);
+            return Some(Decision::Hold(Reason::Learning { watched: scene.load.watched }));
+        }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
             return Some(Decision::Hold(reason));
@@ -100,6 +107,16 @@ impl Wish {
             0 => Decision::Hold(no_more(scene, limits)),
             by => Decision::ScaleUp { by, reason: self.reason(scene) },
         })
+    }
+
+    /// Nothing has shown yet that the servers are not enough, only not yet that they are: a server's workers are
+    /// known from below, from requests that came together, and in the first seconds hardly any have.
+    fn is_unproven(&self, scene: &Scene<'_>) -> bool {
+        let load = scene.load;
+        let (late, of) = load.misses.last_15;
+        let is_in_time = late as f64 <= self.promise.limit(self.carried.floor) * of as f64;
+        let shows_no_limit = !self.carried.knee && self.carried.limit.is_none() && load.backlog <= 0.0;
+        load.watched < UNPROVEN && shows_no_limit && is_in_time
     }
 
     /// Why more servers are wanted.
