@@ -25,7 +25,7 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 	    awk -f .ci/summary.awk target/test.log; exit $$status
 
 # RELEASES="2.2 3.2" are all that are tried, if it is set.
-matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.2; gets those that are not installed
+matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.4; gets those that are not installed
 	@.ci/need cc:build-essential haproxy:haproxy openssl:openssl python3:python3 dpkg-deb:dpkg
 	@cargo test --locked --no-run --quiet --test runtime_api --test executor --test matrix --test spares
 	@.ci/haproxies $(RELEASES) >target/haproxies.txt; status=0; \

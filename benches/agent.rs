@@ -1,6 +1,6 @@
 //! What the running agent costs, measured from outside on a real HAProxy.
 //!
-//! Memory and CPU at 1 and at 1,000 backends, start-up, and the reaction from a log line to a command on the
+//! Memory and CPU at 1 and at 1,000 backends, also while all of them move at once, start-up, and the reaction from a log line to a command on the
 //! socket.
 //!
 //! `cargo bench --bench agent` prints a table. HAProxy must be installed.
@@ -16,7 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{FakeHaproxy, Haproxy, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{FakeHaproxy, Haproxy, Origin, wait_until};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -26,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SERVERS: usize = 10;
 /// Requests to each server in the log: enough for every window to have its histograms.
 const REQUESTS: usize = 40;
+/// READY servers of each backend at least when all of them have moved; one is READY before.
+const READY: usize = 4;
 /// How long CPU is watched.
 const WATCH: Duration = Duration::from_secs(10);
 /// Clock ticks a second in /proc/PID/stat (proc(5)); 100 on Linux.
@@ -45,38 +49,58 @@ fn row(what: &str, figure: &str) {
 
 /// Memory and CPU with so many backends of ten servers, each server with requests in its window.
 fn size(backends: usize) {
-    let Some(haproxy) = Haproxy::start(&haproxy_config(backends)) else { return };
+    let origin = Origin::start();
+    let Some(haproxy) = Haproxy::start(&haproxy_config(backends, origin.port())) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("haproxy.log");
     File::create(&log).expect("the folder is ours");
-    let agent = Agent::start(folder.path(), &agent_config(&haproxy.dir().join("admin.sock"), backends), &log);
+    let config = |min| agent_config(&haproxy.dir().join("admin.sock"), backends, min);
+    let agent = Agent::start(folder.path(), &config(1), &log);
     let idle = agent.cpu_over(WATCH);
+    let (took, cpu) = move_all(&agent, &config(READY), backends);
     append(&log, &lines(backends));
     let expected = (backends * SERVERS * REQUESTS) as u64;
     wait_until("all lines are read", PATIENCE, || agent.lines() == Some(expected));
     let busy = agent.cpu_over(WATCH);
     let what = format!("{backends} x {SERVERS} servers");
-    row(&format!("{what}: memory (RSS)"), &format!("{:.1} MiB", agent.rss_mib()));
+    row(&format!("{what}: memory (RSS)"), &format!("{:.1} MiB", agent.mib("VmRSS:")));
     row(&format!("{what}: CPU, no traffic"), &format!("{:.2} %", idle * 100.0));
     row(&format!("{what}: CPU, windows full"), &format!("{:.2} %", busy * 100.0));
+    let moved = backends * (READY - 1);
+    row(&format!("{what}: {moved} moved at once"), &format!("{:.1} s", took.as_secs_f64()));
+    row(&format!("{what}: CPU for it"), &format!("{cpu:.2} s"));
+    row(&format!("{what}: memory at its peak (VmHWM)"), &format!("{:.1} MiB", agent.mib("VmHWM:")));
 }
 
-fn haproxy_config(backends: usize) -> String {
+/// All backends need more servers in the same tick. How long it takes until they have them, and the CPU seconds.
+fn move_all(agent: &Agent, config: &str, backends: usize) -> (Duration, f64) {
+    let (before, begun) = (agent.cpu_seconds(), Instant::now());
+    agent.reload(config);
+    wait_until("all have moved", 5 * PATIENCE, || {
+        let status = agent.status().unwrap_or_default();
+        let all = status["backends"].as_array().map_or(&[][..], Vec::as_slice);
+        all.len() == backends && all.iter().all(|backend| backend["serving"].as_u64() >= Some(READY as u64))
+    });
+    (begun.elapsed(), agent.cpu_seconds() - before)
+}
+
+fn haproxy_config(backends: usize, port: u16) -> String {
     let mut text = String::new();
     for b in 0..backends {
         let _ = writeln!(text, "backend b{b}\n    balance roundrobin");
         for s in 0..SERVERS {
             let disabled = if s == 0 { "" } else { " disabled" };
-            let _ = writeln!(text, "    server s{s} 127.0.0.1:9 maxconn 50{disabled}");
+            let _ = writeln!(text, "    server s{s} 127.0.0.1:{port} maxconn 50{disabled}");
         }
     }
     text
 }
 
-fn agent_config(socket: &Path, backends: usize) -> String {
+fn agent_config(socket: &Path, backends: usize, min: usize) -> String {
     let mut text = format!("haproxy: {{ sockets: [{}] }}\nbackends:\n", socket.display());
     for b in 0..backends {
         let _ = writeln!(text, "  - name: b{b}\n    target: {{ below: 2s }}\n    window: {{ length: 10m }}");
+        let _ = writeln!(text, "    ready: {{ min: {min} }}");
     }
     text
 }
@@ -179,15 +203,18 @@ fn command(log: &Path) -> Command {
 struct Agent {
     child: Child,
     socket: PathBuf,
+    /// Its config, and the keys in it that are not what a figure is about.
+    file: PathBuf,
+    own: String,
 }
 
 impl Agent {
     fn start(folder: &Path, config: &str, log: &Path) -> Self {
         let file = folder.join("config.yaml");
         let own = format!("state_dir: {0}/state\nruntime_dir: {0}/run\n", folder.display());
-        fs::write(&file, own + config).expect("the folder is ours");
+        fs::write(&file, own.clone() + config).expect("the folder is ours");
         let child = command(log).arg("--config").arg(&file).spawn().expect("built");
-        let agent = Self { child, socket: folder.join("run/agent.sock") };
+        let agent = Self { child, socket: folder.join("run/agent.sock"), file, own };
         wait_until("HAProxy answers it", PATIENCE, || {
             agent.status().is_some_and(|status| status["haproxy"]["answers"] == true)
         });
@@ -210,9 +237,16 @@ impl Agent {
         Some(self.status()?["backends"][0]["reason"].as_str()?.to_owned())
     }
 
-    fn rss_mib(&self) -> f64 {
+    fn reload(&self, config: &str) {
+        fs::write(&self.file, self.own.clone() + config).expect("the folder is ours");
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGHUP).expect("our child");
+    }
+
+    /// This line of /proc/PID/status, which is in kB (proc(5)).
+    fn mib(&self, key: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        let kib = status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB"));
         kib.and_then(|kib| kib.parse::<f64>().ok()).expect("Linux tells it") / 1024.0
     }
 

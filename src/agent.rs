@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::core::controller::{Action, Controller, Record, View};
+use crate::core::controller::{Action, Controller, Record};
+use crate::core::log::sample::Sample;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
@@ -101,7 +102,8 @@ struct Agent {
     /// Poller, endpoint, status socket, file events: they end with the agent.
     _tasks: JoinSet<()>,
     metrics: Metrics,
-    observer: Observer,
+    /// Only where somebody may ask for it: its histograms take 1.5 KB a server.
+    observer: Option<Observer>,
     recent: std::collections::VecDeque<Value>,
     repeats: Repeats,
     summary: Summary,
@@ -166,9 +168,10 @@ impl Agent {
         self.summary.lines += batch.counts;
         self.metrics.count_lines(&batch.counts);
         let counted = self.controller.handle_batch(&mut batch, now);
-        for sample in &batch.samples {
-            if self.controller.settings(sample.backend).is_some() {
-                self.observer.observe(sample, &self.metrics, &self.names);
+        if let Some(observer) = &mut self.observer {
+            let is_ours = |sample: &&Sample| self.controller.settings(sample.backend).is_some();
+            for sample in batch.samples.iter().filter(is_ours) {
+                observer.observe(sample, &self.metrics, &self.names);
             }
         }
         self.metrics.count_samples(counted);
@@ -272,9 +275,8 @@ impl Agent {
     fn answer(&mut self, question: Question) {
         let now = Instant::now();
         match question {
-            Question::Status(to) => {
-                let views = self.controller.views(now);
-                drop(to.send(self.status(&views, now)));
+            Question::Health(to) => {
+                drop(to.send(status::troubles(&self.controller.views(now), &self.names)));
             }
             Question::Request(request, by, to) => drop(to.send(self.request(&request, by))),
             Question::Metrics(to) => {
@@ -285,7 +287,8 @@ impl Agent {
         }
     }
 
-    fn status(&mut self, views: &[View], now: Instant) -> Value {
+    fn status(&mut self, now: Instant) -> String {
+        let views = &self.controller.views(now);
         status::agent(&Overview {
             dry_run: self.settings.dry_run,
             running: now.saturating_duration_since(self.started),

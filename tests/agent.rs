@@ -11,12 +11,9 @@ use haproxy_autoscale::demo::haproxy::Haproxy;
 use haproxy_autoscale::demo::server::{ServiceTime, SmallServer};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Agent, FakeHaproxy, Fault, free_port, wait_until};
+use support::{Agent, FakeHaproxy, Fault, PATIENCE, free_port, wait_until};
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A line as HAProxy 2.6 writes it, of a backend nobody named.
 const LINE: &str = "127.0.0.1:50536 [21/Nov/2026:09:31:50.191] fe_http other/a1 0/0/0/3/3 200 76 - - ---- 1/1/0/0/0 0/0 \"GET /x?a=1 HTTP/1.1\"\n";
@@ -340,13 +337,12 @@ fn metrics_and_health_are_served() {
         assert!(get(haproxy.frontend().port(), "/").starts_with("HTTP/1.1 200"));
     }
     let counted = "haproxy_autoscale_latency_seconds_count{backend=\"app\",server=\"s1\",timer=\"Tt\"} 3\n";
-    wait_until("three requests are counted", PATIENCE, || get(port, "/metrics").contains(counted));
-    let page = get(port, "/metrics");
     for series in [
+        counted,
         "haproxy_autoscale_haproxy_up 1\n",
         "haproxy_autoscale_servers{backend=\"app\",state=\"serving\"} 1\n",
     ] {
-        assert!(page.contains(series), "{series} in:\n{page}");
+        wait_until(&format!("`{series}` is served"), PATIENCE, || get(port, "/metrics").contains(series));
     }
     drop(haproxy);
     wait_until("it tells that HAProxy is gone", PATIENCE, || {
@@ -371,8 +367,9 @@ fn status_shows_servers_figures_and_decisions() {
     let log = haproxy.log();
     let agent = Agent::start(&backend(haproxy.socket().to_str().unwrap()), &[log.to_str().unwrap()]);
     assert!(get(haproxy.frontend().port(), "/").starts_with("HTTP/1.1 200"));
-    wait_until("the request is in the window", PATIENCE, || {
-        agent.status().is_some_and(|status| status["backends"][0]["figures"]["samples"] == 1)
+    wait_until("the request is in the window, and the servers are known", PATIENCE, || {
+        let app = &agent.status().unwrap_or_default()["backends"][0];
+        app["figures"]["samples"] == 1 && app["serving"] == 1
     });
     let shown = run(&["status", "--config", agent.config().to_str().unwrap()]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

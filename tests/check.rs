@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Agent, Haproxy, wait_until};
+use support::{Agent, Haproxy, PATIENCE, wait_until};
 use tempfile::TempDir;
 
 mod support;
@@ -274,7 +274,7 @@ fn a_running_agent_is_found_by_its_lock_and_its_socket() {
     let text =
         "haproxy: { sockets: [/nowhere/admin.sock] }\nbackends: [{ name: app, target: { below: 1s } }]\n";
     let agent = Agent::start(text, &["/nowhere/haproxy.log"]);
-    wait_until("it answers", std::time::Duration::from_secs(20), || agent.status().is_some());
+    wait_until("it answers", PATIENCE, || agent.status().is_some());
     let (_, findings) = place.check(&fs::read_to_string(agent.config()).unwrap());
     check_found(&findings, "warn", "state_dir", &format!("(process {})", agent.pid()));
     check_found(&findings, "ok", "runtime_dir", &format!("(process {})", agent.pid()));

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Haproxy, free_port, request};
+use support::{Haproxy, PATIENCE, free_port, request, wait_until};
 
 mod support;
 
@@ -124,6 +124,10 @@ frontend fe
     let ring = |socket: &str| format!("ring:requests@{}", haproxy.dir().join(socket).display());
     check(&ring("admin.sock"), "warn: is empty: its format cannot be told yet");
     request(port, 0..7);
+    // An answer comes before its line.
+    wait_until("all are logged", PATIENCE, || {
+        haproxy.ask("show events requests").matches("GET /n").count() == 7
+    });
     check(&ring("admin.sock"), "ok: last 7 lines: 7 requests, 0 messages, 0 not understood");
     check(&ring("user.sock"), "fail: HAProxy refused: Permission denied");
     check(&ring("admin.sock").replace("requests", "others"), "fail: HAProxy refused: No such event sink");

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use haproxy_autoscale::demo::haproxy;
 use haproxy_autoscale::demo::scenario::TIMINGS;
@@ -81,7 +80,7 @@ fn a_reader_that_goes_away_ends_the_demo_without_a_word() {
     let mut out = BufReader::new(demo.stdout.take().unwrap());
     read_until(&mut out, |line| line.starts_with("  1 s"));
     drop(out);
-    support::wait_until("the demo to end", Duration::from_secs(20), || demo.try_wait().unwrap().is_some());
+    support::wait_until("the demo to end", support::PATIENCE, || demo.try_wait().unwrap().is_some());
     let mut said = String::new();
     demo.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");

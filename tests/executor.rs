@@ -27,14 +27,8 @@ use haproxy_autoscale::core::settings::BackendSettings;
 use haproxy_autoscale::haproxy::address::Address;
 use haproxy_autoscale::haproxy::client::Client;
 use haproxy_autoscale::haproxy::executor::{Executor, Patience};
-use support::{FakeHaproxy, Fault, Haproxy, Origin, ask, eventually, free_port, wait_until};
+use support::{FakeHaproxy, Fault, Haproxy, NEVER, Origin, PATIENCE, ask, eventually, free_port, wait_until};
 use tokio::sync::{mpsc, watch};
-
-/// More than a busy machine needs for anything that these tests wait for.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The agent promises to have stopped within this time.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 // --- What the tests are played on.
 
@@ -71,8 +65,14 @@ impl Stage {
         let text = format!("backends:\n  - name: web\n    target: {{ below: 1s }}\n{policy}{keys}");
         let config = Config::parse(&text, Path::new("test.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let names = Names::default();
-        let client = Client::new(Address::Unix(socket.to_owned()), Duration::from_secs(5));
-        let patience = Patience { poll: Duration::from_millis(20), ..Patience::default() };
+        let client = Client::new(Address::Unix(socket.to_owned()), PATIENCE);
+        let patience = Patience {
+            retry_for: NEVER,
+            each_try: NEVER,
+            poll: Duration::from_millis(20),
+            when_stopping: PATIENCE,
+            ..Patience::default()
+        };
         let executor = Executor::new(client, names.clone(), dry_run).with_patience(patience);
         Self {
             names,
@@ -102,6 +102,13 @@ impl Stage {
     async fn weights(&self) -> Vec<u16> {
         let inventory = self.inventory().await;
         inventory.backends[0].servers.iter().map(|server| server.weight.value()).collect()
+    }
+
+    /// Has it reach `fake` with this patience, and wait for an hour for each answer.
+    fn reach(&mut self, fake: &FakeHaproxy, patience: Patience) {
+        let client = Client::new(Address::Unix(fake.socket()), NEVER);
+        let executor = Executor::new(client, self.names.clone(), false).with_patience(patience);
+        self.executor = Arc::new(executor);
     }
 
     async fn plan(&self, decision: &Decision) -> Plan {
@@ -160,6 +167,22 @@ impl Play {
             }
         }
         panic!("no `{text}` in {:#?}", self.told);
+    }
+
+    /// Nothing comes for so long.
+    async fn nothing_for(&mut self, still: Duration) {
+        if let Ok(outcome) = tokio::time::timeout(still, self.outcomes.recv()).await {
+            panic!("{:?} after {:#?}", outcome.map(|outcome| self.tell(&outcome)), self.told);
+        }
+    }
+
+    /// The ramp of this server stands still, until [`Self::go_on`].
+    fn hold_ramp(&self, server: ServerId) {
+        self.changes.send_modify(|changes| drop(changes.ramps.insert(server, Ramp::Held)));
+    }
+
+    fn go_on(&self) {
+        self.changes.send_modify(|changes| changes.ramps.clear());
     }
 
     /// Waits for the end of the plan.
@@ -488,8 +511,10 @@ async fn a_ramp_goes_up_among_multiplied_weights_which_are_put_right_at_the_end(
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 1s }");
     let users = Users::of(port);
     let mut play = stage.start(stage.plan(&up(1)).await);
+    play.hold_ramp(stage.id("s2"));
     play.until("set weights: web/s1 200, web/s2 100").await;
     assert_eq!(stage.weights().await[0], 200, "the ratio to all others stays");
+    play.go_on();
     play.end(PATIENCE).await;
     let ramp: Vec<String> = (1..=10).map(|tenth| format!("set weights: web/s2 {}", tenth * 10)).collect();
     let seen: Vec<_> =
@@ -535,7 +560,7 @@ async fn stopping_in_mid_ramp_puts_weights_right_and_leaves_the_server_ready() {
     play.until("set web/s2 READY").await;
     assert_eq!(stage.weights().await, [100, 10]);
     play.stop();
-    play.end(STOP_WITHIN).await;
+    play.end(PATIENCE).await;
     assert_eq!(
         play.told[play.told.len() - 3..],
         ["s2 moved", "set weights: web/s1 1, web/s2 1", "called off"]
@@ -551,14 +576,12 @@ async fn a_ramp_stands_still_while_its_server_is_not_like_the_others() {
     let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 1s }");
     let mut play = stage.start(stage.plan(&up(1)).await);
+    play.hold_ramp(stage.id("s2"));
     play.until("set web/s2 READY").await;
-    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::Held)));
     // Five times the length of a step.
-    let still = Duration::from_millis(500);
-    while tokio::time::timeout(still, play.outcomes.recv()).await.is_ok() {}
-    let held = stage.weights().await;
-    assert!(held[1] < 100, "{held:?}");
-    play.changes.send_modify(|changes| changes.ramps.clear());
+    play.nothing_for(Duration::from_millis(500)).await;
+    assert_eq!(stage.weights().await, [100, 10]);
+    play.go_on();
     play.until("s2 moved").await;
     play.end(PATIENCE).await;
     assert_eq!(stage.weights().await, [1, 1]);
@@ -595,7 +618,7 @@ async fn a_weight_that_somebody_else_has_set_is_left_alone() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
     let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
-    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 2s }");
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 10s }");
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set web/s2 READY").await;
     haproxy.ask("set server web/s2 weight 77");
@@ -624,10 +647,10 @@ async fn weights_follow_capacities() {
 
 // --- Scaling down.
 
-/// Two servers; a request to `/s2` takes `slow`.
-fn two_servers(slow: Duration) -> Option<(Haproxy, u16, [Origin; 2])> {
+/// Two servers; a request to `/s2` is answered when s2 lets it go.
+fn two_servers() -> Option<(Haproxy, u16, [Origin; 2])> {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
-    s2.set_delay(slow);
+    s2.set_delay(NEVER);
     let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{}", s1.port(), s2.port());
     Some((haproxy(port, "roundrobin", &servers)?, port, [s1, s2]))
 }
@@ -644,13 +667,18 @@ fn wait_for_session(haproxy: &Haproxy) {
 
 #[tokio::test]
 async fn a_server_is_drained_of_its_last_session_before_maint() {
-    let slow = Duration::from_millis(700);
-    let Some((haproxy, port, _origins)) = two_servers(slow) else { return };
+    let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
     let request = get_meanwhile(port, "/s2");
     wait_for_session(&haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    s2.set_delay(Duration::ZERO);
     let users = Users::of(port);
-    let play = stage.play(&down(1)).await;
+    // Many looks at its sessions.
+    play.nothing_for(Duration::from_millis(200)).await;
+    s2.let_go();
+    play.end(PATIENCE).await;
     play.check(
         "set web/s2 DRAIN
          wait up to 60s until web/s2 has no sessions
@@ -659,14 +687,13 @@ async fn a_server_is_drained_of_its_last_session_before_maint() {
          finished",
     );
     assert_eq!(request.join().expect("it does not panic"), "200", "it was not cut off");
-    assert!(play.took("wait up to 60s until web/s2 has no sessions") > slow / 4);
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     users.stop();
 }
 
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
-    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(
         &haproxy.socket(),
         "servers: { s1: { always_up: true } }\nscale_down: { drain_timeout: 200ms }",
@@ -676,39 +703,41 @@ async fn a_drain_ends_at_its_deadline() {
     let play = stage.play(&down(1)).await;
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     assert!(!request.is_finished(), "the deadline came first: {:#?}", play.told);
+    s2.let_go();
     assert_eq!(request.join().expect("it does not panic"), "200", "MAINT cuts no session off");
 }
 
 #[tokio::test]
 async fn a_drain_that_is_taken_back_leaves_the_server_ready() {
-    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
     let request = get_meanwhile(port, "/s2");
     wait_for_session(&haproxy);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
     play.take_back(&[stage.id("s2")]);
-    play.end(Duration::from_secs(1)).await;
+    play.end(PATIENCE).await;
     play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
     assert!(stage.server("s2").await.is_serving());
+    s2.let_go();
     assert_eq!(request.join().expect("it does not panic"), "200");
 }
 
 #[tokio::test]
 async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_ends_it() {
-    let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(1)) else { return };
+    let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let mut stage = Stage::new(&haproxy.socket(), S2_GOES);
     let request = get_meanwhile(port, "/s2");
     wait_for_session(&haproxy);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
     play.stop();
-    play.end(STOP_WITHIN).await;
+    play.end(PATIENCE).await;
     play.check("set web/s2 DRAIN\n called off");
-    let s2 = stage.server("s2").await;
-    assert_eq!(s2.state(), AdminState::Drain);
+    assert_eq!(stage.server("s2").await.state(), AdminState::Drain);
 
-    stage.claims.ours.insert(s2.id);
+    s2.let_go();
+    stage.claims.ours.insert(stage.id("s2"));
     let inventory = stage.inventory().await;
     let plan =
         planner::finish_drains(&inventory.backends[0], &stage.settings, &stage.claims).expect("a plan");
@@ -720,7 +749,7 @@ async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_end
 #[tokio::test]
 async fn a_server_that_somebody_else_moves_is_left_to_them() {
     for theirs in ["ready", "maint"] {
-        let Some((haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+        let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
         let stage = Stage::new(&haproxy.socket(), S2_GOES);
         let request = get_meanwhile(port, "/s2");
         wait_for_session(&haproxy);
@@ -735,20 +764,18 @@ async fn a_server_that_somebody_else_moves_is_left_to_them() {
              finished"
         ));
         assert_eq!(stage.server("s2").await.state().name(), state);
+        s2.let_go();
         assert_eq!(request.join().expect("it does not panic"), "200");
     }
 }
 
 // --- Servers that come back while requests wait.
 
-/// Longer than any test: an answer that does not come.
-const NEVER: Duration = Duration::from_secs(60);
-
 /// `s1` takes one request at a time, `s2` three; what they have no room for waits in HAProxy's queue.
 fn small_servers(s2_is: &str) -> Option<(Haproxy, u16, [Origin; 2])> {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let haproxy = Haproxy::start(&format!(
-        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 60s\n    timeout server 60s\n\
+        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
          frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
          backend web\n    balance roundrobin\n    use-server s2 if {{ path /s2 }}\n\
          \x20   server s1 127.0.0.1:{} maxconn 1\n    server s2 127.0.0.1:{} maxconn 3 {s2_is}",
@@ -870,7 +897,7 @@ fn ready_alone_does_not_bring_a_server_back_from_drain_while_requests_wait() {
 
 #[tokio::test]
 async fn a_drain_goes_on_over_a_reload() {
-    let Some((mut haproxy, port, _origins)) = two_servers(Duration::from_secs(2)) else { return };
+    let Some((mut haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
     let request = get_meanwhile(port, "/s2");
     wait_for_session(&haproxy);
@@ -886,6 +913,7 @@ async fn a_drain_goes_on_over_a_reload() {
          finished",
     );
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    s2.let_go();
     assert_eq!(request.join().expect("it does not panic"), "200");
 }
 
@@ -898,13 +926,17 @@ async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
         let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
         haproxy.ask("set server web/s2 state maint");
         // Its warm-up is under way when HAProxy is reloaded, and READY is what the configuration says.
-        s2.set_delay(Duration::from_secs(1));
-        let warm_up =
-            format!("{keys}\nservers: {{ s2: {{ always_up: false }} }}\nwarm_up: {{ path: /, requests: 1 }}");
+        s2.set_delay(NEVER);
+        let warm_up = format!(
+            "{keys}\nservers: {{ s2: {{ always_up: false }} }}\nwarm_up: {{ path: /, requests: 1, timeout: 10m }}"
+        );
         let stage = Stage::new(&haproxy.socket(), &warm_up);
         let mut play = stage.start(stage.plan(&up(1)).await);
         play.until("set web/s2 DRAIN").await;
+        let before = s2.requests();
+        eventually("its warm-up is under way", PATIENCE, async || s2.requests() > before).await;
         haproxy.reload();
+        s2.let_go();
         play.end(PATIENCE).await;
         assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
         let sets = play.told.iter().filter(|told| told.starts_with("set web/s2")).count();
@@ -933,7 +965,7 @@ async fn a_restart_in_mid_ramp_ends_the_ramp_and_keeps_the_server() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers = format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} disabled", s1.port(), s2.port());
     let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
-    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 3s }");
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 20s }");
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set web/s2 READY").await;
     haproxy.kill();
@@ -1008,13 +1040,10 @@ async fn a_refusal_is_final() {
 #[tokio::test]
 async fn a_haproxy_that_is_gone_is_given_up_after_a_while() {
     let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
-    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let mut stage = Stage::new(&fake.socket(), S2_GOES);
     let plan = stage.plan(&down(1)).await;
-    let client = Client::new(Address::Unix(fake.socket()), Duration::from_secs(5));
-    let patience = Patience { retry_for: Duration::from_millis(500), ..Patience::default() };
-    let executor = Executor::new(client, stage.names.clone(), false).with_patience(patience);
+    stage.reach(&fake, Patience { retry_for: Duration::from_millis(500), ..Patience::default() });
     drop(fake);
-    let stage = Stage { executor: Arc::new(executor), ..stage };
     stage.play_plan(plan).await.check("failed: set web/s2 DRAIN: cannot connect*\n finished");
 }
 
@@ -1022,16 +1051,16 @@ async fn a_haproxy_that_is_gone_is_given_up_after_a_while() {
 async fn a_socket_that_hangs_does_not_keep_the_agent_from_stopping() {
     let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
     fake.change("web/s2", |server| server.admin = 5);
-    let stage = Stage::new(&fake.socket(), "warm_up: { ramp: 10m }");
+    let mut stage = Stage::new(&fake.socket(), "warm_up: { ramp: 10m }");
+    // Whatever else it waits for it does so for an hour.
+    stage.reach(&fake, Patience { retry_for: NEVER, each_try: NEVER, ..Patience::default() });
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set weights: web/s1 100, web/s2 100").await;
     fake.always(Fault::Hang);
     let asked = fake.commands().len();
     eventually("HAProxy is asked in vain", PATIENCE, async || fake.commands().len() > asked).await;
-    let stopped = Instant::now();
     play.stop();
-    play.end(STOP_WITHIN).await;
-    assert!(stopped.elapsed() < STOP_WITHIN);
+    play.end(PATIENCE).await;
     let end = &play.told[play.told.len() - 2..];
     assert!(
         end[0].starts_with("failed: set weights: web/s1 1, web/s2 1") && end[1] == "called off",
@@ -1048,7 +1077,7 @@ async fn weights_are_put_right_on_stopping_as_soon_as_the_socket_answers_again()
     play.until("set weights: web/s1 100, web/s2 100").await;
     fake.fail_next(2, Fault::Hang);
     play.stop();
-    play.end(STOP_WITHIN).await;
+    play.end(PATIENCE).await;
     assert_eq!((fake.server("web/s1").weight, fake.server("web/s2").weight), (1, 1));
 }
 
@@ -1064,7 +1093,7 @@ async fn a_plan_that_nobody_listens_to_stops_too() {
     let run = tokio::spawn(async move { executor.run(plan, changed, outcomes_in).await });
     eventually("the drain has begun", PATIENCE, async || fake.server("web/s2").admin == 8).await;
     changes.send_replace(Changes::stop());
-    tokio::time::timeout(STOP_WITHIN, run).await.expect("it stops in time").expect("it does not panic");
+    tokio::time::timeout(PATIENCE, run).await.expect("it stops in time").expect("it does not panic");
 }
 
 #[tokio::test]

@@ -6,18 +6,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
-use support::{Agent, Haproxy, Origin, free_port, wait_until};
+use support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A few ticks of 200 ms, and a second for one that hangs; the rest is for a busy machine.
-const SOON: Duration = Duration::from_secs(5);
 
 /// Two HAProxys before the same servers s1, s2, ...
 struct Site {
@@ -66,7 +59,7 @@ impl Site {
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n\
              \x20   target: {{ below: 250ms }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n\
              \x20   scale_up: {{ cooldown: 0s }}\n\
-             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 30s, idle_after: 1h }}\n{keys}",
+             \x20   scale_down: {{ cooldown: 0s, drain_timeout: 10m, idle_after: 1h }}\n{keys}",
             sockets.join(", ")
         );
         let logs: Vec<String> =
@@ -82,7 +75,7 @@ impl Site {
     #[track_caller]
     fn wait_for(&self, server: &str, state: &str) {
         for node in &self.nodes {
-            node.wait_for(server, state, PATIENCE);
+            node.wait_for(server, state);
         }
     }
 }
@@ -96,8 +89,8 @@ fn config(port: u16, keywords: &[&str], servers: &[Origin]) -> String {
     });
     format!(
         "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
-         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
-         \x20   timeout client 60s\n    timeout server 60s\n\
+         defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
+         \x20   timeout client 10m\n    timeout server 10m\n\
          frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
          backend app\n    balance roundrobin\n{}",
         lines.collect::<String>()
@@ -127,13 +120,13 @@ impl Node {
     }
 
     #[track_caller]
-    fn wait_for(&self, server: &str, state: &str, within: Duration) {
-        wait_until(&format!("{server} is {state} at {}", self.socket), within, || self.is(server, state));
+    fn wait_for(&self, server: &str, state: &str) {
+        wait_until(&format!("{server} is {state} at {}", self.socket), PATIENCE, || self.is(server, state));
     }
 
-    /// A request to s2 that is answered after `after`.
-    fn keep_busy(&self, s2: &Origin, after: Duration) {
-        s2.set_delay(after);
+    /// A request to s2 that is answered when it is let go.
+    fn keep_busy(&self, s2: &Origin) {
+        s2.set_delay(NEVER);
         let (port, before) = (self.port, s2.requests());
         thread::spawn(move || {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
@@ -177,7 +170,7 @@ fn a_move_reaches_all() {
     for (server, state) in [("s1", "READY 1"), ("s2", "READY 1"), ("s3", "READY 3")] {
         site.wait_for(server, state);
     }
-    wait_until("they are shown as one", SOON, || {
+    wait_until("they are shown as one", PATIENCE, || {
         let status = agent.status().unwrap_or_default();
         status["backends"][0]["serving"] == 3 && status["backends"][0]["moving"].is_null()
     });
@@ -196,9 +189,10 @@ fn a_server_is_empty_when_it_is_on_all() {
     for busy in 0..2 {
         let Some(site) = Site::start(&["", ""]) else { return };
         let agent = site.agent("servers: { s1: { always_up: true } }");
-        site.nodes[busy].keep_busy(&site.servers[1], Duration::from_secs(3));
+        site.nodes[busy].keep_busy(&site.servers[1]);
         pin(&agent, 1);
         site.wait_for("s2", "DRAIN 1");
+        site.servers[1].let_go();
         wait_until("one of them has let it go", PATIENCE, || {
             site.nodes.iter().any(|node| node.is("s2", "MAINT 1"))
         });
@@ -215,22 +209,24 @@ fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
         pin(&agent, 2);
         site.wait_for("s2", "READY 1");
         site.nodes[killed].haproxy.kill();
-        wait_until("it is told", SOON, || {
+        wait_until("it is told", PATIENCE, || {
             agent.event("this haproxy does not answer; the others go on").is_some()
                 && stands(&agent, killed) == "does not answer"
         });
         // The other one goes on, down and up.
         let other = 1 - killed;
         pin(&agent, 3);
-        site.nodes[other].wait_for("s3", "READY 1", SOON);
-        wait_until("it is shown", SOON, || shown(&agent, "s3")["serving"] == true);
+        site.nodes[other].wait_for("s3", "READY 1");
+        wait_until("it is shown", PATIENCE, || shown(&agent, "s3")["serving"] == true);
         assert_eq!(agent.status().unwrap_or_default()["haproxy"]["answers"], true);
-        site.nodes[killed].haproxy.start_again();
-        assert!(site.nodes[killed].is("s2", "MAINT 1"), "it begins with what its configuration says");
+        agent.suspended(|| {
+            site.nodes[killed].haproxy.start_again();
+            assert!(site.nodes[killed].is("s2", "MAINT 1"), "it begins with what its configuration says");
+        });
         for server in ["s2", "s3"] {
-            site.nodes[killed].wait_for(server, "READY 1", SOON);
+            site.nodes[killed].wait_for(server, "READY 1");
         }
-        wait_until("it is told", SOON, || {
+        wait_until("it is told", PATIENCE, || {
             agent.event("this haproxy is in line again").is_some() && stands(&agent, killed) == "in line"
         });
         let moves = agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count();
@@ -243,20 +239,23 @@ fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
 fn one_that_comes_back_lets_go_of_servers_as_the_others_did() {
     let Some(mut site) = Site::start(&["", "", ""]) else { return };
     let agent = site.agent("servers: { s1: { always_up: true } }");
-    wait_until("they are known", SOON, || shown(&agent, "s2")["serving"] == true);
+    wait_until("they are known", PATIENCE, || shown(&agent, "s2")["serving"] == true);
     site.nodes[1].haproxy.kill();
-    wait_until("it is noticed", SOON, || stands(&agent, 1) == "does not answer");
+    wait_until("it is noticed", PATIENCE, || stands(&agent, 1) == "does not answer");
     pin(&agent, 1);
     for server in ["s2", "s3"] {
-        site.nodes[0].wait_for(server, "MAINT 1", PATIENCE);
+        site.nodes[0].wait_for(server, "MAINT 1");
     }
-    site.nodes[1].haproxy.start_again();
-    site.nodes[1].keep_busy(&site.servers[1], Duration::from_secs(3));
-    site.nodes[1].wait_for("s2", "DRAIN 1", SOON);
-    site.nodes[1].wait_for("s2", "MAINT 1", PATIENCE);
+    agent.suspended(|| {
+        site.nodes[1].haproxy.start_again();
+        site.nodes[1].keep_busy(&site.servers[1]);
+    });
+    site.nodes[1].wait_for("s2", "DRAIN 1");
+    site.servers[1].let_go();
+    site.nodes[1].wait_for("s2", "MAINT 1");
     assert_eq!(site.nodes[1].sessions(), 0);
-    site.nodes[1].wait_for("s3", "MAINT 1", SOON);
-    wait_until("it is in line", SOON, || stands(&agent, 1) == "in line");
+    site.nodes[1].wait_for("s3", "MAINT 1");
+    wait_until("it is in line", PATIENCE, || stands(&agent, 1) == "in line");
 }
 
 #[test]
@@ -268,9 +267,9 @@ fn a_worker_that_was_reloaded_is_brought_in_line() {
     for _ in 0..3 {
         for node in &mut site.nodes {
             node.haproxy.reload();
-            node.wait_for("s2", "READY 1", SOON);
+            node.wait_for("s2", "READY 1");
         }
-        wait_until("both are in line", SOON, || (0..2).all(|node| stands(&agent, node) == "in line"));
+        wait_until("both are in line", PATIENCE, || (0..2).all(|node| stands(&agent, node) == "in line"));
     }
 }
 
@@ -278,17 +277,17 @@ fn a_worker_that_was_reloaded_is_brought_in_line() {
 fn one_that_hangs_keeps_nobody_waiting() {
     let Some(site) = Site::start(&["", "disabled", "disabled"]) else { return };
     let agent = site.agent("");
-    wait_until("they are known", SOON, || shown(&agent, "s1")["serving"] == true);
+    wait_until("they are known", PATIENCE, || shown(&agent, "s1")["serving"] == true);
     let hung = &site.nodes[0].haproxy;
     hung.hang();
     pin(&agent, 2);
-    site.nodes[1].wait_for("s2", "READY 1", SOON);
-    wait_until("it is told", SOON, || stands(&agent, 0) == "does not answer");
+    site.nodes[1].wait_for("s2", "READY 1");
+    wait_until("it is told", PATIENCE, || stands(&agent, 0) == "does not answer");
     pin(&agent, 3);
-    site.nodes[1].wait_for("s3", "READY 1", SOON);
+    site.nodes[1].wait_for("s3", "READY 1");
     hung.go_on();
     for server in ["s2", "s3"] {
-        site.nodes[0].wait_for(server, "READY 1", PATIENCE);
+        site.nodes[0].wait_for(server, "READY 1");
     }
     wait_until("it is in line", PATIENCE, || stands(&agent, 0) == "in line");
 }
@@ -308,7 +307,7 @@ fn one_that_refuses_fails_the_move_and_is_named() {
         };
         agent.journal().iter().any(is_it)
     });
-    site.nodes[0].wait_for("s2", "MAINT 1", SOON);
+    site.nodes[0].wait_for("s2", "MAINT 1");
     assert!(site.nodes[1].is("s2", "MAINT 1"));
 }
 
@@ -316,9 +315,9 @@ fn one_that_refuses_fails_the_move_and_is_named() {
 fn what_is_changed_by_hand_on_one_is_left_alone() {
     let Some(site) = Site::start(&["", "", "disabled"]) else { return };
     let agent = site.agent("ready: { min: 2 }");
-    wait_until("they are known", SOON, || shown(&agent, "s2")["serving"] == true);
+    wait_until("they are known", PATIENCE, || shown(&agent, "s2")["serving"] == true);
     site.nodes[0].haproxy.ask("set server app/s2 state drain");
-    wait_until("it is told", SOON, || {
+    wait_until("it is told", PATIENCE, || {
         agent.event("not the same on every haproxy: it is left alone until it is").is_some()
             && shown(&agent, "s2")["alike"] == false
     });
@@ -326,7 +325,7 @@ fn what_is_changed_by_hand_on_one_is_left_alone() {
     site.wait_for("s3", "READY 1");
     assert!(site.nodes[0].is("s2", "DRAIN 1") && site.nodes[1].is("s2", "READY 1"));
     site.nodes[0].haproxy.ask("set server app/s2 state ready");
-    wait_until("it is theirs again", SOON, || shown(&agent, "s2")["serving"] == true);
+    wait_until("it is theirs again", PATIENCE, || shown(&agent, "s2")["serving"] == true);
 }
 
 #[test]
@@ -342,7 +341,7 @@ fn servers_that_not_all_have_are_left_alone() {
         })
     });
     assert_eq!(shown(&agent, "s3")["role"], "foreign");
-    wait_until("the others have moved", SOON, || shown(&agent, "s2")["serving"] == true);
+    wait_until("the others have moved", PATIENCE, || shown(&agent, "s2")["serving"] == true);
     assert!(site.nodes[0].is("s3", "MAINT 1"));
 }
 
@@ -358,9 +357,11 @@ fn a_backend_that_one_lacks_is_told_and_moved_on_the_others() {
     site.nodes[1] = Node { haproxy, port, socket };
     let agent = site.agent("");
     pin(&agent, 2);
-    site.nodes[0].wait_for("s2", "READY 1", PATIENCE);
-    assert!(agent.event("this haproxy has no such backend; the others go on").is_some());
-    assert_eq!(agent.status().unwrap_or_default()["haproxy"]["nodes"][1]["lacks"][0], "app");
+    site.nodes[0].wait_for("s2", "READY 1");
+    wait_until("it is told", PATIENCE, || {
+        agent.event("this haproxy has no such backend; the others go on").is_some()
+            && agent.status().unwrap_or_default()["haproxy"]["nodes"][1]["lacks"][0] == "app"
+    });
 }
 
 #[test]
@@ -405,6 +406,6 @@ fn at_the_start_the_one_that_has_run_longest_is_right() {
     site.nodes[1].haproxy.kill();
     site.nodes[1].haproxy.start_again();
     let _agent = site.agent("");
-    site.nodes[1].wait_for("s2", "READY 1", SOON);
+    site.nodes[1].wait_for("s2", "READY 1");
     assert!(site.nodes[0].is("s2", "READY 1"));
 }

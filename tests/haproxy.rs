@@ -10,20 +10,10 @@ use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
 use serde_json::Value;
-use support::{Agent, Haproxy, Origin, free_port, wait_until};
+use support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 use tempfile::TempDir;
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What happens to HAProxy is to be noticed within a tick or two, here of 200 ms each; the rest is for a
-/// busy machine.
-const NOTICED: Duration = Duration::from_secs(3);
-
-/// An answer that does not come.
-const NEVER: Duration = Duration::from_secs(60);
 
 /// HAProxy, the servers s1, s2, ... of its backend `app`, and its log.
 struct Site {
@@ -44,8 +34,8 @@ impl Site {
         });
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n\
-             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
-             \x20   timeout client 60s\n    timeout server 60s\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
+             \x20   timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{}",
             lines.collect::<String>()
@@ -61,9 +51,13 @@ impl Site {
 
     /// In a folder that an agent before it has left.
     fn agent_in(&self, dir: TempDir, keys: &str) -> Agent {
+        self.agent_with(dir, &self.config(keys))
+    }
+
+    fn agent_with(&self, dir: TempDir, config: &str) -> Agent {
         let log = self.haproxy.dir().join("output");
         let log = log.to_str().expect("a temporary path is text");
-        Agent::start_in(dir, &self.config(keys), &[log], Stdio::null())
+        Agent::start_in(dir, config, &[log], Stdio::null())
     }
 
     fn config(&self, keys: &str) -> String {
@@ -124,7 +118,7 @@ impl Site {
     }
 
     fn load(&self, rate: f64) -> Load {
-        Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate)
+        Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), move |_| rate).patience(PATIENCE)
     }
 }
 
@@ -165,12 +159,12 @@ fn a_reload_in_the_middle_of_traffic_is_noticed_and_costs_no_request() {
     let load = site.load(100.0).start(Duration::from_secs(3)).expect("the load runs");
     wait_until("requests come", PATIENCE, || !load.measured(20).is_empty());
     site.haproxy.reload();
-    wait_until("the reload is noticed", NOTICED, || {
+    wait_until("the reload is noticed", PATIENCE, || {
         has_journaled(&agent, "event", "haproxy_restarted")
             && has_journaled(&agent, "pid", site.haproxy.pid())
     });
     assert!(load.finish().iter().all(|request| !request.is_failed()));
-    wait_until("it is shown", NOTICED, || {
+    wait_until("it is shown", PATIENCE, || {
         let status = agent.status().unwrap_or_default();
         status["haproxy"]["pid"] == site.haproxy.pid() && status["backends"][0]["health"] == "good"
     });
@@ -181,10 +175,10 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
     let Some(mut site) = Site::start(&["", "disabled"]) else { return };
     let agent = site.agent("ready: { min: 2 }");
     site.wait_for("s2", "READY 1");
-    let load = site.load(100.0).start(Duration::from_secs(30)).expect("the load runs");
+    let load = site.load(100.0).start(NEVER).expect("the load runs");
     wait_until("requests come", PATIENCE, || !load.measured(20).is_empty());
     site.haproxy.kill();
-    wait_until("it is noticed", NOTICED, || {
+    wait_until("it is noticed", PATIENCE, || {
         agent.event("haproxy does not answer; waiting for it").is_some()
             && agent.status().unwrap_or_default()["haproxy"]["answers"] == false
     });
@@ -193,13 +187,13 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
     });
     let moves = agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count();
     site.haproxy.start_again();
-    wait_until("its return is noticed", NOTICED, || {
+    wait_until("its return is noticed", PATIENCE, || {
         has_journaled(&agent, "event", "haproxy_restarted")
             && agent.status().unwrap_or_default()["haproxy"]["pid"] == site.haproxy.pid()
     });
     // It begins with one server; two have to serve.
     site.wait_for("s2", "READY 1");
-    wait_until("the move is told", NOTICED, || {
+    wait_until("the move is told", PATIENCE, || {
         agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count() == moves + 1
     });
 }
@@ -215,14 +209,14 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     );
     wait_until("both are shown", PATIENCE, || shown(&agent, "s2")["serving"] == true);
     site.haproxy.ask("set server app/s1 state maint");
-    wait_until("it is shown", NOTICED, || {
+    wait_until("it is shown", PATIENCE, || {
         let s1 = shown(&agent, "s1");
         s1["state"] == "MAINT" && s1["role"] == "foreign"
     });
     site.wait_for("s3", "READY 1");
     assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
     // However much another server is needed.
-    let load = site.load(50.0).start(Duration::from_secs(30)).expect("the load runs");
+    let load = site.load(50.0).start(NEVER).expect("the load runs");
     wait_until("another one is needed", PATIENCE, || has_journaled(&agent, "rule", "no_spare"));
     assert!(site.is("s1", "MAINT 1"));
     drop(load);
@@ -235,9 +229,9 @@ fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_t
     let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
     site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
     site.servers[2].set_status(500);
-    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let load = site.load(200.0).start(NEVER).expect("the load runs");
     let agent = site.agent(
-        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 3s }\n\
+        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 8s }\n\
          scale_up: { stabilization_window: 1s, cooldown: 0s }\nscale_down: { drain_timeout: 2s }",
     );
     wait_until("it is turned away", PATIENCE, || {
@@ -300,18 +294,20 @@ fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {
 /// The folder of an agent that was killed while s2 was draining.
 fn killed_in_a_drain(site: &Site) -> TempDir {
     site.keep_busy(2);
-    let agent = site.agent(&format!("ready: {{ max: 1 }}\n{S1_STAYS}"));
+    let agent = site.agent(&format!("ready: {{ max: 1 }}\n{}", s1_stays("10m")));
     site.wait_for("s2", "DRAIN 1");
     agent.into_dir().expect("a temporary folder")
 }
 
-const S1_STAYS: &str = "scale_down: { drain_timeout: 4s }\nservers: { s1: { always_up: true } }";
+fn s1_stays(drain_timeout: &str) -> String {
+    format!("scale_down: {{ drain_timeout: {drain_timeout} }}\nservers: {{ s1: {{ always_up: true }} }}")
+}
 
 #[test]
 fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
     let Some(site) = Site::start(&["", ""]) else { return };
     let left = killed_in_a_drain(&site);
-    let agent = site.agent_in(left, &format!("ready: {{ max: 1 }}\n{S1_STAYS}"));
+    let agent = site.agent_in(left, &format!("ready: {{ max: 1 }}\n{}", s1_stays("4s")));
     site.wait_for("s2", "MAINT 1");
     wait_until("it is known as ours", PATIENCE, || {
         let status = agent.status().unwrap_or_default();
@@ -319,7 +315,7 @@ fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
     });
     // So does the one after it, killed while nothing moves.
     let left = agent.into_dir().expect("a temporary folder");
-    let _agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{S1_STAYS}"));
+    let _agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{}", s1_stays("10m")));
     site.wait_for("s2", "READY 1");
 }
 
@@ -327,9 +323,24 @@ fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
 fn a_drain_that_was_killed_is_taken_back_if_the_server_is_needed() {
     let Some(site) = Site::start(&["", ""]) else { return };
     let left = killed_in_a_drain(&site);
-    let agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{S1_STAYS}"));
+    let agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{}", s1_stays("10m")));
     site.wait_for("s2", "READY 1");
     assert!(!has_journaled(&agent, "event", "in_maint"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn an_agent_killed_before_it_wrote_down_what_came_of_a_move_leaves_enough_for_the_next_one() {
+    let Some(site) = Site::start(&["", ""]) else { return };
+    let keys = "ready: { max: 1 }\nservers: { s1: { always_up: true } }";
+    // What comes of a move is written down with the next tick: a long time here.
+    let config = site.config(keys).replace("tick: 200ms", "tick: 10s");
+    let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+    let agent = site.agent_with(dir, &config);
+    wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    let left = agent.into_dir().expect("a temporary folder");
+    assert!(site.is("s2", "MAINT 1"));
+    let _agent = site.agent_in(left, "ready: { min: 2 }");
+    site.wait_for("s2", "READY 1");
 }
 
 #[test]
@@ -358,7 +369,7 @@ fn connections_that_linger_in_maint_are_closed_only_where_the_config_says_so() {
 fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
     let Some(mut site) = Site::start(&["", "", ""]) else { return };
     let keys = "weights: by_capacity\nservers: { s1: { capacity: 2 }, s3: { capacity: 3 } }";
-    let _agent = site.agent(&format!("{keys}\nscale_down: {{ idle_after: 1h }}"));
+    let agent = site.agent(&format!("{keys}\nscale_down: {{ idle_after: 1h }}"));
     for _ in 0..2 {
         for (server, state) in [("s1", "READY 170"), ("s2", "READY 85"), ("s3", "READY 255")] {
             site.wait_for(server, state);
@@ -370,9 +381,11 @@ fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
         for (got, fair) in got.iter().zip([20, 10, 30]) {
             assert!(got.abs_diff(fair) <= 2, "{got:?} requests");
         }
-        site.haproxy.kill();
-        site.haproxy.start_again();
-        assert!(site.is("s1", "READY 1"));
+        agent.suspended(|| {
+            site.haproxy.kill();
+            site.haproxy.start_again();
+            assert!(site.is("s1", "READY 1"));
+        });
     }
 }
 
@@ -380,7 +393,7 @@ fn traffic_is_shared_out_by_capacity_also_after_a_restart() {
 fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
     let Some(site) = Site::start(&["", ""]) else { return };
     site.servers[1].set_delay(Duration::from_millis(100));
-    let load = site.load(200.0).start(Duration::from_secs(60)).expect("the load runs");
+    let load = site.load(200.0).start(NEVER).expect("the load runs");
     let mut agent =
         site.agent("weights: by_latency\nready: { min: 2 }\nwindow: { length: 2s, min_samples: 10 }");
     let weight = |server: &str| -> u32 {

@@ -13,13 +13,10 @@ use std::time::Duration;
 use haproxy_autoscale::demo::load::Load;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Agent, Origin, ask, free_port, wait_until};
+use support::{Agent, Origin, PATIENCE, ask, free_port, wait_until};
 use tempfile::TempDir;
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How HAProxy is run.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,7 +57,7 @@ impl Site {
     fn text(&self, global: &str, defaults: &str, servers: &str) -> String {
         let text = format!(
             "global\n    stats socket {{dir}}/admin.sock mode 600 level admin expose-fd listeners\n{global}\
-             defaults\n    mode http\n    timeout connect 2s\n    timeout client 20s\n    timeout server 20s\n{defaults}\
+             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n{defaults}\
              frontend users\n    bind 127.0.0.1:{}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{servers}",
             self.port
@@ -135,7 +132,16 @@ impl Site {
     }
 
     fn pid(&self) -> u32 {
-        self.try_pid().expect("HAProxy answers")
+        wait_until("HAProxy answers", PATIENCE, || self.try_pid().is_some());
+        self.try_pid().expect("it has just answered")
+    }
+
+    /// What the agent has told is the process that answers, as soon as the one before it does no more.
+    #[track_caller]
+    fn check_pid(&self, told: &serde_json::Value) {
+        wait_until(&format!("process {told} answers"), PATIENCE, || {
+            self.try_pid().is_some_and(|pid| *told == pid)
+        });
     }
 
     fn ask(&self, command: &str) -> String {
@@ -328,7 +334,7 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     site.template("    http-response set-header x y\n");
     let reloaded = told(&agent, "haproxy reloaded");
     assert_eq!(reloaded["before"], pid);
-    assert_eq!(reloaded["pid"], site.pid());
+    site.check_pid(&reloaded["pid"]);
     assert_eq!(fs::read_to_string(site.path("haproxy.cfg.bak")).unwrap(), before);
 }
 
@@ -338,7 +344,7 @@ fn check_reload_under_load(run: As, reload: &str) {
     let Some(site) = Site::start(run, "", "") else { return };
     site.template("");
     let agent = site.agent(&format!("  keep: template\n{reload}"));
-    let load = Load::new(SocketAddr::from(([127, 0, 0, 1], site.port)), |_| 150.0);
+    let load = Load::new(SocketAddr::from(([127, 0, 0, 1], site.port)), |_| 150.0).patience(PATIENCE);
     let load = load.start(Duration::from_secs(12)).unwrap();
     for round in 1..=2 {
         let before = site.pid();
@@ -451,7 +457,8 @@ fn systemd_is_asked_to_reload_and_its_refusal_is_told() {
     let before = site.pid();
     site.template("    http-response set-header x y\n");
     let reloaded = told(&agent, "haproxy reloaded");
-    assert_eq!((&reloaded["before"], &reloaded["pid"]), (&before.into(), &site.pid().into()));
+    assert_eq!(reloaded["before"], before);
+    site.check_pid(&reloaded["pid"]);
     assert_eq!(fs::read_to_string(site.path("calls")).unwrap(), "--no-ask-password reload haproxy\n");
     fs::write(&refuses, "").unwrap();
     let (pid, text) = (site.pid(), site.cfg_text());
@@ -467,7 +474,7 @@ fn haproxy_is_started_where_that_is_wanted() {
     let keys = format!("  start: true\n{BINARY}");
     let agent = Agent::start(&site.config(&keys), &[&site.log()]);
     let started = told(&agent, "haproxy started");
-    assert_eq!(started["pid"], site.pid());
+    site.check_pid(&started["pid"]);
     // And again after a crash.
     site.end();
     wait_until("it is started again", PATIENCE, || site.try_pid().is_some());

@@ -21,7 +21,7 @@ use haproxy_autoscale::core::log::line::LogLine;
 use haproxy_autoscale::core::log::log_format::{CompiledFormat, LogFormatErrorKind};
 use haproxy_autoscale::core::log::parser::LineParser;
 use support::reference::fields_of;
-use support::{Haproxy, free_port};
+use support::{Haproxy, PATIENCE, free_port};
 
 mod support;
 
@@ -273,7 +273,7 @@ fn send_to_all(ports: &[u16], request: &[u8]) {
         .iter()
         .map(|&port| {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
-            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+            stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
             stream.write_all(request).expect("HAProxy reads");
             stream
         })
@@ -286,7 +286,7 @@ fn send_to_all(ports: &[u16], request: &[u8]) {
 
 /// One datagram of each frontend, by the frontend's number.
 fn receive(sink: &UdpSocket, count: usize) -> BTreeMap<usize, Vec<u8>> {
-    sink.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+    sink.set_read_timeout(Some(PATIENCE)).expect("not zero");
     let mut found = BTreeMap::new();
     let mut buffer = vec![0; 16 * 1024];
     while found.len() < count {

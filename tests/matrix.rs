@@ -8,15 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::{Load, Running};
-use support::{Agent, Haproxy, Origin, free_port, wait_until};
+use support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An answer that does not come while it matters.
-const NEVER: Duration = Duration::from_secs(60);
 
 /// Where a spare is on its way when something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +53,8 @@ impl Site {
         let disabled = if step == Step::Drain { "" } else { "disabled" };
         let config = format!(
             "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock level operator\n\
-             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 5s\n\
-             \x20   timeout client 60s\n    timeout server 60s\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
+             \x20   timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance {balance}\n    use-server s2 if {{ path /s2 }}\n\
              \x20   server s1 127.0.0.1:{} maxconn 50\n\
@@ -72,10 +66,10 @@ impl Site {
             if with_master { Haproxy::start_with_master(&config) } else { Haproxy::start(&config) }?;
         let keys = match step {
             Step::Drain => {
-                "ready: { max: 1 }\nscale_down: { drain_timeout: 5s }\nservers: { s1: { always_up: true } }"
+                "ready: { max: 1 }\nscale_down: { drain_timeout: 10m }\nservers: { s1: { always_up: true } }"
             }
             Step::Ramp => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 2, ramp: 2s }",
-            _ => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 4, concurrency: 1, timeout: 20s }",
+            _ => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 4, concurrency: 1, timeout: 10m }",
         };
         let s2_port = s2.port();
         Some(Self {
@@ -96,7 +90,7 @@ impl Site {
         let dir = left.unwrap_or_else(|| tempfile::Builder::new().prefix("ha").tempdir().expect("a folder"));
         let keys = self.keys.lines().map(|line| format!("    {line}\n")).collect::<String>();
         let config = format!(
-            "tick: 100ms\nhaproxy: {{ sockets: [{}], timeout: 500ms }}\nbackends:\n  - name: app\n\
+            "tick: 100ms\nhaproxy: {{ sockets: [{}], timeout: 2s }}\nbackends:\n  - name: app\n\
              \x20   target: {{ below: 1s }}\n    policy: threshold\n    window: {{ length: 1s, min_samples: 10 }}\n{keys}",
             self.haproxy.dir().join(self.socket).display()
         );
@@ -129,7 +123,7 @@ impl Site {
     }
 
     fn users(&self) -> Running {
-        let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), |_| 20.0);
+        let load = Load::new(SocketAddr::from(([127, 0, 0, 1], self.port)), |_| 20.0).patience(PATIENCE);
         load.start(NEVER).expect("the load runs")
     }
 
@@ -138,7 +132,7 @@ impl Site {
         let s2 = self.s2.as_ref().expect("started with the site");
         match step {
             Step::Check => self.s2 = None,
-            Step::WarmUp => s2.set_delay(Duration::from_millis(800)),
+            Step::WarmUp => s2.set_delay(NEVER),
             Step::Drain => {
                 s2.set_delay(NEVER);
                 let port = self.port;
@@ -173,8 +167,10 @@ impl Site {
     fn settle(&mut self, step: Step) {
         match (&self.s2, step) {
             (None, _) => self.s2 = Some(Origin::start_on(self.s2_port)),
-            (Some(s2), Step::WarmUp) => s2.set_delay(Duration::ZERO),
-            _ => {}
+            (Some(s2), _) => {
+                s2.set_delay(Duration::ZERO);
+                s2.let_go();
+            }
         }
         let end = if step == Step::Drain { "MAINT 1" } else { "READY 1" };
         self.wait_for("s2", end);
@@ -208,9 +204,15 @@ impl Event {
             }
             Self::AgentKilled => site.start_agent(),
             Self::Hang => {
+                let told = || {
+                    let events = site.agent().events().into_iter();
+                    events
+                        .filter(|event| event["message"] == "haproxy does not answer; waiting for it")
+                        .count()
+                };
+                let before = told();
                 site.haproxy.hang();
-                // Longer than the agent waits for one answer.
-                thread::sleep(Duration::from_millis(1200));
+                wait_until("the agent has waited for it in vain", PATIENCE, || told() > before);
                 site.haproxy.go_on();
             }
         }
@@ -285,6 +287,10 @@ fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
     let Some(mut site) = Site::start_with(Step::Ramp, false, "uri") else { return };
     site.start_agent();
     site.wait_for("s2", "READY 1");
+    wait_until("the move is over", PATIENCE, || {
+        let app = &site.agent().status().unwrap_or_default()["backends"][0];
+        app["serving"] == 2 && app["moving"].is_null()
+    });
     let told = |message| site.agent().event(message).is_some();
     // Before 2.6 it cannot be tried but by a weight.
     assert_eq!(

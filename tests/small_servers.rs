@@ -10,7 +10,7 @@ use haproxy_autoscale::demo::load::{Answer, Felt, Load};
 use haproxy_autoscale::demo::server::{ColdStart, ServiceTime, SmallServer};
 
 const SLOW: ServiceTime = ServiceTime { mean: Duration::from_millis(50), cv: 0.0 };
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One request on a connection of its own: the answer's first line, and how long it took.
 #[track_caller]
@@ -62,17 +62,17 @@ fn a_server_is_as_fast_as_its_workers_and_the_rest_waits() {
         });
         start.elapsed()
     };
-    let (one, four) = (took(1), took(4));
+    let one = took(1);
     assert!(one >= 4 * SLOW.mean, "four requests one after the other took {one:?}");
-    assert!(four < one, "side by side took {four:?}, one after the other {one:?}");
+    wait_for("four requests side by side, unless the machine stands still", || took(4) < 4 * SLOW.mean);
 }
 
 #[test]
 fn a_cold_server_is_slow_at_first() {
     let server = SmallServer::start(1, SLOW, Some(ColdStart { over: 1.0, factor: 4.0 })).unwrap();
     let (_, first) = request(server.addr(), "GET", "curl/8");
-    let (_, second) = request(server.addr(), "GET", "curl/8");
-    assert!(first >= 4 * SLOW.mean && second < first, "first {first:?}, second {second:?}");
+    assert!(first >= 4 * SLOW.mean, "{first:?}");
+    wait_for("it to be warm", || request(server.addr(), "GET", "curl/8").1 < 4 * SLOW.mean);
 }
 
 #[test]

@@ -14,13 +14,10 @@ use haproxy_autoscale::demo::server::{ServiceTime, SmallServer};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
-use support::{Agent, Haproxy, free_port, wait_until};
+use support::{Agent, Haproxy, PATIENCE, free_port, wait_until};
 use tempfile::TempDir;
 
 mod support;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests a second.
 const RATE: f64 = 150.0;
@@ -122,7 +119,7 @@ impl Site {
         let port = free_port();
         let haproxy = Haproxy::start(&format!(
             "global\n    log {} local0\ndefaults\n    log global\n    mode http\n    option httplog\n\
-             \x20   timeout connect 5s\n    timeout client 30s\n    timeout server 30s\n\
+             \x20   timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    server s1 {}",
             rsyslogd.socket().display(),
@@ -134,9 +131,15 @@ impl Site {
     /// Requests for so long, while `meanwhile` goes on; how many were logged.
     fn requests(&self, during: Duration, meanwhile: impl FnOnce()) -> u64 {
         let dropped_before = self.dropped();
-        let load = Load::new(self.frontend, |_| RATE).start(during).expect("the load runs");
+        let load =
+            Load::new(self.frontend, |_| RATE).patience(PATIENCE).start(during).expect("the load runs");
         meanwhile();
         let measured = load.finish();
+        // An answer comes before its line.
+        wait_until("HAProxy is done with all requests", PATIENCE, || {
+            let stat = self.haproxy.ask("show stat users 1 -1");
+            stat.lines().any(|row| row.starts_with("users,FRONTEND,,,0,"))
+        });
         assert!(measured.iter().all(|request| !request.is_failed()), "every request is answered");
         measured.len() as u64 - (self.dropped() - dropped_before)
     }

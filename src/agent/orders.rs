@@ -16,14 +16,11 @@ use crate::telemetry::socket::Request;
 use crate::telemetry::{explain, status, words};
 
 impl Agent {
-    /// Does what is asked for; the answer has a `text`, or an `error`.
-    pub(super) fn request(&mut self, request: &Request, by: Operator) -> Value {
+    /// Does what is asked for; the answer is JSON with a `text`, or an `error`.
+    pub(super) fn request(&mut self, request: &Request, by: Operator) -> String {
         let now = Instant::now();
         let answer = match request {
-            Request::Status => {
-                let views = self.controller.views(now);
-                return self.status(&views, now);
-            }
+            Request::Status => return self.status(now),
             Request::Explain { backend } => self.find(backend).map(|id| self.explanation(id, now)),
             Request::Pause { backend, for_s } => {
                 self.find(backend).map(|id| self.order(id, Order::Pause, *for_s, by, now))
@@ -33,7 +30,7 @@ impl Agent {
             }
             Request::Resume { backend } => self.find(backend).map(|id| self.resume(id, by, now)),
         };
-        answer.unwrap_or_else(|error| json!({ "error": error }))
+        answer.unwrap_or_else(|error| json!({ "error": error })).to_string()
     }
 
     /// The backend of that name; else which ones there are.

@@ -73,6 +73,7 @@ impl Agent {
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES);
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
+        let observer = config.metrics_listen.map(|_| Observer::default());
         Ok(Self {
             controller: Controller::new(names.clone(), std::mem::take(&mut config.backends), &memory, now),
             names,
@@ -89,7 +90,7 @@ impl Agent {
             reading: Some(reading),
             _tasks: tasks,
             metrics: Metrics::default(),
-            observer: Observer::default(),
+            observer,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),

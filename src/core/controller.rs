@@ -67,7 +67,7 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 /// Something for the agent to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Write [`Controller::memory`] down, before what follows is done.
+    /// Write [`Controller::memory`] down, before what follows is done: see [`Memory`].
     Remember,
     /// Carry a plan out, and report every [`Outcome`].
     Execute(Plan),
@@ -86,6 +86,8 @@ pub struct Controller {
     /// What the clocks on the wall say.
     local: Option<CivilTime>,
     log: doubt::Log,
+    /// Outcomes have changed what is to be remembered.
+    unwritten: bool,
     actions: VecDeque<Action>,
 }
 
@@ -106,6 +108,7 @@ impl Controller {
             latest: None,
             local: None,
             log: doubt::Log::default(),
+            unwritten: false,
             actions: VecDeque::new(),
         };
         controller.reconfigure(settings, now);
@@ -241,8 +244,11 @@ impl Controller {
         Resumed { order, servers }
     }
 
-    /// Evaluates every backend.
+    /// Evaluates every backend. What outcomes have changed since the last tick is written down with it.
     pub fn handle_tick(&mut self, now: Instant) {
+        if std::mem::take(&mut self.unwritten) {
+            self.actions.push_back(Action::Remember);
+        }
         let latest = self
             .latest
             .as_ref()
@@ -263,6 +269,7 @@ impl Controller {
         let id = outcome.backend();
         let Some(backend) = self.backends.get_mut(&id) else { return };
         backend.handle_outcome(outcome, now, &mut self.actions);
+        self.unwritten |= !matches!(outcome, Outcome::StepDone { .. });
     }
 
     /// The agent stops: weights that are less for a while are put right.

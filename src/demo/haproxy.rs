@@ -26,9 +26,9 @@ use super::process::Process;
 pub const BACKEND: &str = "app";
 
 /// It is there within 50 ms; a machine busy with other things gets the rest.
-const START_DEADLINE: Duration = Duration::from_secs(10);
-/// For each read and write on the admin socket, which answers within a millisecond.
-const SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// For each read and write on the admin socket, which answers within a millisecond; the rest is for such a machine.
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running HAProxy; dropping it kills it and removes its folder.
 #[derive(Debug)]

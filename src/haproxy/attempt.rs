@@ -28,6 +28,8 @@ pub struct Patience {
     pub each_try: Duration,
     /// How often HAProxy is looked at while waiting for a server.
     pub poll: Duration,
+    /// While the agent stops, for so long in all.
+    pub when_stopping: Duration,
 }
 
 impl Default for Patience {
@@ -39,19 +41,24 @@ impl Default for Patience {
             longest_pause: Duration::from_secs(5),
             each_try: Duration::from_secs(30),
             poll: Duration::from_millis(200),
+            // So that the agent can keep its 2 s.
+            when_stopping: Duration::from_millis(1500),
         }
     }
 }
 
 impl Patience {
-    /// While the agent stops: all of it within 1.5 s, so that the agent can keep its 2 s.
-    pub(super) const HURRY: Self = Self {
-        retry_for: Duration::from_millis(1500),
-        first_pause: Duration::from_millis(50),
-        longest_pause: Duration::from_millis(200),
-        each_try: Duration::from_millis(400),
-        poll: Duration::from_millis(50),
-    };
+    /// While the agent stops.
+    pub(super) fn hurried(self) -> Self {
+        Self {
+            retry_for: self.when_stopping,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_millis(200),
+            each_try: Duration::from_millis(400),
+            poll: Duration::from_millis(50),
+            ..self
+        }
+    }
 }
 
 /// Why a step was not done.

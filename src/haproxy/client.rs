@@ -96,7 +96,8 @@ impl Client {
         );
         let answer = answer?;
         if !command.is_change() {
-            return response::read(command, &answer).map_err(|error| self.garbage(error));
+            let text = response::show(command, answer).map_err(|error| self.garbage(error))?;
+            return Ok(Reply::Text(text));
         }
         let (process, answer) = response::split_change(&answer).map_err(|error| self.garbage(error))?;
         self.must_go_on(&process)?;

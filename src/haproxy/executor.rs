@@ -207,8 +207,8 @@ impl Work {
     }
 
     async fn put_weights_right_in_a_hurry(&self, weights: &WeightList) -> Result<bool, StepError> {
-        let limit = Patience::HURRY.retry_for;
-        let put_right = self.put_weights_right(weights, Patience::HURRY);
+        let limit = self.patience.when_stopping;
+        let put_right = self.put_weights_right(weights, self.patience.hurried());
         timeout(limit, put_right).await.unwrap_or(Err(StepError::TooSlow(limit)))
     }
 

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::question::Asker;
@@ -43,23 +42,14 @@ async fn metrics_page(State(asker): State<Asker>) -> Response {
 
 /// 200 while the agent can decide about every backend, else 503; the body says which and why not.
 async fn health_page(State(asker): State<Asker>) -> Response {
-    let Some(status) = asker.status().await else { return hung() };
-    let backends = status["backends"].as_array().map_or(&[][..], Vec::as_slice);
-    let trouble: Vec<String> = backends.iter().filter_map(trouble).collect();
+    let Some(trouble) = asker.health().await else { return hung() };
     if trouble.is_empty() {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, trouble.join("")).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, trouble.concat()).into_response()
     }
 }
 
 fn hung() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer\n").into_response()
-}
-
-fn trouble(backend: &Value) -> Option<String> {
-    let health = backend["health"].as_str()?;
-    let reason = backend["doubt"].as_str().or(backend["reason"].as_str()).unwrap_or("no evaluation yet");
-    (health != "good")
-        .then(|| format!("{}: {health}: {reason}\n", backend["backend"].as_str().unwrap_or("?")))
 }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -20,10 +19,10 @@ const MOST: usize = 16;
 /// What the loop is asked, and where to the answer goes.
 #[derive(Debug)]
 pub enum Question {
-    /// What [`status::agent`](super::status::agent) says.
-    Status(oneshot::Sender<Value>),
-    /// What comes of a request of somebody's.
-    Request(Request, Operator, oneshot::Sender<Value>),
+    /// What [`status::troubles`](super::status::troubles) says.
+    Health(oneshot::Sender<Vec<String>>),
+    /// What comes of a request of somebody's, as JSON.
+    Request(Request, Operator, oneshot::Sender<String>),
     /// What [`Metrics::encode`](super::metrics::Metrics::encode) says.
     Metrics(oneshot::Sender<String>),
 }
@@ -39,13 +38,13 @@ pub fn channel() -> (Asker, mpsc::Receiver<Question>) {
 }
 
 impl Asker {
-    /// What the agent knows; `None` if the loop is hung or has ended.
-    pub async fn status(&self) -> Option<Value> {
-        self.ask(Question::Status).await
+    /// Backends that cannot be decided about, and why; `None` if the loop is hung or has ended.
+    pub async fn health(&self) -> Option<Vec<String>> {
+        self.ask(Question::Health).await
     }
 
-    /// What comes of the request `by` made; `None` if the loop is hung or has ended.
-    pub async fn request(&self, request: Request, by: Operator) -> Option<Value> {
+    /// What comes of the request `by` made, as JSON; `None` if the loop is hung or has ended.
+    pub async fn request(&self, request: Request, by: Operator) -> Option<String> {
         self.ask(|to| Question::Request(request, by, to)).await
     }
 

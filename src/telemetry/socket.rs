@@ -120,12 +120,13 @@ async fn converse(mut stream: UnixStream, asker: Asker) {
         text => serde_json::from_str(text),
     };
     let answer = match request {
-        Ok(Request::Status) => asker.status().await,
+        // Who looks changes nothing, and need not be known.
+        Ok(Request::Status) => asker.request(Request::Status, Operator::default()).await,
         Ok(request) => asker.request(request, operator(&stream).await).await,
-        Err(error) => Some(json!({ "error": format!("not a request: {error}") })),
+        Err(error) => Some(json!({ "error": format!("not a request: {error}") }).to_string()),
     };
     let Some(answer) = answer else { return };
-    let _ = timeout(ANSWER_WITHIN, stream.write_all(answer.to_string().as_bytes())).await;
+    let _ = timeout(ANSWER_WITHIN, stream.write_all(answer.as_bytes())).await;
 }
 
 /// Who is at the other end. Names are looked up beside the loop: they may be somewhere on the network.

@@ -1,9 +1,11 @@
 //! What the running agent knows, as one JSON value.
 //!
-//! `status` and everything else that looks at a running agent reads this same value.
+//! `status` and everything else that looks at a running agent reads this same value. It is written down backend by
+//! backend: a thousand of them at once take more memory than all that the agent knows.
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::words::{self, figures};
@@ -35,25 +37,58 @@ pub struct Overview<'a> {
     pub names: &'a Names,
 }
 
-/// The whole value.
-pub fn agent(overview: &Overview<'_>) -> Value {
+/// The whole value, as text.
+pub fn agent(overview: &Overview<'_>) -> String {
     let process = overview.process;
-    let backends = overview.views.iter().map(|view| backend(view, overview.names));
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "dry_run": overview.dry_run,
-        "running_s": overview.running.as_secs(),
-        "haproxy": {
+    let whole = Whole {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        dry_run: overview.dry_run,
+        running_s: overview.running.as_secs(),
+        haproxy: json!({
             "answers": overview.haproxy_answers,
             "version": process.map(|process| process.version.as_str()),
             "pid": process.map(|process| process.pid),
             "nodes": overview.nodes,
-        },
-        "lines": overview.lines,
-        "backends": backends.collect::<Vec<_>>(),
-        "recent": overview.recent,
-    })
+        }),
+        lines: &overview.lines,
+        backends: Backends(overview.views, overview.names),
+        recent: overview.recent,
+    };
+    // Texts are the keys of all maps: nothing in it can fail.
+    serde_json::to_string(&whole).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    version: &'static str,
+    pid: u32,
+    dry_run: bool,
+    running_s: u64,
+    haproxy: Value,
+    lines: &'a Value,
+    backends: Backends<'a>,
+    recent: &'a [Value],
+}
+
+/// Each is a value only while it is written.
+struct Backends<'a>(&'a [View], &'a Names);
+
+impl Serialize for Backends<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|view| backend(view, self.1)))
+    }
+}
+
+/// A line for each backend that cannot be decided about.
+pub fn troubles(views: &[View], names: &Names) -> Vec<String> {
+    let trouble = |view: &View| {
+        let reason = view.decision.as_ref().map(|(decision, _)| decision.reason());
+        let reason = view.doubt.as_ref().or(reason).map(ToString::to_string);
+        let reason = reason.as_deref().unwrap_or("no evaluation yet");
+        format!("{}: {}: {reason}\n", names.of_backend(view.backend), health(view.health))
+    };
+    views.iter().filter(|view| view.health != Health::Good).map(trouble).collect()
 }
 
 /// One backend as it is now.

@@ -15,7 +15,7 @@ use haproxy_autoscale::input::{Options, Reading, Sink, Source, SourceEvent, Wake
 use tempfile::TempDir;
 
 /// Nothing here takes a second on an idle machine; two cores may be shared by many.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Short enough for a test not to wait for it.
 pub(crate) const OFTEN: Duration = Duration::from_millis(5);

@@ -11,7 +11,7 @@ use haproxy_autoscale::input::{Options, Reading, Sink, Source, SourceEvent, star
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::desk::{Desk, NEVER, append, appending, child, lines, often, wait_until};
+use crate::desk::{DEADLINE, Desk, NEVER, append, appending, child, lines, often, wait_until};
 
 #[test]
 fn several_sources_are_read_side_by_side() {
@@ -89,8 +89,8 @@ fn reading_stops_at_once_in_the_middle_of_a_huge_file() {
 fn stop_at_once(reading: Reading) {
     let before = Instant::now();
     reading.stop();
-    // It takes microseconds; the bound is for a machine that is busy with others.
-    assert!(before.elapsed() < Duration::from_millis(500), "took {:?}", before.elapsed());
+    // It takes microseconds; the bound is for a machine that is busy with others. The hour and the terabyte take longer.
+    assert!(before.elapsed() < DEADLINE, "took {:?}", before.elapsed());
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Dynamic servers: added to HAProxy when they are needed, and deleted again.
 
-use std::time::Duration;
-
-use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
-use super::support::{Haproxy, Origin, free_port, wait_until};
+use super::site::{Site, backend, checked, has_journaled, list, pin};
+use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
 
@@ -100,9 +98,10 @@ fn a_server_with_a_request_that_outlasts_its_drain_is_deleted_after_it() {
     pin(&agent, 2);
     site.wait_for_ready(1);
     let address = site.addresses()[0].clone();
-    site.keep_busy(&site.pool[0], Duration::from_secs(5));
+    site.keep_busy(&site.pool[0]);
     pin(&agent, 1);
     site.wait_until_is(&name(&address), &format!("MAINT {address}"));
+    site.pool[0].let_go();
     wait_until("it is deleted when the request is over", PATIENCE, || site.servers().len() == 1);
     assert!(!has_journaled(&agent, "event", "failed"), "{:#?}", agent.journal());
 }

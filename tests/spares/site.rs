@@ -7,15 +7,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{Agent, Haproxy, Origin, free_port, wait_until};
-
-/// More than a busy machine needs for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use super::support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 
 pub(crate) struct Site {
     pub(crate) haproxy: Haproxy,
@@ -34,8 +30,8 @@ impl Site {
         let lines = lines.replace("{s1}", &format!("127.0.0.1:{}", first.port()));
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n\
-             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 1s\n\
-             \x20   timeout client 60s\n    timeout server 60s\n    retries 0\n\
+             defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    retries 0\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\nbackend app\n{lines}",
         ))?;
         Some(Self { haproxy, port, first, pool: (0..pool).map(|_| Origin::start()).collect() })
@@ -129,16 +125,15 @@ impl Site {
         }
     }
 
-    /// A request that is under way for as long as `server` takes.
-    pub(crate) fn keep_busy(&self, server: &Origin, for_: Duration) {
-        server.set_delay(for_);
-        let before = server.requests();
+    /// A request that is under way until `server` lets it go.
+    pub(crate) fn keep_busy(&self, server: &Origin) {
+        server.set_delay(NEVER);
+        let (port, before) = (self.port, server.requests());
         // Round robin: one of these gets there.
-        while server.requests() == before {
-            let port = self.port;
+        wait_until("a request is with it", PATIENCE, || {
             thread::spawn(move || get(port));
-            thread::sleep(Duration::from_millis(20));
-        }
+            server.requests() > before
+        });
     }
 }
 

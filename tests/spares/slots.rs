@@ -1,7 +1,7 @@
 //! Slots: servers of HAProxy's configuration that get an address when they are needed.
 
-use super::site::{PATIENCE, Site, backend, checked, has_journaled, list, pin};
-use super::support::{Haproxy, free_port, wait_until};
+use super::site::{Site, backend, checked, has_journaled, list, pin};
+use super::support::{Haproxy, PATIENCE, free_port, wait_until};
 
 const LINES: [&str; 3] = [
     "balance roundrobin",

@@ -4,17 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{tail, wait_until};
-
-/// More than a busy machine needs for a start or a stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, tail, wait_until};
 
 /// A running agent; killed when dropped. If the test fails, its log is printed.
 pub struct Agent {
@@ -122,14 +118,18 @@ impl Agent {
         journal.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What `status --output json` prints.
+    /// What `status --output json` prints; asked again if it does not answer, as on a machine that stands still.
     pub fn status(&self) -> Option<Value> {
-        let asked = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"))
-            .args(["status", "--output", "json", "--config"])
-            .arg(self.dir.path().join("status.yaml"))
-            .output()
-            .ok()?;
-        serde_json::from_slice(&asked.stdout).ok()
+        let ask = |_| serde_json::from_slice(&self.command(&["status", "--output", "json"]).stdout).ok();
+        (0..3).find_map(ask)
+    }
+
+    /// Stops it, as a debugger would, while `meanwhile` goes on.
+    pub fn suspended<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        self.signal(Signal::SIGSTOP);
+        let done = meanwhile();
+        self.signal(Signal::SIGCONT);
+        done
     }
 
     /// Runs a subcommand that asks this agent.

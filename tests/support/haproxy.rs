@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,10 +13,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{ask, tail, wait_until};
-
-/// More than a busy machine needs to start or stop a HAProxy.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, ask, tail, wait_until};
 
 /// What every configuration begins with; a `global` section that follows at once adds to it.
 const GLOBAL: &str = "\
@@ -29,10 +25,10 @@ global
 const DEFAULTS: &str = "\
 defaults
     mode http
-    timeout connect 1s
-    timeout client 10s
-    timeout server 10s
-    timeout queue 5s
+    timeout connect 60s
+    timeout client 10m
+    timeout server 10m
+    timeout queue 60s
 ";
 
 /// A running HAProxy; stopped when dropped. If the test fails, its output is printed.
@@ -148,7 +144,7 @@ impl Haproxy {
         fs::write(&config, "this is no configuration\n").expect("the folder is ours");
         self.signal_master(Signal::SIGUSR2);
         wait_until("the reload has failed", PATIENCE, || {
-            self.output()[told..].contains("unknown keyword 'this'")
+            self.output()[told..].contains("unknown keyword 'this'") && self.master_has(self.pid())
         });
         fs::write(&config, good).expect("the folder is ours");
     }
@@ -185,7 +181,7 @@ impl Haproxy {
             let info = ask(&self.socket(), "show info").unwrap_or_default();
             let pid = info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok());
             found = pid.filter(|&pid| pid != before && info.contains("\nStopping: 0\n"));
-            found.is_some() && self.master_listens()
+            found.is_some_and(|worker| self.master_has(worker))
         });
         let found = found.expect("waited for");
         await_handover(&[before], found);
@@ -230,9 +226,12 @@ impl Haproxy {
         fs::read_to_string(self.dir().join("output")).unwrap_or_default()
     }
 
-    /// A master begins to after its worker does.
-    fn master_listens(&self) -> bool {
-        self.worker.is_none() || UnixStream::connect(self.master_socket()).is_ok()
+    /// The master, if there is one, answers, and that this is its worker. Before it can it starts itself anew, which
+    /// resets connections (seen on HAProxy 2.6.12).
+    fn master_has(&self, worker: u32) -> bool {
+        let of_worker = |line: &str| line.split_whitespace().next() == Some(&worker.to_string());
+        let asked = || ask(&self.master_socket(), "show proc");
+        self.worker.is_none() || asked().is_ok_and(|answer| answer.lines().any(of_worker))
     }
 
     fn write_config(&self, config: &str) {
@@ -266,7 +265,7 @@ impl Haproxy {
             if let Ok(Some(status)) = newest.try_wait() {
                 panic!("HAProxy did not start ({status}):\n{}", self.output());
             }
-            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid)) && self.master_listens()
+            ask(&self.socket(), "show info").is_ok_and(|info| info.contains(&pid))
         });
         let before: Vec<u32> = self.processes.iter().rev().skip(1).map(Child::id).collect();
         await_handover(&before, self.newest());

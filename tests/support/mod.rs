@@ -18,7 +18,7 @@ pub mod short_way;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -31,6 +31,12 @@ pub use fake::{FakeHaproxy, Fault};
 pub use haproxy::Haproxy;
 pub use origin::Origin;
 pub use received::Received;
+
+/// More than a machine needs for anything that is waited for, however slow it is and busy with others.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than any test: an answer that does not come, a load that does not end by itself.
+pub const NEVER: Duration = Duration::from_secs(3600);
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -60,7 +66,7 @@ pub async fn eventually(what: &str, within: Duration, mut condition: impl AsyncF
     }
 }
 
-/// A loopback TCP port nobody listens on. It lies below the ports that the kernel gives to
+/// A loopback port nobody listens on, by TCP or UDP. It lies below the ports that the kernel gives to
 /// outgoing connections, and no two calls of one process get the same.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
@@ -68,7 +74,9 @@ pub fn free_port() -> u16 {
     let given = given.get_or_insert_default();
     for _ in 0..10_000 {
         let port = 10_000 + (RandomState::new().hash_one(given.len()) % 22_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
+        let is_free =
+            TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        if is_free && given.insert(port) {
             return port;
         }
     }
@@ -85,7 +93,7 @@ pub fn tail(log: &str) -> &str {
 /// What the Runtime API at `socket` answers to `command`, to the end; `Err` if it cannot be asked.
 pub fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

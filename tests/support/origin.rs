@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use super::free_port;
 
 /// Answers every HTTP request with `200` and closes; stops when dropped.
 pub struct Origin {
@@ -20,12 +22,15 @@ struct Shared {
     delay_ms: AtomicU64,
     status: AtomicU64,
     requests: AtomicU64,
+    /// How often answers that wait were given at once.
+    let_go: Mutex<u64>,
+    is_let_go: Condvar,
 }
 
 impl Origin {
-    /// Listens on a loopback port the kernel picks.
+    /// Listens on a loopback port that nobody else gets, also while nobody listens on it.
     pub fn start() -> Self {
-        Self::start_on(0)
+        Self::start_on(free_port())
     }
 
     /// Listens on loopback port `port`.
@@ -59,6 +64,12 @@ impl Origin {
         self.shared.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Answers that wait now are given at once.
+    pub fn let_go(&self) {
+        *self.shared.let_go.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.shared.is_let_go.notify_all();
+    }
+
     /// Every answer from now on has this status.
     pub fn set_status(&self, status: u16) {
         self.shared.status.store(status.into(), Ordering::Relaxed);
@@ -81,6 +92,17 @@ impl Drop for Origin {
     }
 }
 
+impl Shared {
+    /// Counts a request, and waits as long as its answer is to take.
+    fn wait(&self) {
+        let let_go = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *let_go;
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        drop(self.is_let_go.wait_timeout_while(let_go, delay, |now| *now == before));
+    }
+}
+
 /// Reads one request's head and answers it. Whatever goes wrong is the peer's doing.
 fn answer(mut stream: TcpStream, shared: &Shared) {
     let Ok(reading) = stream.try_clone() else { return };
@@ -95,8 +117,7 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
     if !seen {
         return;
     }
-    shared.requests.fetch_add(1, Ordering::Relaxed);
-    thread::sleep(Duration::from_millis(shared.delay_ms.load(Ordering::Relaxed)));
+    shared.wait();
     let status = shared.status.load(Ordering::Relaxed);
     let head = format!("HTTP/1.1 {status} whatever\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n");
     let _ = stream.write_all(head.as_bytes());

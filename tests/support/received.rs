@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use haproxy_autoscale::input::{Options, Reading, Sink, Source, SourceEvent, Waker, start};
 
-use super::wait_until;
-
-/// More than a busy machine needs for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, wait_until};
 
 /// Reads sources and keeps what comes of them. Stops when dropped.
 pub struct Received {
@@ -122,13 +119,11 @@ impl Received {
         find().expect("waited for it")
     }
 
-    /// Stops, and says how long that took.
-    pub fn stop(&mut self) -> Duration {
-        let start = Instant::now();
+    /// Stops, whatever is waited for.
+    pub fn stop(&mut self) {
         if let Some(reading) = self.reading.take() {
             reading.stop();
         }
-        start.elapsed()
     }
 }
 

@@ -59,14 +59,7 @@ proptest! {
             }
         };
         let (one, other) = (play(&recipe), play_with(&recipe, &mut shuffle, Hands::Free));
-        for (one, other) in one.iter().zip(&other) {
-            let begun = |second: &Second| second.begun.as_ref().map(Decision::name);
-            prop_assert_eq!((&one.after, begun(one)), (&other.after, begun(other)), "at {} s", one.at);
-            // After a silence of many seconds, which of the first lines can still be learned from depends on their order.
-            let carries = |second: &Second| second.evaluation.as_ref()?.carried.map(|carried| carried.carries);
-            let both = carries(one).zip(carries(other));
-            prop_assert!(both.is_none_or(|(one, other)| (one / other - 1.0).abs() < 0.02), "{both:?} at {} s", one.at);
-        }
+        assert_same(&one, &other);
     }
 
     /// That is the client's time, and no server's.

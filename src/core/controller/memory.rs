@@ -1,6 +1,22 @@
 //! What HAProxy cannot hold: whose MAINT it is, weights to put right, the cooldown, an operator's orders.
 //!
 //! Losing it is safe: a server in MAINT that nobody named is then left alone.
+//!
+//! All of it is written at once, so once for everything that is ordered in the same tick; what comes of it waits for
+//! the next tick, the next order or the end: a thousand plans may end within a second. An agent that is killed
+//! leaves one of these behind, and what the next one does follows from HAProxy's own state:
+//!
+//! ```text
+//!  killed                    written down is      the next agent
+//!  before orders are         none of them         finds HAProxy as it was: nothing was sent
+//!  written
+//!  after that, before or     the server is ours,  a server in DRAIN or MAINT is ours: finished, or taken back;
+//!  in the middle of a plan   the weights owed     one in READY serves, and is no longer ours; weights are put right
+//!  after its outcome,        the same             the same, and there is nothing left to do about it. Lost are a
+//!  before the next tick                           cooldown of less than a tick's age (it watches for a whole window
+//!                                                 first), and that somebody else took the server in this tick
+//!  after that                all that is known    goes on from there
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -286,10 +286,7 @@ impl Backend {
                     self.quarantine.begin(*server, now);
                 }
             }
-            Outcome::Finished { called_off, .. } => {
-                self.finish(*called_off, now);
-                actions.push_back(Action::Remember);
-            }
+            Outcome::Finished { called_off, .. } => self.finish(*called_off, now),
         }
         if !matches!(outcome, Outcome::StepDone { .. }) {
             actions.push_back(record(Record {

@@ -18,6 +18,7 @@ use crate::core::units::Weight;
 mod hands;
 mod orders;
 mod outliers;
+mod remembered;
 mod standing;
 
 const SECOND: Duration = Duration::from_secs(1);

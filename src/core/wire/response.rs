@@ -182,17 +182,26 @@ pub fn read(command: &Command, answer: &[u8]) -> Result<Reply, AnswerError> {
     if command.is_change() {
         return read_change(command, answer);
     }
+    show(command, answer.to_vec()).map(Reply::Text)
+}
+
+/// Reads the answer to a `show`, without a copy: that of a thousand backends is megabytes long.
+///
+/// # Errors
+/// As [`read`].
+pub fn show(command: &Command, answer: Vec<u8>) -> Result<String, AnswerError> {
     // Every `show` ends with an empty line, whatever it shows (seen on HAProxy 2.0 to 3.5).
     if !answer.ends_with(b"\n\n") {
         return Err(AnswerError::Incomplete { received: answer.len() });
     }
-    let text = String::from_utf8_lossy(answer).into_owned();
+    let text = String::from_utf8(answer)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     if let [part] = &command.parts()[..]
         && let Some(refusal) = Refusal::known(&text)
     {
         return Err(AnswerError::Refused { command: part.clone(), refusal });
     }
-    Ok(Reply::Text(text))
+    Ok(text)
 }
 
 /// Each part of the line is answered by an empty line, or by a text and mostly an empty line

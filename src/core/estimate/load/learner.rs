@@ -4,11 +4,24 @@ use super::bins::Bins;
 use super::calm::{CalmSample, FREE};
 use super::curve::Curve;
 use super::overlap::{Overlap, Settled};
-use super::request::Request;
+use super::request::{Request, Stay};
 use super::seconds::Recent;
 use super::servers::Servers;
 use crate::core::log::sample::Sample;
 use crate::core::names::ServerId;
+
+/// So many lines at most are put aside until the tick's end. More of them in one tick, after a silence longer
+/// than the rings, are learned from as they come.
+const MOST_LATER: usize = 768;
+
+/// A line that was put aside.
+#[derive(Clone, Copy, Debug)]
+struct Later {
+    stay: Stay,
+    server: ServerId,
+    tr_ms: Option<u32>,
+    latency_ms: Option<u32>,
+}
 
 /// All that is learned about service time and workers.
 #[derive(Clone, Debug)]
@@ -18,6 +31,9 @@ pub(super) struct Learner {
     pub(super) calm: CalmSample,
     overlap: Overlap,
     bins: Bins,
+    /// Lines for which the rings have no room until what was before them is settled: after a silence. In the
+    /// tick that brings them others may still come that were before them.
+    later: Vec<Later>,
     /// When the newest request ended.
     head: i64,
 }
@@ -30,6 +46,7 @@ impl Learner {
             calm: CalmSample::new(below_ms),
             overlap: Overlap::new(),
             bins: Bins::default(),
+            later: Vec::new(),
             head: 0,
         }
     }
@@ -38,21 +55,42 @@ impl Learner {
     pub(super) fn record(&mut self, server: ServerId, sample: &Sample, request: &Request) {
         self.servers.of(server).record(sample, request);
         let Some(stay) = request.stay else { return };
-        if let Some(until) = self.overlap.needed(stay.end) {
-            self.sweep(until);
+        let line = Later { stay, server, tr_ms: request.tr_ms, latency_ms: request.latency_ms };
+        if self.overlap.needed(stay.end).is_none() {
+            self.take(line);
+            return;
         }
+        if self.later.len() == MOST_LATER {
+            self.take_later();
+        }
+        self.later.push(line);
+    }
+
+    /// Takes what was put aside: in whatever order it came, it is learned from in the same one.
+    fn take_later(&mut self) {
+        let mut later = std::mem::take(&mut self.later);
+        later.sort_unstable_by_key(|it| (it.stay.end, it.stay.start, it.server, it.tr_ms, it.latency_ms));
+        for line in later {
+            if let Some(until) = self.overlap.needed(line.stay.end) {
+                self.sweep(until);
+            }
+            self.take(line);
+        }
+    }
+
+    fn take(&mut self, Later { stay, server, tr_ms, latency_ms }: Later) {
         self.head = self.head.max(stay.end);
         self.overlap.occupy(&mut self.servers.of(server).ring, stay);
-        if let Some(tr_ms) = request.tr_ms
+        if let Some(tr_ms) = tr_ms
             && self.overlap.is_open(stay.start)
         {
-            let latency_ms = request.latency_ms;
             self.overlap.ask(Settled { start: stay.start, server, tr_ms, latency_ms });
         }
     }
 
     /// Learns from all that is settled by now. Times are milliseconds.
     pub(super) fn learn(&mut self, recent: &Recent, now: i64) {
+        self.take_later();
         if let Some(until) = self.overlap.due(self.head) {
             self.sweep(until);
         }
@@ -103,6 +141,7 @@ impl Learner {
             self.servers.heap_bytes(),
             self.overlap.heap_bytes(),
             self.bins.heap_bytes(),
+            self.later.capacity() * size_of::<Later>(),
             self.calm.heap_bytes(),
         ];
         parts.iter().sum()

@@ -47,7 +47,7 @@ pub(super) struct Sums {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seconds {
     ring: Vec<Second>,
-    /// The first second of which all is known.
+    /// The first second of which all is known: that of the start, whatever lines come from before it.
     first: i64,
     /// End and streams of the newest line of all.
     newest: Option<(i64, u32)>,
@@ -59,7 +59,6 @@ impl Seconds {
         let second = request.end.div_euclid(1000);
         if self.ring.is_empty() {
             self.ring = vec![Second::EMPTY; KEPT];
-            self.first = second.min(0);
         }
         let slot = &mut self.ring[second.rem_euclid(KEPT as i64) as usize];
         if slot.at > second {
