@@ -19,6 +19,7 @@ use super::capacity::Promise;
 use super::evaluation::Carried;
 use super::guard::lower_bound;
 use super::need::Capacity;
+use super::strength;
 use crate::core::estimate::load::{LoadFigures, ServerLoad};
 use crate::core::names::ServerId;
 use crate::core::policy::decision::Reason;
@@ -69,6 +70,8 @@ pub(super) struct Weighing {
 struct Standing {
     mark: Option<Mark>,
     shifted: Option<Duration>,
+    /// What it carries of what the best of them does, if that is less.
+    part: Option<f64>,
     /// It seems to be an outlier, or to be one no more, since then.
     turning: Option<Instant>,
     /// It was an outlier before, so many times in a row, the last time until then.
@@ -98,7 +101,7 @@ impl Mark {
 
 impl Standing {
     fn share(&self) -> f64 {
-        let share = self.mark.map_or(1.0, Mark::share);
+        let share = self.mark.map_or(1.0, Mark::share).min(self.part.unwrap_or(1.0));
         if self.shifted.is_some() { share.min(SHIFTED_SHARE) } else { share }
     }
 
@@ -146,6 +149,7 @@ impl Standing {
     fn reason(&self, server: ServerId) -> Reason {
         let share = self.share();
         match (self.shifted, self.mark) {
+            (None, None) if self.part.is_some() => Reason::Smaller { server, share },
             (Some(wait), _) => Reason::Overfull { server, wait, share },
             (None, Some(Mark::Slow(ratio))) => Reason::Slow { server, ratio, share },
             (None, Some(Mark::Failing(failed, of))) => Reason::Failing { server, failed, of, share },
@@ -176,6 +180,20 @@ impl Weighing {
         self.keep_one_full();
     }
 
+    /// Has each server get as much as it carries, where one carries notably more than another.
+    pub(super) fn share_by_strength(&mut self, load: &LoadFigures, pool: &Pool) {
+        let carries = |id: ServerId| strength::ratio(load, id).unwrap_or(1.0);
+        let best = pool.at(Stage::Serving).map(|member| carries(member.server)).fold(0.0, f64::max);
+        for (id, standing) in &mut self.servers {
+            let part = (carries(*id) / best).max(LEAST_SHARE);
+            if part >= 1.0 {
+                standing.part = None;
+            } else if is_worth_it(standing.part.unwrap_or(1.0), part) {
+                standing.part = Some(part);
+            }
+        }
+    }
+
     /// Where servers went, those that are left may all have been given less.
     fn keep_one_full(&mut self) {
         if self.servers.values().all(|standing| standing.share() < 1.0)
@@ -183,13 +201,6 @@ impl Weighing {
         {
             (best.mark, best.shifted) = (None, None);
         }
-    }
-
-    /// Servers' worth of weight that SLOW and FAILING ones have less. SHIFTED ones do not count:
-    /// they have work enough.
-    pub(super) fn lost(&self, pool: &Pool) -> f64 {
-        let is_counted = |member: &&Member| !self.is_shifted(member.server);
-        pool.at(Stage::Serving).filter(is_counted).map(|member| (1.0 - member.share).clamp(0.0, 1.0)).sum()
     }
 
     /// `server` is SLOW or FAILING.
@@ -202,16 +213,17 @@ impl Weighing {
         self.servers.values().any(|standing| standing.shifted.is_some())
     }
 
-    /// Which servers to take away first: outliers, the worst first, then those with the lightest
-    /// weight, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
+    /// Which servers to take away first: outliers, the worst first, then those that carry least, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
     /// ones go last: work is queued in them.
-    pub(super) fn prefer(&self, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
+    pub(super) fn prefer(&self, load: &LoadFigures, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
         let mut members: Vec<&Member> = pool.at(Stage::Serving).filter(|member| member.removable).collect();
         members.reverse();
+        let carries = |member: &Member| strength::ratio(load, member.server).unwrap_or(1.0);
+        let best = pool.at(Stage::Serving).map(carries).fold(f64::MIN_POSITIVE, f64::max);
         let badness = |member: &Member| match self.servers.get(&member.server) {
             Some(Standing { shifted: Some(_), .. }) => 1.0,
             Some(Standing { mark: Some(mark), .. }) => mark.share() - 2.0,
-            _ => member.share.clamp(0.0, 1.0) - 1.0,
+            _ => member.share.clamp(0.0, 1.0).min(carries(member) / best) - 1.0,
         };
         let held = |member: &Member| (f64::from(member.sessions) / (LONG_LIVED * capacity.workers)) as u32;
         members.sort_by(|a, b| badness(a).total_cmp(&badness(b)).then(held(a).cmp(&held(b))));
@@ -254,7 +266,7 @@ impl Weighing {
         shares
     }
 
-    fn is_shifted(&self, server: ServerId) -> bool {
+    pub(super) fn is_shifted(&self, server: ServerId) -> bool {
         self.servers.get(&server).is_some_and(|standing| standing.shifted.is_some())
     }
 
@@ -391,6 +403,10 @@ mod tests {
             Self { weighing: Weighing::default(), load, carried, pool, now: Instant::now() }
         }
 
+        fn lost(&self) -> f64 {
+            strength::Strength::of(&self.load, &self.pool, &self.weighing).lost()
+        }
+
         /// So many seconds; what is asked for in the end, as percent and a key, a change each.
         fn watch(&mut self, seconds: u32) -> Vec<String> {
             let promise = Promise { below: 0.4, budget: 0.05 };
@@ -433,7 +449,7 @@ mod tests {
         pond.load.servers[2].slowness = Some(3.0);
         assert!(pond.watch(5).is_empty(), "it might pass");
         assert_eq!(pond.watch(10), ["100/100/33/100 slow"]);
-        assert!((pond.weighing.lost(&pond.pool) - 0.67).abs() < 0.01);
+        assert!((pond.lost() - 0.67).abs() < 0.01);
         pond.load.servers[2].slowness = Some(3.3);
         assert!(pond.watch(20).is_empty(), "not worth another weight");
         pond.load.servers[2].slowness = Some(20.0);
@@ -496,7 +512,7 @@ mod tests {
         let mut pond = Pond::new(3);
         (pond.load.servers[0].recent, pond.load.servers[0].streams) = (Some(3.2), 400);
         assert_eq!(pond.watch(10), ["5/100/100 overfull"]);
-        assert_eq!(pond.weighing.lost(&pond.pool), 0.0, "it has work enough");
+        assert_eq!(pond.lost(), 0.0, "it has work enough");
         pond.load.servers[0].recent = Some(0.2);
         assert!(pond.watch(10).is_empty());
         pond.load.servers[0].recent = Some(0.1);
@@ -547,7 +563,7 @@ mod tests {
         (pond.load.servers[1].recent, pond.load.servers[1].streams) = (Some(3.2), 400);
         assert!(pond.watch(30).is_empty());
         let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
-        let first = pond.weighing.prefer(&pond.pool, &capacity)[0];
+        let first = pond.weighing.prefer(&pond.load, &pond.pool, &capacity)[0];
         assert_eq!(first, pond.pool.servers[0].server, "the slow one goes first all the same");
     }
 
@@ -561,7 +577,7 @@ mod tests {
         pond.pool.servers[0].removable = false;
         pond.watch(30);
         let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
-        let order = pond.weighing.prefer(&pond.pool, &capacity);
+        let order = pond.weighing.prefer(&pond.load, &pond.pool, &capacity);
         let place = |id: &ServerId| pond.pool.servers.iter().position(|member| member.server == *id);
         assert_eq!(order.iter().filter_map(place).collect::<Vec<_>>(), [3, 1, 5, 4, 2]);
     }
