@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
+# The tests of what differs from one HAProxy to another.
+DRIVES_HAPROXY := --test runtime_api --test executor --test matrix --test spares --test fleet --test lasting
 # Where Debian has haproxy and rsyslogd; not every user's PATH goes there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -27,12 +29,11 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 # RELEASES="2.2 3.2" are all that are tried, if it is set.
 matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.4; gets those that are not installed
 	@.ci/need cc:build-essential haproxy:haproxy openssl:openssl python3:python3 dpkg-deb:dpkg
-	@cargo test --locked --no-run --quiet --test runtime_api --test executor --test matrix --test spares
+	@cargo test --locked --no-run --quiet $(DRIVES_HAPROXY)
 	@.ci/haproxies $(RELEASES) >target/haproxies.txt; status=0; \
 	while read -r release program; do \
 	    printf '\n== HAProxy %s\n' "$$release"; \
-	    HAPROXY=$$program CI=1 cargo test --locked --quiet --no-fail-fast --test runtime_api --test executor \
-	        --test matrix --test spares </dev/null || status=1; \
+	    HAPROXY=$$program CI=1 cargo test --locked --quiet --no-fail-fast $(DRIVES_HAPROXY) </dev/null || status=1; \
 	done <target/haproxies.txt; exit $$status
 
 bench: ## report beside halog, each stage of a line, each source, the agent's own weight

@@ -28,6 +28,7 @@ use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
+use crate::lasting::event::Event as LastingEvent;
 use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
@@ -119,6 +120,7 @@ struct Inbox {
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     questions: mpsc::Receiver<Question>,
+    lasting: mpsc::Receiver<LastingEvent>,
 }
 
 /// What is needed of the options after the start.
@@ -149,6 +151,7 @@ impl Agent {
                 },
                 Some(look) = self.inbox.looks.recv() => self.take_look(look),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
+                Some(event) = self.inbox.lasting.recv() => self.take_lasting(&event),
                 () = self.repeats.due() => self.repeats.tell(Instant::now()),
                 Some(outcome) = self.inbox.outcomes.recv() => {
                     self.controller.handle_outcome(&outcome, Instant::now());
@@ -210,7 +213,15 @@ impl Agent {
         self.controller.handle_local_time(orders::local_time());
         self.look_at_pools();
         self.controller.handle_tick(now);
+        self.keep_alike();
         self.show_standing();
+    }
+
+    /// What a plan puts somewhere is known to be ours before it is there: plans begin behind this.
+    fn keep_alike(&self) {
+        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.sockets.len() > 1) {
+            executor.keep_alike(self.controller.kept());
+        }
     }
 
     /// Does what the controller wants done, until it wants nothing.
@@ -249,7 +260,11 @@ impl Agent {
         words::tell(record, &self.names);
         self.metrics.count(record, &self.names);
         self.summary.count(record);
-        let entry = words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run);
+        self.keep_entry(words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run));
+    }
+
+    /// In the journal, and for `status` if it is worth it.
+    fn keep_entry(&mut self, entry: Value) {
         if let Some(journal) = &mut self.journal
             && let Err(error) = journal.append(&entry)
         {
@@ -295,6 +310,7 @@ impl Agent {
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
             nodes: self.nodes.value(&self.names),
+            lasting: self.lasting.as_ref().map_or(Value::Null, Lasting::value),
             lines: self.summary.lines_value(),
             views,
             recent: self.recent.make_contiguous(),
@@ -312,11 +328,9 @@ impl Agent {
             Ok(mut config) => {
                 let waiting = self.settings.config.differing_keys(&config).join(", ");
                 let backends = backend_names(&config);
-                if let Some(executor) = &self.executor {
-                    executor.keep_alike(start::kept(&config.backends, &self.names));
-                }
                 self.providers = pools::providers(&config.pools);
                 self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
+                self.keep_alike();
                 if waiting.is_empty() {
                     info!(backends, "config reloaded");
                 } else {

@@ -155,6 +155,8 @@ struct FileMemory {
 #[serde(default, expecting = "a mapping with keys such as `ours`")]
 struct FileBackend {
     ours: BTreeSet<String>,
+    /// Servers whose start was begun.
+    starting: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
     cooldown: Option<FileCooldown>,
     /// Servers that are left alone, and until when.
@@ -170,18 +172,21 @@ struct FilePlacement {
     address: SocketAddr,
     added: bool,
     serving: bool,
-    pid: u32,
+    /// Without them, HAProxy counts as restarted.
+    #[serde(default)]
+    pids: Vec<Option<u32>>,
 }
 
 impl From<&Placement> for FilePlacement {
-    fn from(&Placement { address, added, serving, pid }: &Placement) -> Self {
-        Self { address, added, serving, pid }
+    fn from(placement: &Placement) -> Self {
+        let &Placement { address, added, serving, .. } = placement;
+        Self { address, added, serving, pids: placement.pids.clone() }
     }
 }
 
 impl From<FilePlacement> for Placement {
-    fn from(FilePlacement { address, added, serving, pid }: FilePlacement) -> Self {
-        Self { address, added, serving, pid }
+    fn from(FilePlacement { address, added, serving, pids }: FilePlacement) -> Self {
+        Self { address, added, serving, pids }
     }
 }
 
@@ -255,10 +260,11 @@ impl FileMemory {
             let until =
                 |(name, left): (&String, &Duration)| (name.clone(), now.saturating_add(left.as_secs()));
             let left_alone = backend.left_alone.iter().map(until).collect();
-            let (ours, weights) = (backend.ours.clone(), weights.collect());
+            let (ours, starting) = (backend.ours.clone(), backend.starting.clone());
+            let weights = weights.collect();
             let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
             let placed = placed.collect();
-            let file = FileBackend { ours, weights, cooldown, left_alone, order, placed };
+            let file = FileBackend { ours, starting, weights, cooldown, left_alone, order, placed };
             (backend.name.clone(), file)
         });
         Self { backends: backends.collect() }
@@ -281,9 +287,9 @@ impl FileMemory {
             let left =
                 |until: u64| Duration::from_secs(until.saturating_sub(now).min(LONGEST_COOLDOWN.as_secs()));
             let left_alone = file.left_alone.into_iter().map(|(name, until)| (name, left(until))).collect();
-            let (ours, weights) = (file.ours, weights.collect());
+            let (ours, starting, weights) = (file.ours, file.starting, weights.collect());
             let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
-            BackendMemory { name, ours, weights, cooldown, left_alone, overridden, placed }
+            BackendMemory { name, ours, starting, weights, cooldown, left_alone, overridden, placed }
         });
         Memory { backends: backends.collect() }
     }
@@ -305,10 +311,11 @@ mod tests {
 
     fn memory() -> Memory {
         let address = "10.0.0.4:80".parse().unwrap();
-        let placement = Placement { address, added: false, serving: true, pid: 4711 };
+        let placement = Placement { address, added: false, serving: true, pids: vec![Some(4711), None] };
         let backend = BackendMemory {
             name: "app".into(),
             ours: ["s2".to_owned()].into(),
+            starting: ["s2".to_owned()].into(),
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
             left_alone: [("s3".to_owned(), Duration::from_secs(60))].into(),

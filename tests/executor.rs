@@ -199,6 +199,7 @@ impl Play {
             Outcome::StepDone { step, .. } => step.words(&self.names),
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
+            Outcome::Outdated { .. } => "outdated".to_owned(),
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
@@ -920,23 +921,22 @@ async fn a_drain_goes_on_over_a_reload() {
 #[tokio::test]
 async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
-    let servers =
-        format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 1s", s1.port(), s2.port());
+    // Its check does not pass, nor does it fail.
+    s2.set_delay(NEVER);
+    let servers = format!(
+        "option httpchk\ntimeout check 10m\nserver s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check",
+        s1.port(),
+        s2.port()
+    );
     for keys in ["ready: { min: 2 }", "ready: { min: 1 }"] {
         let Some(mut haproxy) = haproxy(port, "roundrobin", &servers) else { return };
         haproxy.ask("set server web/s2 state maint");
-        // Its warm-up is under way when HAProxy is reloaded, and READY is what the configuration says.
-        s2.set_delay(NEVER);
-        let warm_up = format!(
-            "{keys}\nservers: {{ s2: {{ always_up: false }} }}\nwarm_up: {{ path: /, requests: 1, timeout: 10m }}"
-        );
-        let stage = Stage::new(&haproxy.socket(), &warm_up);
+        let keys = format!("{keys}\nservers: {{ s2: {{ always_up: false }} }}");
+        let stage = Stage::new(&haproxy.socket(), &keys);
         let mut play = stage.start(stage.plan(&up(1)).await);
+        // Its check is waited for when HAProxy is reloaded, and READY is what the configuration says.
         play.until("set web/s2 DRAIN").await;
-        let before = s2.requests();
-        eventually("its warm-up is under way", PATIENCE, async || s2.requests() > before).await;
         haproxy.reload();
-        s2.let_go();
         play.end(PATIENCE).await;
         assert!(play.told.contains(&"s2 moved".to_owned()), "{:#?}", play.told);
         let sets = play.told.iter().filter(|told| told.starts_with("set web/s2")).count();
@@ -946,7 +946,7 @@ async fn a_newcomer_that_serves_after_a_reload_is_left_serving() {
 }
 
 #[tokio::test]
-async fn a_reload_between_the_plan_and_its_first_step_is_nobody_else_s_doing() {
+async fn a_plan_that_was_made_on_another_haproxy_is_not_begun() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let servers =
         format!("server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 1s", s1.port(), s2.port());
@@ -956,7 +956,7 @@ async fn a_reload_between_the_plan_and_its_first_step_is_nobody_else_s_doing() {
     let plan = stage.plan(&up(1)).await;
     haproxy.reload();
     let play = stage.play_plan(plan).await;
-    play.check("s2 moved\nfinished");
+    play.check("outdated\nfinished");
     assert!(stage.server("s2").await.is_serving());
 }
 
@@ -1107,6 +1107,21 @@ async fn no_server_goes_if_another_has_gone_down_since() {
         .await
         .check("failed: set web/s2 DRAIN: it would leave 0 serving, and 1 have to\n finished");
     assert_eq!(fake.server("web/s2").admin, 0);
+}
+
+#[tokio::test]
+async fn no_server_goes_if_more_have_to_serve_than_when_the_plan_was_made() {
+    let fake = FakeHaproxy::start(&[("web", &["s1", "s2", "s3"])]);
+    fake.change("web/s3", |server| server.sessions = 1);
+    let stage = Stage::new(&fake.socket(), S2_GOES);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    play.changes.send_modify(|changes| changes.least_serving = Some(2));
+    let more = stage.plan(&down(1)).await.lanes;
+    play.changes.send_modify(|changes| changes.added.extend(more));
+    play.until("failed: set web/s3 DRAIN: it would leave 1 serving, and 2 have to").await;
+    play.end(PATIENCE).await;
+    assert_eq!(fake.server("web/s3").admin, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Changes that last: the whole agent on a real HAProxy that is reloaded, restarted and refuses.
 //!
-//! systemd cannot run here; a `systemctl` of ours stands in for it, which writes down how it was called.
+//! A real systemd is process 1 of namespaces of its own, where that can be; everywhere a `systemctl` of ours stands in for
+//! it, which writes down how it was called, and refuses in systemd's words.
 
 use std::fs::{self, File, Permissions};
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haproxy_autoscale::demo::load::Load;
 use nix::sys::signal::{Signal, kill};
@@ -30,10 +31,15 @@ enum As {
 /// HAProxy with its configuration in a folder, and its servers s1, s2 and s3.
 struct Site {
     dir: TempDir,
+    program: PathBuf,
     run: As,
     master: Option<Child>,
     port: u16,
+    /// Where the agent serves its own.
+    metrics: u16,
     servers: Vec<Origin>,
+    /// More of the backend in the agent's config.
+    keys: String,
 }
 
 impl Site {
@@ -46,11 +52,30 @@ impl Site {
 
     /// Not yet running.
     fn stopped(run: As, global: &str, defaults: &str) -> Option<Self> {
-        support::Haproxy::version()?;
+        let program = support::Haproxy::program()?;
         let dir = tempfile::Builder::new().prefix("hl").tempdir().expect("a temporary folder");
         let servers = (0..3).map(|_| Origin::start()).collect();
-        let site = Self { dir, run, master: None, port: free_port(), servers };
+        let (master, port, metrics, keys) = (None, free_port(), free_port(), String::new());
+        let site = Self { dir, program, run, master, port, metrics, servers, keys };
         fs::write(site.cfg(), site.text(global, defaults, &site.lines())).unwrap();
+        Some(site)
+    }
+
+    /// With a master, s1, which always serves, and in the block what stands in `lines`. The other servers are the pool of
+    /// these spares.
+    fn with_pool(lines: &str, spares: &str, (global, defaults): (&str, &str)) -> Option<Self> {
+        let mut site = Self::stopped(As::Master, global, defaults)?;
+        let ports: Vec<u16> = site.servers.iter().map(Origin::port).collect();
+        let block = format!(
+            "    # BEGIN haproxy-autoscale app\n    server s1 127.0.0.1:{} weight 10\n{lines}    # END haproxy-autoscale app\n",
+            ports[0]
+        );
+        fs::write(site.cfg(), site.text(global, defaults, &block)).unwrap();
+        site.keys = format!(
+            "    servers: {{ s1: {{ always_up: true }} }}\n    spares: {{ {spares}, pool: ['127.0.0.1:{}', '127.0.0.1:{}'] }}\n",
+            ports[1], ports[2]
+        );
+        site.launch();
         Some(site)
     }
 
@@ -94,7 +119,7 @@ impl Site {
 
     fn launch(&mut self) {
         let output = File::options().create(true).append(true).open(self.path("output")).unwrap();
-        let mut command = Command::new("haproxy");
+        let mut command = Command::new(&self.program);
         command.arg("-f").arg(self.cfg()).stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
         match self.run {
@@ -196,11 +221,12 @@ impl Site {
     }
 
     fn config(&self, keys: &str) -> String {
-        let dir = self.dir.path().display();
+        let (dir, program) = (self.dir.path().display(), self.program.display());
+        let (metrics, more) = (self.metrics, &self.keys);
         format!(
-            "tick: 100ms\nhaproxy:\n  sockets: [{dir}/admin.sock]\n  config: {dir}/haproxy.cfg\n  state_file: {dir}/servers.state\n\
-             \x20 template: {dir}/haproxy.cfg.template\n{}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
-             \x20   coverage: 0%\n    policy: threshold\n    scale_up: {{ cooldown: 0s }}\n    scale_down: {{ cooldown: 0s, drain_timeout: 1s }}\n",
+            "tick: 100ms\nmetrics: {{ listen: 127.0.0.1:{metrics} }}\nhaproxy:\n  sockets: [{dir}/admin.sock]\n  config: {dir}/haproxy.cfg\n  state_file: {dir}/servers.state\n\
+             \x20 binary: {program}\n  template: {dir}/haproxy.cfg.template\n{}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
+             \x20   coverage: 0%\n    policy: threshold\n    scale_up: {{ cooldown: 0s }}\n    scale_down: {{ cooldown: 0s, drain_timeout: 1s }}\n{more}",
             keys.replace("{dir}", &dir.to_string())
         )
     }
@@ -218,6 +244,28 @@ impl Drop for Site {
         }
         self.end();
     }
+}
+
+/// What `status` tells of what lasts.
+fn kept(agent: &Agent) -> serde_json::Value {
+    agent.status().unwrap()["haproxy"]["lasting"].clone()
+}
+
+fn status_text(agent: &Agent) -> String {
+    String::from_utf8(agent.command(&["status"]).stdout).unwrap()
+}
+
+fn has_journaled(agent: &Agent, event: &str) -> bool {
+    agent.journal().iter().any(|entry| entry["event"] == event)
+}
+
+fn metrics(site: &Site) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", site.metrics)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn order(agent: &Agent, arguments: &[&str]) {
@@ -327,6 +375,16 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     let refused = told(&agent, "changes not kept; a reload of HAProxy would lose them");
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains("unknown keyword 'bogus' in 'backend' section"), "{error}");
+    let shown = kept(&agent);
+    let refused = &shown["not_kept"]["refused"];
+    assert_eq!(refused["text"], "bogus keyword", "{shown}");
+    assert!(refused["words"][0].as_str().unwrap().contains("unknown keyword 'bogus'"), "{shown}");
+    assert!(has_journaled(&agent, "haproxy_not_kept"));
+    let text = status_text(&agent);
+    assert!(text.contains("NOT KEPT since ") && text.contains(" is: bogus keyword\n"), "{text}");
+    let told_metrics = metrics(&site);
+    assert!(told_metrics.contains("haproxy_autoscale_changes_not_kept 1\n"), "{told_metrics}");
+    assert!(told_metrics.contains("haproxy_autoscale_changes_total{result=\"refused\"} "), "{told_metrics}");
     assert_eq!((site.cfg_text(), site.pid()), (before.clone(), pid));
     let mut names: Vec<_> = fs::read_dir(site.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.retain(|name| name.to_string_lossy().starts_with("haproxy.cfg."));
@@ -336,6 +394,17 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     assert_eq!(reloaded["before"], pid);
     site.check_pid(&reloaded["pid"]);
     assert_eq!(fs::read_to_string(site.path("haproxy.cfg.bak")).unwrap(), before);
+    let shown = kept(&agent);
+    assert_eq!(shown["not_kept"], serde_json::Value::Null, "{shown}");
+    let last = &shown["reload"]["last"];
+    assert_eq!((&last["by"], &last["done"]), (&"master".into(), &true.into()), "{shown}");
+    assert_eq!(last["before"], pid, "{shown}");
+    site.check_pid(&last["pid"]);
+    assert!(has_journaled(&agent, "haproxy_kept") && has_journaled(&agent, "haproxy_reloaded"));
+    let text = status_text(&agent);
+    assert!(text.contains("(keep: template), written ") && text.contains("HAProxy reloaded "), "{text}");
+    let reloads = "haproxy_autoscale_haproxy_reloads_total{by=\"master\",result=\"done\"} 1\n";
+    assert!(metrics(&site).contains(reloads), "{}", metrics(&site));
 }
 
 /// Two reloads under load, and no request fails.
@@ -389,6 +458,13 @@ fn check_failed_reload(run: As, reload: &str) {
     }
     assert_eq!((site.cfg_text(), site.pid()), (before, pid));
     assert_eq!(status(site.port), "200");
+    let shown = kept(&agent);
+    assert_eq!(
+        (&shown["reload"]["last"]["done"], &shown["reload"]["last"]["error"]),
+        (&false.into(), &failed["error"]),
+        "{shown}"
+    );
+    assert!(has_journaled(&agent, "haproxy_reload_failed"));
     // What is right again is taken at once.
     site.template("    http-response set-header x y\n");
     told(&agent, "haproxy reloaded");
@@ -426,6 +502,31 @@ fn a_reload_too_soon_after_another_waits() {
     assert!(wait["reason"].as_str().unwrap().starts_with("the last reload is too short ago"), "{wait}");
     assert!(site.cfg_text().contains("x y"));
     assert_eq!(site.pid(), pid);
+    let shown = kept(&agent);
+    let owed = &shown["reload"]["owed"];
+    assert!(owed["from"].is_string() && owed["since"].as_str() < owed["from"].as_str(), "{shown}");
+    assert!(status_text(&agent).contains("  a reload is owed since "), "{}", status_text(&agent));
+    assert!(metrics(&site).contains("haproxy_autoscale_haproxy_reload_owed 1\n"));
+    assert!(has_journaled(&agent, "haproxy_reload_waits"));
+}
+
+#[test]
+fn a_reload_that_nobody_makes_is_owed_until_somebody_has() {
+    let Some(mut site) = Site::start(As::Master, "", "") else { return };
+    site.template("");
+    let agent = site.agent("  keep: template\n");
+    site.template("    http-response set-header x y\n");
+    let wait = told(&agent, "reload of haproxy waits");
+    assert!(wait["reason"].as_str().unwrap().ends_with("`haproxy.reload.by` is none"), "{wait}");
+    wait_until("that is seen", PATIENCE, || kept(&agent)["reload"]["owed"]["since"].is_string());
+    // HAProxy's uptime has whole seconds only.
+    wait_until("it runs for longer than the file is there", PATIENCE, || {
+        site.cfg().metadata().unwrap().modified().unwrap().elapsed().unwrap() > Duration::from_secs(3)
+    });
+    site.reload();
+    told(&agent, "haproxy was reloaded by somebody else meanwhile");
+    wait_until("none is owed", PATIENCE, || kept(&agent)["reload"]["owed"].is_null());
+    assert_eq!(kept(&agent)["reload"]["last"]["by"], "somebody else");
 }
 
 /// A folder with a `systemctl` that writes down its arguments and does `what`.
@@ -446,10 +547,8 @@ fn systemd_is_asked_to_reload_and_its_refusal_is_told() {
     site.template("");
     let master = site.master.as_ref().unwrap().id();
     let refuses = site.path("refuses");
-    let what = format!(
-        "test -e {} && {{ echo 'Job for haproxy.service failed.' >&2; exit 1; }}\nkill -USR2 {master}",
-        refuses.display()
-    );
+    let what =
+        format!("test -e {} && {{ echo '{REFUSAL}' >&2; exit 1; }}\nkill -USR2 {master}", refuses.display());
     let programs = systemctl(&site, &what);
     let keys = format!("  keep: template\n{SYSTEMD}");
     let agent = Agent::start_with_programs(programs.path(), &site.config(&keys), &[&site.log()]);
@@ -464,8 +563,161 @@ fn systemd_is_asked_to_reload_and_its_refusal_is_told() {
     let (pid, text) = (site.pid(), site.cfg_text());
     site.template("    http-response set-header x z\n");
     let failed = told(&agent, "haproxy not reloaded; the old process goes on");
-    assert!(failed["error"].as_str().unwrap().contains("Job for haproxy.service failed."), "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains(REFUSAL), "{failed}");
     assert_eq!((site.pid(), site.cfg_text()), (pid, text));
+}
+
+/// What `systemctl reload` says when the unit's ExecReload fails; its exit status is 1 (seen on systemd 252).
+const REFUSAL: &str = "Job for haproxy.service failed.\n\
+    See \"systemctl status haproxy.service\" and \"journalctl -xeu haproxy.service\" for details.";
+
+/// Becomes a systemd with the unit `$2`, whose processes are all in the cgroup `$1`.
+const BOOT: &str = r#"set -e
+mount --make-rprivate /
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mkdir /run/cgroup
+mount -t cgroup2 none /run/cgroup
+mkdir "/run/cgroup/$1"
+echo 0 > "/run/cgroup/$1/cgroup.procs"
+umount /run/cgroup
+exec unshare --cgroup sh -c 'set -e
+umount -R /sys/fs/cgroup
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t tmpfs tmpfs /etc/systemd/system
+cp "$0" /etc/systemd/system/
+PATH=$PATH:/lib/systemd:/usr/lib/systemd
+exec env -i container=other "PATH=$PATH" systemd --system "--unit=${0##*/}" --log-target=console --show-status=no
+' "$2"
+"#;
+
+/// systemd's cgroups are there when it has gone, and cannot be removed before.
+const SWEEP: &str = r#"mount --make-rprivate / && mount -t cgroup2 none "$1" &&
+{ test ! -e "$1/$2" || find "$1/$2" -depth -type d -exec rmdir {} \;; test ! -e "$1/$2"; }"#;
+
+/// Ends with all that it has started.
+struct Systemd(Child);
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn a_real_systemd_starts_and_reloads_haproxy() {
+    let Some(program) = support::Haproxy::program() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let unit = format!(
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\n\
+         Environment=UNDER_SYSTEMD=1 HAPROXY={} \"PATH={}\"\nWorkingDirectory={}\n\
+         StandardOutput=append:{said}\nStandardError=append:{said}\n\
+         ExecStart={} --ignored --exact under_systemd --nocapture\n",
+        program.display(),
+        std::env::var("PATH").unwrap(),
+        std::env::current_dir().unwrap().display(),
+        std::env::current_exe().unwrap().display(),
+        said = said.display(),
+    );
+    let unit_file = folder.path().join("lasting-test.service");
+    fs::write(&unit_file, unit).unwrap();
+    let cgroup = format!("lasting-{}", std::process::id());
+    let boot_log = File::create(folder.path().join("boot")).unwrap();
+    let mut systemd = Command::new("unshare");
+    systemd.args([
+        "--pid",
+        "--mount",
+        "--net",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        BOOT,
+        "sh",
+    ]);
+    systemd.arg(&cgroup).arg(&unit_file).stdin(Stdio::null());
+    systemd.stdout(boot_log.try_clone().unwrap()).stderr(boot_log);
+    let mut systemd = Systemd(systemd.spawn().unwrap());
+    let text = || fs::read_to_string(&said).unwrap_or_default();
+    // Where it cannot run it ends, or hangs.
+    let begins_until = Instant::now() + PATIENCE;
+    let is_running = || text().contains("running 1 test");
+    while !is_running() && Instant::now() < begins_until && matches!(systemd.0.try_wait(), Ok(None)) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    if is_running() {
+        wait_until("the test has ended", 6 * PATIENCE, || text().contains("test result: "));
+    }
+    drop(systemd);
+    let mount = folder.path().join("cgroup");
+    fs::create_dir(&mount).unwrap();
+    let sweep = || {
+        let mut sweep = Command::new("unshare");
+        sweep.args(["--mount", "sh", "-c", SWEEP, "sh"]).arg(&mount).arg(&cgroup).output().unwrap()
+    };
+    if !is_running() {
+        let _ = sweep();
+        let why = fs::read_to_string(folder.path().join("boot")).unwrap();
+        return eprintln!("skipped: no systemd of our own can be run here: {why}");
+    }
+    wait_until("its cgroups are gone", PATIENCE, || sweep().status.success());
+    assert!(text().contains("test result: ok. 1 passed"), "{}", text());
+}
+
+#[test]
+#[ignore = "run by the test above, under a systemd of its own"]
+fn under_systemd() {
+    if std::env::var_os("UNDER_SYSTEMD").is_none() {
+        return;
+    }
+    let site = Site::stopped(As::Daemon, "", "").unwrap();
+    site.template("");
+    let (program, cfg, refuses) = (site.program.display(), site.cfg(), site.path("refuses"));
+    // As Debian's own, where HAProxy was built to speak with systemd.
+    let built = Command::new(&site.program).arg("-vv").output().unwrap().stdout;
+    let speaks = !String::from_utf8_lossy(&built).contains("-SYSTEMD");
+    let (kind, flag) = if speaks { ("notify", "-Ws") } else { ("simple", "-W") };
+    let unit = format!(
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType={kind}\nExecStart={program} {flag} -f {cfg} -p {pid}\n\
+         ExecReload=/bin/sh -c 'test ! -e {refuses}'\nExecReload={program} -f {cfg} -c -q\n\
+         ExecReload=/bin/kill -USR2 $MAINPID\nKillMode=mixed\nSuccessExitStatus=143\n",
+        cfg = cfg.display(),
+        pid = site.path("haproxy.pid").display(),
+        refuses = refuses.display(),
+    );
+    fs::write("/etc/systemd/system/haproxy.service", unit).unwrap();
+    let systemctl = |verb: &str| {
+        assert!(Command::new("systemctl").args([verb, "haproxy"]).status().unwrap().success(), "{verb}");
+    };
+    assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+    let agent =
+        Agent::start(&site.config(&format!("  keep: template\n  start: true\n{SYSTEMD}")), &[&site.log()]);
+    let started = told(&agent, "haproxy started");
+    site.check_pid(&started["pid"]);
+    told(&agent, "haproxy.cfg written");
+    let before = site.pid();
+    site.template("    http-response set-header x y\n");
+    let reloaded = told(&agent, "haproxy reloaded");
+    assert_eq!(reloaded["before"], before);
+    site.check_pid(&reloaded["pid"]);
+    fs::write(&refuses, "").unwrap();
+    let (pid, text) = (site.pid(), site.cfg_text());
+    site.template("    http-response set-header x z\n");
+    let failed = told(&agent, "haproxy not reloaded; the old process goes on");
+    assert!(failed["error"].as_str().unwrap().contains(REFUSAL), "{failed}");
+    assert_eq!((site.pid(), site.cfg_text()), (pid, text));
+    // Stopped by somebody, it is started again.
+    systemctl("stop");
+    wait_until("it is started again", PATIENCE, || site.try_pid().is_some_and(|other| other != pid));
+    assert_eq!(
+        checked(&site, &format!("  keep: template\n{SYSTEMD}")).pop().unwrap(),
+        "ok: by systemd; the unit haproxy is active"
+    );
 }
 
 #[test]
@@ -475,6 +727,8 @@ fn haproxy_is_started_where_that_is_wanted() {
     let agent = Agent::start(&site.config(&keys), &[&site.log()]);
     let started = told(&agent, "haproxy started");
     site.check_pid(&started["pid"]);
+    site.check_pid(&kept(&agent)["start"]["pid"]);
+    assert!(has_journaled(&agent, "haproxy_started"));
     // And again after a crash.
     site.end();
     wait_until("it is started again", PATIENCE, || site.try_pid().is_some());
@@ -484,7 +738,8 @@ fn haproxy_is_started_where_that_is_wanted() {
 #[test]
 fn systemd_is_asked_to_start_it() {
     let Some(mut site) = Site::stopped(As::Daemon, "", "") else { return };
-    let start = format!("haproxy -D -f {} -p {}", site.cfg().display(), site.path("haproxy.pid").display());
+    let program = site.program.display();
+    let start = format!("{program} -D -f {} -p {}", site.cfg().display(), site.path("haproxy.pid").display());
     let programs = systemctl(&site, &start);
     let keys = format!("  start: true\n{SYSTEMD}");
     let agent = Agent::start_with_programs(programs.path(), &site.config(&keys), &[&site.log()]);
@@ -510,7 +765,7 @@ fn checked(site: &Site, keys: &str) -> Vec<String> {
 
 #[test]
 fn check_tells_whether_changes_can_be_kept() {
-    let Some(site) = Site::start(As::Master, "", "") else { return };
+    let Some(mut site) = Site::start(As::Master, "", "") else { return };
     assert_eq!(checked(&site, ""), [""; 0]);
     assert_eq!(
         checked(&site, "  keep: state_file\n"),
@@ -529,6 +784,32 @@ fn check_tells_whether_changes_can_be_kept() {
             "ok: by the master, which answers at `{dir}/master.sock`",
         ]
     );
+    site.ask("set server app/s1 weight 30");
+    let (before, port) = (site.cfg_text(), site.servers[0].port());
+    let number = 1 + before.lines().position(|line| line.contains("server s1")).unwrap();
+    assert_eq!(
+        checked(&site, "  keep: block\n")[2..],
+        [
+            format!(
+                "ok: would be written to `{{dir}}/haproxy.cfg`:\n        {number} - server s1 127.0.0.1:{port} weight 10 # the first\n        \
+                 {number} + server s1 127.0.0.1:{port} weight 30 # the first"
+            ),
+            "ok: HAProxy takes what would be written to `{dir}/haproxy.cfg` from this user".to_owned(),
+        ]
+    );
+    site.template("    bogus keyword\n");
+    let refused = checked(&site, "  keep: template\n").pop().unwrap();
+    assert!(refused.starts_with("fail: HAProxy refuses it:\n        [ALERT]"), "{refused}");
+    assert!(refused.ends_with(": bogus keyword"), "{refused}");
+    let program = std::mem::replace(&mut site.program, "/nonexistent/haproxy".into());
+    let absent = checked(&site, "  keep: block\n").pop().unwrap();
+    site.program = program;
+    assert!(absent.starts_with("fail: cannot run `/nonexistent/haproxy"), "{absent}");
+    assert_eq!(site.cfg_text(), before);
+    fs::remove_file(site.path("haproxy.cfg.template")).unwrap();
+    let names = fs::read_dir(site.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("haproxy.cfg.")).collect();
+    assert_eq!(left, [""; 0], "nothing is left behind");
     fs::write(site.cfg(), site.cfg_text().replace("# BEGIN", "# NO")).unwrap();
     let block = checked(&site, &format!("  keep: block\n{BINARY}"));
     assert_eq!(
@@ -544,6 +825,128 @@ fn check_tells_whether_changes_can_be_kept() {
         template[0].starts_with("fail: cannot read the template `{dir}/haproxy.cfg.template`"),
         "{template:?}"
     );
+}
+
+const SLOTS: &str =
+    "    server slot1 127.0.0.1:1 weight 10 disabled\n    server slot2 127.0.0.1:1 weight 10 disabled\n";
+
+/// Whether haproxy.cfg has this line, `{0}` and `{1}` in it being the ports of the pool.
+fn has_line(site: &Site, line: &str) -> bool {
+    let ports = |line: &str| {
+        let line = line.replace("{0}", &site.servers[1].port().to_string());
+        line.replace("{1}", &site.servers[2].port().to_string())
+    };
+    site.cfg_text().contains(&format!("    {}\n", ports(line)))
+}
+
+#[test]
+fn a_slot_keeps_its_address_in_the_block() {
+    let Some(mut site) = Site::with_pool(SLOTS, "kind: slots", ("", "")) else { return };
+    let mut agent = site.agent("  keep: block\n");
+    order(&agent, &["pin", "app", "2"]);
+    site.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);
+    let filled = "server slot1 127.0.0.1:{0} weight 10";
+    wait_until("it is written down", PATIENCE, || has_line(&site, filled));
+    agent.stop();
+    site.reload();
+    assert_eq!(site.servers(), ["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);
+    let agent = Agent::start_in(
+        agent.into_dir().unwrap(),
+        &site.config("  keep: block\n"),
+        &[&site.log()],
+        Stdio::null(),
+    );
+    wait_until("it is known", PATIENCE, || {
+        agent.status().is_some_and(|status| status["backends"][0]["serving"] == 2)
+    });
+    order(&agent, &["pin", "app", "3"]);
+    site.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 READY 10"]);
+    wait_until("both have theirs", PATIENCE, || {
+        has_line(&site, filled) && has_line(&site, &filled.replace("slot1", "slot2").replace("{0}", "{1}"))
+    });
+    order(&agent, &["pin", "app", "1"]);
+    site.wait_for(["s1 READY 10", "slot1 MAINT 10", "slot2 MAINT 10"]);
+    wait_until("it keeps it in MAINT", PATIENCE, || has_line(&site, &format!("{filled} disabled")));
+}
+
+#[test]
+fn a_state_file_brings_no_slot_back_to_a_wrong_address() {
+    let Some(mut site) = Site::with_pool(SLOTS, "kind: slots", LOADED) else { return };
+    let keys = "  keep: state_file\n";
+    let mut agent = site.agent(keys);
+    order(&agent, &["pin", "app", "2"]);
+    site.ask("set server app/s1 weight 30");
+    site.wait_for(["s1 READY 30", "slot1 READY 10", "slot2 MAINT 10"]);
+    wait_until("it is written down", PATIENCE, || {
+        let text = fs::read_to_string(site.path("servers.state")).unwrap_or_default();
+        text.lines().any(|line| line.contains(" s1 127.0.0.1 2 0 30 "))
+    });
+    agent.stop();
+    site.reload();
+    site.wait_for(["s1 READY 30", "slot1 MAINT 10", "slot2 MAINT 10"]);
+    let _agent =
+        Agent::start_in(agent.into_dir().unwrap(), &site.config(keys), &[&site.log()], Stdio::null());
+    site.wait_for(["s1 READY 30", "slot1 READY 10", "slot2 MAINT 10"]);
+}
+
+/// A server that was added is there after a reload without the agent, is the agent's still, and can be deleted.
+#[track_caller]
+fn check_added_lasts(keep: &str) {
+    if support::Haproxy::version().is_none_or(|version| version < vec![2, 6]) {
+        return;
+    }
+    let spares = "kind: dynamic, default_server: weight 7 maxconn 50";
+    let Some(mut site) = Site::with_pool("", spares, ("", "")) else { return };
+    site.template("");
+    let keys = format!("  keep: {keep}\n{MASTER}");
+    let mut agent = site.agent(&keys);
+    order(&agent, &["pin", "app", "2"]);
+    let name = format!("dyn-127.0.0.1-{}", site.servers[1].port());
+    let there = ["s1 READY 10".to_owned(), format!("{name} READY 7")];
+    wait_until("it is added", PATIENCE, || site.servers() == there);
+    let line = format!("server {name} 127.0.0.1:{{0}} weight 7 maxconn 50 # added by haproxy-autoscale");
+    wait_until("it is written down", PATIENCE, || has_line(&site, &line));
+    agent.stop();
+    // Nothing of that takes a reload, but for the first text of a template.
+    let reloads = agent.events().iter().filter(|event| event["message"] == "haproxy reloaded").count();
+    assert_eq!(reloads, 0);
+    site.reload();
+    assert_eq!(site.servers(), there, "after a reload");
+    let agent =
+        Agent::start_in(agent.into_dir().unwrap(), &site.config(&keys), &[&site.log()], Stdio::null());
+    wait_until("it is known", PATIENCE, || {
+        agent.status().is_some_and(|status| status["backends"][0]["serving"] == 2)
+    });
+    assert_eq!(site.servers(), there, "it is not added again");
+    order(&agent, &["pin", "app", "1"]);
+    wait_until("it is deleted", PATIENCE, || site.servers() == ["s1 READY 10"]);
+    wait_until("its line is gone", PATIENCE, || !site.cfg_text().contains(&name));
+    assert!(agent.events().iter().all(|event| event["message"] != "haproxy reloaded"));
+}
+
+#[test]
+fn a_server_that_was_added_lasts_in_a_block() {
+    check_added_lasts("block");
+}
+
+#[test]
+fn a_server_that_was_added_lasts_in_a_template() {
+    check_added_lasts("template");
+}
+
+#[test]
+fn a_server_that_a_reload_would_change_is_not_written_down_and_that_is_told() {
+    let defaults = "    default-server maxconn 9\n";
+    let spares = "kind: dynamic, default_server: weight 7";
+    if support::Haproxy::version().is_none_or(|version| version < vec![2, 6]) {
+        return;
+    }
+    let Some(site) = Site::with_pool("", spares, ("", defaults)) else { return };
+    let agent = site.agent("  keep: block\n");
+    order(&agent, &["pin", "app", "2"]);
+    let refused = told(&agent, "changes not kept; a reload of HAProxy would lose them");
+    assert!(refused["error"].as_str().unwrap().contains("would give their lines `maxconn`"), "{refused}");
+    assert!(!site.cfg_text().contains("dyn-"));
 }
 
 #[test]

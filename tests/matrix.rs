@@ -228,7 +228,12 @@ fn play(event: Event) {
             site.reach(step);
             let users = site.users();
             wait_until("users come", PATIENCE, || !users.measured(5).is_empty());
+            let asked = site.s2.as_ref().map_or(0, Origin::requests);
             event.happen(&mut site);
+            if (event, step) == (Event::AgentKilled, Step::WarmUp) {
+                let is_asked = || site.s2.as_ref().is_some_and(|s2| s2.requests() >= asked + 2);
+                wait_until("it is warmed up anew", PATIENCE, || site.server("s2") == "DRAIN 1" && is_asked());
+            }
             site.settle(step);
             let failed = users.measured(0).iter().filter(|request| request.is_failed()).count();
             assert!(failed == 0 || event == Event::Crash, "{failed} requests failed");

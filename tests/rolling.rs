@@ -236,6 +236,8 @@ struct Drive<'a> {
     start: Instant,
     reloads: u32,
     pins: usize,
+    /// So many there were at the last reload.
+    pins_at_reload: usize,
     pinned_to: u64,
     pinned_at: Instant,
 }
@@ -243,15 +245,19 @@ struct Drive<'a> {
 impl<'a> Drive<'a> {
     fn new(agent: &'a Agent) -> Self {
         let now = Instant::now();
-        let mut drive = Self { agent, start: now, reloads: 0, pins: 0, pinned_to: 0, pinned_at: now };
+        let mut drive =
+            Self { agent, start: now, reloads: 0, pins: 0, pins_at_reload: 0, pinned_to: 0, pinned_at: now };
         drive.pin(PINS[0]);
         drive
     }
 
     fn step(&mut self, haproxy: &mut Haproxy) {
-        if self.start.elapsed() > RELOAD_EVERY * (self.reloads + 1) {
+        // A machine on which nothing is reached between two reloads would never get anywhere.
+        let is_due = self.start.elapsed() > RELOAD_EVERY * (self.reloads + 1);
+        if is_due && self.pins > self.pins_at_reload {
             haproxy.reload();
             self.reloads += 1;
+            self.pins_at_reload = self.pins;
         }
         let seen = backend(self.agent);
         let in_haste = self.pins % IN_HASTE == 1 && !seen["moving"].is_null();

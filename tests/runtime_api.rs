@@ -12,6 +12,7 @@ use haproxy_autoscale::core::names::Names;
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, OperationalState, ServerState};
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
+use haproxy_autoscale::core::wire::guarded::{Guarded, Overtaken};
 use haproxy_autoscale::core::wire::response::{Level, Refusal, Reply};
 use haproxy_autoscale::core::wire::version::Ability;
 use haproxy_autoscale::haproxy::address::{Address, Endpoint};
@@ -201,6 +202,43 @@ async fn the_refused_part_of_a_line_is_named_and_the_others_are_done() {
     assert_eq!(error.to_string(), want);
     assert_eq!(look(&client, "web/s1").await.weight.value(), 7);
     assert_eq!(look(&client, "web/s2").await.weight.value(), 9);
+}
+
+/// On the socket itself and by way of the master.
+#[tokio::test]
+async fn a_change_is_not_sent_where_haproxy_is_not_as_it_was_read_any_more() {
+    let config = "backend web\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:1";
+    let Some(mut haproxy) = Haproxy::start_with_master(config) else { return };
+    let master = format!("master:{}", haproxy.master_socket().display()).parse::<Endpoint>().unwrap();
+    for client in [client(&haproxy.socket()), Client::new(master, PATIENCE)] {
+        let names = Names::default();
+        let read = client.inventory(&names).await.unwrap();
+        let guarded =
+            |command, read: &Inventory| Guarded::new(command, &read.process, &read.backends[0], &names);
+        let overtaken =
+            async |change: Guarded| client.change(&change).await.map_err(|error| error.overtaken());
+
+        let (seven, nine) = (weights(&[("web/s1", 7), ("web/s2", 7)]), weights(&[("web/s1", 9)]));
+        assert_eq!(overtaken(guarded(seven, &read)).await, Ok(Reply::Done));
+        let (found, expected) = (Weight::new(7).unwrap(), Weight::ONE);
+        let reweighed = Overtaken::Reweighed { found, expected };
+        assert_eq!(overtaken(guarded(nine.clone(), &read)).await, Err(Some(reweighed)));
+
+        haproxy.ask("set server web/s2 state maint");
+        let moved = Overtaken::Moved { found: AdminState::Maint, expected: AdminState::Ready };
+        let drain = set("web/s2", AdminState::Drain);
+        assert_eq!(overtaken(guarded(drain.clone(), &read)).await, Err(Some(moved)));
+        assert_eq!(overtaken(guarded(set("web/s1", AdminState::Drain), &read)).await, Ok(Reply::Done));
+        assert_eq!(haproxy.ask("get weight web/s1"), "7 (initial 1)\n\n");
+
+        let read = client.inventory(&names).await.unwrap();
+        haproxy.reload();
+        for change in [nine, drain] {
+            assert_eq!(overtaken(guarded(change, &read)).await, Err(Some(Overtaken::Restarted)));
+        }
+        let now = client.inventory(&names).await.unwrap();
+        assert!(now.backends[0].servers.iter().all(|server| server.is_serving()), "nothing was told to it");
+    }
 }
 
 /// Which weights a backend takes HAProxy does not show; it is tried, where that can be.

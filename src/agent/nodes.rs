@@ -60,13 +60,15 @@ impl NodeWatch {
         }
     }
 
-    /// As in `READY on /run/a.sock, missing on /run/b.sock`.
+    /// As in `READY on /run/a.sock, missing on /run/b.sock`; of a slot, with its addresses if they differ.
     fn states_of(&self, found: &Difference) -> String {
-        let state = |(node, state): &(usize, Option<AdminState>)| {
+        let state = |(place, (node, state)): (usize, &(usize, Option<AdminState>))| {
             let name = self.names.get(*node).map_or("?", String::as_str);
-            format!("{} on {name}", state.map_or("missing", AdminState::name))
+            let address = found.addresses.get(place).copied().flatten();
+            let address = address.map_or(String::new(), |address| format!(" at {address}"));
+            format!("{}{address} on {name}", state.map_or("missing", AdminState::name))
         };
-        found.states.iter().map(state).collect::<Vec<_>>().join(", ")
+        found.states.iter().enumerate().map(state).collect::<Vec<_>>().join(", ")
     }
 
     /// Each with its name.

@@ -21,7 +21,6 @@ use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::{Difference, Kept, NodeState};
-use crate::core::settings::BackendSettings;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
@@ -36,6 +35,8 @@ use crate::telemetry::{endpoint, words};
 const DELIVERIES: usize = 64;
 /// Outcomes on their way back.
 const OUTCOMES: usize = 256;
+/// What was kept or reloaded, on its way to be told.
+const LASTING_EVENTS: usize = 64;
 /// Things that repeat are told once in this time.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -55,11 +56,14 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let node_names = config.sockets.clone();
         let (looks_in, looks) = mpsc::channel(1);
-        let executor = if observes_only { None } else { open_executor(&config, &names, dry_run)? };
+        let controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
+        let executor =
+            if observes_only { None } else { open_executor(&config, &names, controller.kept(), dry_run)? };
         if let Some(executor) = executor.clone() {
             tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
-        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run)? };
+        let (kept, lasting_events) = mpsc::channel(LASTING_EVENTS);
+        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run, kept)? };
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
 
@@ -73,9 +77,10 @@ impl Agent {
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES);
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
+        config.backends.clear();
         let observer = config.metrics_listen.map(|_| Observer::default());
         Ok(Self {
-            controller: Controller::new(names.clone(), std::mem::take(&mut config.backends), &memory, now),
+            controller,
             names,
             settings: Settings { config, dry_run, reload },
             journal: state.as_ref().map(|state| Journal::new(state.path())),
@@ -85,7 +90,7 @@ impl Agent {
             providers,
             plans: JoinSet::new(),
             changes: HashMap::new(),
-            inbox: Inbox { deliveries, looks, outcomes, signals, questions },
+            inbox: Inbox { deliveries, looks, outcomes, signals, questions, lasting: lasting_events },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
@@ -101,18 +106,15 @@ impl Agent {
     }
 }
 
-/// What is kept alike on several HAProxys.
-pub(super) fn kept(backends: &[BackendSettings], names: &Names) -> Vec<Kept> {
-    let kept = |settings: &BackendSettings| {
-        Some(Kept { backend: names.backend(&settings.name)?, least_serving: settings.ready.min })
-    };
-    backends.iter().filter_map(kept).collect()
-}
-
-fn open_executor(config: &Config, names: &Names, dry_run: bool) -> Result<Option<Arc<Executor>>, AgentError> {
+fn open_executor(
+    config: &Config,
+    names: &Names,
+    kept: Vec<Kept>,
+    dry_run: bool,
+) -> Result<Option<Arc<Executor>>, AgentError> {
     let executor = Executor::open(&config.sockets, config.socket_timeout, names.clone(), dry_run);
     let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
-    executor.keep_alike(kept(&config.backends, names));
+    executor.keep_alike(kept);
     Ok(Some(Arc::new(executor)))
 }
 

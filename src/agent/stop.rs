@@ -27,6 +27,9 @@ impl Agent {
         self.remember();
         if let Some(lasting) = self.lasting.take() {
             lasting.end().await;
+            while let Ok(event) = self.inbox.lasting.try_recv() {
+                self.take_lasting(&event);
+            }
         }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;

@@ -20,6 +20,7 @@ mod coverage;
 mod lasting;
 mod links;
 mod logs;
+mod nodes;
 mod omissions;
 mod places;
 mod schedule;

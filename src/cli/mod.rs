@@ -38,7 +38,7 @@ mod tune;
 
 /// Keeps as many HAProxy servers READY as the latency in HAProxy's own log asks for.
 ///
-/// Reads the log that HAProxy writes already, and enables, drains and disables declared servers
+/// Reads the log that HAProxy writes already, and enables, drains and disables servers, declared or from a pool,
 /// over HAProxy's Runtime API. Without a config file and without --backend it only observes: it
 /// never touches a backend that nobody named.
 #[derive(Debug, Parser)]

@@ -10,6 +10,8 @@ use super::{Failure, Output, ask_agent, load_file};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
+mod lasting;
+
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
     let status = ask_agent(&load_file(config)?, &Request::Status)?;
     match output {
@@ -41,8 +43,9 @@ fn head(status: &Value) -> String {
     };
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
+    let lasting = lasting::text(&haproxy["lasting"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -225,8 +228,13 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
             .join(" "),
     };
     let why = ["refused", "reason", "error"].iter().find_map(|&key| entry[key].as_str()).unwrap_or_default();
-    let time = word(&entry["time"]).replace('T', " ");
-    vec![format!("  {}", time.get(..19).unwrap_or(&time)), word(&entry["backend"]), what, why.to_owned()]
+    vec![format!("  {}", time(&word(&entry["time"]))), word(&entry["backend"]), what, why.to_owned()]
+}
+
+/// `2026-11-23 08:00:00`, UTC.
+fn time(at: &str) -> String {
+    let at = at.replace('T', " ");
+    at.get(..19).unwrap_or(&at).to_owned()
 }
 
 /// Seconds as people say them.

@@ -13,6 +13,7 @@ use super::document::locate;
 use super::duration::Written;
 use super::error::{Mistake, Problem};
 use super::file::{Backend, File, Haproxy, Metrics};
+use super::lasting;
 use super::path::KeyPath;
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
@@ -136,6 +137,10 @@ impl Checker<'_> {
                 None if sockets.is_empty() => self.report(&at, &at, Mistake::EmptyList),
                 None => config.sockets = sockets,
             }
+        }
+        if let Some(mistake) = lasting::several_mistake(&config.lasting, &config.sockets) {
+            let at = at.key("sockets");
+            self.report(&at, &at, mistake);
         }
         self.set_within(&mut config.socket_timeout, at.key("timeout"), file.timeout, SOCKET_TIMEOUT);
     }

@@ -137,6 +137,21 @@ impl Lasting {
     }
 }
 
+/// What is wrong with `lasting` for these sockets: its files, its pid and its master are those of one HAProxy.
+pub(super) fn several_mistake(lasting: &Lasting, sockets: &[String]) -> Option<Mistake> {
+    let wanted = match lasting.keep {
+        Keep::None if lasting.start => "start: true".to_owned(),
+        Keep::None => return None,
+        keep => format!("keep: {}", keep.name()),
+    };
+    (sockets.len() > 1).then(|| {
+        Mistake::Value(format!(
+            "`{wanted}` is for one HAProxy, and there are {} sockets\n  leave it out: after a reload or restart each HAProxy is brought in line with the others",
+            sockets.len()
+        ))
+    })
+}
+
 /// The name of a systemd unit; whatever could be read as an option is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit(pub(super) String);

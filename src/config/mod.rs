@@ -147,6 +147,9 @@ impl Config {
         if let Some(mistake) = check::sockets_mistake(&sockets) {
             return Err(ConfigError::Option { option: "--socket", mistake });
         }
+        if let Some(mistake) = lasting::several_mistake(&self.lasting, &sockets) {
+            return Err(ConfigError::Option { option: "--socket", mistake });
+        }
         if !sockets.is_empty() {
             self.sockets = sockets;
         }

@@ -13,6 +13,7 @@
 //! first), and a cooldown that begins before HAProxy has said yes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::estimate::coverage::Told;
@@ -21,6 +22,7 @@ use super::log::reader::Batch;
 use super::log::sample::Sample;
 use super::names::{BackendId, Names, ServerId};
 use super::plan::inventory::{Inventory, Process};
+use super::plan::nodes::Kept;
 use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::plan::supply::Offer;
@@ -58,7 +60,7 @@ pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
-pub use standing::{BackendStanding, ServerStanding};
+pub use standing::{BackendStanding, Origin, ServerStanding};
 pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.
@@ -127,6 +129,7 @@ impl Controller {
             let backend = match old.remove(&id) {
                 Some(mut backend) => {
                     backend.reconfigure(settings, now);
+                    backend.settle_limits(id, self.local, &mut self.actions);
                     backend
                 }
                 None => Backend::new(settings, now),
@@ -196,17 +199,18 @@ impl Controller {
             for (&id, backend) in &mut self.backends {
                 let before = before.and_then(|before| before.backend(id));
                 self.actions.push_back(record(backend.record_restart(id, &process, before)));
+                backend.store.note_restart(&inventory.counted);
             }
         }
-        let is_whole = !inventory.counted.contains(&None);
+        let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
-            backend.store.note_process(&inventory.process);
+            backend.store.note_processes(&inventory);
             let Some(state) = inventory.backend(id) else { continue };
             if anew {
                 backend.count_anew();
             }
-            changed |= backend.take_stock(id, state, is_whole, asked, &mut self.actions);
+            changed |= backend.take_stock(id, state, &pids, asked, &mut self.actions);
         }
         if changed {
             self.actions.push_back(Action::Remember);
@@ -227,8 +231,10 @@ impl Controller {
     /// An operator overrules the policy for `backend`. What was ordered before is returned; `None` also where
     /// nobody configured the backend, and nothing is done then.
     pub fn handle_order(&mut self, backend: BackendId, wanted: Override, now: Instant) -> Option<Override> {
-        let (before, actions) = self.backends.get_mut(&backend)?.take_order(backend, wanted, now);
+        let ours = self.backends.get_mut(&backend)?;
+        let (before, actions) = ours.take_order(backend, wanted, now);
         self.actions.extend(actions);
+        ours.settle_limits(backend, self.local, &mut self.actions);
         before
     }
 
@@ -257,7 +263,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
             backend.end_hands_off_in_time(id, now, &mut self.actions);
-            backend.settle_limits(self.local);
+            backend.settle_limits(id, self.local, &mut self.actions);
             backend.weigh(&self.log, now);
             let state = latest.and_then(|latest| latest.inventory.backend(id));
             backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
@@ -314,6 +320,11 @@ impl Controller {
     /// The names of all configured backends.
     pub fn backend_names(&self) -> impl Iterator<Item = String> {
         self.backends.values().map(|backend| backend.settings().name.clone())
+    }
+
+    /// What is to be the same on several HAProxys.
+    pub fn kept(&self) -> Vec<Kept> {
+        self.backends.iter().map(|(&id, backend)| backend.kept(id)).collect()
     }
 
     /// The settings of `backend`, if it is configured.

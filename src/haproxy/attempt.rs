@@ -12,6 +12,7 @@ use super::error::RuntimeError;
 use crate::core::plan::inventory::AdminState;
 use crate::core::units::Weight;
 use crate::core::wire::command::NameError;
+use crate::core::wire::guarded::Overtaken;
 use crate::core::wire::response::Refusal;
 use crate::warm_up::probe::WarmUpError;
 
@@ -65,11 +66,13 @@ impl Patience {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Runtime(RuntimeError),
     #[error("HAProxy did not answer within {0:?}")]
     TooSlow(Duration),
     #[error("HAProxy was restarted in the middle of it")]
     Restarted,
+    #[error("HAProxy was restarted before anything was done")]
+    Outdated,
     #[error("HAProxy was restarted, and the server serves again")]
     ServesAgain,
     #[error("HAProxy has no such server any more")]
@@ -94,6 +97,18 @@ pub(super) enum StepError {
     NotWarm(#[from] WarmUpError),
     #[error("it cannot be named to HAProxy")]
     Name(#[from] NameError),
+}
+
+impl From<RuntimeError> for StepError {
+    fn from(error: RuntimeError) -> Self {
+        match error.overtaken() {
+            None => Self::Runtime(error),
+            Some(Overtaken::Restarted) => Self::Restarted,
+            Some(Overtaken::Moved { found, expected }) => Self::ChangedByOther { found, expected },
+            Some(Overtaken::Reweighed { found, expected }) => Self::ReweighedByOther { found, expected },
+            Some(Overtaken::Gone) => Self::Gone,
+        }
+    }
 }
 
 impl StepError {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::trace;
 
@@ -27,6 +27,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::wire::command::{Command, Name, Scope};
 use crate::core::wire::error::AnswerError;
+use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::{self, Level, Reply};
 use crate::core::wire::{info, reading};
 
@@ -73,7 +74,7 @@ impl Client {
         &self.address
     }
 
-    /// Sends `command` and reads the answer.
+    /// Sends `command` and reads the answer. A change is made whatever HAProxy has: see [`Client::change`].
     ///
     /// Dropping the future closes the connection; HAProxy may have carried out the command.
     ///
@@ -82,10 +83,55 @@ impl Client {
     /// but refusals and garbage may go by themselves: a reload refuses connections for a moment, and an old
     /// worker may still take one.
     pub async fn run(&self, command: &Command) -> Result<Reply, RuntimeError> {
+        if command.is_change() {
+            return self.change(&Guarded::anyhow(command.clone())).await;
+        }
+        let (_connection, start) = self.begin().await;
+        let answer = self.exchange(&self.line(command.parts()), start + self.timeout).await;
+        self.trace(command, start, &answer);
+        response::show(command, answer?).map(Reply::Text).map_err(|error| self.garbage(error))
+    }
+
+    /// Makes a change where HAProxy is as it was read, and reads the answer.
+    ///
+    /// # Errors
+    /// As [`Client::run`]; [`RuntimeError::Overtaken`] if HAProxy is not as it was read. Nothing was sent then, nor to
+    /// an old worker.
+    pub async fn change(&self, change: &Guarded) -> Result<Reply, RuntimeError> {
+        let (_connection, start) = self.begin().await;
+        let answer = self.change_within(change, start + self.timeout).await;
+        self.trace(change.command(), start, &answer);
+        let answer = answer?;
+        change.read(&answer).map_err(|error| self.garbage(error))
+    }
+
+    async fn change_within(&self, change: &Guarded, deadline: Instant) -> Result<Vec<u8>, RuntimeError> {
+        let questions = change.questions();
+        let mut conversation = Conversation::open(self, deadline).await?;
+        let many = questions.len();
+        // A master keeps its connections open; HAProxy itself does when it is to show a prompt.
+        let (prompt, worker) = if self.is_master { ("", "@1 ") } else { ("prompt; ", "") };
+        conversation.say(format!("{prompt}{}\n", line(worker, questions)).as_bytes()).await?;
+        let before = conversation.hear(|answer| is_whole(answer, many)).await?;
+        let (process, stands) =
+            change.check(&without_prompts(&before)).map_err(|error| self.garbage(error))?;
+        self.must_go_on(&process)?;
+        let (address, command) = (self.address.clone(), change.command().to_string());
+        stands.map_err(|by| RuntimeError::Overtaken { address, command, by })?;
+        // The very process that has just answered.
+        let worker = if self.is_master { format!("@!{} ", process.pid) } else { String::new() };
+        let change = line(&worker, change.command().parts());
+        conversation.say(format!("{change}; quit\n").as_bytes()).await?;
+        Ok(without_prompts(&conversation.hear(|_| false).await?))
+    }
+
+    /// Waits for one of our own connections to become free; what a command takes counts from then on.
+    async fn begin(&self) -> (Option<SemaphorePermit<'_>>, Instant) {
         // The semaphore is never closed; if it were, there would be no limit to keep.
-        let _connection = self.connections.acquire().await.ok();
-        let start = Instant::now();
-        let answer = self.exchange(&self.line(command), start + self.timeout).await;
+        (self.connections.acquire().await.ok(), Instant::now())
+    }
+
+    fn trace(&self, command: &Command, start: Instant, answer: &Result<Vec<u8>, RuntimeError>) {
         let elapsed_ms = start.elapsed().as_millis() as u64;
         trace!(
             command = %command,
@@ -94,14 +140,6 @@ impl Client {
             error = answer.as_ref().err().map(tracing::field::display),
             "asked haproxy"
         );
-        let answer = answer?;
-        if !command.is_change() {
-            let text = response::show(command, answer).map_err(|error| self.garbage(error))?;
-            return Ok(Reply::Text(text));
-        }
-        let (process, answer) = response::split_change(&answer).map_err(|error| self.garbage(error))?;
-        self.must_go_on(&process)?;
-        response::read(command, answer).map_err(|error| self.garbage(error))
     }
 
     /// An old worker that answers once more knows and does nothing that lasts.
@@ -168,9 +206,8 @@ impl Client {
     /// # Errors
     /// If it cannot be asked, or does not answer in time.
     pub(crate) async fn tell(&self, line: &str) -> Result<String, RuntimeError> {
-        // As in `run`.
-        let _connection = self.connections.acquire().await.ok();
-        let answer = self.exchange(format!("{line}\n").as_bytes(), Instant::now() + self.timeout).await?;
+        let (_connection, start) = self.begin().await;
+        let answer = self.exchange(format!("{line}\n").as_bytes(), start + self.timeout).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
@@ -186,44 +223,95 @@ impl Client {
         RuntimeError::of_answer(error, &self.address)
     }
 
-    /// A master hands on what has its worker's prefix, each part by itself, and does not close the connection
-    /// behind its answer unless it is told to (seen on HAProxy 2.2 to 3.2).
-    fn line(&self, command: &Command) -> Vec<u8> {
-        if !self.is_master {
-            return command.to_bytes();
-        }
-        let before = command.is_change().then(|| Command::ShowInfo.to_string());
-        let parts = before.into_iter().chain(command.parts()).map(|part| format!("@1 {part}; "));
-        format!("{}quit\n", parts.collect::<String>()).into_bytes()
+    /// A master does not close the connection behind its answer unless it is told to (seen on HAProxy 2.2 to 3.2).
+    fn line(&self, parts: Vec<String>) -> Vec<u8> {
+        let (worker, end) = if self.is_master { ("@1 ", "; quit") } else { ("", "") };
+        format!("{}{end}\n", line(worker, parts)).into_bytes()
     }
 
     /// The bytes that came until the end of the connection.
     async fn exchange(&self, line: &[u8], deadline: Instant) -> Result<Vec<u8>, RuntimeError> {
-        let timed_out =
-            |during| RuntimeError::TimedOut { address: self.address.clone(), during, after: self.timeout };
-        let master = || RuntimeError::Master { address: self.address.clone() };
-        let broken = |during, source| RuntimeError::Broken { address: self.address.clone(), during, source };
+        let mut conversation = Conversation::open(self, deadline).await?;
+        conversation.say(line).await?;
+        conversation.hear(|_| false).await
+    }
+}
 
-        let mut stream = timeout_at(deadline, connect(&self.address))
+/// A master hands each part on to its `worker` by itself. No `;` at the end: HAProxy up to 2.6 answers that with the
+/// whole help.
+fn line(worker: &str, parts: Vec<String>) -> String {
+    parts.into_iter().map(|part| format!("{worker}{part}")).collect::<Vec<_>>().join("; ")
+}
+
+/// One connection.
+struct Conversation<'a> {
+    client: &'a Client,
+    stream: Pin<Box<dyn Stream>>,
+    deadline: Instant,
+}
+
+impl<'a> Conversation<'a> {
+    async fn open(client: &'a Client, deadline: Instant) -> Result<Self, RuntimeError> {
+        let stream = timeout_at(deadline, connect(&client.address))
             .await
-            .map_err(|_| timed_out(Phase::Connecting))?
-            .map_err(|source| RuntimeError::CannotConnect { address: self.address.clone(), source })?;
-        timeout_at(deadline, stream.write_all(line))
+            .map_err(|_| timed_out(client, Phase::Connecting))?
+            .map_err(|source| RuntimeError::CannotConnect { address: client.address.clone(), source })?;
+        Ok(Self { client, stream, deadline })
+    }
+
+    async fn say(&mut self, line: &[u8]) -> Result<(), RuntimeError> {
+        timeout_at(self.deadline, self.stream.write_all(line))
             .await
-            .map_err(|_| timed_out(Phase::Sending))?
-            .map_err(|source| broken(Phase::Sending, source))?;
-        let mut answer = Vec::new();
-        // One byte more than allowed is enough to know.
-        let mut limited = stream.take(MOST_ANSWER_BYTES as u64 + 1);
-        timeout_at(deadline, limited.read_to_end(&mut answer))
-            .await
-            .map_err(|_| if is_of_master(&answer) { master() } else { timed_out(Phase::Reading) })?
-            .map_err(|source| broken(Phase::Reading, source))?;
-        if answer.len() > MOST_ANSWER_BYTES {
-            return Err(RuntimeError::TooLong { address: self.address.clone(), limit: MOST_ANSWER_BYTES });
+            .map_err(|_| timed_out(self.client, Phase::Sending))?
+            .map_err(|source| self.broken(Phase::Sending, source))
+    }
+
+    /// What comes until it `is_whole`, or until the end of the connection.
+    async fn hear(&mut self, is_whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, RuntimeError> {
+        let (mut answer, address) = (Vec::new(), &self.client.address);
+        while !is_whole(&answer) {
+            let received = timeout_at(self.deadline, self.stream.read_buf(&mut answer)).await;
+            let Ok(received) = received else {
+                let master = is_of_master(&answer).then(|| RuntimeError::Master { address: address.clone() });
+                return Err(master.unwrap_or_else(|| timed_out(self.client, Phase::Reading)));
+            };
+            if received.map_err(|source| self.broken(Phase::Reading, source))? == 0 {
+                break;
+            }
+            if answer.len() > MOST_ANSWER_BYTES {
+                return Err(RuntimeError::TooLong { address: address.clone(), limit: MOST_ANSWER_BYTES });
+            }
         }
         Ok(answer)
     }
+
+    fn broken(&self, during: Phase, source: io::Error) -> RuntimeError {
+        RuntimeError::Broken { address: self.client.address.clone(), during, source }
+    }
+}
+
+fn timed_out(client: &Client, during: Phase) -> RuntimeError {
+    RuntimeError::TimedOut { address: client.address.clone(), during, after: client.timeout }
+}
+
+/// What HAProxy writes where it waits for the next command, or before the next part of a line (up to 3.0).
+const PROMPT: &[u8] = b"\n> ";
+
+/// So many `show` commands have been answered: each answer ends with an empty line.
+fn is_whole(answer: &[u8], many: usize) -> bool {
+    without_prompts(answer).windows(2).filter(|pair| pair == b"\n\n").count() >= many
+}
+
+/// `answer` as it would be without a prompt: HAProxy puts an empty line before the first one.
+fn without_prompts(answer: &[u8]) -> Vec<u8> {
+    let mut rest = answer;
+    let mut text = Vec::with_capacity(answer.len());
+    while let Some(&first) = rest.first() {
+        let is_prompt = rest.starts_with(PROMPT);
+        text.push(first);
+        rest = &rest[if is_prompt { PROMPT.len() } else { 1 }..];
+    }
+    text
 }
 
 /// A master knows none of our commands without its worker's prefix, and then waits for another.

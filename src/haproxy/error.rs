@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use crate::core::wire::error::AnswerError;
+use crate::core::wire::guarded::Overtaken;
 use crate::core::wire::response::Refusal;
 
 /// Why HAProxy did not do, or did not say, what it was asked for.
@@ -80,6 +81,17 @@ pub enum RuntimeError {
         /// Its process id.
         pid: u32,
     },
+    /// HAProxy is not as it was read, and so the change was not sent.
+    #[error("HAProxy at `{address}` was not told to `{command}`")]
+    Overtaken {
+        /// Where.
+        address: Address,
+        /// The change.
+        command: String,
+        /// What has come before it.
+        #[source]
+        by: Overtaken,
+    },
     /// HAProxy's "no".
     #[error("HAProxy at `{address}` refused `{command}`")]
     Refused {
@@ -108,6 +120,14 @@ impl RuntimeError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// What was quicker than the change, if that is why it was not sent.
+    pub fn overtaken(&self) -> Option<Overtaken> {
+        match self {
+            Self::Overtaken { by, .. } => Some(*by),
             _ => None,
         }
     }

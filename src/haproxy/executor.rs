@@ -23,7 +23,7 @@ use super::hands::Hands;
 use super::lane;
 use super::nodes::Nodes;
 use super::work::Work;
-use crate::core::names::Names;
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::{Difference, Kept, NodeState};
 use crate::core::plan::outcome::{Changes, Outcome};
@@ -164,15 +164,23 @@ impl Work {
 
     /// Does what comes before the lanes. True if they can be walked.
     async fn prepare(&self) -> bool {
+        if self.is_outdated() {
+            self.tell_outdated(None).await;
+            return false;
+        }
         for (step, weights) in weight_steps(&self.plan.before) {
             let start = Instant::now();
             let set = tokio::select! {
                 biased;
                 () = self.ended() => return false,
-                set = self.set_weights(weights, self.patience) => set,
+                set = self.set_weights(weights, &self.made_on, self.patience) => set,
             };
             match set {
                 Ok(()) => self.tell_done(step, start).await,
+                Err(StepError::Outdated) => {
+                    self.tell_outdated(None).await;
+                    return false;
+                }
                 Err(error) if error.is_answer() && self.weights_are_for_ramps() => {
                     self.give_ramps_up(&error).await;
                     // Some of them may have been set.
@@ -215,6 +223,10 @@ impl Work {
     async fn tell_done(&self, step: &Step, start: Instant) {
         let (backend, step, took) = (self.plan.backend, step.clone(), start.elapsed());
         self.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    pub(super) async fn tell_outdated(&self, server: Option<ServerId>) {
+        self.tell(Outcome::Outdated { backend: self.plan.backend, server }).await;
     }
 
     async fn tell_failed(&self, step: &Step, error: &StepError) {

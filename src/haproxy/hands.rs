@@ -17,7 +17,8 @@ use super::error::RuntimeError;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::{Command, Name};
+use crate::core::wire::command::Name;
+use crate::core::wire::guarded::Guarded;
 use crate::warm_up::probe::{self, WarmUpError, Warmth};
 
 /// A server that does not take a connection within this time would not do for users either.
@@ -55,12 +56,12 @@ impl Hands {
         }
     }
 
-    /// Changes states or weights.
-    pub(super) async fn change(&self, command: &Command, names: &Names) -> Result<(), RuntimeError> {
+    /// Changes states or weights, where HAProxy is as it was read.
+    pub(super) async fn change(&self, change: &Guarded, names: &Names) -> Result<(), RuntimeError> {
         match self {
-            Self::Real(client) => client.run(command).await.map(drop),
+            Self::Real(client) => client.change(change).await.map(drop),
             Self::Pretending(dry_run) => {
-                dry_run.pretend(command, names);
+                dry_run.pretend(change.command(), names);
                 Ok(())
             }
         }

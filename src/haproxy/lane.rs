@@ -9,7 +9,8 @@
 //!  stop       left as it is                       moved
 //!  the state was changed by somebody else: failed, and nothing is undone, anywhere in the lane
 //! ```
-//! After a restart of HAProxy what the lane has provided is provided again and its state set again, and the
+//! A restart of HAProxy before the lane has done anything ends it: what is to be done is decided anew. After
+//! that, what the lane has provided is provided again and its state set again, and the
 //! lane goes on from there; unless HAProxy's configuration has it already where its last Set leads: it has moved.
 
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
         }
         End::CalledOff(_) if walker.moved => {}
         End::CalledOff(CallOff::Stop) => return,
+        End::Failed(_, StepError::Outdated) => return work.tell_outdated(Some(server)).await,
         End::CalledOff(CallOff::TakeBack) => {
             if let Err((step, error)) = walker.undo().await {
                 let (by_other, step, error) = (error.is_foreign(), step.clone(), chain(&error));
@@ -285,8 +287,11 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
-            (self.asked, self.acted) = (Some(state), true);
-            if let Err(error) = work.change(commands, patience).await {
+            let had_acted = std::mem::replace(&mut self.acted, true);
+            self.asked = Some(state);
+            if let Err(error) = work.change(&reading, commands, patience).await {
+                // Nothing was sent; where there are several, perhaps to the others.
+                self.acted = had_acted || reading.nodes.len() > 1 || !matches!(error, StepError::Restarted);
                 retry.after(error).await?;
                 continue;
             }
@@ -334,7 +339,7 @@ impl<'a> Walker<'a> {
 
     /// Whether the server may be put into `state` now, whatever held when the plan was made.
     fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
-        let least = self.work.plan.least_serving;
+        let least = self.work.least_serving();
         let others = reading.backend.serving_by_themselves();
         let rest = others.filter(|serving| serving.id != self.server).count();
         if state != AdminState::Ready && server.is_serving() && rest < least as usize {
@@ -367,15 +372,20 @@ impl<'a> Walker<'a> {
         self.reset |= self.processes.iter().any(|process| is_new(process, &before));
     }
 
+    /// What was not begun before HAProxy was restarted is not begun after it.
+    fn go_on_only_where_begun(&self) -> Result<(), StepError> {
+        if self.reset && !self.acted { Err(StepError::Outdated) } else { Ok(()) }
+    }
+
     /// The server in `reading`, if nobody else has changed its state.
     fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
+        self.go_on_only_where_begun()?;
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            let is_reset = self.reset && (self.acted || self.goal == Some(found));
-            if found != expected && self.asked != Some(found) && !is_reset {
+            if found != expected && self.asked != Some(found) && !self.reset {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }
@@ -406,7 +416,7 @@ impl<'a> Walker<'a> {
         {
             return Err(StepError::ReweighedByOther { found: server.weight, expected });
         }
-        match self.work.set_weights(weights, self.work.patience).await {
+        match self.work.set_weights(weights, &[], self.work.patience).await {
             Ok(()) => {
                 if self.work.has_given_ramps_up() {
                     // HAProxy was restarted at this very moment, and has lost the other weights.

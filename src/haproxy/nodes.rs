@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+
+mod align;
 
 use super::error::{Phase, RuntimeError};
 use super::hands::Hands;
-use super::lane;
-use crate::core::names::{Names, ServerId};
+use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
-use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::{Command, Name, NameError, ServerName};
+use crate::core::wire::command::Name;
+use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::report::chain;
 use crate::warm_up::probe::{WarmUpError, Warmth};
@@ -197,20 +197,21 @@ impl Nodes {
     /// Changes states or weights: each node as it needs it.
     ///
     /// # Errors
-    /// If one refuses, or if none answers. One that does not answer while others do is passed over.
+    /// If one refuses, or is not as it was read, or if none answers. One that does not answer while others do is
+    /// passed over.
     pub(super) async fn change(
         &self,
-        commands: Vec<(usize, Command)>,
+        changes: Vec<(usize, Guarded)>,
         names: &Names,
     ) -> Result<(), RuntimeError> {
-        let asked: Vec<usize> = commands.iter().map(|(node, _)| *node).collect();
-        let mut commands: std::collections::HashMap<usize, Command> = commands.into_iter().collect();
+        let asked: Vec<usize> = changes.iter().map(|(node, _)| *node).collect();
+        let mut changes: std::collections::HashMap<usize, Guarded> = changes.into_iter().collect();
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
-            let command = commands.remove(&node);
+            let change = changes.remove(&node);
             async move {
-                match command {
-                    Some(command) => hands.change(&command, &names).await,
+                match change {
+                    Some(change) => hands.change(&change, &names).await,
                     None => Ok(()),
                 }
             }
@@ -221,7 +222,7 @@ impl Nodes {
         for (node, answer) in answers {
             match answer {
                 Ok(()) => {}
-                Err(error) if error.refusal().is_some() => return Err(error),
+                Err(error) if error.refusal().is_some() || error.overtaken().is_some() => return Err(error),
                 Err(error) if someone => self.standings().failed(node, chain(&error)),
                 Err(error) => first = first.or(Some(error)),
             }
@@ -238,7 +239,7 @@ impl Nodes {
         for (n, corrections) in todo {
             let (hands, names) = (self.nodes[n].hands.clone(), names.clone());
             let Some(latest) = lock(&self.nodes[n].latest).clone() else { continue };
-            told.spawn(async move { (n, align(&hands, &latest, corrections, &names).await) });
+            told.spawn(async move { (n, align::tell(&hands, &latest, corrections, &names).await) });
         }
         while let Some(ended) = told.join_next().await {
             let Ok((node, ended)) = ended else { continue };
@@ -353,43 +354,6 @@ impl Nodes {
     fn standings(&self) -> MutexGuard<'_, nodes::Nodes> {
         lock(&self.standings)
     }
-}
-
-/// Tells one node what it lacks; what it refuses comes back.
-async fn align(
-    hands: &Hands,
-    latest: &Inventory,
-    corrections: Vec<Correction>,
-    names: &Names,
-) -> Result<Vec<(Correction, String)>, RuntimeError> {
-    let mut refused = Vec::new();
-    for correction in corrections {
-        let Some(command) = command(correction, latest, names) else { continue };
-        match hands.change(&command, names).await {
-            Ok(()) => info!(node = %hands.address(), %command, "brought in line"),
-            Err(error) if error.refusal().is_some() => {
-                warn!(error = chain(&error), "not brought in line");
-                refused.push((correction, chain(&error)));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(refused)
-}
-
-fn command(correction: Correction, latest: &Inventory, names: &Names) -> Option<Command> {
-    let id = correction.server();
-    let backend = latest.backend(names.backend_of(id))?;
-    let found = backend.server(id)?;
-    let name = server_name(id, names).ok()?;
-    Some(match correction {
-        Correction::State { to, .. } => lane::command(name, found, to, &latest.process),
-        Correction::Weight { to, .. } => Command::set_weights([(name, to)]).pop()?,
-    })
-}
-
-fn server_name(id: ServerId, names: &Names) -> Result<ServerName, NameError> {
-    ServerName::new(&names.of_backend(names.backend_of(id)), &names.of_server(id))
 }
 
 /// A panic elsewhere cannot leave anything half changed.

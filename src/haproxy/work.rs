@@ -20,6 +20,7 @@ use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, NameError, ServerName};
+use crate::core::wire::guarded::Guarded;
 use crate::report::chain;
 
 /// One reading of the plan's backend.
@@ -70,6 +71,8 @@ pub(super) struct Work {
     pub(super) patience: Patience,
     /// The processes whose reading the plan was made from.
     pub(super) made_on: Vec<Process>,
+    /// None of them is there any more.
+    is_outdated: bool,
     backend: Name,
     outcomes: mpsc::Sender<Outcome>,
     changes: watch::Receiver<Changes>,
@@ -93,9 +96,14 @@ impl Work {
         changes: watch::Receiver<Changes>,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Result<Self, NameError> {
+        let (found, mut made_on) = (&plan.found, all.processes());
+        if let Some(found) = found {
+            made_on.retain(|process| found.pids.contains(&Some(process.pid)));
+        }
         Ok(Self {
             backend: Name::new(&names.of_backend(plan.backend))?,
-            made_on: all.processes(),
+            is_outdated: made_on.is_empty() && found.is_some(),
+            made_on,
             all,
             names,
             plan,
@@ -107,6 +115,11 @@ impl Work {
             processes: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
+    }
+
+    /// HAProxy is not the one any more that the plan was made on.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_outdated
     }
 
     /// What HAProxy has now. A restart is noticed here first: temporary weights are lost by it,
@@ -146,41 +159,55 @@ impl Work {
         Some(Reading { backend: merge::backend(parts)?, nodes })
     }
 
-    /// Sends one command line to each of these.
+    /// Sends one command line to each of these, unless it is not as it was read any more.
     pub(super) async fn change(
         &self,
+        reading: &Reading,
         commands: Vec<(usize, Command)>,
         patience: Patience,
     ) -> Result<(), StepError> {
-        within(patience.each_try, self.all.change(commands, &self.names)).await
+        let read = |node: usize| reading.nodes.iter().find(|read| read.node == node);
+        let guarded = |(node, command)| {
+            let NodeReading { process, backend, .. } = read(node)?;
+            Some((node, Guarded::new(command, process, backend, &self.names)))
+        };
+        let changes = commands.into_iter().filter_map(guarded).collect();
+        within(patience.each_try, self.all.change(changes, &self.names)).await
     }
 
-    /// Sets weights until HAProxy shows them.
+    /// Sets weights until HAProxy shows them; but nothing on a process that is none of `since`, if any are named.
     pub(super) async fn set_weights(
         &self,
         weights: &WeightList,
+        since: &[Process],
         patience: Patience,
     ) -> Result<(), StepError> {
         let _gate = self.gate.lock().await;
-        for &(server, weight) in weights {
-            self.tried().entry(server).or_default().push(weight);
-        }
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
         let named = named.collect::<Result<Vec<_>, NameError>>()?;
         let mut retry = Retry::new(patience);
-        let lines = self.weight_lines(weights, &named, patience).await?;
         loop {
-            let before = lock(&self.processes).clone();
-            for lines in &lines {
-                while let Err(error) = self.change(lines.clone(), patience).await {
-                    retry.after(error).await?;
-                }
-            }
             let reading = self.read(patience).await?;
+            let before = reading.processes();
+            if before.iter().any(|process| is_new(process, since)) {
+                return Err(StepError::Outdated);
+            }
             let is_so = |node: &NodeReading| {
                 let has = |id, weight| node.backend.server(id).is_none_or(|server| server.weight == weight);
                 weights.iter().all(|&(id, weight)| has(id, weight))
             };
+            if reading.nodes.iter().all(is_so) {
+                return Ok(());
+            }
+            self.check_weights(weights, &reading)?;
+            for &(server, weight) in weights {
+                self.tried().entry(server).or_default().push(weight);
+            }
+            if let Err(error) = self.send_weights(weights, &named, &reading, patience).await {
+                retry.after(error).await?;
+                continue;
+            }
+            let reading = self.read(patience).await?;
             if reading.nodes.iter().all(is_so) {
                 return Ok(());
             }
@@ -190,20 +217,28 @@ impl Work {
         }
     }
 
+    /// A weight that is neither the one that the plan was made for nor one of its own is somebody else's.
+    fn check_weights(&self, weights: &WeightList, reading: &Reading) -> Result<(), StepError> {
+        for &(id, weight) in weights {
+            let expected = self.plan.found.as_ref().and_then(|found| found.weight(id));
+            let Some((expected, server)) = expected.zip(reading.backend.server(id)) else { continue };
+            let found = server.weight;
+            let is_ours = || self.tried().get(&id).is_some_and(|tried| tried.contains(&found));
+            if ![expected, weight].contains(&found) && !is_ours() {
+                return Err(StepError::ReweighedByOther { found, expected });
+            }
+        }
+        Ok(())
+    }
+
     /// One line after the other, to each HAProxy: those that lack a server are not told of its weight.
-    async fn weight_lines(
+    async fn send_weights(
         &self,
         weights: &WeightList,
         named: &[(ServerName, Weight)],
+        reading: &Reading,
         patience: Patience,
-    ) -> Result<Vec<Vec<(usize, Command)>>, StepError> {
-        if !self.all.are_several() {
-            return Ok(Command::set_weights(named.iter().cloned())
-                .into_iter()
-                .map(|line| vec![(0, line)])
-                .collect());
-        }
-        let reading = self.read(patience).await?;
+    ) -> Result<(), StepError> {
         let mut lines: Vec<Vec<(usize, Command)>> = Vec::new();
         for node in &reading.nodes {
             let has = |id: ServerId| node.backend.server(id).is_some();
@@ -214,7 +249,10 @@ impl Work {
                 line.push((node.node, command));
             }
         }
-        Ok(lines)
+        for line in lines {
+            self.change(reading, line, patience).await?;
+        }
+        Ok(())
     }
 
     /// Puts temporary weights right: those of `rightful` that HAProxy shows with a weight that
@@ -238,7 +276,7 @@ impl Work {
         if temporary.is_empty() {
             return Ok(false);
         }
-        self.set_weights(&temporary, patience).await.map(|()| true)
+        self.set_weights(&temporary, &[], patience).await.map(|()| true)
     }
 
     /// The weight of `server` that this plan has set last.
@@ -314,6 +352,11 @@ impl Work {
             Some(more) => more,
             None => pending().await,
         }
+    }
+
+    /// No step leaves fewer serving.
+    pub(super) fn least_serving(&self) -> u32 {
+        self.changes.borrow().least_serving.unwrap_or(self.plan.least_serving)
     }
 
     pub(super) fn is_called_off(&self) -> bool {

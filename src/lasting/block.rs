@@ -2,7 +2,7 @@
 //!
 //! In: the text of haproxy.cfg, and how the servers of a backend should stand. Out: the text with the
 //! server lines of the block as they should be; everything outside of it, and every other line in it, is as it
-//! was, byte for byte.
+//! was, byte for byte. Servers that were added at run time and serve have lines at its end, which go when they do.
 //!
 //! ```text
 //! backend app
@@ -13,9 +13,11 @@
 //!     # END haproxy-autoscale app
 //! ```
 
+use super::added;
 use super::declared::{Line, Lines, Section};
 use super::line::{ServerLine, Wanted};
 use crate::core::controller::{BackendStanding, ServerStanding};
+use crate::provider::default_server;
 
 /// What both markers begin with, behind `# BEGIN` and `# END`.
 const WHOSE: &str = "haproxy-autoscale";
@@ -54,6 +56,34 @@ pub enum BlockError {
         /// Where it begins.
         line: usize,
     },
+    /// A line would say more than HAProxy was told.
+    #[error(transparent)]
+    Inherits(#[from] Inherits),
+}
+
+/// Servers that were added would be others after a reload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "servers that were added to `{backend}` cannot be written down: `default-server` would give their lines `{option}`, which they do not have; say `default_server: {{ haproxy_cfg: FILE }}` in its `spares`"
+)]
+pub struct Inherits {
+    /// Whose servers.
+    pub backend: String,
+    /// What they would get.
+    pub option: String,
+}
+
+/// Whether the lines of added servers would say in `text`, a configuration, what HAProxy was told.
+///
+/// # Errors
+/// They would get more from a `default-server`.
+pub(super) fn check_added(text: &str, standing: &BackendStanding) -> Result<(), Inherits> {
+    let Some(keywords) = standing.servers.iter().find_map(ServerStanding::added) else { return Ok(()) };
+    let words = default_server::keywords(text, &standing.backend).unwrap_or_default();
+    match added::inherited(&words, keywords) {
+        Some(option) => Err(Inherits { backend: standing.backend.clone(), option: option.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// What became of a block.
@@ -76,6 +106,7 @@ pub fn edit(
     before: Option<&BackendStanding>,
 ) -> Result<Edited, BlockError> {
     let backend = &standing.backend;
+    check_added(&String::from_utf8_lossy(text), standing)?;
     let mut edited = Vec::with_capacity(text.len() + 64);
     let mut found: Vec<String> = Vec::new();
     let (mut begun, mut ended) = (None, false);
@@ -92,7 +123,11 @@ pub fn edit(
                 return Err(BlockError::Elsewhere { backend: backend.clone(), line: number });
             }
             Some(Marker::Begin) => begun = Some(number),
-            Some(Marker::End) => ended |= is_open,
+            Some(Marker::End) if is_open => {
+                ended = true;
+                edited.extend(missing_lines(&line, standing, &mut found));
+            }
+            Some(Marker::End) => {}
             None if is_open => {
                 edited.extend(server_line(&line, standing, before, &mut found));
                 continue;
@@ -105,10 +140,25 @@ pub fn edit(
         None => Err(BlockError::NoBegin(backend.clone())),
         Some(line) if !ended => Err(BlockError::NoEnd { backend: backend.clone(), line }),
         Some(_) => {
-            let names = standing.servers.iter().map(|server| server.server.clone());
+            let declared = standing.servers.iter().filter(|server| server.added().is_none());
+            let names = declared.map(|server| server.server.clone());
             Ok(Edited { text: edited, without_line: names.filter(|name| !found.contains(name)).collect() })
         }
     }
+}
+
+/// Lines of servers that were added and serve, and have none; `end` is the line that ends the block.
+fn missing_lines(end: &Line<'_>, standing: &BackendStanding, found: &mut Vec<String>) -> Vec<u8> {
+    let indent = end.bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let indent = String::from_utf8_lossy(&end.bytes[..indent]);
+    let mut lines = String::new();
+    for server in standing.servers.iter().filter(|server| server.disabled == Some(false)) {
+        if let Some(keywords) = server.added().filter(|_| !found.contains(&server.server)) {
+            lines.push_str(&added::line(&indent, server, keywords, end.settings.disables));
+            found.push(server.server.clone());
+        }
+    }
+    lines.into_bytes()
 }
 
 /// A line in the block as it should be.
@@ -119,7 +169,13 @@ fn server_line(
     found: &mut Vec<String>,
 ) -> Vec<u8> {
     let Some(read) = ServerLine::read(line.bytes) else { return line.bytes.to_vec() };
-    let Some(server) = server(standing, read.name()) else { return line.bytes.to_vec() };
+    let server = server(standing, read.name());
+    // It is gone, or in MAINT before it goes. On its way there its line stays: it may come back.
+    let is_gone = server.is_none_or(|server| server.added().is_some() && server.disabled == Some(true));
+    if is_gone && added::is_marked(line.bytes) {
+        return Vec::new();
+    }
+    let Some(server) = server else { return line.bytes.to_vec() };
     found.push(server.server.clone());
     let before = before.and_then(|before| self::server(before, read.name()));
     if before.is_some_and(|before| wanted(before) == wanted(server)) {
@@ -160,7 +216,10 @@ fn marker(line: &[u8], backend: &str) -> Option<Marker> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::*;
+    use crate::core::controller::Origin;
+    use crate::core::settings::spares::Keywords;
     use crate::core::units::Weight;
     use proptest::prelude::*;
 
@@ -169,17 +228,14 @@ mod tests {
     }
 
     fn server(name: &str, disabled: Option<bool>, weight: Option<u16>) -> ServerStanding {
-        let weight = weight.and_then(Weight::new);
-        ServerStanding {
-            server: name.to_owned(),
-            disabled,
-            weight,
-            current_weight: Weight::ONE,
-            initial_weight: Weight::ONE,
-            is_out: disabled != Some(false),
-            address: None,
-            port: 0,
-        }
+        let server = testing::server(name, disabled, 1, "-");
+        ServerStanding { weight: weight.and_then(Weight::new), ..server }
+    }
+
+    fn added(address: &str, disabled: Option<bool>) -> ServerStanding {
+        let keywords = Keywords::new("check maxconn 50").unwrap();
+        let name = format!("dyn-{}", address.replace(':', "-"));
+        ServerStanding { origin: Origin::Added(keywords), ..testing::server(&name, disabled, 1, address) }
     }
 
     const BLOCK: &str = "\
@@ -216,6 +272,44 @@ backend app
         let edited = edit(written.as_bytes(), &after, Some(&before)).unwrap();
         let expected = written.replace("10.0.0.2:80 check disabled", "10.0.0.2:80 check");
         assert_eq!(String::from_utf8(edited.text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_slot_is_written_down_with_the_address_it_has() {
+        let block = BLOCK.replace("10.0.0.2:80", "127.0.0.1:1");
+        let slot =
+            ServerStanding { origin: Origin::Slot, ..testing::server("s2", Some(false), 1, "10.0.0.9:81") };
+        let edited = edit(block.as_bytes(), &standing(vec![slot]), None).unwrap();
+        let expected = block.replace("127.0.0.1:1 check disabled", "10.0.0.9:81 check");
+        assert_eq!(String::from_utf8(edited.text).unwrap(), expected);
+    }
+
+    #[test]
+    fn servers_that_were_added_have_a_line_while_they_serve() {
+        let edited = |text: &str, servers| {
+            let edited = edit(text.as_bytes(), &standing(servers), None).unwrap();
+            assert_eq!(edited.without_line, [""; 0]);
+            String::from_utf8(edited.text).unwrap()
+        };
+        let line = "    server dyn-10.0.0.4-80 10.0.0.4:80 check maxconn 50 # added by haproxy-autoscale\n";
+        let with_line = BLOCK.replace("    # END", &format!("{line}    # END"));
+        let at = |disabled| vec![added("10.0.0.4:80", disabled)];
+        assert_eq!(edited(BLOCK, at(Some(false))), with_line);
+        assert_eq!(edited(&with_line, at(Some(false))), with_line, "a second time");
+        // On its way in, or out.
+        assert_eq!(edited(BLOCK, at(None)), BLOCK);
+        assert_eq!(edited(&with_line, at(None)), with_line);
+        // Gone.
+        assert_eq!(edited(&with_line, at(Some(true))), BLOCK);
+        assert_eq!(edited(&with_line, vec![]), BLOCK);
+    }
+
+    #[test]
+    fn a_server_that_a_default_server_would_change_is_not_written_down() {
+        let block = BLOCK.replace("    balance", "    default-server check ssl\n    balance");
+        let error = edit(block.as_bytes(), &standing(vec![added("10.0.0.4:80", Some(false))]), None);
+        let expected = Inherits { backend: "app".to_owned(), option: "ssl".to_owned() };
+        assert_eq!(error, Err(expected.into()));
     }
 
     #[track_caller]

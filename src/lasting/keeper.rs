@@ -6,20 +6,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, error, info, warn};
 
-use super::block::{self, BlockError};
+use super::block::BlockError;
 use super::declared::Declared;
 use super::difference::needs_reload;
+use super::event::{Event, Refused};
 use super::file::{self, Backup, FileError, Staged};
 use super::program::ProgramError;
 use super::reload::{ReloadError, Reloader};
+use super::render::{self, Blocks};
 use super::state::{self, StateError};
-use super::template::{self, TemplateError};
-use crate::config::{Keep, Lasting, ReloadBy, ReloadWhen};
+use super::template::TemplateError;
+use crate::config::{Keep, Lasting, ReloadBy, ReloadWhen, Reloading};
 use crate::core::controller::BackendStanding;
 use crate::core::plan::inventory::Process;
 use crate::haproxy::client::Client;
@@ -63,7 +64,7 @@ pub enum KeepError {
     NoText(PathBuf),
     /// HAProxy does not take what came out.
     #[error("HAProxy refuses what would be the new configuration; `{0}` stays as it is")]
-    Refused(PathBuf, #[source] ProgramError),
+    Refused(PathBuf, Refused, #[source] ProgramError),
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
@@ -75,13 +76,14 @@ pub struct Keeper {
     lasting: Lasting,
     client: Client,
     reloader: Reloader,
+    events: mpsc::Sender<Event>,
     /// What is written down.
     kept: Option<Vec<BackendStanding>>,
     /// The template as it was when something was written last, or was to be.
     template: Option<Stamp>,
     retry: Option<(Instant, Duration)>,
-    /// A reload is still to be made, for what has been in haproxy.cfg since then. Until it is, the backup is what
-    /// HAProxy runs on.
+    /// A reload is still to be made, by the agent or somebody else, for what has been in haproxy.cfg since then. Until
+    /// it is, the backup is what HAProxy runs on.
     due: Option<Instant>,
     absent_since: Option<Instant>,
     told_wait: Option<String>,
@@ -108,13 +110,14 @@ impl Stamp {
 }
 
 impl Keeper {
-    /// For the HAProxy that `client` asks.
-    pub fn new(lasting: Lasting, client: Client) -> Self {
+    /// For the HAProxy that `client` asks. What happens is told to `events`.
+    pub fn new(lasting: Lasting, client: Client, events: mpsc::Sender<Event>) -> Self {
         let reloader = Reloader::new(lasting.clone(), client.clone());
         Self {
             lasting,
             client,
             reloader,
+            events,
             kept: None,
             template: None,
             retry: None,
@@ -136,7 +139,7 @@ impl Keeper {
                 self.keep(latest.standing.unwrap_or_default()).await;
             }
             if sight.answers && self.due.is_some() {
-                self.reload().await;
+                self.reload(sight.standing.as_deref().unwrap_or_default()).await;
             }
             if let Ok(Err(_)) = timeout(LOOK, sights.changed()).await {
                 let last = sights.borrow().clone();
@@ -170,7 +173,7 @@ impl Keeper {
         self.template = Stamp::of(&self.lasting.template);
         let written = match self.lasting.keep {
             Keep::None => Ok(()),
-            Keep::StateFile => self.write_state().await,
+            Keep::StateFile => self.keep_state(&standing).await,
             Keep::Block => self.write_blocks(&standing).await,
             Keep::Template => self.write_whole(&standing).await,
         };
@@ -179,40 +182,52 @@ impl Keeper {
             Err(error) => {
                 let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
                 self.retry = Some((Instant::now() + pause, pause));
-                let retry_s = pause.as_secs();
-                error!(
-                    error = chain(&error),
-                    retry_s, "changes not kept; a reload of HAProxy would lose them"
-                );
+                let refused = match &error {
+                    KeepError::Refused(_, refused, _) => Some(refused.clone()),
+                    _ => None,
+                };
+                self.tell(Event::NotKept { error: chain(&error), refused, retry: pause }).await;
             }
         }
     }
 
-    async fn write_state(&self) -> Result<(), KeepError> {
-        state::write(&self.client, &self.lasting.state_file).await?;
-        debug!(file = %self.lasting.state_file.display(), "state file written");
+    /// It cannot fail but at the agent's end.
+    async fn tell(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    async fn tell_kept(&self, changed: bool, reload_needed: bool) {
+        let keep = self.lasting.keep;
+        let file = if keep == Keep::StateFile { &self.lasting.state_file } else { &self.lasting.config };
+        self.tell(Event::Kept { keep, file: file.clone(), changed, reload_needed }).await;
+    }
+
+    async fn keep_state(&self, standing: &[BackendStanding]) -> Result<(), KeepError> {
+        self.write_state(standing).await?;
+        // A ramp is no change that is to last, though HAProxy's file has each of its steps.
+        let settled = |standing: &[BackendStanding]| {
+            let mut standing = standing.to_vec();
+            let servers = standing.iter_mut().flat_map(|backend| &mut backend.servers);
+            servers.for_each(|server| server.current_weight = server.initial_weight);
+            standing
+        };
+        let changed = self.kept.as_deref().map(settled) != Some(settled(standing));
+        self.tell_kept(changed, false).await;
         Ok(())
+    }
+
+    async fn write_state(&self, standing: &[BackendStanding]) -> Result<(), StateError> {
+        state::write(&self.client, &self.lasting.state_file, standing).await
     }
 
     async fn write_blocks(&mut self, standing: &[BackendStanding]) -> Result<(), KeepError> {
         let config = &self.lasting.config;
         let old = file::read(config)?;
-        let (mut text, mut missing, mut wrong) = (old.clone(), Vec::new(), None);
-        for backend in standing {
-            let kept = self.kept.iter().flatten().find(|kept| kept.backend == backend.backend);
-            match block::edit(&text, backend, kept) {
-                Ok(edited) => {
-                    text = edited.text;
-                    let name = |server| format!("{}/{server}", backend.backend);
-                    missing.extend(edited.without_line.into_iter().map(name));
-                }
-                // The others are kept all the same.
-                Err(error) => wrong = Some(KeepError::Block(config.clone(), error)),
-            }
-        }
-        if !missing.is_empty() && self.told_missing != missing {
-            warn!(servers = missing.join(", "), "no line in the block of haproxy.cfg: not kept");
-            self.told_missing = missing;
+        let Blocks { text, without_line, wrong } = render::blocks(&old, standing, self.kept.as_deref());
+        let wrong = wrong.map(|error| KeepError::Block(config.clone(), error));
+        if self.told_missing != without_line {
+            self.told_missing.clone_from(&without_line);
+            self.tell(Event::NoLine(without_line)).await;
         }
         self.install(Some(old), text, standing).await?;
         wrong.map_or(Ok(()), Err)
@@ -222,10 +237,9 @@ impl Keeper {
         let path = &self.lasting.template;
         let template = String::from_utf8(file::read(path)?).map_err(|_| KeepError::NoText(path.clone()))?;
         let old = self.lasting.config.exists().then(|| file::read(&self.lasting.config)).transpose()?;
-        let present = Declared::read(old.as_deref().unwrap_or_default());
-        let text = template::render(&template, standing, &present)
+        let text = render::whole(&template, old.as_deref(), standing)
             .map_err(|error| KeepError::Template(path.clone(), error))?;
-        self.install(old, text.into_bytes(), standing).await
+        self.install(old, text, standing).await
     }
 
     /// Puts `text` in the place of haproxy.cfg, which is `old`, if HAProxy takes it.
@@ -236,61 +250,72 @@ impl Keeper {
         standing: &[BackendStanding],
     ) -> Result<(), KeepError> {
         if old.as_ref() == Some(&text) {
+            self.tell_kept(false, false).await;
             return Ok(());
         }
-        let config = self.lasting.config.clone();
         let needed = needs_reload(old.as_deref().unwrap_or_default(), &text, standing);
-        let staged = blocking(move || Staged::write(&config, &text)).await?;
-        let refused = |error| KeepError::Refused(self.lasting.config.clone(), error);
-        self.reloader.check(staged.path()).await.map_err(refused)?;
-        let backup = if self.due.is_some() { Backup::AsItIs } else { Backup::Anew };
-        blocking(move || match old {
-            Some(old) => staged.install_over(&old, backup),
-            None => staged.install(),
-        })
-        .await?;
-        info!(file = %self.lasting.config.display(), reload_needed = needed, "haproxy.cfg written");
-        let wanted = needed || self.lasting.reload.when == ReloadWhen::Changed;
-        if wanted && self.lasting.reload.by != ReloadBy::None {
+        self.replace(old, text).await?;
+        self.tell_kept(true, needed).await;
+        let Reloading { by, when, .. } = &self.lasting.reload;
+        if needed || *when == ReloadWhen::Changed && *by != ReloadBy::None {
             self.due.get_or_insert_with(Instant::now);
-        } else if needed {
-            warn!("haproxy.cfg asks for a reload of HAProxy, and `haproxy.reload.by` is none");
         }
         Ok(())
     }
 
+    /// The same, without asking whether that changes anything.
+    async fn replace(&self, old: Option<Vec<u8>>, text: Vec<u8>) -> Result<(), KeepError> {
+        let config = self.lasting.config.clone();
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        let staged = blocking(move || Staged::write(&config, &text)).await?;
+        if let Err(error) = self.reloader.check(staged.path()).await {
+            let said = error.said().unwrap_or_default();
+            let refused = Refused::read(said, &staged.path().to_string_lossy(), &shown);
+            return Err(KeepError::Refused(self.lasting.config.clone(), refused, error));
+        }
+        let backup = if self.due.is_some() { Backup::AsItIs } else { Backup::Anew };
+        let installed = blocking(move || match old {
+            Some(old) => staged.install_over(&old, backup),
+            None => staged.install(),
+        });
+        Ok(installed.await?)
+    }
+
     /// Makes the reload that is due, unless it has to wait.
-    async fn reload(&mut self) {
+    async fn reload(&mut self, standing: &[BackendStanding]) {
+        let by = self.lasting.reload.by;
         let before = match self.reloader.may_reload(Instant::now()).await {
-            Ok(Ok(process)) if self.is_done_by(&process) => {
+            Ok((process, _)) if self.is_done_by(&process) => {
                 (self.due, self.told_wait) = (None, None);
-                return info!(pid = process.pid, "haproxy was reloaded by somebody else meanwhile");
+                let pid = process.pid;
+                return self
+                    .tell(Event::Reloaded { by: None, before: None, pid, took: Duration::ZERO })
+                    .await;
             }
-            Ok(Ok(process)) => process,
-            Ok(Err(wait)) => return self.tell_wait(wait.to_string()),
-            Err(error) => return self.tell_wait(chain(&error)),
+            Ok(_) if by == ReloadBy::None => {
+                let why = "haproxy.cfg asks for a reload of HAProxy, and `haproxy.reload.by` is none";
+                return self.wait(why.to_owned(), None).await;
+            }
+            Ok((process, Ok(()))) => process,
+            Ok((_, Err(wait))) => return self.wait(wait.to_string(), wait.left()).await,
+            Err(error) => return self.wait(chain(&error), None).await,
         };
-        match self.may_lose().await {
+        match self.may_lose(standing).await {
             Ok(None) => {}
             Ok(Some(server)) => {
-                return self.tell_wait(format!(
+                let why = format!(
                     "`{server}` is in MAINT or DRAIN, and haproxy.cfg does not say so: a reload would put it back into service"
-                ));
+                );
+                return self.wait(why, None).await;
             }
-            Err(error) => return self.tell_wait(chain(&error)),
+            Err(error) => return self.wait(chain(&error), None).await,
         }
         (self.due, self.told_wait) = (None, None);
         let start = Instant::now();
         match self.reloader.reload(&before).await {
-            Ok(after) => {
-                let elapsed_ms = start.elapsed().as_millis() as u64;
-                info!(
-                    by = self.lasting.reload.by.name(),
-                    before = before.pid,
-                    pid = after.pid,
-                    elapsed_ms,
-                    "haproxy reloaded"
-                );
+            Ok(Process { pid, .. }) => {
+                let before = Some(before.pid);
+                self.tell(Event::Reloaded { by: Some(by), before, pid, took: start.elapsed() }).await;
             }
             Err(error) => self.take_back(&error).await,
         }
@@ -305,19 +330,19 @@ impl Keeper {
     async fn take_back(&mut self, error: &ReloadError) {
         let config = self.lasting.config.clone();
         let back = blocking(move || file::take_back(&config)).await;
-        let back = back.map_or_else(|error| chain(&error), |()| "yes".to_owned());
         // What was changed since is not in that file; it is written once the reason may have gone.
         (self.kept, self.retry) = (None, Some((Instant::now() + RETRY.1, RETRY.1)));
-        error!(error = chain(error), file_taken_back = back, "haproxy not reloaded; the old process goes on");
+        let (by, taken_back) = (self.lasting.reload.by, back.map_err(|error| chain(&error)));
+        self.tell(Event::NotReloaded { by, error: chain(error), taken_back }).await;
     }
 
     /// A server that a reload would put back into service though somebody has taken it out. Writes the state file
     /// where HAProxy loads it: what is in there outlasts a reload.
-    async fn may_lose(&self) -> Result<Option<String>, KeepError> {
+    async fn may_lose(&self, standing: &[BackendStanding]) -> Result<Option<String>, KeepError> {
         let declared = Declared::read(&file::read(&self.lasting.config)?);
         let state_file = &self.lasting.state_file;
         if declared.proxies.iter().any(|proxy| declared.loads(&proxy.name, state_file)) {
-            self.write_state().await?;
+            self.write_state(standing).await?;
         }
         let out = state::out_of_service(&self.client).await?;
         let is_lost = |(backend, server): &(String, String)| {
@@ -328,12 +353,12 @@ impl Keeper {
     }
 
     /// Tells why a reload waits, when that has changed.
-    fn tell_wait(&mut self, why: String) {
-        // The seconds that are left change all the time.
+    async fn wait(&mut self, why: String, left: Option<Duration>) {
+        // The number of old processes changes all the time.
         let kind = why.split(char::is_numeric).next().unwrap_or_default().to_owned();
         if self.told_wait.as_ref() != Some(&kind) {
-            info!(reason = why, "reload of haproxy waits");
             self.told_wait = Some(kind);
+            self.tell(Event::Owed { why, left }).await;
         }
     }
 
@@ -346,10 +371,11 @@ impl Keeper {
         if self.absent_since.get_or_insert_with(Instant::now).elapsed() < ABSENT {
             return;
         }
+        let by = self.lasting.reload.by;
         match self.reloader.start().await {
             Ok(None) => {}
-            Ok(Some(process)) => info!(pid = process.pid, version = process.version, "haproxy started"),
-            Err(error) => error!(error = chain(&error), "haproxy not started"),
+            Ok(Some(process)) => self.tell(Event::Started { by, process }).await,
+            Err(error) => self.tell(Event::NotStarted { by, error: chain(&error) }).await,
         }
     }
 }

@@ -164,7 +164,7 @@ pub(super) fn address_text((ip, port): (IpAddr, u16)) -> String {
 
 /// Whether the server option `word` has a value behind it (configuration manual 5.2, HAProxy 2.2 to 3.2), which
 /// may look like another option: `cookie disabled`.
-fn takes_value(word: &str) -> bool {
+pub(super) fn takes_value(word: &str) -> bool {
     const WITH_VALUE: [&str; 71] = [
         "addr",
         "agent-addr",

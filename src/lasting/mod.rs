@@ -6,10 +6,12 @@
 //! ```text
 //!  Controller::standing ─▶ keeper ─▶ state | block | template ─▶ haproxy -c ─▶ file ─▶ pace ─▶ reload
 //! ```
-//! `line`, `declared`, `block`, `template`, `difference`, `master` and `pace` touch nothing.
+//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes`, `master` and `pace` touch nothing.
 
 pub mod block;
+pub mod changes;
 pub mod declared;
+pub mod event;
 pub mod file;
 pub mod keeper;
 pub mod program;
@@ -17,7 +19,12 @@ pub mod reload;
 pub mod state;
 pub mod template;
 
+pub(crate) mod render;
+
+mod added;
 mod difference;
 mod line;
 mod master;
 mod pace;
+#[cfg(test)]
+mod testing;

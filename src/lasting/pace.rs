@@ -23,16 +23,21 @@ pub(super) enum Wait {
     UnderWay(usize),
 }
 
+impl Wait {
+    /// For how long, if that is known.
+    pub(super) const fn left(self) -> Option<Duration> {
+        match self {
+            Self::TooSoon(left) => Some(left),
+            Self::UnderWay(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooSoon(left) => {
-                write!(
-                    f,
-                    "the last reload is too short ago; {} s are left of `min_interval`",
-                    left.as_secs() + 1
-                )
-            }
+            // How much is left would be wrong as soon as it is read.
+            Self::TooSoon(_) => f.write_str("the last reload is too short ago for `min_interval`"),
             Self::UnderWay(processes) => write!(
                 f,
                 "the last reload is not over: {processes} old processes have sessions left; `hard-stop-after` ends them"

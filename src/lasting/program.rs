@@ -1,4 +1,4 @@
-//! Other programs: HAProxy itself, systemctl. No shell, nothing on their standard input, a deadline, and no more of
+//! Other programs: HAProxy itself, systemctl. No shell, nothing on their standard input but a configuration, a deadline, and no more of
 //! their output than is told.
 
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -40,6 +40,16 @@ pub enum ProgramError {
     },
 }
 
+impl ProgramError {
+    /// What the program said, if it was one that says no.
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::Failed { said, .. } => Some(said),
+            Self::CannotRun(..) | Self::TimedOut(..) => None,
+        }
+    }
+}
+
 /// Runs `program`; what it said, if it succeeded.
 ///
 /// # Errors
@@ -49,18 +59,33 @@ pub(super) async fn run(
     arguments: &[&OsStr],
     within: Duration,
 ) -> Result<String, ProgramError> {
+    run_on(None, program, arguments, within).await
+}
+
+/// The same, with `input` on its standard input.
+pub(super) async fn run_on(
+    input: Option<Vec<u8>>,
+    program: &Path,
+    arguments: &[&OsStr],
+    within: Duration,
+) -> Result<String, ProgramError> {
     let name = || {
         let words = [program.as_os_str()].into_iter().chain(arguments.iter().copied());
         words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.args(arguments).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     // systemd's ear is for the agent alone.
     command.env_remove("NOTIFY_SOCKET");
     // A group of its own, to be ended with all that it may have started.
     command.process_group(0);
     let mut child = command.spawn().map_err(|source| ProgramError::CannotRun(name(), source))?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        // Who does not read it to its end has his reasons, and says them.
+        tokio::spawn(async move { stdin.write_all(&input).await });
+    }
     let stdout = tokio::spawn(read(child.stdout.take()));
     let stderr = tokio::spawn(read(child.stderr.take()));
     let Ok(status) = timeout(within, child.wait()).await else {
@@ -109,6 +134,8 @@ mod tests {
         let endless =
             sh("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx || exit 1; done", LONG).await.unwrap_err();
         assert!(matches!(&endless, ProgramError::Failed { said, .. } if said.len() <= MOST_OUTPUT as usize));
+        let cat = run_on(Some(b"in".to_vec()), Path::new("cat"), &[], LONG).await;
+        assert_eq!(cat.unwrap(), "in");
         let absent = run(Path::new("/nonexistent/haproxy"), &[], LONG).await.unwrap_err();
         assert_eq!(absent.to_string(), "cannot run `/nonexistent/haproxy`");
     }

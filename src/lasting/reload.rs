@@ -31,8 +31,14 @@ const RELOAD_WITHIN: Duration = Duration::from_secs(90);
 /// From the end of a reload to an answer of the new process.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
+/// A master that answers has forked its new workers before (seen on 2.2); so much is for chance.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// Between two looks whether it is there.
 const POLL: Duration = Duration::from_millis(100);
+
+/// What HAProxy calls a configuration that it is shown and that is no file (seen on 2.2 to 3.2).
+pub const NOWHERE: &str = "/dev/stdin";
 
 /// Why HAProxy was not reloaded or started.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +97,15 @@ impl Reloader {
         program::run(&self.lasting.binary, &arguments, CHECK_WITHIN).await.map(drop)
     }
 
+    /// The same for a configuration that is nowhere written.
+    ///
+    /// # Errors
+    /// It does not, or cannot be run.
+    pub async fn check_text(&self, text: Vec<u8>) -> Result<(), ProgramError> {
+        let arguments = ["-c".as_ref(), "-f".as_ref(), NOWHERE.as_ref()];
+        program::run_on(Some(text), &self.lasting.binary, &arguments, CHECK_WITHIN).await.map(drop)
+    }
+
     /// How HAProxy would be reloaded, as far as that can be seen without doing it; `running` is the one that answers.
     ///
     /// # Errors
@@ -115,8 +130,11 @@ impl Reloader {
         }
     }
 
-    /// Whether HAProxy may be reloaded now.
-    pub(super) async fn may_reload(&mut self, now: Instant) -> Result<Result<Process, Wait>, ReloadError> {
+    /// Whether HAProxy, which is the process that answers, may be reloaded now.
+    pub(super) async fn may_reload(
+        &mut self,
+        now: Instant,
+    ) -> Result<(Process, Result<(), Wait>), ReloadError> {
         let process = self.client.process().await?;
         self.replaced.retain(|&pid| pid != process.pid && is_alive(pid));
         let old_processes = match self.lasting.reload.by {
@@ -128,7 +146,7 @@ impl Reloader {
         };
         let sight =
             pace::Sight { uptime: Duration::from_secs(process.uptime_s), old_processes, tried: self.tried };
-        Ok(pace::may_reload(now, sight, self.lasting.reload.min_interval).map(|()| process))
+        Ok((process, pace::may_reload(now, sight, self.lasting.reload.min_interval)))
     }
 
     /// Reloads HAProxy, which is `before`; the process that answers then.
@@ -180,16 +198,19 @@ impl Reloader {
         }
     }
 
-    /// Until the master has a new worker, or counts one more reload that failed.
+    /// Until the master has a new worker, or counts one more reload that failed. HAProxy 2.2 counts none: there it has
+    /// failed if the master answers again, and goes on to do so with its old workers.
     async fn await_worker(&self, before: &Processes) -> Result<(), ReloadError> {
         let deadline = Instant::now() + RELOAD_WITHIN;
+        let mut answers_since = None;
         while Instant::now() < deadline {
             // While it begins anew it does not answer.
             if let Ok(now) = self.processes().await {
                 if now.workers.iter().any(|pid| !before.workers.contains(pid)) {
                     return Ok(());
                 }
-                if now.failed > before.failed {
+                let goes_on = answers_since.get_or_insert_with(Instant::now).elapsed() > SETTLED;
+                if now.failed > before.failed || now.failed.is_none() && goes_on {
                     let why = "it does not say why on this release; its own log does";
                     return Err(ReloadError::Master(why.to_owned()));
                 }

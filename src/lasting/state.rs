@@ -1,11 +1,16 @@
 //! The state file: HAProxy's own `show servers state`, where HAProxy finds it when it starts (configuration manual,
 //! `load-server-state-from-file`).
+//!
+//! Slots, and servers that were added, are left out. Of a slot HAProxy would take state and port from the file but not
+//! the address, and send requests to the placeholder (seen on 2.2 to 3.2); it has to start empty, and is filled anew.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use tokio::task::spawn_blocking;
 
 use super::file::{FileError, Staged};
+use crate::core::controller::{BackendStanding, Origin};
 use crate::core::plan::inventory::AdminState;
 use crate::core::wire::error::AnswerError;
 use crate::core::wire::{info, servers_state};
@@ -29,12 +34,16 @@ pub enum StateError {
     File(#[from] FileError),
 }
 
-/// Writes the file at `path`.
+/// Writes the file at `path`, but for servers that do not stand in HAProxy's configuration with their address.
 ///
 /// # Errors
 /// The file is then as it was.
-pub(super) async fn write(client: &Client, path: &Path) -> Result<(), StateError> {
-    let text = ask(client).await?;
+pub(super) async fn write(
+    client: &Client,
+    path: &Path,
+    standing: &[BackendStanding],
+) -> Result<(), StateError> {
+    let text = without_pools(&ask(client).await?, standing);
     let path = path.to_owned();
     let written = spawn_blocking(move || Staged::write(&path, text.as_bytes())?.install()).await;
     match written {
@@ -55,6 +64,23 @@ pub(super) async fn out_of_service(client: &Client) -> Result<Vec<(String, Strin
     Ok(out.map(|row| (row.backend.to_owned(), row.server.to_owned())).collect())
 }
 
+/// `text` without the rows of slots and servers that were added.
+fn without_pools(text: &str, standing: &[BackendStanding]) -> String {
+    let of_pools: HashSet<(&str, &str)> = standing
+        .iter()
+        .flat_map(|backend| backend.servers.iter().map(|server| (backend.backend.as_str(), server)))
+        .filter(|(_, server)| server.origin != Origin::Declared)
+        .map(|(backend, server)| (backend, server.server.as_str()))
+        .collect();
+    // A row begins with the ids and names of a backend and a server (management manual 9.3).
+    let is_of_pool = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (backend, server) = (words.nth(1), words.nth(1));
+        backend.zip(server).is_some_and(|names| of_pools.contains(&names))
+    };
+    text.split_inclusive('\n').filter(|line| !is_of_pool(line)).collect()
+}
+
 /// What `show servers state` shows, of a process that is to stay.
 async fn ask(client: &Client) -> Result<String, StateError> {
     let answer = client.tell("show info;show servers state").await?;
@@ -64,4 +90,21 @@ async fn ask(client: &Client) -> Result<String, StateError> {
     }
     servers_state::rows(rows)?;
     Ok(format!("{}\n", rows.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::server;
+    use super::*;
+    use crate::core::controller::ServerStanding;
+
+    #[test]
+    fn slots_are_left_out_and_all_else_stays() {
+        let slot = ServerStanding { origin: Origin::Slot, ..server("s2", Some(false), 1, "10.0.0.4:80") };
+        let servers = vec![server("s1", Some(false), 1, "10.0.0.1:80"), slot];
+        let standing = [BackendStanding { backend: "app".to_owned(), servers }];
+        let text = "1\n# be_id be_name srv_id srv_name\n2 app 1 s1 10.0.0.1 2\n2 app 2 s2 10.0.0.4 2\n3 b 1 s2 10.0.0.9 2\n";
+        assert_eq!(without_pools(text, &standing), text.replace("2 app 2 s2 10.0.0.4 2\n", ""));
+        assert_eq!(without_pools(text, &[]), text);
+    }
 }

@@ -13,12 +13,15 @@
 //!     server {{ server.name }} {{ server.address }} check weight {{ server.weight }}{{ " disabled" if server.disabled }}
 //!     {% endfor %}
 //! ```
+//! Servers that were added at run time have the keywords that they were added with, instead of what follows `{{ servers }}`.
 
 use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
+use super::added;
+use super::block::{Inherits, check_added};
 use super::declared::{Declared, Lines, Section};
 use super::line::{address_text, literal};
 use crate::core::controller::{BackendStanding, ServerStanding};
@@ -60,6 +63,9 @@ pub enum TemplateError {
     /// A name that no configuration can have.
     #[error("`{0}` is no name that HAProxy takes")]
     Name(String),
+    /// A line would say more than HAProxy was told.
+    #[error(transparent)]
+    Inherits(#[from] Inherits),
 }
 
 /// A server as templates see it.
@@ -70,6 +76,8 @@ struct Server {
     address: String,
     weight: u16,
     disabled: bool,
+    /// Of a server that was added at run time.
+    added: Option<ServerStanding>,
 }
 
 impl Server {
@@ -92,16 +100,22 @@ impl Server {
                 (None, Some(declared)) => declared.disabled,
                 (None, None) => standing.is_out,
             },
+            added: standing.added().map(|_| standing.clone()),
         })
     }
 
     fn value(&self) -> Value {
-        let Self { name, address, weight, disabled } = self;
-        context! { name, address, weight => *weight, disabled => *disabled }
+        let Self { name, address, weight, disabled, added } = self;
+        let keywords = added.as_ref().and_then(ServerStanding::added).map(ToString::to_string);
+        context! { name, address, weight => *weight, disabled => *disabled, added => added.is_some(), keywords }
     }
 
-    fn line(&self, indent: &str, options: &str) -> String {
-        let Self { name, address, weight, disabled } = self;
+    /// What was added has its own options.
+    fn line(&self, indent: &str, options: &str, is_disabled_by_default: bool) -> String {
+        let Self { name, address, weight, disabled, added } = self;
+        if let Some((server, keywords)) = added.as_ref().and_then(|server| Some((server, server.added()?))) {
+            return added::line(indent, server, keywords, is_disabled_by_default);
+        }
         let options = if options.is_empty() { String::new() } else { format!(" {options}") };
         let disabled = if *disabled { " disabled" } else { "" };
         format!("{indent}server {name} {address}{options} weight {weight}{disabled}\n")
@@ -119,7 +133,10 @@ pub fn render(
 ) -> Result<String, TemplateError> {
     let mut backends = BTreeMap::new();
     for BackendStanding { backend, servers } in standing {
-        let servers = servers.iter().map(|server| Server::new(server, backend, present));
+        // What was added is in it while it serves; on its way out it has no line any more.
+        let there =
+            servers.iter().filter(|server| server.added().is_none() || server.disabled == Some(false));
+        let servers = there.map(|server| Server::new(server, backend, present));
         backends.insert(backend.as_str(), servers.collect::<Result<Vec<_>, _>>()?);
     }
     let mut environment = Environment::new();
@@ -135,7 +152,9 @@ pub fn render(
     let context = context! { servers => PLACEHOLDER, backends => named };
     let text =
         environment.render_named_str("template", template, context).map_err(TemplateError::Template)?;
-    fill(&text, &backends)
+    let text = fill(&text, &backends)?;
+    standing.iter().try_for_each(|backend| check_added(&text, backend))?;
+    Ok(text)
 }
 
 /// `text` with the server lines of its section in the place of each placeholder.
@@ -154,31 +173,20 @@ fn fill(text: &str, backends: &BTreeMap<&str, Vec<Server>>) -> Result<String, Te
         let Section::Proxy(backend) = line.section else { return Err(TemplateError::NoSection(number)) };
         let servers = backends.get(backend.as_str());
         let servers = servers.ok_or_else(|| TemplateError::UnknownBackend(backend.clone()))?;
-        filled.extend(servers.iter().map(|server| server.line(indent, options.trim())));
+        filled
+            .extend(servers.iter().map(|server| server.line(indent, options.trim(), line.settings.disables)));
     }
     Ok(filled)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::server;
     use super::*;
-    use crate::core::units::Weight;
+    use crate::core::controller::Origin;
+    use crate::core::settings::spares::Keywords;
     use crate::lasting::line::ServerLine;
     use proptest::prelude::*;
-
-    fn server(name: &str, disabled: Option<bool>, weight: u16, address: &str) -> ServerStanding {
-        let (address, port) = literal(address).unzip();
-        ServerStanding {
-            server: name.to_owned(),
-            disabled,
-            weight: Weight::new(weight),
-            current_weight: Weight::ONE,
-            initial_weight: Weight::ONE,
-            is_out: disabled != Some(false),
-            address,
-            port: port.unwrap_or(0),
-        }
-    }
 
     fn app(servers: Vec<ServerStanding>) -> Vec<BackendStanding> {
         vec![BackendStanding { backend: "app".to_owned(), servers }]
@@ -208,6 +216,28 @@ mod tests {
             "listen app\n{{ servers }}",
             "listen app\nserver s1 10.0.0.1:80 weight 10\nserver s2 [::1]:80 weight 1 disabled\n",
         );
+    }
+
+    #[test]
+    fn servers_that_were_added_have_their_own_keywords_while_they_serve() {
+        let added = |name, disabled, address| ServerStanding {
+            origin: Origin::Added(Keywords::new("check inter 2s").unwrap()),
+            ..server(name, disabled, 1, address)
+        };
+        let standing = app(vec![
+            server("s1", Some(false), 10, "10.0.0.1:80"),
+            added("a1", Some(false), "10.0.0.4:80"),
+            added("a2", Some(true), "10.0.0.5:80"),
+        ]);
+        let template = "backend app\n{{ servers }} maxconn 9\n";
+        assert_eq!(
+            render(template, &standing, &Declared::default()).unwrap(),
+            "backend app\nserver s1 10.0.0.1:80 maxconn 9 weight 10\n\
+             server a1 10.0.0.4:80 check inter 2s # added by haproxy-autoscale\n",
+        );
+        let template = format!("defaults\n default-server ssl\n{template}");
+        let error = render(&template, &standing, &Declared::default()).unwrap_err().to_string();
+        assert!(error.contains("would give their lines `ssl`"), "{error}");
     }
 
     #[test]

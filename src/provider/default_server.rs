@@ -9,7 +9,7 @@ use crate::core::log::haproxy_cfg::SECTIONS;
 use crate::haproxy::words;
 
 /// The words behind all `default-server` that hold for `backend`; `None` if there is no such backend.
-pub(super) fn keywords(text: &str, backend: &str) -> Option<Vec<String>> {
+pub(crate) fn keywords(text: &str, backend: &str) -> Option<Vec<String>> {
     let mut last_defaults = Vec::new();
     let mut named: HashMap<String, Vec<String>> = HashMap::new();
     // The section's keyword, its name, and its words so far.

@@ -17,7 +17,7 @@ use crate::config::{DefaultServer, PoolSettings, PoolSource};
 use crate::core::plan::supply::{Candidate, Offer};
 use crate::core::settings::spares::Keywords;
 
-mod default_server;
+pub(crate) mod default_server;
 mod pool_file;
 
 pub use pool_file::LineError;

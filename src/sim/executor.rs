@@ -64,6 +64,7 @@ impl Executor {
         let mut outcomes = Vec::new();
         let Some(underway) = &mut self.underway else { return outcomes };
         let known = underway.walks.len() - underway.plan.lanes.len();
+        underway.plan.least_serving = changes.least_serving.unwrap_or(underway.plan.least_serving);
         underway.walks.extend(changes.added.iter().skip(known).cloned().map(Walk::new));
         for place in 0..underway.walks.len() {
             if let Some(how) = changes.call_off(underway.walks[place].lane.server) {

@@ -21,6 +21,11 @@ use crate::core::plan::inventory::AdminState;
 use crate::core::plan::nodes::{NodeState, Standing};
 use crate::core::plan::outcome::Outcome;
 use crate::core::settings::{ReadyLimits, Timer};
+use crate::lasting::event::Event as LastingEvent;
+
+mod lasting;
+
+use lasting::LastingMetrics;
 
 /// Upper bounds of the latency histograms, in seconds: 5 ms to 30 s, at most a factor of 2.5 apart.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -112,6 +117,7 @@ pub struct Metrics {
     haproxy_up: Gauge,
     node_up: Family<Node, Gauge>,
     node_left: Family<Node, Gauge>,
+    lasting: LastingMetrics,
 }
 
 impl Default for Metrics {
@@ -141,6 +147,7 @@ impl Default for Metrics {
             haproxy_up: Gauge::default(),
             node_up: Family::default(),
             node_left: Family::default(),
+            lasting: LastingMetrics::default(),
         };
         metrics.register();
         metrics
@@ -190,6 +197,7 @@ impl Metrics {
         r.register("haproxy_node_up", "1 if this HAProxy answered last time", self.node_up.clone());
         let help = "What this HAProxy is still to be told, to have what the others have";
         r.register("haproxy_node_left", help, self.node_left.clone());
+        self.lasting.register(r);
     }
 
     /// Counts what a reader saw.
@@ -237,6 +245,11 @@ impl Metrics {
             | Event::HandsOffEnded { .. }
             | Event::Restarted(_) => {}
         }
+    }
+
+    /// Counts what was kept, reloaded or started at `now_s`, in seconds of Unix time.
+    pub fn count_lasting(&self, event: &LastingEvent, now_s: f64) {
+        self.lasting.count(event, now_s);
     }
 
     /// Whether HAProxy answered.

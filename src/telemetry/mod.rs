@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod evaluation;
 pub mod explain;
 pub mod journal;
+pub mod lasting;
 pub mod logging;
 pub mod metrics;
 pub mod question;

@@ -176,6 +176,10 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("step", json!(step.words(names)));
             put("error", json!(error));
         }
+        Outcome::Outdated { server, .. } => {
+            put("event", json!("outdated"));
+            put("server", json!(server.map(|server| names.of_server(server).to_string())));
+        }
         Outcome::LeftBehind { server, step, error, .. } => {
             put("event", json!("left_behind"));
             put("server", json!(&*names.of_server(*server)));
@@ -222,6 +226,10 @@ pub fn tell(record: &Record, names: &Names) {
         Event::Outcome(Outcome::Failed { server, step, error, .. }) => {
             let server = server.map(|server| names.of_server(server).to_string());
             warn!(backend, server, step = step.words(names), error, "step failed");
+        }
+        Event::Outcome(Outcome::Outdated { server, .. }) => {
+            let server = server.map(|server| names.of_server(server).to_string());
+            info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
         }
         Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
             let (server, step) = (&*names.of_server(*server), step.words(names));
@@ -274,7 +282,7 @@ pub fn is_notable(entry: &Value) -> bool {
     let text = |key: &str| entry[key].as_str().unwrap_or_default();
     let rule = text("rule");
     match text("decision") {
-        "" => text("event") != "finished",
+        "" => !matches!(text("event"), "finished" | "haproxy_kept"),
         "hold" => TROUBLE.contains(&rule) || LIMITED.contains(&rule) || !text("refused").is_empty(),
         _ => true,
     }
@@ -325,6 +333,8 @@ mod tests {
         check(true, json!({"event": "serving", "server": "s2"}));
         check(true, json!({"event": "failed"}));
         check(false, json!({"event": "finished"}));
+        check(false, json!({"event": "haproxy_kept"}));
+        check(true, json!({"event": "haproxy_reloaded"}));
         check(false, json!({"decision": "hold", "rule": "at_min"}));
         check(false, json!({"decision": "hold", "rule": "pending_up"}));
     }

@@ -9,9 +9,6 @@ use haproxy_autoscale::core::units::Weight;
 
 use super::haproxy::Haproxy;
 
-/// What an operator did a moment ago may be seen too late.
-const MOMENT: Duration = Duration::from_secs(3);
-
 /// A left-alone server's time is kept in whole seconds over a restart of the agent.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -39,6 +36,8 @@ pub(crate) struct Book {
     touched: HashMap<ServerId, Instant>,
     /// Weights that anybody but us has given to a server.
     pub(crate) rightful: HashMap<ServerId, Vec<Weight>>,
+    /// An operator has set a weight.
+    pub(crate) somebody_weighs: bool,
     pub(crate) broken: Vec<String>,
 }
 
@@ -75,6 +74,7 @@ impl Book {
             half_drained: HashSet::new(),
             touched: HashMap::new(),
             rightful: state.servers.iter().map(|server| (server.id, vec![server.weight])).collect(),
+            somebody_weighs: false,
             broken: Vec::new(),
         }
     }
@@ -124,8 +124,7 @@ impl Book {
             if weight == server.weight {
                 continue;
             }
-            let just_now = self.touched.get(&id).is_some_and(|&touched| now - touched < MOMENT);
-            if server.backup || weight == Weight::ZERO || (server.weight == Weight::ZERO && !just_now) {
+            if server.backup || weight == Weight::ZERO || server.weight == Weight::ZERO {
                 self.break_rule(id, &format!("weight {} to {weight}", server.weight));
             }
             if self.is_theirs(id, now) && !self.weight_is_ours.contains(&id) {
@@ -141,6 +140,8 @@ impl Book {
 
     /// An operator changes a server.
     pub(crate) fn their_change(&mut self, server: &ServerState, now: Instant) {
+        let before = self.expected.get(&server.id).map(|expected| expected.weight);
+        self.somebody_weighs |= before != Some(server.weight);
         self.touched.insert(server.id, now);
         self.half_drained.remove(&server.id);
         self.rightful.entry(server.id).or_default().push(server.weight);
@@ -186,7 +187,9 @@ impl Book {
         self.is_new = true;
     }
 
-    pub(crate) fn resume(&mut self) {
+    /// An operator is content with how all servers stand, whether the agent has seen it already or not.
+    pub(crate) fn resume(&mut self, state: &BackendState) {
+        self.expected.extend(state.servers.iter().map(|server| (server.id, Stands::of(server))));
         self.theirs.clear();
     }
 

@@ -84,12 +84,15 @@ enum Trouble {
     Absent,
     /// Somebody else has changed the server.
     Foreign,
+    /// HAProxy is another one than the one that the plan was made on.
+    Outdated,
     /// HAProxy's no, or a check's.
     No(&'static str),
 }
 
 impl Walk {
-    fn new(lane: Lane) -> Self {
+    /// Planned when the HAProxy of this pid was read.
+    fn new(lane: Lane, pid: u32) -> Self {
         Self {
             state: lane.from,
             lane,
@@ -99,7 +102,7 @@ impl Walk {
             asked: None,
             acted: false,
             reset: false,
-            pid: None,
+            pid: Some(pid),
             moved: false,
             back: None,
             over: false,
@@ -109,7 +112,8 @@ impl Walk {
 
 impl Hands {
     pub(crate) fn new(plan: Plan) -> Self {
-        let walks = plan.lanes.iter().cloned().map(Walk::new).collect();
+        let made_on = made_on(&plan);
+        let walks = plan.lanes.iter().map(|lane| Walk::new(lane.clone(), made_on)).collect();
         Self {
             plan,
             changes: Changes::default(),
@@ -151,12 +155,17 @@ impl Hands {
             return;
         }
         let step = Step::SetWeights(weights.clone());
-        match self.set_weights(&weights, scene) {
+        let is_outdated = scene.haproxy.answers() && scene.haproxy.pid != made_on(&self.plan);
+        match if is_outdated { Err(Trouble::Outdated) } else { self.set_weights(&weights, scene) } {
             Ok(()) => {
                 self.tell_done(step, outcomes);
                 self.phase = Phase::Walking;
             }
             Err(Trouble::Absent) if !is_too_long(&mut self.waits_since, scene.now, PATIENCE) => {}
+            Err(Trouble::Outdated) => {
+                outcomes.push(Outcome::Outdated { backend: self.plan.backend, server: None });
+                self.phase = Phase::Cleaning;
+            }
             Err(Trouble::No(why)) if self.plan.purpose == Purpose::Add => {
                 self.give_ramps_up(why, outcomes);
                 self.put_weights_right(scene).ok();
@@ -171,7 +180,8 @@ impl Hands {
 
     fn walk_all(&mut self, scene: &mut Scene<'_>, outcomes: &mut Vec<Outcome>) {
         let known = self.walks.len() - self.plan.lanes.len();
-        self.walks.extend(self.changes.added.iter().skip(known).cloned().map(Walk::new));
+        let made_on = made_on(&self.plan);
+        self.walks.extend(self.changes.added.iter().skip(known).map(|lane| Walk::new(lane.clone(), made_on)));
         for place in 0..self.walks.len() {
             if !self.walks[place].over && scene.dice.chance(3, 4) {
                 let mut walk = self.walks[place].clone();
@@ -220,6 +230,10 @@ impl Hands {
                 if let Taken::Done = taken {
                     self.tell_done(step, outcomes);
                 }
+            }
+            Err(Trouble::Outdated) => {
+                walk.over = true;
+                outcomes.push(Outcome::Outdated { backend: self.plan.backend, server: Some(server) });
             }
             Err(Trouble::Foreign) => {
                 walk.over = true;
@@ -340,8 +354,10 @@ impl Hands {
 
     fn recognise(&self, walk: &Walk, scene: &Scene<'_>) -> Result<(), Trouble> {
         let found = scene.haproxy.server(walk.lane.server).state();
-        let is_reset = walk.reset && walk.acted;
-        let is_known = found == walk.state || walk.asked == Some(found) || is_reset;
+        if walk.reset && !walk.acted {
+            return Err(Trouble::Outdated);
+        }
+        let is_known = found == walk.state || walk.asked == Some(found) || walk.reset;
         if is_known { Ok(()) } else { Err(Trouble::Foreign) }
     }
 
@@ -351,7 +367,7 @@ impl Hands {
         if server.state() != state {
             let others = scene.haproxy.state.serving_by_themselves();
             let rest = others.filter(|other| other.id != server.id).count();
-            let least = self.plan.least_serving as usize;
+            let least = self.changes.least_serving.unwrap_or(self.plan.least_serving) as usize;
             if state != AdminState::Ready && server.is_serving() && rest < least {
                 return Err(Trouble::No("too few left"));
             }
@@ -375,11 +391,19 @@ impl Hands {
     }
 
     fn set_weights(&mut self, weights: &WeightList, scene: &mut Scene<'_>) -> Result<(), Trouble> {
-        for &(server, weight) in weights {
-            self.tried.entry(server).or_default().push(weight);
-        }
         if !scene.haproxy.answers() {
             return Err(Trouble::Absent);
+        }
+        for &(id, weight) in weights {
+            let found = scene.haproxy.server(id).weight;
+            let is_known = self.plan.found.as_ref().and_then(|made| made.weight(id)) == Some(found);
+            let is_ours = self.tried.get(&id).is_some_and(|tried| tried.contains(&found));
+            if found != weight && !is_known && !is_ours {
+                return Err(Trouble::No("reweighed by somebody else"));
+            }
+        }
+        for &(server, weight) in weights {
+            self.tried.entry(server).or_default().push(weight);
         }
         self.pid = Some(scene.haproxy.pid);
         let is_refused = scene.haproxy.refuses > 0;
@@ -448,6 +472,11 @@ impl Hands {
         let (backend, error) = (self.plan.backend, error.to_owned());
         outcomes.push(Outcome::Failed { backend, server, step, error, by_other });
     }
+}
+
+/// The HAProxy that was read when the plan was made.
+fn made_on(plan: &Plan) -> u32 {
+    plan.found.as_ref().and_then(|found| found.pids[0]).expect("a plan is made from a reading")
 }
 
 fn is_too_long(since: &mut Option<Instant>, now: Instant, patience: Duration) -> bool {

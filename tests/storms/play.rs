@@ -46,9 +46,6 @@ pub(crate) struct World {
     looks: VecDeque<(u32, Instant, Inventory)>,
     outcomes: VecDeque<Outcome>,
     settled: Option<Instant>,
-    /// The process that was read last, and the one that the present plan was made for.
-    last_pid: u32,
-    planned_for: u32,
     state_file: Vec<u8>,
     load: f64,
     slow: Vec<bool>,
@@ -85,8 +82,6 @@ impl World {
             looks: VecDeque::new(),
             outcomes: VecDeque::new(),
             settled: None,
-            last_pid: 1,
-            planned_for: 1,
             state_file: state_file::render(&Memory::default(), SystemTime::UNIX_EPOCH),
             load: 2.0,
             slow: vec![false; count],
@@ -156,7 +151,8 @@ impl World {
         if let Some(server) = view.servers.iter().find(|server| server.left_alone.is_some()) {
             return Err(self.fail(format!("{} is left alone", self.names.of_server(server.state.id))));
         }
-        if self.are_shares_in_force() {
+        // Whoever sets a weight among shares sets it among multiplied ones, which stay so for the sake of the ratio.
+        if self.are_shares_in_force() || (self.may_share() && self.book.somebody_weighs) {
             return Ok(());
         }
         for server in &self.haproxy.state.servers {
@@ -175,9 +171,12 @@ impl World {
 
     /// Weights are less for a while: of servers that were slow once, and are parked since. They are remembered.
     fn are_shares_in_force(&self) -> bool {
-        let may_be = self.settings.policy == Policy::Model || self.settings.weights == Weights::ByLatency;
         let memory = self.controller.as_ref().map(|controller| controller.memory(self.now));
-        may_be && memory.is_some_and(|memory| !memory.backends[0].weights.is_empty())
+        self.may_share() && memory.is_some_and(|memory| !memory.backends[0].weights.is_empty())
+    }
+
+    fn may_share(&self) -> bool {
+        self.settings.policy == Policy::Model || self.settings.weights == Weights::ByLatency
     }
 
     fn check_proportions(&self) -> Played {
@@ -210,7 +209,7 @@ impl World {
                 let backend = self.haproxy.state.id;
                 if let Some(controller) = &mut self.controller {
                     controller.handle_resume(backend, Operator::default(), self.now);
-                    self.book.resume();
+                    self.book.resume(&self.haproxy.state);
                 }
                 self.act()?;
             }
@@ -232,9 +231,7 @@ impl World {
             }
             Event::Limits(min, max) => {
                 (self.settings.ready.min, self.settings.ready.max) = (min, Some(max));
-                // A plan under way was made for the limits of before.
-                let before = if self.hands.is_some() { self.book.min } else { min as usize };
-                self.book.min = before.min(min as usize);
+                self.book.min = min as usize;
                 self.reconfigure()?;
             }
             Event::Ramp(lasts) => {
@@ -400,16 +397,13 @@ impl World {
         }
         while let Some(outcome) = self.outcomes.pop_front() {
             if let Outcome::Failed { server: Some(server), by_other: true, .. } = outcome {
-                // One that was restarted before the plan's first command looks as if somebody else had changed it.
-                let is_same = self.haproxy.pid == self.planned_for;
-                if is_same && !self.book.was_touched(server) {
+                if !self.book.was_touched(server) {
                     return Err(self.fail(format!("nobody has touched {}", self.names.of_server(server))));
                 }
                 self.book.met_in_mid_move(self.haproxy.server(server), self.now);
             }
             if let Outcome::Finished { .. } = outcome {
                 self.hands = None;
-                self.book.min = self.settings.ready.min as usize;
                 self.settled = Some(self.now);
             }
             if let Some(controller) = &mut self.controller {
@@ -435,7 +429,6 @@ impl World {
         if is_due && let Some((_, asked, inventory)) = self.looks.pop_front() {
             let is_outdated = self.settled.is_some_and(|settled| asked < settled);
             self.book.look(&inventory, asked, self.hands.is_none() && !is_outdated);
-            self.last_pid = inventory.process.pid;
             controller.handle_inventory(inventory, asked, self.now);
         } else if !self.quarter.is_multiple_of(4) || !self.looks.is_empty() {
             return Ok(());
@@ -452,7 +445,6 @@ impl World {
                 Action::Execute(plan) => {
                     self.tell(|| format!("PLAN {plan:?}"));
                     self.quiet = 0;
-                    self.planned_for = self.last_pid;
                     if self.hands.replace(Hands::new(plan)).is_some() {
                         return Err(self.fail("a second plan".to_owned()));
                     }

@@ -254,6 +254,26 @@ impl State {
         done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
     }
 
+    /// The answer to a line.
+    fn answer(&mut self, line: &str, fault: Option<&Fault>) -> Vec<u8> {
+        self.commands.push(line.trim_end().to_owned());
+        let idle = matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
+        let commands = if idle { "" } else { line };
+        let mut text = String::new();
+        for part in commands.split(';').map(str::trim).filter(|part| !part.is_empty() && *part != "quit") {
+            text += &match (part, fault) {
+                ("prompt", _) => String::new(),
+                (_, Some(Fault::OldWorker)) => self.forget(part),
+                _ => self.obey(part),
+            };
+            text.push('\n');
+        }
+        if line.starts_with("prompt;") {
+            text.push_str("> ");
+        }
+        text.into_bytes()
+    }
+
     /// What an old worker answers, which does not change anything any more that lasts.
     fn forget(&mut self, command: &str) -> String {
         if command.trim().starts_with("set ") {
@@ -352,40 +372,50 @@ fn serve(listener: &UnixListener, shared: &Arc<Mutex<State>>) {
     }
 }
 
-/// One connection: one line, its answer, the end. Whatever goes wrong is the peer's doing.
+/// One connection: one line, its answer, the end; or, with a `prompt`, lines until `quit`. Whatever goes wrong is
+/// the peer's doing. A fault strikes at the first line that changes something, or at the only one.
 fn converse(mut stream: UnixStream, shared: &Mutex<State>) {
     let Ok(reading) = stream.try_clone() else { return };
     let mut reading = BufReader::new(reading);
-    let mut line = String::new();
-    if !matches!(reading.read_line(&mut line), Ok(1..)) {
-        return;
+    let mut fault = lock(shared).take_fault();
+    loop {
+        let mut line = String::new();
+        if !matches!(reading.read_line(&mut line), Ok(1..)) {
+            return;
+        }
+        let goes_on = line.starts_with("prompt;");
+        let is_harmless = goes_on && !matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
+        let now = if is_harmless && fault != Some(Fault::OldWorker) { None } else { fault.take() };
+        let answer = lock(shared).answer(&line, now.as_ref());
+        if strike(&mut stream, &mut reading, &answer, now).is_err() || !goes_on {
+            return;
+        }
     }
-    let (fault, answer) = {
-        let mut state = lock(shared);
-        state.commands.push(line.trim_end().to_owned());
-        let fault = state.take_fault();
-        let idle = matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
-        let commands = if idle { "" } else { line.as_str() };
-        let answers = commands.split(';').filter(|part| !part.trim().is_empty());
-        let answer: String = match fault {
-            Some(Fault::OldWorker) => answers.map(|part| state.forget(part) + "\n").collect(),
-            _ => answers.map(|part| state.obey(part) + "\n").collect(),
-        };
-        (fault, answer.into_bytes())
-    };
+}
+
+/// Sends `answer`, as far as `fault` lets it.
+fn strike(
+    stream: &mut UnixStream,
+    reading: &mut BufReader<UnixStream>,
+    answer: &[u8],
+    fault: Option<Fault>,
+) -> std::io::Result<()> {
     let half = &answer[..answer.len() / 2];
-    let _ = match fault {
-        None | Some(Fault::OldWorker) => stream.write_all(&answer),
+    match fault {
+        None | Some(Fault::OldWorker) => stream.write_all(answer),
         Some(Fault::CloseMidway) => stream.write_all(half),
         Some(Fault::CloseSilently) => Ok(()),
-        Some(Fault::Answer(text)) => stream.write_all(&text),
+        Some(Fault::Answer(text)) => {
+            stream.write_all(&text)?;
+            Err(std::io::ErrorKind::ConnectionAborted.into())
+        }
         Some(Fault::Endless) => {
             while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
             Ok(())
         }
-        Some(Fault::Hang) => wait_for_end(&mut reading),
-        Some(Fault::HangMidway) => stream.write_all(half).and_then(|()| wait_for_end(&mut reading)),
-    };
+        Some(Fault::Hang) => wait_for_end(reading),
+        Some(Fault::HangMidway) => stream.write_all(half).and_then(|()| wait_for_end(reading)),
+    }
 }
 
 /// Until the peer gives up.

@@ -82,6 +82,11 @@ impl Haproxy {
         Some(version.split('.').map_while(|number| number.parse().ok()).collect())
     }
 
+    /// The program that is run; `None` if there is none.
+    pub fn program() -> Option<PathBuf> {
+        find_binary().map(PathBuf::from)
+    }
+
     /// Whether HAProxy takes `config`; `None` if there is none.
     pub fn takes(config: &str) -> Option<bool> {
         let binary = find_binary()?;
@@ -230,7 +235,7 @@ impl Haproxy {
     /// resets connections (seen on HAProxy 2.6.12).
     fn master_has(&self, worker: u32) -> bool {
         let of_worker = |line: &str| line.split_whitespace().next() == Some(&worker.to_string());
-        let asked = || ask(&self.master_socket(), "show proc");
+        let asked = || ask(&self.master_socket(), "show proc;quit");
         self.worker.is_none() || asked().is_ok_and(|answer| answer.lines().any(of_worker))
     }
 

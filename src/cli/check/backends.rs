@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::nodes::{self, Node};
 use super::{Finding, capabilities, spares};
 use crate::config::Config;
 use crate::config::nearest::nearest;
@@ -17,24 +18,32 @@ use crate::report::chain;
 use crate::state_file::StateDir;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (memory, _) = StateDir::peek(&config.state_dir);
+    let (names, mut findings, mut nodes) = (Names::default(), Vec::new(), Vec::new());
     for socket in &config.sockets {
-        findings.extend(check_socket(socket, config).await);
+        let (found, inventory) = check_socket(socket, config, &memory, &names).await;
+        findings.extend(found);
+        nodes.extend(inventory.map(|inventory| Node { socket: socket.clone(), inventory }));
     }
+    findings.extend(nodes::compare(&nodes, &config.backends, &memory, &names));
     findings
 }
 
-async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
+async fn check_socket(
+    socket: &str,
+    config: &Config,
+    memory: &Memory,
+    names: &Names,
+) -> (Vec<Finding>, Option<Inventory>) {
     let about = format!("socket {socket}");
     let endpoint: Endpoint = match socket.parse() {
         Ok(endpoint) => endpoint,
-        Err(error) => return vec![Finding::fail(&about, format!("{error}"), "")],
+        Err(error) => return (vec![Finding::fail(&about, format!("{error}"), "")], None),
     };
     let client = Client::new(endpoint, config.socket_timeout);
-    let names = Names::default();
-    let inventory = match client.inventory(&names).await {
+    let inventory = match client.inventory(names).await {
         Ok(inventory) => inventory,
-        Err(error) => return vec![Finding::fail(&about, chain(&error), "")],
+        Err(error) => return (vec![Finding::fail(&about, chain(&error), "")], None),
     };
     let mut findings = match client.capabilities() {
         Some(known) => capabilities::haproxy(&about, &known),
@@ -43,23 +52,26 @@ async fn check_socket(socket: &str, config: &Config) -> Vec<Finding> {
             vec![Finding::warn(&about, found, "is it busy? try again, with a longer `haproxy.timeout`")]
         }
     };
-    let (memory, _) = StateDir::peek(&config.state_dir);
     for settings in &config.backends {
-        let (offer, of_pool) = spares::pool(settings, config.pools.get(&settings.name));
+        let about = match config.sockets.len() {
+            0 | 1 => format!("backend {}", settings.name),
+            _ => format!("backend {} on {socket}", settings.name),
+        };
+        let (offer, of_pool) = spares::pool(&about, settings, config.pools.get(&settings.name));
         findings.extend(of_pool);
-        findings.extend(backend(settings, offer.as_ref(), &inventory, &memory, &names));
+        findings.extend(backend(&about, settings, offer.as_ref(), &inventory, memory, names));
     }
-    findings
+    (findings, Some(inventory))
 }
 
 fn backend(
+    about: &str,
     settings: &BackendSettings,
     offer: Option<&Offer>,
     inventory: &Inventory,
     memory: &Memory,
     names: &Names,
 ) -> Vec<Finding> {
-    let about = format!("backend {}", settings.name);
     let known = names.backend(&settings.name).and_then(|id| inventory.backend(id));
     let Some(state) = known else {
         let all: Vec<String> =
@@ -68,7 +80,7 @@ fn backend(
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("HAProxy has {}", all.join(", ")),
         };
-        return vec![Finding::fail(&about, "HAProxy has no such backend", hint)];
+        return vec![Finding::fail(about, "HAProxy has no such backend", hint)];
     };
     let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
     let ours = remembered.into_iter().flat_map(|memory| &memory.ours);
@@ -83,14 +95,14 @@ fn backend(
         names,
     };
     let supplied = supply.of(state);
-    let mut findings = capabilities::backend(&about, state, names);
-    findings.extend(supply.check(&about, state, &supplied));
+    let mut findings = capabilities::backend(about, state, names);
+    findings.extend(supply.check(about, state, &supplied));
     let state = &supplied.state;
-    findings.extend(servers(&about, settings, state, &claims, names));
-    findings.extend(foreign_maint(&about, settings, state, &claims, names));
-    findings.extend(configured_servers(&about, settings, state, names));
-    findings.extend(signals(&about, state, names));
-    findings.extend(weights(&about, settings, state));
+    findings.extend(servers(about, settings, state, &claims, names));
+    findings.extend(foreign_maint(about, settings, state, &claims, names));
+    findings.extend(configured_servers(about, settings, state, names));
+    findings.extend(signals(about, state, names));
+    findings.extend(weights(about, settings, state));
     findings
 }
 

@@ -16,6 +16,8 @@ use crate::lasting::declared::Declared;
 use crate::lasting::reload::Reloader;
 use crate::report::chain;
 
+mod draft;
+
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let lasting = &config.lasting;
     if !lasting.is_wanted() || config.backends.is_empty() {
@@ -132,7 +134,7 @@ fn replaceable(about: &str, path: &Path, owner: Owner) -> Finding {
     Finding::ok(about, format!("`{}` can be written", target.display()))
 }
 
-/// What HAProxy says to its configuration when this user shows it, and whether it can be reloaded.
+/// What would be written, what HAProxy says to that, and whether it can be reloaded.
 async fn haproxy(about: &str, config: &Config) -> Vec<Finding> {
     let lasting = &config.lasting;
     let Some(address) = config.sockets.first().and_then(|socket| socket.parse::<Endpoint>().ok()) else {
@@ -140,19 +142,10 @@ async fn haproxy(about: &str, config: &Config) -> Vec<Finding> {
     };
     let client = Client::new(address, config.socket_timeout);
     let reloader = Reloader::new(lasting.clone(), client.clone());
-    let mut findings = Vec::new();
-    if lasting.keep != Keep::StateFile {
-        findings.push(match reloader.check(&lasting.config).await {
-            Ok(()) => {
-                Finding::ok(about, format!("HAProxy takes `{}` from this user", lasting.config.display()))
-            }
-            Err(error) => {
-                let remedy =
-                    "nothing is written that HAProxy refuses; this user has to be able to read all it names";
-                Finding::fail(about, chain(&error), remedy)
-            }
-        });
-    }
+    let mut findings = match lasting.keep {
+        Keep::StateFile => Vec::new(),
+        _ => draft::check(about, config, &client, &reloader).await,
+    };
     // That HAProxy does not answer is told elsewhere.
     if lasting.reload.by != ReloadBy::None
         && let Ok(process) = client.process().await

@@ -15,8 +15,11 @@ use crate::provider::{Provider, Told};
 use crate::report::chain;
 
 /// What the pool offers, and what there is to say about that.
-pub(super) fn pool(settings: &BackendSettings, pool: Option<&PoolSettings>) -> (Option<Offer>, Vec<Finding>) {
-    let about = format!("backend {}", settings.name);
+pub(super) fn pool(
+    about: &str,
+    settings: &BackendSettings,
+    pool: Option<&PoolSettings>,
+) -> (Option<Offer>, Vec<Finding>) {
     let Some(pool) = pool else { return (None, Vec::new()) };
     match Provider::new(&settings.name, pool.clone()).look() {
         Ok(told) => {
@@ -24,7 +27,7 @@ pub(super) fn pool(settings: &BackendSettings, pool: Option<&PoolSettings>) -> (
             let mut findings = Vec::new();
             if !dropped.is_empty() {
                 findings.push(Finding::warn(
-                    &about,
+                    about,
                     format!(
                         "HAProxy takes no {} for servers that are added: they are without",
                         dropped.join(", ")
@@ -36,7 +39,7 @@ pub(super) fn pool(settings: &BackendSettings, pool: Option<&PoolSettings>) -> (
         }
         Err(error) => {
             let remedy = "the agent waits for it, without spares; it is looked at again whenever it changes";
-            (None, vec![Finding::fail(&about, chain(&error), remedy)])
+            (None, vec![Finding::fail(about, chain(&error), remedy)])
         }
     }
 }
@@ -56,7 +59,7 @@ impl Supply<'_> {
     pub(super) fn of(&self, state: &BackendState) -> Supplied {
         let placed = self.remembered.into_iter().flat_map(|memory| &memory.placed);
         let placed: HashMap<ServerId, Placement> =
-            placed.filter_map(|(name, &at)| Some((self.names.server(state.id, name)?, at))).collect();
+            placed.filter_map(|(name, at)| Some((self.names.server(state.id, name)?, at.clone()))).collect();
         let stock = Stock {
             settings: self.settings,
             offer: self.offer,
@@ -103,7 +106,8 @@ impl Supply<'_> {
                     Err(why) => Finding::fail(
                         about,
                         format!("{why}: nothing can be brought in"),
-                        "declare slots in haproxy.cfg, and say `spares: { kind: slots }`",
+                        "declare slots in haproxy.cfg, and say `spares: { kind: slots }`; where it is the `balance`, \
+                         roundrobin, leastconn, random and hashes with `hash-type consistent` take them",
                     ),
                 }];
                 if self.offer.is_some_and(|offer| !offer.keywords.has_check()) {

@@ -22,6 +22,7 @@ use crate::core::log::sample::Class;
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::ownership::{self, Claims};
 use crate::core::plan::shares::Shares;
+use crate::core::plan::step::Found;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::state::Phase;
@@ -45,6 +46,8 @@ pub(super) struct Backend {
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
+    /// The latest reading, for plans that are made from it.
+    pub(super) found: Option<Found>,
     pub(super) moving: Option<Moving>,
     pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
@@ -96,6 +99,7 @@ impl Backend {
             hands_off: HandsOff::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
+            found: None,
             moving: None,
             lingering: Lingering::default(),
             newcomers: Newcomers::default(),
@@ -144,6 +148,7 @@ impl Backend {
         };
         let server = |name: &String| names.server(id, name);
         self.claims.ours = memory.ours.iter().filter_map(server).collect();
+        self.claims.starting = memory.starting.iter().filter_map(server).collect();
         self.store.recall(&memory.placed, id, names);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
@@ -162,6 +167,7 @@ impl Backend {
         BackendMemory {
             name: self.settings.name.clone(),
             ours: self.claims.ours.iter().map(name).collect(),
+            starting: self.claims.starting.iter().map(name).collect(),
             weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
             cooldown: match self.mind.phase(now) {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
@@ -200,25 +206,29 @@ impl Backend {
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed. If
-    /// not all HAProxys have answered (`is_whole`), the log may tell of requests that nobody has counted.
+    /// not all HAProxys have answered (`pids`), the log may tell of requests that nobody has counted.
     pub(super) fn take_stock(
         &mut self,
         id: BackendId,
         state: &BackendState,
-        is_whole: bool,
+        pids: &Arc<[Option<u32>]>,
         asked: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        if is_whole {
-            self.coverage.take_stock(counters(state), asked);
-        }
+        let weights = state.servers.iter().map(|server| (server.id, server.weight)).collect();
+        self.found = Some(Found { pids: pids.clone(), weights });
+        self.coverage.count_all(!pids.contains(&None));
+        self.coverage.take_stock(counters(state), asked);
         if std::mem::take(&mut self.lines_since_stock) || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
-        if self.is_moving() || self.is_outdated(asked) {
+        if self.is_outdated(asked) {
             return false;
         }
         let others = self.look_for_other_hands(id, state, asked, actions);
+        if self.is_moving() {
+            return others;
+        }
         let has_moved = self.store.take_stock(state, self.settings.spares);
         let shares = self.shares.take();
         let had_shares = shares.is_some();
@@ -228,7 +238,16 @@ impl Backend {
         self.claims
             .ours
             .retain(|&id| state.server(id).is_some_and(|server| server.state() != AdminState::Ready));
-        others || has_moved || self.claims.ours.len() != before || had_shares != self.shares.is_some()
+        let begun = self.claims.starting.len();
+        let is_between =
+            |id: &ServerId| state.server(*id).is_some_and(|server| server.state() == AdminState::Drain);
+        self.claims.starting.retain(is_between);
+        let ended = self.claims.starting.len() != begun;
+        ended
+            || others
+            || has_moved
+            || self.claims.ours.len() != before
+            || had_shares != self.shares.is_some()
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.
@@ -307,7 +326,8 @@ impl Backend {
             }
             Err(reason) => Some(self.for_want_of_place(reason, &supplied, names).to_string()),
         };
-        if may_tidy && matches!(decision, Decision::Hold(_)) && !self.is_moving() {
+        let is_idle = matches!(decision, Decision::Hold(_)) || refused.is_some();
+        if may_tidy && is_idle && !self.is_moving() {
             self.tidy(state, names, now, actions);
         }
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);

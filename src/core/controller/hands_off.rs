@@ -2,13 +2,13 @@
 //! another weight, is left alone for a while.
 //!
 //! ```text
-//!  each reading of HAProxy, while no plan is under way:
+//!  each reading of HAProxy, but for the servers that a plan is moving:
 //!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
 //!    another state or weight                                                  left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
 //! ```
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
@@ -107,17 +107,20 @@ impl HandsOff {
         self.touched.entry(server).or_default().arrived = Some(state);
     }
 
-    /// Compares with what was found before.
-    fn look(&mut self, state: &BackendState) -> Vec<(ServerId, Change)> {
+    /// Compares with what was found before, but for those that are `moving`, if a plan is under way.
+    fn look(&mut self, state: &BackendState, moving: Option<&HashSet<ServerId>>) -> Vec<(ServerId, Change)> {
         let mut changes = Vec::new();
-        for server in &state.servers {
+        let is_moving = |id: &ServerId| moving.is_some_and(|moving| moving.contains(id));
+        for server in state.servers.iter().filter(|server| !is_moving(&server.id)) {
             let now = Seen::of(server);
             let before = self.seen.insert(server.id, now);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
             changes.extend(found.map(|change| (server.id, change)));
         }
-        self.touched.clear();
+        if moving.is_none() {
+            self.touched.clear();
+        }
         changes
     }
 
@@ -168,7 +171,8 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        let changes = self.hands_off.look(state);
+        let moving = self.moving.as_ref().map(|moving| moving.servers().collect());
+        let changes = self.hands_off.look(state, moving.as_ref());
         for &(server, change) in &changes {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.

@@ -1,8 +1,11 @@
 //! The fewest and most serving servers of the moment: the file's, a schedule's, or an operator's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Action;
 use super::backend::Backend;
+use crate::core::names::BackendId;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::ReadyLimits;
 use crate::core::settings::schedule::CivilTime;
@@ -54,8 +57,14 @@ impl Limits {
 }
 
 impl Backend {
-    /// Puts the limits of the moment into force. `local` is what the clocks on the wall say, if anybody has said it.
-    pub(super) fn settle_limits(&mut self, local: Option<CivilTime>) {
+    /// Puts the limits of the moment into force, for the plan under way as well. `local` is what the clocks on the wall
+    /// say, if anybody has said it.
+    pub(super) fn settle_limits(
+        &mut self,
+        id: BackendId,
+        local: Option<CivilTime>,
+        actions: &mut VecDeque<Action>,
+    ) {
         let always = self.limits.always;
         let found = local.map(|local| self.settings.schedule.limits_at(always, local));
         let (scheduled, entry) = found.unwrap_or((always, None));
@@ -69,6 +78,7 @@ impl Backend {
         if self.settings.ready != ready {
             Arc::make_mut(&mut self.settings).ready = ready;
         }
+        self.tell_limits(id, actions);
     }
 
     /// The limits of the moment, and the next ones.

@@ -40,6 +40,8 @@ pub struct BackendMemory {
     pub name: String,
     /// Servers in MAINT or DRAIN by this agent's doing.
     pub ours: BTreeSet<String>,
+    /// Those of them whose start was begun.
+    pub starting: BTreeSet<String>,
     /// Weights to put back: a ramp was under way.
     pub weights: BTreeMap<String, Weight>,
     /// What is left of the cooldown, and after which move.

@@ -8,7 +8,7 @@ use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::outcome::{Changes, Outcome};
-use crate::core::plan::step::{Lane, Plan, Purpose, Step};
+use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::state::Direction;
@@ -29,6 +29,8 @@ pub(super) struct Moving {
     /// Servers that got to the end of their lanes, and those that did not.
     moved: HashSet<ServerId>,
     failed: HashSet<ServerId>,
+    /// Servers that nothing was done about, as HAProxy was restarted.
+    outdated: HashSet<ServerId>,
     /// Weights could not be set, or not be put right.
     weights_failed: bool,
 }
@@ -41,17 +43,27 @@ impl Moving {
             changes: Changes::default(),
             moved: HashSet::new(),
             failed: HashSet::new(),
+            outdated: HashSet::new(),
             weights_failed: false,
         }
     }
 
-    /// Servers on their way, in the order in which they were chosen.
+    /// The servers that it is about.
+    pub(super) fn servers(&self) -> impl DoubleEndedIterator<Item = ServerId> {
+        self.plan.lanes.iter().chain(&self.changes.added).map(|lane| lane.server)
+    }
+
+    /// Those of them on their way, in the order in which they were chosen.
     pub(super) fn under_way(&self) -> impl DoubleEndedIterator<Item = ServerId> {
-        let lanes = self.plan.lanes.iter().chain(&self.changes.added).map(|lane| lane.server);
-        lanes.filter(|server| {
-            let is_turned_round = self.changes.taken_back.contains(server);
+        self.servers().filter(|server| {
+            let is_turned_round = self.changes.taken_back.contains(server) || self.outdated.contains(server);
             !is_turned_round && !self.moved.contains(server) && !self.failed.contains(server)
         })
+    }
+
+    /// No step of it leaves fewer serving.
+    fn least_serving(&self) -> u32 {
+        self.changes.least_serving.unwrap_or(self.plan.least_serving)
     }
 
     pub(super) fn sets_weights(&self) -> bool {
@@ -128,13 +140,12 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> Result<bool, Reason> {
-        let Some(moving) = self.moving.as_ref().filter(|moving| !moving.sets_weights()) else {
-            return Ok(false);
-        };
+        // One that was begun on a HAProxy that has been restarted since goes to its end first.
+        let may = |moving: &&Moving| !moving.sets_weights() && self.is_same_process(&moving.plan);
+        let Some(moving) = self.moving.as_ref().filter(may) else { return Ok(false) };
         let under_way: HashSet<ServerId> = moving.under_way().collect();
         let decision = self.beyond(&under_way, decision, state)?;
-        let taken: HashSet<ServerId> =
-            moving.plan.lanes.iter().chain(&moving.changes.added).map(|lane| lane.server).collect();
+        let taken: HashSet<ServerId> = moving.servers().collect();
         let others = state.servers.iter().filter(|server| !taken.contains(&server.id)).cloned().collect();
         let rest = BackendState { servers: others, ..state.clone() };
         let quarantined = self.quarantine.all(now);
@@ -149,6 +160,11 @@ impl Backend {
         actions.push_back(Action::Remember);
         actions.push_back(Action::Change(id, moving.changes.clone()));
         Ok(true)
+    }
+
+    fn is_same_process(&self, plan: &Plan) -> bool {
+        let pids = |found: &Option<Found>| found.as_ref().map(|found| found.pids.clone());
+        pids(&plan.found) == pids(&self.found)
     }
 
     /// `decision` within the limits that are left by the servers `under_way`.
@@ -182,6 +198,16 @@ impl Backend {
         }
     }
 
+    /// The plan under way goes by the limits of the moment.
+    pub(super) fn tell_limits(&mut self, id: BackendId, actions: &mut VecDeque<Action>) {
+        let least = self.settings.ready.min;
+        let Some(moving) = &mut self.moving else { return };
+        if moving.least_serving() != least && !moving.plan.lanes.is_empty() {
+            moving.changes.least_serving = Some(least);
+            actions.push_back(Action::Change(id, moving.changes.clone()));
+        }
+    }
+
     /// Gives each of these servers its share of its full weight, above 0, at most 1, and the others
     /// theirs in full. True if that takes a plan, and none is under way.
     pub(super) fn share_out(
@@ -212,6 +238,10 @@ impl Backend {
     ) -> bool {
         let restoring = self.shares.as_ref().and_then(|shares| shares.restoring(state, &self.settings));
         let Some(plan) = restoring.filter(|_| self.moving.is_none()) else { return false };
+        // The latest reading may be from before they were set.
+        if let Some(found) = &mut self.found {
+            found.weights.clear();
+        }
         self.begin(plan, None, now, actions);
         true
     }
@@ -220,11 +250,12 @@ impl Backend {
     /// servers in MAINT that are known to be ours, and weights that have to be put back.
     pub(super) fn begin(
         &mut self,
-        plan: Plan,
+        mut plan: Plan,
         decision: Option<Decision>,
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
+        plan.found = plan.found.or_else(|| self.found.clone());
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.owe(weights_of(&plan.after));
@@ -251,6 +282,8 @@ impl Backend {
         self.claims.ours.extend(lanes.iter().map(|lane| lane.server));
         self.store.remember(lanes);
         if purpose == Purpose::Add {
+            let begun = lanes.iter().filter(|lane| lane.from == AdminState::Maint).map(|lane| lane.server);
+            self.claims.starting.extend(begun);
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
         }
     }
@@ -259,6 +292,7 @@ impl Backend {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::Outdated { server, .. } => moving.outdated.extend(server),
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);
@@ -272,6 +306,7 @@ impl Backend {
                 self.store.note_moved(*server, moving.plan.purpose);
                 if moving.plan.purpose == Purpose::Add {
                     self.claims.ours.remove(server);
+                    self.claims.starting.remove(server);
                     self.quarantine.end(*server);
                 }
             }
@@ -311,6 +346,9 @@ impl Backend {
             }
         } else {
             self.repay(&moving.plan);
+            // They are back. Whoever looked at the weights alone could take one that is as it was for one that is less.
+            let is_restored = moving.plan.purpose == Purpose::Reweigh;
+            self.shares.take_if(|shares| is_restored && weights_of(&moving.plan.before) == shares.base());
         }
         self.claims.weights_owed = !self.borrowed.is_empty();
         self.told = None;

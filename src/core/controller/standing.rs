@@ -1,11 +1,14 @@
 //! What of the servers should outlast HAProxy's process: what is meant to stay, without what is on its way.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::backend::Backend;
 use super::{Controller, Names};
 use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
 use crate::core::plan::ownership::{self, Role};
+use crate::core::plan::supply::Supply;
+use crate::core::settings::spares::{Keywords, Spares};
 use crate::core::units::Weight;
 
 /// One backend.
@@ -38,24 +41,66 @@ pub struct ServerStanding {
     pub address: Option<IpAddr>,
     /// 0 if it has none of its own.
     pub port: u16,
+    /// How HAProxy came by it.
+    pub origin: Origin,
+}
+
+/// How HAProxy came by a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its configuration has it.
+    Declared,
+    /// Its configuration has it, as a slot: the address is the pool's.
+    Slot,
+    /// It was added at run time, with these keywords.
+    Added(Keywords),
+}
+
+impl ServerStanding {
+    /// The keywords of a server that was added.
+    pub fn added(&self) -> Option<&Keywords> {
+        match &self.origin {
+            Origin::Added(keywords) => Some(keywords),
+            Origin::Declared | Origin::Slot => None,
+        }
+    }
 }
 
 impl Controller {
-    /// What is meant to stay of every configured backend that HAProxy has; `None` before it was read.
-    pub fn standing(&self) -> Option<Vec<BackendStanding>> {
+    /// What is meant to stay of every configured backend that HAProxy has; `None` before it and all pools were read:
+    /// nobody could tell whose servers are whose.
+    pub fn standing(&self, now: Instant) -> Option<Vec<BackendStanding>> {
         let inventory = &self.latest.as_ref()?.inventory;
-        let backends = self.backends.iter().filter_map(|(&id, backend)| {
-            let servers = backend.standing(inventory.backend(id)?, &self.names);
+        let there = self.backends.iter().filter_map(|(&id, backend)| Some((backend, inventory.backend(id)?)));
+        let standing = |(backend, state): (&Backend, &BackendState)| {
+            let servers = backend.standing(state, &self.names, now)?;
             Some(BackendStanding { backend: backend.settings().name.clone(), servers })
-        });
-        Some(backends.collect())
+        };
+        there.map(standing).collect()
     }
 }
 
 impl Backend {
-    fn standing(&self, state: &BackendState, names: &Names) -> Vec<ServerStanding> {
-        let roles = ownership::roles(state, self.settings(), &self.claims, names);
-        roles.map(|(server, role)| self.standing_of(server, role, names)).collect()
+    fn standing(&self, state: &BackendState, names: &Names, now: Instant) -> Option<Vec<ServerStanding>> {
+        if !self.knows_its_pool() {
+            return None;
+        }
+        let state = self.supplied(state, names, now).state;
+        let roles = ownership::roles(&state, self.settings(), &self.claims, names);
+        let there = roles.filter(|(server, _)| !server.is_absent());
+        Some(there.map(|(server, role)| self.standing_of(server, role, names)).collect())
+    }
+
+    fn origin(&self, server: &ServerState) -> Origin {
+        match &server.supply {
+            Some(Supply::Added(_)) => Origin::Added(self.keywords()),
+            Some(_) => Origin::Slot,
+            // Filled by an agent that is forgotten.
+            None => match self.settings().spares {
+                Spares::Slots { .. } if server.admin.is_declared_disabled() => Origin::Slot,
+                _ => Origin::Declared,
+            },
+        }
     }
 
     fn standing_of(&self, server: &ServerState, role: Role, names: &Names) -> ServerStanding {
@@ -65,7 +110,7 @@ impl Backend {
             server: names.of_server(server.id).to_string(),
             disabled: match (server.state(), role) {
                 (AdminState::Ready, _) => Some(false),
-                (AdminState::Maint, Role::Spare) => Some(true),
+                (AdminState::Maint, Role::Spare | Role::Vacant | Role::Retired) => Some(true),
                 _ => None,
             },
             weight: (role != Role::Foreign).then_some(weight),
@@ -76,6 +121,7 @@ impl Backend {
                 && !server.admin.is_foreign_drain(),
             address: server.address,
             port: server.port,
+            origin: self.origin(server),
         }
     }
 }

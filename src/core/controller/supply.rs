@@ -8,14 +8,15 @@ use super::Action;
 use super::backend::Backend;
 use super::quarantine::Quarantine;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState, Process};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, Process};
+use crate::core::plan::nodes::Kept;
 use crate::core::plan::planner;
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::order::{Ordered, What};
 use crate::core::policy::place::NoPlace;
-use crate::core::settings::spares::Spares;
+use crate::core::settings::spares::{Keywords, Spares};
 use crate::core::settings::{BackendSettings, ReadyLimits};
 use crate::core::wire::version::can_add_servers;
 
@@ -32,6 +33,8 @@ pub(super) struct Store {
     refused: Quarantine<SocketAddr>,
     /// The HAProxy that answered last.
     process: Option<Process>,
+    /// The process of each HAProxy; `None` for one that does not answer.
+    counted: Vec<Option<u32>>,
     /// Servers could not be deleted: it is not tried again before this.
     delete_from: Option<Instant>,
 }
@@ -39,36 +42,41 @@ pub(super) struct Store {
 impl Store {
     /// What another agent has put where.
     pub(super) fn recall(&mut self, placed: &BTreeMap<String, Placement>, id: BackendId, names: &Names) {
-        let known = placed.iter().filter_map(|(name, &placement)| Some((names.server(id, name)?, placement)));
+        let known =
+            placed.iter().filter_map(|(name, placement)| Some((names.server(id, name)?, placement.clone())));
         self.placed = known.collect();
     }
 
     /// To be kept.
     pub(super) fn memory(&self, names: &Names) -> BTreeMap<String, Placement> {
-        self.placed.iter().map(|(&id, &placement)| (names.of_server(id).to_string(), placement)).collect()
+        let named =
+            |(&id, placement): (&ServerId, &Placement)| (names.of_server(id).to_string(), placement.clone());
+        self.placed.iter().map(named).collect()
     }
 
-    pub(super) fn note_process(&mut self, process: &Process) {
-        self.process = Some(process.clone());
+    pub(super) fn note_processes(&mut self, inventory: &Inventory) {
+        (self.process, self.counted) = (Some(inventory.process.clone()), inventory.counted.clone());
     }
 
-    /// 0 before the first answer: no process has that.
-    fn pid(&self) -> u32 {
-        self.process.as_ref().map_or(0, |process| process.pid)
+    /// All that answer, `counted`, were restarted: in a container, with the pid that they had.
+    pub(super) fn note_restart(&mut self, counted: &[Option<u32>]) {
+        for placement in self.placed.values_mut() {
+            let answering = placement.pids.iter_mut().zip(counted).filter(|(_, now)| now.is_some());
+            answering.for_each(|(had, _)| *had = None);
+        }
     }
 
     /// Remembers what `lanes` are about to put where. What a restart took away and is being brought back is
     /// remembered as it was: if this agent dies on the way, the next one brings it back.
     pub(super) fn remember(&mut self, lanes: &[Lane]) {
-        let pid = self.pid();
         for step in lanes.iter().flat_map(|lane| &lane.steps) {
             let (server, address, added) = match step {
                 Step::SetAddress { server, address } => (*server, *address, false),
                 Step::Add { server, address, .. } => (*server, *address, true),
                 _ => continue,
             };
-            let fresh = Placement { address, added, serving: false, pid };
-            let placement = self.placed.entry(server).or_insert(fresh);
+            let fresh = Placement { address, added, serving: false, pids: self.counted.clone() };
+            let placement = self.placed.entry(server).or_insert_with(|| fresh.clone());
             if placement.address != address || placement.added != added {
                 *placement = fresh;
             }
@@ -77,9 +85,9 @@ impl Store {
 
     /// `server` has got to the end of its lane.
     pub(super) fn note_moved(&mut self, server: ServerId, purpose: Purpose) {
-        let pid = self.pid();
         if let Some(placement) = self.placed.get_mut(&server) {
-            (placement.serving, placement.pid) = (purpose == Purpose::Add, pid);
+            placement.serving = purpose == Purpose::Add;
+            placement.note_had_by(&self.counted);
             if purpose == Purpose::Add {
                 self.refused.end(placement.address);
             }
@@ -109,15 +117,16 @@ impl Store {
 
     /// Compares what HAProxy has with what was put where. True if that changed.
     pub(super) fn take_stock(&mut self, state: &BackendState, spares: Spares) -> bool {
-        let (before, pid) = (self.placed.clone(), self.pid());
+        let (before, counted) = (self.placed.clone(), &self.counted);
         self.placed.retain(|&id, placement| {
-            let restarted = placement.pid != pid;
+            let restarted = placement.is_lost_to(counted);
             match state.server(id) {
-                // Gone: by a restart, and then it may be brought back; else by us, or by somebody else.
-                None => restarted && placement.serving,
+                // Gone: by a restart, and then it may be brought back; else by us, or by somebody else. One that
+                // does not answer may have it still.
+                None => restarted && placement.serving || placement.is_out_of_sight(counted),
                 Some(server) if server.is_at(placement.address) => {
-                    let serving = server.state() == AdminState::Ready;
-                    (placement.serving, placement.pid) = (serving, pid);
+                    placement.serving = server.state() == AdminState::Ready;
+                    placement.note_had_by(counted);
                     true
                 }
                 // A slot that is empty again: by a restart, or by somebody's hand.
@@ -133,7 +142,7 @@ impl Store {
 
     /// What HAProxy had before it was restarted, and should have again.
     fn lost(&self) -> HashSet<ServerId> {
-        let is_lost = |placement: &Placement| placement.serving && placement.pid != self.pid();
+        let is_lost = |placement: &Placement| placement.serving && placement.is_lost_to(&self.counted);
         self.placed.iter().filter(|(_, placement)| is_lost(placement)).map(|(&id, _)| id).collect()
     }
 }
@@ -144,6 +153,27 @@ impl Backend {
         let is_news = self.store.offer.as_ref() != Some(&offer);
         self.store.offer = Some(offer);
         is_news
+    }
+
+    /// It has none, or what that offers has been told.
+    pub(super) fn knows_its_pool(&self) -> bool {
+        self.settings.spares == Spares::Declared || self.store.offer.is_some()
+    }
+
+    /// Those of servers that are added.
+    pub(super) fn keywords(&self) -> Keywords {
+        self.store.offer.as_ref().map(|offer| offer.keywords.clone()).unwrap_or_default()
+    }
+
+    /// What is to be the same on several HAProxys.
+    pub(super) fn kept(&self, id: BackendId) -> Kept {
+        Kept {
+            backend: id,
+            least_serving: self.limits.scheduled.min,
+            spares: self.settings.spares,
+            placed: self.store.placed.keys().copied().collect(),
+            keywords: self.store.offer.as_ref().map(|offer| offer.keywords.clone()),
+        }
     }
 
     /// What HAProxy has, and what the pool has to do with it.

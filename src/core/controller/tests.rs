@@ -309,6 +309,24 @@ fn a_scale_up_that_meets_a_drain_calls_it_off() {
 }
 
 #[test]
+fn a_plan_under_way_keeps_to_a_minimum_that_is_raised() {
+    let mut world = World::new(3, 0);
+    world.seconds(330, FAST_MS);
+    let plan = world.take_plan();
+    assert_eq!((plan.purpose, plan.least_serving), (Purpose::Remove, 1));
+    drain(world.site.server("s3"));
+    world.site.settings.ready.min = 3;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.collect();
+    let id = world.site.backend.id;
+    let mut changes = Changes { least_serving: Some(3), ..Changes::default() };
+    assert_eq!(world.done.pop(), Some(Action::Change(id, changes.clone())), "at once");
+    world.second(FAST_MS);
+    changes.taken_back.insert(world.site.id("s3"));
+    assert!(world.done.contains(&Action::Change(id, changes)), "and it grows back: {:#?}", world.done);
+}
+
+#[test]
 fn a_silent_log_is_no_idleness_while_haproxy_counts_requests() {
     let mut world = World::new(2, 0);
     world.seconds(30, FAST_MS);

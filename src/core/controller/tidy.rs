@@ -31,6 +31,7 @@ impl Backend {
             backend: state.id,
             purpose: Purpose::Reweigh,
             least_serving: 0, // weights that served before
+            found: None,
             before: vec![Step::SetWeights(borrowed.clone())],
             lanes: vec![],
             after: vec![],

@@ -110,6 +110,8 @@ pub struct Coverage {
     found: Option<Share>,
     /// Lines that repeat another one are duplicates, and not requests that are alike.
     repeats_are_duplicates: bool,
+    /// Every HAProxy whose lines come here is counted.
+    is_whole: bool,
 }
 
 /// HAProxy's counters at one time, and the lines since the time before.
@@ -138,6 +140,15 @@ impl Coverage {
             open: Lines::default(),
             found: None,
             repeats_are_duplicates: true,
+            is_whole: true,
+        }
+    }
+
+    /// Whether every HAProxy whose lines come here is in the counters. Lines of one that is not may be as many as they
+    /// like: too few there may still be, too many not.
+    pub fn count_all(&mut self, is_whole: bool) {
+        if std::mem::replace(&mut self.is_whole, is_whole) != is_whole {
+            self.restart();
         }
     }
 
@@ -211,7 +222,7 @@ impl Coverage {
         // Lines may be late by a few slots, all alike.
         let shifts = 0..self.slots.len() - end;
         let lines: Vec<Lines> = shifts.map(|by| self.lines(begin + by, end + by)).collect();
-        if most >= ENOUGH {
+        if self.is_whole && most >= ENOUGH {
             let (most, slack) = self.expected(most);
             self.repeats_are_duplicates =
                 lines.iter().all(|lines| lines.all() as f64 > TOO_MANY * most + slack);
@@ -230,7 +241,7 @@ impl Coverage {
         let share = |counted, expected: f64, understood, verdict| {
             Some(Share { span, counted, expected: expected.round() as u64, understood, verdict })
         };
-        if most >= ENOUGH && fewest as f64 > TOO_MANY * at_most + slack_above {
+        if self.is_whole && most >= ENOUGH && fewest as f64 > TOO_MANY * at_most + slack_above {
             return share(most, at_most, fewest, Verdict::TooMany);
         }
         if ended < ENOUGH {
@@ -448,6 +459,25 @@ mod tests {
         let mut world = World::new(1.0);
         world.seconds(40, 100, &[(200, Told::Success)], AT_ONCE);
         world.check(Some(Verdict::TooMany), 200);
+    }
+
+    #[test]
+    fn where_one_of_several_is_not_counted_too_few_are_still_too_few_and_many_are_not_too_many() {
+        let mut world = World::new(1.0);
+        world.seconds(40, 100, &[(200, Told::Success)], AT_ONCE);
+        world.check(Some(Verdict::TooMany), 200);
+        // Half of the lines are those of one that does not answer any more.
+        world.coverage.count_all(false);
+        assert_eq!(world.verdict(), None);
+        world.seconds(40, 100, &[(200, Told::Success)], AT_ONCE);
+        assert_eq!(world.verdict(), Some(Verdict::Good));
+        assert!(world.coverage.drops_repeats());
+        world.seconds(40, 100, &[(50, Told::Success)], AT_ONCE);
+        world.check(Some(TOO_FEW), 50);
+        // It is back, and is counted.
+        world.coverage.count_all(true);
+        world.seconds(40, 200, &[(200, Told::Success)], AT_ONCE);
+        world.check(Some(Verdict::Good), 100);
     }
 
     #[test]

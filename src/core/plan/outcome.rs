@@ -41,6 +41,13 @@ pub enum Outcome {
         /// Somebody else has changed the server.
         by_other: bool,
     },
+    /// HAProxy was restarted before anything was done about it, and nothing was: what is to be done is decided anew.
+    Outdated {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server of the lane; `None` for the whole plan.
+        server: Option<ServerId>,
+    },
     /// The server has moved, but what was to follow could not be done: one that was added is still there, in
     /// MAINT. It is tried again later.
     LeftBehind {
@@ -81,6 +88,7 @@ impl Outcome {
             Self::StepDone { backend, .. }
             | Self::Moved { backend, .. }
             | Self::Failed { backend, .. }
+            | Self::Outdated { backend, .. }
             | Self::LeftBehind { backend, .. }
             | Self::RampGivenUp { backend, .. }
             | Self::Finished { backend, .. } => backend,
@@ -88,7 +96,7 @@ impl Outcome {
     }
 }
 
-/// What has been changed about a plan since it began. All but `ramps` only ever grows.
+/// What has been changed about a plan since it began. `taken_back` and `added` only ever grow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The agent stops: only `after` is done; READY, DRAIN and MAINT stay as they are.
@@ -99,6 +107,8 @@ pub struct Changes {
     pub added: Vec<Lane>,
     /// Newcomers whose weight does not go on rising.
     pub ramps: BTreeMap<ServerId, Ramp>,
+    /// The fewest that have to serve are others now than when the plan was made.
+    pub least_serving: Option<u32>,
 }
 
 /// What becomes of the ramp of a newcomer that is not like the others.

@@ -26,7 +26,7 @@ use crate::core::units::Weight;
 /// moves it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It waits in MAINT and is ours to start.
+    /// It waits in MAINT, or in DRAIN with half its start behind it, and is ours to start.
     Spare,
     /// It is in DRAIN, healthy, and ours to bring back: it is still warm.
     Draining,
@@ -62,6 +62,8 @@ impl Role {
 pub struct Claims {
     /// In DRAIN or MAINT by this agent's doing.
     pub ours: HashSet<ServerId>,
+    /// Those of them whose start was begun, and not ended as far as anybody knows: in DRAIN they are not warm.
+    pub starting: HashSet<ServerId>,
     /// Somebody else changed them lately: they are left alone.
     pub left_alone: HashSet<ServerId>,
     /// Some weights are those of a ramp that could not be put back yet.
@@ -69,6 +71,11 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// It has served, and is still warm: it could serve at once.
+    pub fn is_warm(&self, server: &ServerState) -> bool {
+        server.state() == AdminState::Drain && !self.starting.contains(&server.id)
+    }
+
     /// Ratios would change if all weights were multiplied but those of servers that are left alone, or are not
     /// what they should be yet.
     pub fn hold_weights(&self, backend: &BackendState) -> bool {
@@ -152,6 +159,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
         _ if server.supply == Some(Supply::Vacant) => Role::Vacant,
         _ if is_ours && is_retired => Role::Retired,
+        AdminState::Drain if is_ours && !claims.is_warm(server) => Role::Spare,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
         AdminState::Drain => Role::Foreign,
         AdminState::Maint if is_ours || server.admin.is_declared_disabled() => Role::Spare,
@@ -223,6 +231,25 @@ mod tests {
         check(Role::Draining, true, false, testing::drain);
         check(Role::Draining, false, true, testing::drain);
         check(Role::Foreign, true, true, |server| testing::flags(server, 0x10));
+    }
+
+    #[test]
+    fn a_server_whose_start_was_not_ended_is_not_warm() {
+        let mut site = Site::new(1);
+        let id = site.id("s1");
+        site.claims.ours.insert(id);
+        site.claims.starting.insert(id);
+        let role = |site: &Site| {
+            let mut roles = roles(&site.backend, &site.settings, &site.claims, &site.names);
+            roles.next().map(|(_, role)| role)
+        };
+        testing::drain(site.server("s1"));
+        assert_eq!(role(&site), Some(Role::Spare));
+        site.claims.left_alone.insert(id);
+        assert_eq!(role(&site), Some(Role::Foreign));
+        testing::ready(site.server("s1"));
+        site.claims.left_alone.clear();
+        assert_eq!(role(&site), Some(Role::Serving));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! add a spare        [address, or add], DRAIN, healthy, warm-up, [small weight], READY, [ramp]
 //!                                                                               undo: MAINT, [delete]
+//! one whose start was begun: the same, from DRAIN
 //! bring one back     READY                                                      undo: DRAIN
 //! take one away      DRAIN, drained or too late, MAINT, [delete]                undo: READY
 //! finish a drain     drained or too late, MAINT, [delete]
@@ -228,9 +229,10 @@ impl Planner<'_> {
         let server = state.id;
         let set = |state| Step::Set { server, state };
         let mut retreat = Vec::new();
-        let (from, steps) = match state.state() {
-            AdminState::Drain => (AdminState::Drain, vec![set(AdminState::Ready)]),
-            from => {
+        let is_warm = self.claims.is_warm(state);
+        let steps = match is_warm {
+            true => vec![set(AdminState::Ready)],
+            false => {
                 let mut steps: Vec<Step> = provision(state).into_iter().collect();
                 steps.extend([
                     set(AdminState::Drain),
@@ -245,12 +247,12 @@ impl Planner<'_> {
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
                 steps.extend(climb);
-                (from, steps)
+                steps
             }
         };
-        let mut undo = vec![set(from)];
-        undo.extend(deletion(state).filter(|_| from == AdminState::Maint));
-        Lane { server, from, steps, undo, retreat }
+        let mut undo = vec![set(if is_warm { AdminState::Drain } else { AdminState::Maint })];
+        undo.extend(deletion(state).filter(|_| !is_warm));
+        Lane { server, from: state.state(), steps, undo, retreat }
     }
 
     fn remove(&self, state: &ServerState) -> Lane {
@@ -291,7 +293,7 @@ impl Ramps {
     fn new(planner: &Planner<'_>, chosen: &[&ServerState]) -> Self {
         let Planner { backend, settings, names, .. } = *planner;
         let has_ramp = |server: &ServerState| {
-            server.state() == AdminState::Maint && planner.warm_up(server).ramp > Duration::ZERO
+            !planner.claims.is_warm(server) && planner.warm_up(server).ramp > Duration::ZERO
         };
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
@@ -365,6 +367,7 @@ fn plain(purpose: Purpose, backend: &BackendState, settings: &BackendSettings, l
         backend: backend.id,
         purpose,
         least_serving: settings.ready.min,
+        found: None,
         before: Vec::new(),
         lanes,
         after: Vec::new(),
@@ -438,6 +441,25 @@ mod tests {
     fn a_spare_is_checked_and_warmed_up_before_it_is_ready() {
         let mut site = Site::new(2);
         testing::declared_disabled(site.server("s2"));
+        check(
+            &site,
+            &up(1),
+            "s2: set web/s2 DRAIN
+             s2: wait up to 120s until web/s2 is healthy
+             s2: warm up web/s2
+             s2: set web/s2 READY
+             s2 undo: set web/s2 MAINT",
+        );
+    }
+
+    #[test]
+    fn a_start_that_was_broken_off_is_made_from_its_beginning() {
+        let mut site = Site::new(2);
+        testing::drain(site.server("s2"));
+        let s2 = site.id("s2");
+        site.claims.ours.insert(s2);
+        check(&site, &up(1), "s2: set web/s2 READY\n s2 undo: set web/s2 DRAIN");
+        site.claims.starting.insert(s2);
         check(
             &site,
             &up(1),

@@ -354,8 +354,12 @@ fn carry_out(site: &mut Site, plan: &Plan, fails: usize) {
     for lane in &plan.lanes {
         for step in &lane.steps {
             if let Step::SetAddress { server, address } = step {
-                let placement =
-                    super::supply::Placement { address: *address, added: false, serving: false, pid: 1 };
+                let placement = super::supply::Placement {
+                    address: *address,
+                    added: false,
+                    serving: false,
+                    pids: vec![Some(1)],
+                };
                 site.placed.insert(*server, placement);
             }
             number += 1;

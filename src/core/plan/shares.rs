@@ -113,6 +113,7 @@ fn plan(backend: &BackendState, settings: &BackendSettings, weights: WeightList)
         backend: backend.id,
         purpose: Purpose::Reweigh,
         least_serving: settings.ready.min,
+        found: None,
         before: vec![Step::SetWeights(weights)],
         lanes: Vec::new(),
         after: Vec::new(),

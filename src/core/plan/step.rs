@@ -1,6 +1,7 @@
 //! Plans as plain data: what is to be done to a backend's servers, and in which order.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::inventory::AdminState;
@@ -18,8 +19,11 @@ pub struct Plan {
     /// What it is for.
     pub purpose: Purpose,
     /// No step is done that would leave fewer than so many serving, even if servers have gone
-    /// down since the plan was made.
+    /// down since the plan was made. [`Changes`](super::outcome::Changes) may say otherwise since.
     pub least_serving: u32,
+    /// What HAProxy had when it was made, if that is known: on another process nothing of it is begun, and a weight
+    /// that is another one since is left alone.
+    pub found: Option<Found>,
     /// Done first. If one of these fails, nothing else is done; but where weights turn out not to
     /// be settable (a static algorithm), servers are added all the same, without a ramp.
     pub before: Vec<Step>,
@@ -28,6 +32,22 @@ pub struct Plan {
     /// Done last, whatever became of the lanes, also when the plan is called off or the agent
     /// stops: puts temporary weights right. A weight that this plan has not set is left alone.
     pub after: Vec<Step>,
+}
+
+/// What HAProxy had when a plan was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The process of each HAProxy; `None` for one that did not answer.
+    pub pids: Arc<[Option<u32>]>,
+    /// Of all servers.
+    pub weights: Vec<(ServerId, Weight)>,
+}
+
+impl Found {
+    /// The weight that `server` had, if it was there.
+    pub fn weight(&self, server: ServerId) -> Option<Weight> {
+        self.weights.iter().find(|(id, _)| *id == server).map(|&(_, weight)| weight)
+    }
 }
 
 /// What a plan is for.

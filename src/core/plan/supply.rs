@@ -43,7 +43,7 @@ pub struct Offer {
 }
 
 /// Where an address was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The address.
     pub address: SocketAddr,
@@ -51,8 +51,26 @@ pub struct Placement {
     pub added: bool,
     /// It was READY when last seen or moved.
     pub serving: bool,
-    /// The HAProxy process that had it.
-    pub pid: u32,
+    /// The processes that had it, one of each HAProxy, in their order.
+    pub pids: Vec<Option<u32>>,
+}
+
+impl Placement {
+    /// None of the processes that had it is among those that answer now, `counted` in the same order.
+    pub fn is_lost_to(&self, counted: &[Option<u32>]) -> bool {
+        !self.pids.iter().zip(counted).any(|(had, now)| had.is_some() && had == now)
+    }
+
+    /// One that had it does not answer.
+    pub fn is_out_of_sight(&self, counted: &[Option<u32>]) -> bool {
+        self.pids.iter().zip(counted).any(|(had, now)| had.is_some() && now.is_none())
+    }
+
+    /// All that answer have it; those that do not have what they had.
+    pub fn note_had_by(&mut self, counted: &[Option<u32>]) {
+        let before = |node: usize| self.pids.get(node).copied().flatten();
+        self.pids = counted.iter().enumerate().map(|(node, now)| now.or_else(|| before(node))).collect();
+    }
 }
 
 /// What the pool has to do with a server.
@@ -197,7 +215,7 @@ impl Stock<'_> {
 
     /// A slot in MAINT that is ours to fill.
     fn is_free_slot(&self, server: &ServerState) -> bool {
-        let is_bound = server.backup || server.tracking || server.admin.is_foreign_maint();
+        let is_bound = server.backup || server.tracking || server.admin.is_foreign_maint() || !server.alike;
         if server.state() != AdminState::Maint || is_bound || server.weight == Weight::ZERO {
             return false;
         }
@@ -492,6 +510,23 @@ mod tests {
         site.offer(&[]);
         let line = slot_line(&site.supplied().state, site.settings.spares, missing, &site.names);
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn what_was_put_somewhere_is_lost_with_the_last_process_that_had_it() {
+        let mut placement = Placement { address: at(A), added: true, serving: true, pids: Vec::new() };
+        assert!(placement.is_lost_to(&[Some(1), Some(2)]), "nobody knows who had it");
+        placement.note_had_by(&[Some(1), Some(2)]);
+        assert!(!placement.is_lost_to(&[Some(3), Some(2)]));
+        assert!(!placement.is_out_of_sight(&[Some(3), Some(2)]));
+        // One does not answer, and may have it still.
+        assert!(placement.is_out_of_sight(&[Some(3), None]));
+        assert!(placement.is_lost_to(&[Some(3), None]));
+        placement.note_had_by(&[Some(3), None]);
+        assert_eq!(placement.pids, [Some(3), Some(2)]);
+        assert!(placement.is_lost_to(&[Some(4), Some(5)]));
+        // The pids of two machines have nothing to do with each other.
+        assert!(placement.is_lost_to(&[Some(2), Some(3)]));
     }
 
     #[test]

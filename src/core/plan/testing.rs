@@ -96,7 +96,7 @@ impl Site {
 
     /// The agent has put `address` there.
     pub(in crate::core) fn place(&mut self, server: &str, address: &str, added: bool, serving: bool) {
-        let placement = Placement { address: at(address), added, serving, pid: 1 };
+        let placement = Placement { address: at(address), added, serving, pids: vec![Some(1)] };
         self.placed.insert(self.id(server), placement);
     }
 

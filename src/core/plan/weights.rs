@@ -28,6 +28,7 @@ pub fn reweigh(backend: &BackendState, settings: &BackendSettings, names: &Names
         backend: backend.id,
         purpose: Purpose::Reweigh,
         least_serving: settings.ready.min,
+        found: None,
         before: vec![Step::SetWeights(wanted)],
         lanes: Vec::new(),
         after: Vec::new(),

@@ -17,9 +17,6 @@ use crate::core::units::Weight;
 /// 16384 unless set; half of it leaves room for a smaller one.
 const MOST_LINE_BYTES: usize = 8 * 1024;
 
-/// What is sent in one line with each change, before it.
-const BEFORE_CHANGE: &str = "show info; ";
-
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
 
@@ -251,12 +248,12 @@ impl Command {
     /// parts of a line one after the other and does not stop at one it refuses.
     pub fn set_weights(weights: impl IntoIterator<Item = (ServerName, Weight)>) -> Vec<Self> {
         let mut commands = Vec::new();
-        let (mut line, mut line_bytes) = (Vec::new(), BEFORE_CHANGE.len());
+        let (mut line, mut line_bytes) = (Vec::new(), 0);
         for (server, weight) in weights {
             let bytes = weight_part(&server, weight).len() + "; ".len();
             if line_bytes + bytes > MOST_LINE_BYTES && !line.is_empty() {
                 commands.push(Self::SetWeights(WeightLine(std::mem::take(&mut line))));
-                line_bytes = BEFORE_CHANGE.len();
+                line_bytes = 0;
             }
             line.push((server, weight));
             line_bytes += bytes;
@@ -322,12 +319,23 @@ impl Command {
         }
     }
 
-    /// The line to send, with the newline that makes HAProxy carry it out. Before a change comes `show info`:
-    /// which process has carried it out is known for sure only from the same connection.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let before = if self.is_change() { BEFORE_CHANGE } else { "" };
-        // No `;` at the end: HAProxy up to 2.6 answers that with the whole help.
-        format!("{before}{self}\n").into_bytes()
+    /// The servers that a change is about, all of one backend; of what is no change, none.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
+        let (one, many) = match self {
+            Self::SetState { server, .. }
+            | Self::DrainUntilChecked { server }
+            | Self::ReadyFromDrain { server, .. }
+            | Self::SetAddress { server, .. }
+            | Self::AddServer { server, .. }
+            | Self::EnableChecks { server, .. }
+            | Self::AwaitRemovable { server, .. }
+            | Self::DeleteServer { server }
+            | Self::ShutdownSessions { server } => (Some(server), &[][..]),
+            Self::SetWeights(line) => (None, line.weights()),
+            Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
+            Self::ShowAbilities | Self::TryDynamic(_) => (None, &[][..]),
+        };
+        one.into_iter().chain(many.iter().map(|(server, _)| server))
     }
 
     /// It changes something, and any text in the answer that is no [`success`](Self::success) is a refusal.
@@ -391,8 +399,7 @@ mod tests {
 
     #[track_caller]
     fn check(command: &Command, line: &str) {
-        let before = if command.is_change() { "show info; " } else { "" };
-        assert_eq!(String::from_utf8(command.to_bytes()).unwrap(), format!("{before}{line}\n"));
+        assert_eq!(command.to_string(), line);
     }
 
     #[test]
@@ -488,11 +495,9 @@ mod tests {
         #[test]
         fn no_name_smuggles_in_a_second_command(backend in ".{0,8}", server in "\\PC{0,8}|[;\\\\ \n\ra-z]{0,8}") {
             if let Ok(server) = ServerName::new(&backend, &server) {
-                let bytes = Command::SetState { server, state: AdminState::Ready }.to_bytes();
-                let line = String::from_utf8(bytes).unwrap();
-                prop_assert!(!line["show info; ".len()..].contains([';', '\\']));
-                prop_assert_eq!(line.matches(['\n', '\r']).count(), 1);
-                prop_assert_eq!(line.split_whitespace().count(), 2 + 5);
+                let line = Command::SetState { server, state: AdminState::Ready }.to_string();
+                prop_assert!(!line.contains([';', '\\', '\n', '\r']));
+                prop_assert_eq!(line.split_whitespace().count(), 5);
             }
         }
 
@@ -508,7 +513,7 @@ mod tests {
             let commands = Command::set_weights(weights.clone());
             let mut sent = Vec::new();
             for command in &commands {
-                prop_assert!(command.to_bytes().len() <= MOST_LINE_BYTES + 1);
+                prop_assert!(command.to_string().len() <= MOST_LINE_BYTES);
                 let Command::SetWeights(line) = command else { panic!("{command}") };
                 sent.extend_from_slice(line.weights());
             }

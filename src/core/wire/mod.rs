@@ -10,6 +10,7 @@
 
 pub mod command;
 pub mod error;
+pub mod guarded;
 pub mod info;
 pub mod reading;
 pub mod response;

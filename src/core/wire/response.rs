@@ -159,12 +159,11 @@ impl Level {
     }
 }
 
-/// Splits the answer to a change, everything that came until the end of the connection, into the process that gave it
-/// and the answer proper, which is for [`read`].
+/// Splits an answer that begins with `show info` into the process that gave it and the rest.
 ///
 /// # Errors
 /// If it does not begin with `show info`.
-pub fn split_change(answer: &[u8]) -> Result<(Process, &[u8]), AnswerError> {
+pub fn split_info(answer: &[u8]) -> Result<(Process, &[u8]), AnswerError> {
     let end = answer.windows(2).position(|pair| pair == b"\n\n");
     let Some(end) = end else { return Err(AnswerError::Incomplete { received: answer.len() }) };
     let info = String::from_utf8_lossy(&answer[..end]);
@@ -174,7 +173,7 @@ pub fn split_change(answer: &[u8]) -> Result<(Process, &[u8]), AnswerError> {
     Ok((info::process(&info)?, &answer[end + 2..]))
 }
 
-/// Reads `answer`, everything that came until the end of the connection, but for what [`split_change`] splits off.
+/// Reads `answer`, everything that came until the end of the connection.
 ///
 /// # Errors
 /// If HAProxy refused (a part of) `command`, or the answer stops before its end.
@@ -262,15 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_tells_which_process_made_it() {
+    fn an_answer_tells_which_process_gave_it() {
         let answer = b"Version: 2.6.12\nPid: 8\nUptime_sec: 9\nStopping: 1\n\n\n";
-        let (process, rest) = split_change(answer).unwrap();
+        let (process, rest) = split_info(answer).unwrap();
         assert_eq!((process.pid, process.stopping), (8, true));
         assert_eq!(read(&drain(), rest), Ok(Reply::Done));
-        assert_eq!(split_change(b"Version: 2"), Err(AnswerError::Incomplete { received: 10 }));
-        let refused = split_change(b"Permission denied\n\n\n");
+        assert_eq!(split_info(b"Version: 2"), Err(AnswerError::Incomplete { received: 10 }));
+        let refused = split_info(b"Permission denied\n\n\n");
         assert!(matches!(refused, Err(AnswerError::Refused { .. })));
-        assert!(matches!(split_change(b"what?\n\n"), Err(AnswerError::BadInfo { .. })));
+        assert!(matches!(split_info(b"what?\n\n"), Err(AnswerError::BadInfo { .. })));
     }
 
     #[test]
@@ -378,7 +377,7 @@ mod tests {
         fn any_bytes_get_an_answer(answer in prop::collection::vec(any::<u8>(), 0..200)) {
             for command in [drain(), weights(), Command::ShowInfo] {
                 let _ = read(&command, &answer);
-                let _ = split_change(&answer);
+                let _ = split_info(&answer);
             }
         }
 

@@ -52,10 +52,10 @@ pub struct Row {
 
 /// All that differs, in the order in which it came.
 ///
-/// Seen on HAProxy 2.2.9, 2.6.12, 2.8.25, 3.0.11 and 3.2.26. `add server` is in 2.4 and 2.5 too, as an experiment that
-/// `help` does not list. Before 2.4.1, `set maxconn server` locks HAProxy up for good while requests wait, and
-/// its watchdog kills it (seen on 2.2.9; its changelog of 2.4.1, "prevent deadlock when using 'set maxconn server'").
-/// `init-state` and the answer of `reload` are from the changelogs.
+/// Seen on HAProxy 2.2.9, 2.6.12, 2.8.25, 3.0.11, 3.2.26 and 3.4.7. `add server` is in 2.4 and 2.5 too, as an
+/// experiment that `help` does not list. Before 2.4.1, `set maxconn server` locks HAProxy up for good while
+/// requests wait, and its watchdog kills it (seen on 2.2.9; its changelog of 2.4.1, "prevent deadlock when using
+/// 'set maxconn server'"). `init-state` and the answer of `reload` are from the changelogs.
 pub const TABLE: [Row; 7] = [
     Row {
         ability: Ability::TellTls,
@@ -83,7 +83,7 @@ pub const TABLE: [Row; 7] = [
         what: "`add server`, `del server`",
         since: [2, 6, 0],
         help: Some("add server"),
-        without: "declared servers only; whether a hash algorithm takes weights is known once one was refused",
+        without: "declared servers and slots only; whether a hash algorithm takes weights is known once one was refused",
     },
     Row {
         ability: Ability::AnswerReload,

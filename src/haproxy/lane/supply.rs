@@ -29,6 +29,7 @@ impl Walker<'_> {
         loop {
             let reading = self.work.read(self.work.patience).await?;
             self.notice(&reading);
+            self.go_on_only_where_begun()?;
             let mut commands = Vec::new();
             for node in &reading.nodes {
                 let server = node.backend.server(self.server);
@@ -43,7 +44,7 @@ impl Walker<'_> {
                 break;
             }
             self.acted = true;
-            if let Err(error) = self.work.change(commands.clone(), self.work.patience).await {
+            if let Err(error) = self.work.change(&reading, commands.clone(), self.work.patience).await {
                 retry.after(error).await?;
             } else if !self.show(&commands).await? {
                 retry.after(StepError::NoEffect).await?;
@@ -142,6 +143,7 @@ impl Walker<'_> {
         loop {
             let reading = self.work.read(patience).await?;
             self.notice(&reading);
+            self.go_on_only_where_begun()?;
             let mut deletions = Vec::new();
             for node in &reading.nodes {
                 if let Some(server) = node.backend.server(self.server) {
@@ -153,7 +155,7 @@ impl Walker<'_> {
                 return Ok(());
             }
             self.await_removable(&reading).await;
-            match self.work.change(deletions, patience).await {
+            match self.work.change(&reading, deletions, patience).await {
                 Ok(()) => {
                     let after = self.work.read(patience).await?;
                     let is_there = after.nodes.iter().any(|node| node.backend.server(self.server).is_some());
@@ -180,7 +182,7 @@ impl Walker<'_> {
         let waits: Vec<_> = can.map(|node| (node.node, wait.clone())).collect();
         if !waits.is_empty() {
             // A refusal: the deletion is tried all the same.
-            let _ = self.work.change(waits, self.work.patience).await;
+            let _ = self.work.change(reading, waits, self.work.patience).await;
         }
     }
 }

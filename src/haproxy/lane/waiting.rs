@@ -23,7 +23,7 @@ impl Walker<'_> {
             self.recognise(&reading)?;
             let nodes = reading.nodes.iter().filter(|node| node.backend.server(self.server).is_some());
             let close = |node: &NodeReading| (node.node, Command::ShutdownSessions { server: name.clone() });
-            match self.work.change(nodes.map(close).collect(), self.work.patience).await {
+            match self.work.change(&reading, nodes.map(close).collect(), self.work.patience).await {
                 Ok(()) => return Ok(()),
                 Err(error) => retry.after(error).await?,
             }

@@ -57,6 +57,25 @@ fn a_weight_that_somebody_set_is_a_hand_on_the_server() {
 }
 
 #[test]
+fn a_server_that_somebody_drains_while_others_move_is_left_alone_too() {
+    let mut world = World::new(3, 1);
+    world.site.configure("s2", |_| {});
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds(21, SLOW_MS);
+    let plan = world.take_plan();
+    assert_eq!(plan.lanes[0].server, world.site.id("s4"));
+    drain(world.site.server("s2"));
+    drain(world.site.server("s4"));
+    world.second(SLOW_MS);
+    assert_eq!(told_changes(&world), 1, "of s4 it is the plan's doing");
+    assert_eq!(role(&mut world, "s2"), Role::Foreign);
+    ready(world.site.server("s4"));
+    world.succeed(&plan);
+    world.second(SLOW_MS);
+    assert_eq!(told_changes(&world), 1);
+}
+
+#[test]
 fn resume_ends_it() {
     let mut world = idle_world();
     maint(world.site.server("s2"));

@@ -1,21 +1,50 @@
 //! What a node that lags behind is to be told, so that it has what the others have.
 //!
 //! In: a backend as it should be, and as the node has it. Out: [`Correction`]s for now and for later; the next
-//! reading shows what is left. First servers are taken into service, and only when nothing is left of that, others
-//! out of it, one after the other as far as enough go on serving. On its way to MAINT a server is drained.
+//! reading shows what is left. First what comes from a pool is given its place ([`places`](super::places)), then servers
+//! are taken into service, and only when nothing is left of that, others out of it, one after the other as far as
+//! enough go on serving. On its way to MAINT a server is drained.
+//!
+//! ```text
+//!  into service    [add, or address], READY                 a server that all have declared, or without a check
+//!                  [add, or address], DRAIN, checked, READY  one of a pool
+//!  out of it       [DRAIN, drained], MAINT, [delete]
+//! ```
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::inventory::{AdminState, BackendState, ServerState};
+use super::places::{Places, Provided};
 use crate::core::names::ServerId;
+use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
 /// A server that is in MAINT on the others is drained for so long at most.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
+/// A check that passes on the others is waited for so long.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+
 /// One thing to put right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Correction {
+    /// `add server`, and its checks on; the latter alone where it is there already.
+    Add {
+        /// Which server.
+        server: ServerId,
+        /// Where it listens.
+        address: SocketAddr,
+        /// What stands behind its address.
+        keywords: Keywords,
+    },
+    /// `set server ... addr`, for a slot in MAINT.
+    Address {
+        /// Which slot.
+        server: ServerId,
+        /// Where connections to it are to go.
+        address: SocketAddr,
+    },
     /// `set server ... state`.
     State {
         /// Which server.
@@ -30,13 +59,22 @@ pub enum Correction {
         /// To what.
         to: Weight,
     },
+    /// `del server`, for one in MAINT.
+    Delete {
+        /// Which server.
+        server: ServerId,
+    },
 }
 
 impl Correction {
     /// Which server it is about.
-    pub const fn server(self) -> ServerId {
+    pub const fn server(&self) -> ServerId {
         match self {
-            Self::State { server, .. } | Self::Weight { server, .. } => server,
+            Self::Add { server, .. }
+            | Self::Address { server, .. }
+            | Self::State { server, .. }
+            | Self::Weight { server, .. }
+            | Self::Delete { server } => *server,
         }
     }
 }
@@ -46,34 +84,92 @@ impl Correction {
 pub struct Todo {
     /// To be done now.
     pub now: Vec<Correction>,
-    /// To be done when that is done, or when a server is empty.
+    /// To be done when that is done, when a server is empty, or when its check has passed.
     pub later: Vec<Correction>,
 }
 
 /// What is to be done so that a node with `found` gets to what is `wanted`. It has lagged behind for `waited`, and
 /// keeps `least` servers serving, as far as it is ours.
-pub fn todo(wanted: &BackendState, found: &BackendState, least: u32, waited: Duration) -> Todo {
-    let pairs = wanted.servers.iter().filter_map(|wanted| Some((wanted, found.server(wanted.id)?)));
-    let pairs: Vec<_> = pairs.filter(|(wanted, found)| is_settable(wanted) && is_settable(found)).collect();
-    let weights = pairs.iter().filter_map(|(wanted, found)| weight(wanted, found));
-    let differ = || pairs.iter().filter(|(wanted, found)| wanted.state() != found.state());
-    let ready = differ().filter(|(wanted, _)| wanted.state() == AdminState::Ready);
-    let ready = ready.map(|(wanted, _)| Correction::State { server: wanted.id, to: AdminState::Ready });
-    let mut todo = Todo { now: weights.chain(ready).collect(), later: Vec::new() };
-    let is_wide = todo.now.is_empty();
-    let mut serving = found.serving().count();
-    for &(wanted, found) in differ().filter(|(wanted, _)| wanted.state() != AdminState::Ready) {
-        let to = next_state(wanted, found, waited);
-        let may_go = !found.is_serving() || serving > least as usize;
-        match to {
-            Some(to) if is_wide && may_go => {
-                serving -= usize::from(found.is_serving());
-                todo.now.push(Correction::State { server: wanted.id, to });
-            }
-            _ => todo.later.push(Correction::State { server: wanted.id, to: wanted.state() }),
+pub fn todo(
+    wanted: &BackendState,
+    found: &BackendState,
+    places: &Places<'_>,
+    least: u32,
+    waited: Duration,
+) -> Todo {
+    let Provided { mut todo, backend: found } = places.provide(wanted, found);
+    let aims = wanted.servers.iter().filter_map(|wanted| Some((wanted.clone(), found.server(wanted.id)?)));
+    let mut aims: Vec<_> = aims.filter(|(wanted, found)| is_settable(wanted) && is_settable(found)).collect();
+    aims.retain(|(_, found)| !places.is_surplus(wanted, found));
+    for (aim, found) in &mut aims {
+        if places.has_moved(aim, found) {
+            aim.admin = aim.admin.with(AdminState::Maint);
         }
     }
+    todo.now.extend(aims.iter().filter_map(|(wanted, found)| weight(wanted, found)));
+    for (wanted, found) in aims.iter().filter(|(wanted, _)| wanted.state() == AdminState::Ready) {
+        let (server, is_supplied) = (wanted.id, places.supplies(wanted.id));
+        match way_up(wanted, found, is_supplied && waited < UP_WITHIN) {
+            Way::There => {}
+            Way::By(to) => todo.now.push(Correction::State { server, to }),
+            Way::Wait => todo.later.push(Correction::State { server, to: AdminState::Ready }),
+        }
+    }
+    let surplus = found.servers.iter().filter(|found| is_settable(found) && places.is_surplus(wanted, found));
+    let deletions = surplus.clone().filter(|found| found.state() == AdminState::Maint);
+    let deletions = deletions.map(|found| Correction::Delete { server: found.id });
+    let leaving = surplus.map(|found| (in_maint(found), found));
+    let down = aims.into_iter().filter(|(wanted, _)| wanted.state() != AdminState::Ready).chain(leaving);
+    way_down(down.collect(), &found, least, waited, &mut todo);
+    todo.now.extend(deletions);
     todo
+}
+
+/// How far a server is on its way.
+enum Way {
+    There,
+    By(AdminState),
+    Wait,
+}
+
+/// How a server gets into service. One that has just got its address is not taken for healthy before a check has
+/// passed, as long as that `may_take` its time.
+fn way_up(wanted: &ServerState, found: &ServerState, may_take: bool) -> Way {
+    let is_proven = !found.checked || !may_take || found.check_passed;
+    match found.state() {
+        AdminState::Ready if may_take && wanted.is_serving() && !found.is_up() => Way::Wait,
+        AdminState::Ready => Way::There,
+        AdminState::Maint if !is_proven => Way::By(AdminState::Drain),
+        AdminState::Drain if !is_proven => Way::Wait,
+        _ => Way::By(AdminState::Ready),
+    }
+}
+
+/// How servers get out of service, once all others are in it, and as far as `least` stay.
+fn way_down(
+    down: Vec<(ServerState, &ServerState)>,
+    found: &BackendState,
+    least: u32,
+    waited: Duration,
+    todo: &mut Todo,
+) {
+    let is_wide = todo == &Todo::default();
+    let mut serving = found.serving().count();
+    for (wanted, found) in down.iter().filter(|(wanted, found)| wanted.state() != found.state()) {
+        let server = wanted.id;
+        let may_go = !found.is_serving() || serving > least as usize;
+        match next_state(wanted, found, waited) {
+            Some(to) if is_wide && may_go => {
+                serving -= usize::from(found.is_serving());
+                todo.now.push(Correction::State { server, to });
+            }
+            _ => todo.later.push(Correction::State { server, to: wanted.state() }),
+        }
+    }
+}
+
+fn in_maint(found: &ServerState) -> ServerState {
+    ServerState { admin: found.admin.with(AdminState::Maint), ..found.clone() }
 }
 
 /// A state that commands can change, on nodes that agree about it.

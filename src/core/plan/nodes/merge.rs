@@ -136,10 +136,11 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
     let all = || parts.iter().map(Part::value);
     let checked = leading.iter().any(|server| server.checked);
     let state = first.state();
+    let (address, port) = leading.iter().map(|server| (server.address, server.port)).min()?;
     Some(ServerState {
         id: first.id,
-        address: leading.iter().map(|server| server.address).min()?,
-        port: leading.iter().map(|server| server.port).min()?,
+        address,
+        port,
         admin: leading.iter().map(|server| server.admin).max_by_key(weakness)?,
         operational: leading.iter().map(|server| server.operational).min_by_key(|state| strength(*state))?,
         weight: leading.iter().map(|server| server.weight).min()?,

@@ -13,14 +13,17 @@
 //! Plans move nodes that are in line. While none is, the one that has run longest is: a HAProxy that is alone goes
 //! on from what it says, and so do several that were restarted together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
 use crate::core::names::{BackendId, ServerId};
+use crate::core::settings::spares::{Keywords, Spares};
 
 pub mod align;
 pub mod merge;
+mod places;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -28,6 +31,7 @@ mod tests;
 
 use align::{Correction, Todo};
 use merge::Part;
+use places::Places;
 
 /// How a node stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +91,23 @@ pub struct Difference {
     pub server: ServerId,
     /// What each node has that answers and has its backend; `None`: not this server.
     pub states: Vec<(usize, Option<AdminState>)>,
+    /// Where each of them has it, if that is the difference.
+    pub addresses: Vec<Option<SocketAddr>>,
 }
 
 /// A backend that is kept alike on all nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Which.
     pub backend: BackendId,
     /// No node is told to have fewer servers serving.
     pub least_serving: u32,
+    /// Where its spares come from.
+    pub spares: Spares,
+    /// Slots that the agent has given an address, or servers that it has added, or is about to.
+    pub placed: BTreeSet<ServerId>,
+    /// For servers that are added; `None`: nobody has said yet.
+    pub keywords: Option<Keywords>,
 }
 
 /// What a node answered, or why it did not.
@@ -109,6 +121,8 @@ pub struct Nodes {
     /// What those that were in line had last of the backends that are kept alike.
     wanted: BTreeMap<BackendId, BackendState>,
     differences: Vec<Difference>,
+    /// Slots that are not at the same address on all that are in line.
+    scattered: BTreeSet<ServerId>,
 }
 
 #[derive(Debug)]
@@ -119,6 +133,8 @@ struct Node {
     todo: Todo,
     refused: Vec<Refused>,
     lacks: Vec<BackendId>,
+    /// Servers that the agent has added to it.
+    added: BTreeSet<ServerId>,
     /// Since it lags behind, so long as it does.
     behind_since: Option<Instant>,
 }
@@ -133,6 +149,7 @@ impl Nodes {
             todo: Todo::default(),
             refused: Vec::new(),
             lacks: Vec::new(),
+            added: BTreeSet::new(),
             behind_since: None,
         };
         Self {
@@ -140,6 +157,7 @@ impl Nodes {
             kept: Vec::new(),
             wanted: BTreeMap::new(),
             differences: Vec::new(),
+            scattered: BTreeSet::new(),
         }
     }
 
@@ -200,10 +218,13 @@ impl Nodes {
 
     /// Takes which process has answered for each node that has; those not named were not asked.
     pub fn judge(&mut self, answered: &[(usize, &Process)]) {
+        // Readings overtake each other, so that uptimes tell nothing here.
+        let is_same = |node: &Node, process: &Process| {
+            let identity = |process: &Process| (process.pid, process.started);
+            node.process.as_ref().is_some_and(|before| identity(before) == identity(process))
+        };
         let continues = |nodes: &[Node], node: usize, process: &Process| {
-            let node = &nodes[node];
-            let same = node.process.as_ref().is_some_and(|before| before.pid == process.pid);
-            node.standing == Standing::InLine && same
+            nodes[node].standing == Standing::InLine && is_same(&nodes[node], process)
         };
         let known: Vec<_> = answered.iter().filter(|(node, _)| *node < self.nodes.len()).copied().collect();
         let someone = known.iter().any(|&(node, process)| continues(&self.nodes, node, process));
@@ -216,8 +237,7 @@ impl Nodes {
         for (n, process) in known {
             let goes_on = continues(&self.nodes, n, process) || Some(n) == lead;
             let node = &mut self.nodes[n];
-            let same = node.process.as_ref().is_some_and(|before| before.pid == process.pid);
-            if !same || node.standing != Standing::Behind {
+            if !is_same(node, process) || node.standing != Standing::Behind {
                 node.refused.clear();
             }
             node.standing = if goes_on { Standing::InLine } else { Standing::Behind };
@@ -245,7 +265,8 @@ impl Nodes {
             counted[*node] = Some(inventory.process.pid);
         }
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
-        let merged = merge::inventory(parts)?;
+        let mut merged = merge::inventory(parts)?;
+        merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
         Some(Inventory { counted, ..merged })
     }
 
@@ -263,6 +284,7 @@ impl Nodes {
         self.note_wanted(found);
         for (n, inventory) in found {
             let node = &mut self.nodes[*n];
+            node.note_added(&self.kept, inventory);
             let pairs: Vec<_> = (self.kept.iter())
                 .filter_map(|kept| {
                     Some((kept, self.wanted.get(&kept.backend)?, inventory.backend(kept.backend)))
@@ -278,7 +300,8 @@ impl Nodes {
             let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
             for (kept, wanted, found) in pairs {
                 let Some(found) = found else { continue };
-                let todo = align::todo(wanted, found, kept.least_serving, waited);
+                let places = Places { kept, added: &node.added };
+                let todo = align::todo(wanted, found, &places, kept.least_serving, waited);
                 node.todo.now.extend(todo.now);
                 node.todo.later.extend(todo.later);
             }
@@ -302,17 +325,48 @@ impl Nodes {
         };
         let wanted =
             self.kept.iter().filter_map(|kept| Some((kept.backend, merge::backend(of(kept.backend))?)));
-        self.wanted = wanted.collect();
+        let mut wanted: BTreeMap<_, _> = wanted.collect();
+        self.scattered = self.kept.iter().flat_map(|kept| places::scattered(kept, &leading)).collect();
+        wanted.values_mut().for_each(|backend| self.tell_scattered(backend));
+        self.wanted = wanted;
         let unlike = self.wanted.values().flat_map(|backend| {
             let unlike = backend.servers.iter().filter(|server| !server.alike);
-            unlike.map(|server| difference(backend.id, server.id, found))
+            unlike.map(|server| difference(backend.id, server.id, found, self.scattered.contains(&server.id)))
         });
         self.differences = unlike.collect();
     }
+
+    /// Slots at several addresses are not alike.
+    fn tell_scattered(&self, backend: &mut BackendState) {
+        for server in backend.servers.iter_mut().filter(|server| self.scattered.contains(&server.id)) {
+            server.alike = false;
+        }
+    }
 }
 
-fn difference(backend: BackendId, server: ServerId, found: &[(usize, Inventory)]) -> Difference {
+impl Node {
+    /// What the agent has added is known until it is seen to be gone, whatever becomes of it elsewhere.
+    fn note_added(&mut self, kept: &[Kept], found: &Inventory) {
+        let has = |server: &ServerId| found.backends.iter().any(|backend| backend.server(*server).is_some());
+        let added = kept.iter().filter(|kept| kept.spares == Spares::Dynamic).flat_map(|kept| &kept.placed);
+        self.added.extend(added);
+        self.added.retain(has);
+    }
+}
+
+fn difference(
+    backend: BackendId,
+    server: ServerId,
+    found: &[(usize, Inventory)],
+    is_scattered: bool,
+) -> Difference {
     let theirs = found.iter().filter_map(|(node, inventory)| Some((*node, inventory.backend(backend)?)));
-    let state = |backend: &BackendState| backend.server(server).map(ServerState::state);
-    Difference { server, states: theirs.map(|(node, backend)| (node, state(backend))).collect() }
+    let theirs: Vec<_> = theirs.map(|(node, backend)| (node, backend.server(server))).collect();
+    let addresses =
+        theirs.iter().filter(|_| is_scattered).map(|(_, server)| server.and_then(ServerState::socket));
+    Difference {
+        server,
+        addresses: addresses.collect(),
+        states: theirs.iter().map(|(node, server)| (*node, server.map(ServerState::state))).collect(),
+    }
 }

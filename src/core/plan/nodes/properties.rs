@@ -1,12 +1,15 @@
 //! What holds for any nodes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::align::{Correction, Todo, todo};
+use super::align::{self, Correction, Todo};
 use super::merge::{self, Part};
+use super::places::Places;
+use super::tests::declared;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{
     AdminFlags, AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
@@ -91,6 +94,11 @@ fn parts(names: &Names) -> impl Strategy<Value = Vec<Part<Inventory>>> + use<> {
     vec(part, 1..5)
 }
 
+fn todo(wanted: &BackendState, found: &BackendState, least: u32, waited: Duration) -> Todo {
+    let places = Places { kept: &declared(wanted.id, least), added: &BTreeSet::new() };
+    align::todo(wanted, found, &places, least, waited)
+}
+
 /// What HAProxy makes of `corrections`. Sessions on servers out of service end.
 fn obey(found: &mut BackendState, corrections: &[Correction]) {
     for correction in corrections {
@@ -99,6 +107,7 @@ fn obey(found: &mut BackendState, corrections: &[Correction]) {
         match *correction {
             Correction::State { to, .. } => server.admin = server.admin.with(to),
             Correction::Weight { to, .. } => server.weight = to,
+            _ => unreachable!("all servers are declared"),
         }
     }
     for server in found.servers.iter_mut().filter(|server| server.state() != AdminState::Ready) {
@@ -179,7 +188,7 @@ proptest! {
             // A weight of 0 is somebody's wish on the others.
             let is_state = |one: &&Correction| matches!(one, Correction::State { .. });
             for step in todo.now.iter().filter(is_state) {
-                let states = [*step];
+                let states = [step.clone()];
                 obey(&mut found, &states);
                 prop_assert!(found.serving().count() >= before.min(least as usize), "{:?}", step);
             }

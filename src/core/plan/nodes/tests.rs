@@ -6,6 +6,11 @@ use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
 
+/// A backend whose servers are all declared.
+pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
+    Kept { backend, least_serving, spares: Spares::Declared, placed: BTreeSet::new(), keywords: None }
+}
+
 /// Some nodes with the servers s1, s2, s3 each.
 struct Stage {
     nodes: Nodes,
@@ -17,7 +22,7 @@ impl Stage {
     fn new(nodes: usize) -> Self {
         let site = Site::new(3);
         let mut nodes = Nodes::new(nodes);
-        nodes.keep(vec![Kept { backend: site.backend.id, least_serving: 1 }]);
+        nodes.keep(vec![declared(site.backend.id, 1)]);
         Self { nodes, site, now: Instant::now() }
     }
 
@@ -54,6 +59,11 @@ impl Stage {
 
 use AdminState::{Maint, Ready};
 use Standing::{Absent, Behind, InLine};
+
+fn todo(wanted: &BackendState, found: &BackendState, waited: Duration) -> align::Todo {
+    let places = Places { kept: &declared(wanted.id, 1), added: &BTreeSet::new() };
+    align::todo(wanted, found, &places, 1, waited)
+}
 
 const GONE: fn() -> Option<Answer> = || Some(Err("connection refused".to_owned()));
 
@@ -109,7 +119,10 @@ fn those_that_go_on_and_differ_are_told_and_left_alone() {
     let alike: Vec<bool> = found.backends[0].servers.iter().map(|server| server.alike).collect();
     assert_eq!(alike, [true, false, true]);
     let states = vec![(0, Some(Maint)), (1, Some(Ready))];
-    assert_eq!(stage.nodes.differences(), [Difference { server: stage.site.id("s2"), states }]);
+    assert_eq!(
+        stage.nodes.differences(),
+        [Difference { server: stage.site.id("s2"), states, addresses: vec![] }]
+    );
 }
 
 #[test]
@@ -152,14 +165,14 @@ fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
     let mut stage = Stage::new(2);
     stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
     stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
-    let [correction] = stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
-    stage.nodes.refused(1, correction, "permission denied".to_owned());
+    let [correction] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
+    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned());
     stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [Ready, Maint])]);
     stage.check(&[InLine, InLine]);
     stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [Ready, Maint])]);
     assert_eq!(stage.nodes.differences().len(), 1, "it differs, and is left alone");
     stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
-    assert_eq!(stage.told(1), [correction]);
+    assert_eq!(stage.told(1), std::slice::from_ref(correction));
 }
 
 #[test]
@@ -182,8 +195,7 @@ fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
     let mut found = wanted.clone();
     (found.servers[0].weight, found.servers[0].initial_weight) = (weight(7.0), weight(20.0));
     let server = stage.site.id("s1");
-    let told =
-        |wanted: &BackendState, found: &BackendState| align::todo(wanted, found, 1, Duration::ZERO).now;
+    let told = |wanted: &BackendState, found: &BackendState| todo(wanted, found, Duration::ZERO).now;
     assert_eq!(told(&wanted, &found), [Correction::Weight { server, to: weight(20.0) }]);
     let mut wanted = wanted;
     wanted.servers[0].weight = weight(3.0);
@@ -199,7 +211,7 @@ fn a_drain_that_does_not_end_is_ended() {
     testing::drain(stage.site.server("s2"));
     let found = &stage.site.backend;
     let maint = stage.to("s2", Maint);
-    let todo = align::todo(&wanted, found, 1, Duration::from_secs(5));
-    assert_eq!((todo.now, todo.later), (vec![], vec![maint]));
-    assert_eq!(align::todo(&wanted, found, 1, Duration::from_secs(60)).now, [maint]);
+    let early = todo(&wanted, found, Duration::from_secs(5));
+    assert_eq!((early.now, early.later), (vec![], vec![maint.clone()]));
+    assert_eq!(todo(&wanted, found, Duration::from_secs(60)).now, [maint]);
 }

@@ -1,0 +1,64 @@
+//! What lasts, in lines of `status`.
+
+use serde_json::Value;
+
+use super::{list, time, word};
+
+/// Nothing where nothing is to last.
+pub(super) fn text(lasting: &Value) -> String {
+    let mut text = String::new();
+    if !lasting["file"].is_null() {
+        let (keep, file) = (word(&lasting["keep"]), word(&lasting["file"]));
+        text.push_str(&match (lasting["written_at"].as_str(), lasting["kept_at"].as_str()) {
+            (None, None) => format!("changes: not kept yet (keep: {keep}, in {file})\n"),
+            (None, Some(_)) => format!("changes: kept in {file} (keep: {keep}), which was as it should be\n"),
+            (Some(at), _) => format!("changes: kept in {file} (keep: {keep}), written {}\n", time(at)),
+        });
+    }
+    text.push_str(&not_kept(&lasting["not_kept"]));
+    let without_line: Vec<String> = list(&lasting["without_line"]).iter().map(word).collect();
+    if !without_line.is_empty() {
+        text.push_str(&format!("  not kept, without a line in their block: {}\n", without_line.join(", ")));
+    }
+    let reload = &lasting["reload"];
+    text.push_str(&owed(&reload["owed"]));
+    text.push_str(&done("HAProxy reloaded", "HAProxy not reloaded", &reload["last"]));
+    text.push_str(&done("HAProxy started", "HAProxy not started", &lasting["start"]));
+    text
+}
+
+fn not_kept(trouble: &Value) -> String {
+    let Some(since) = trouble["since"].as_str() else { return String::new() };
+    let refused = &trouble["refused"];
+    let words = list(&refused["words"]);
+    if words.is_empty() {
+        return format!("  NOT KEPT since {}: {}\n", time(since), indented(&word(&trouble["error"])));
+    }
+    let mut text = format!("  NOT KEPT since {}: HAProxy refuses what would be written:\n", time(since));
+    words.iter().for_each(|line| text.push_str(&format!("    {}\n", word(line))));
+    if refused["line"].is_u64() {
+        text.push_str(&format!("    line {} is: {}\n", word(&refused["line"]), word(&refused["text"])));
+    }
+    text
+}
+
+fn owed(owed: &Value) -> String {
+    let Some(since) = owed["since"].as_str() else { return String::new() };
+    let from = owed["from"].as_str().map(|from| format!("; not before {}", time(from)));
+    format!("  a reload is owed since {}: {}{}\n", time(since), word(&owed["why"]), from.unwrap_or_default())
+}
+
+/// The last reload or start; nothing if there was none.
+fn done(yes: &str, no: &str, last: &Value) -> String {
+    let Some(at) = last["at"].as_str() else { return String::new() };
+    let by = word(&last["by"]);
+    match last["done"].as_bool() {
+        Some(true) => format!("  {yes} {} by {by}: process {}\n", time(at), word(&last["pid"])),
+        _ => format!("  {no} {} by {by}: {}\n", time(at), indented(&word(&last["error"]))),
+    }
+}
+
+/// HAProxy's words may have several lines.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
+}
