@@ -257,7 +257,8 @@ impl Model {
 
     fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity, need: &Need) -> Use {
         let full = self.full(scene);
-        let can_add = scene.have() < scene.most() && scene.parked + scene.spare > 0 && self.effect.reason().is_none();
+        let can_add =
+            scene.have() < scene.most() && scene.parked + scene.spare > 0 && self.effect.reason().is_none();
         let each = level * capacity.service / if full.serving > 0.0 { full.serving } else { 1.0 };
         Use {
             of_workers: each / capacity.workers,
