@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::{print, print_json, table};
-use super::{Failure, Output, ask_agent, load_file};
+use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
 mod lasting;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
-    let status = ask_agent(&load_file(config)?, &Request::Status)?;
+    let status = ask_agent(&load_places(config)?, &Request::Status)?;
     match output {
         Output::Json => print_json(&status),
         Output::Text => print(&text(&status)),
