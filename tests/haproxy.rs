@@ -407,6 +407,18 @@ fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
 }
 
 #[test]
+fn a_server_that_the_last_one_of_another_backend_tracks_stays() {
+    let check = "check inter 100ms fall 1000";
+    let last = format!("{check}\nbackend side\n    server t2 127.0.0.1:1 track app/s2");
+    let Some(site) = Site::start(&[check, check, &last]) else { return };
+    let agent = site.agent("scale_down: { idle_after: 1s, cooldown: 0s }");
+    wait_until("there is one left", PATIENCE, || has_journaled(&agent, "rule", "at_min"));
+    for (server, state) in [("s1", "MAINT 1"), ("s2", "READY 1"), ("s3", "MAINT 1")] {
+        assert!(site.is(server, state), "{:?}", site.servers());
+    }
+}
+
+#[test]
 fn no_more_than_max_no_fewer_than_min_and_always_those_that_are_always_up() {
     let Some(site) = Site::start(&["", "", "", ""]) else { return };
     let agent = site.agent(

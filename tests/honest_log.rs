@@ -169,9 +169,11 @@ fn a_log_that_comes_twice_is_counted_once() {
     drop(load);
     wait_until("each line is there twice, and half of them are duplicates", PATIENCE, || {
         let lines = agent.status().unwrap_or_default()["lines"].clone();
-        // Those of the first moment came before the agent was connected.
-        lines["duplicate"].as_u64() > Some(requests * 95 / 100)
-            && lines["requests"].as_u64() == lines["duplicate"].as_u64().map(|duplicate| 2 * duplicate)
+        let (Some(read), Some(duplicate)) = (lines["requests"].as_u64(), lines["duplicate"].as_u64()) else {
+            return false;
+        };
+        // Those of the first moment came before the agent was connected; of the last of them, one may have.
+        duplicate > requests * 95 / 100 && read.abs_diff(2 * duplicate) <= 1
     });
     let warned =
         agent.events().iter().filter(|event| text(&event["message"]).contains("logged twice")).count();

@@ -167,10 +167,7 @@ impl Site {
     fn settle(&mut self, step: Step) {
         match (&self.s2, step) {
             (None, _) => self.s2 = Some(Origin::start_on(self.s2_port)),
-            (Some(s2), _) => {
-                s2.set_delay(Duration::ZERO);
-                s2.let_go();
-            }
+            (Some(s2), _) => s2.let_go(),
         }
         let end = if step == Step::Drain { "MAINT 1" } else { "READY 1" };
         self.wait_for("s2", end);
@@ -231,7 +228,7 @@ fn play(event: Event) {
             let asked = site.s2.as_ref().map_or(0, Origin::requests);
             event.happen(&mut site);
             if (event, step) == (Event::AgentKilled, Step::WarmUp) {
-                let is_asked = || site.s2.as_ref().is_some_and(|s2| s2.requests() >= asked + 2);
+                let is_asked = || site.s2.as_ref().is_some_and(|s2| s2.requests() > asked);
                 wait_until("it is warmed up anew", PATIENCE, || site.server("s2") == "DRAIN 1" && is_asked());
             }
             site.settle(step);

@@ -320,7 +320,13 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
     let server = |name: &str| find(&inventory, &names, &format!("web/{name}"));
 
     let plain = server("plain");
-    assert!(plain.is_serving() && !plain.checked && !plain.check_passed && !plain.backup && !plain.tracking);
+    assert!(
+        plain.is_serving()
+            && !plain.checked
+            && !plain.check_passed
+            && !plain.backup
+            && plain.tracks.is_none()
+    );
     assert_eq!((plain.weight.value(), plain.maxconn, plain.port), (3, None, origin.port()));
     assert_eq!(plain.address, Some([127, 0, 0, 1].into()));
 
@@ -338,7 +344,7 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
 
     assert!(server("reserve").backup && !server("reserve").is_serving());
     let shadow = server("shadow");
-    assert!(shadow.tracking && shadow.admin.is_foreign_maint());
+    assert!(shadow.tracks.is_some() && shadow.admin.is_foreign_maint());
     assert_eq!(server("six").address, Some("::1".parse().unwrap()));
     assert!(server("six").agent_checked && !plain.agent_checked);
     assert!(server("lost").by_name && !plain.by_name);

@@ -46,7 +46,7 @@ fn scenarios_and_policies_are_listed() {
         );
     }
     let list = json(&["--list"]);
-    assert_eq!(list["scenarios"].as_array().map(Vec::len), Some(33));
+    assert_eq!(list["scenarios"].as_array().map(Vec::len), Some(34));
     assert!(
         list["policies"].as_array().unwrap().iter().all(|its| !its["about"].as_str().unwrap().is_empty())
     );

@@ -161,7 +161,7 @@ fn show_server(server: &ServerState) -> String {
         (server.admin.is_declared_disabled(), "declared disabled"),
         (server.admin.is_foreign_maint(), "maintenance by others"),
         (server.backup, "backup"),
-        (server.tracking, "tracking"),
+        (server.tracks.is_some(), "tracking"),
         (server.is_serving(), "serving"),
     ];
     words.extend(told.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));

@@ -26,6 +26,7 @@ use super::plan::nodes::Kept;
 use super::plan::outcome::{Changes, Outcome};
 use super::plan::step::Plan;
 use super::plan::supply::Offer;
+use super::plan::trackers;
 use super::policy::decision::Decision;
 use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
@@ -183,7 +184,9 @@ impl Controller {
     }
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
-    pub fn handle_inventory(&mut self, inventory: Inventory, asked: Instant, now: Instant) {
+    pub fn handle_inventory(&mut self, mut inventory: Inventory, asked: Instant, now: Instant) {
+        let least = |id| self.backends.get(&id).map_or(1, |backend| backend.limits.scheduled.min);
+        trackers::mark(&mut inventory, least);
         let latest = self.latest.as_ref().map(|latest| &latest.inventory);
         let is_another = |before: &Inventory| match (&before.counted[..], &inventory.counted[..]) {
             ([_], [_]) => inventory.process.is_another_than(&before.process),

@@ -120,7 +120,7 @@ pub fn compete(
             now_s,
             servers: &servers,
             queued: stage.world.queued(),
-            workers: f64::from(scenario.server.workers),
+            workers: scenario.mean_workers(),
             coming: stage.world.rate_to_come(PLAN_S),
             service_time: scenario.service_s(now_s),
         };
@@ -181,8 +181,8 @@ impl<'a> Stage<'a> {
     }
 
     fn servers_seen(&mut self, worked_s: &mut [f64]) -> Vec<ServerSeen> {
-        let workers = f64::from(self.scenario.server.workers);
         let seen = worked_s.iter_mut().enumerate().map(|(server, before_s)| {
+            let workers = f64::from(self.scenario.server_at(server).workers);
             let worked_s = self.world.worked_s(server);
             let busy = (worked_s - std::mem::replace(before_s, worked_s)) / workers;
             ServerSeen { stage: self.world.stage(server), requests: self.world.sessions(server), busy }

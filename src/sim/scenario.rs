@@ -29,6 +29,9 @@ pub struct Scenario {
     pub haproxy: Haproxy,
     /// What each server is like.
     pub server: ServerModel,
+    /// Workers of the servers by their place, from the first one again behind the last; empty: all have those of
+    /// `server`.
+    pub sizes: Vec<u32>,
     /// What happens meanwhile.
     pub incidents: Vec<Incident>,
     /// What the backend and its servers are called.
@@ -285,6 +288,7 @@ impl Scenario {
                 cold_over: 60.0,
                 warm_up_requests: 100,
             },
+            sizes: Vec::new(),
             incidents: Vec::new(),
             names: PoolNames { backend: "app".to_owned(), servers: Vec::new() },
             begins: None,
@@ -295,6 +299,18 @@ impl Scenario {
     pub fn troubles(&self, now_s: f64) -> impl Iterator<Item = Trouble> {
         let is_on = move |incident: &&Incident| incident.from_s <= now_s && now_s < incident.until_s;
         self.incidents.iter().filter(is_on).map(|incident| incident.what)
+    }
+
+    /// The server at this place, healthy and warm.
+    pub fn server_at(&self, place: usize) -> ServerModel {
+        let size = self.sizes.get(place % self.sizes.len().max(1)).copied();
+        ServerModel { workers: size.unwrap_or(self.server.workers), ..self.server }
+    }
+
+    /// Workers of a server, on average over the pool.
+    pub fn mean_workers(&self) -> f64 {
+        let all: f64 = (0..self.servers).map(|place| f64::from(self.server_at(place).workers)).sum();
+        if self.servers == 0 { f64::from(self.server.workers) } else { all / self.servers as f64 }
     }
 
     /// Mean service time of a healthy, warm server at `now_s`, seconds.

@@ -161,6 +161,7 @@ fn servers() -> Vec<Scenario> {
     let mix = with_incident(mix, 1500.0, f64::INFINITY, Trouble::Mix { share: 0.1, by: 6.0 });
     let gap = Shape::Lines(vec![(0.0, 150.0), (3000.0, 800.0)]);
     let gap = Scenario::standard("log-gap", "150 to 800 req/s, and the log is lost for 2 min", HOUR, gap);
+    let unequal = wave("unequal", "40 to 480 req/s, servers of 2, 4 and 8 workers by turns", 40.0, 480.0);
     let small = wave("small-pool", "20 to 280 req/s, four servers", 20.0, 280.0);
     vec![
         Scenario { target_ms: 250, ..single },
@@ -172,6 +173,7 @@ fn servers() -> Vec<Scenario> {
         Scenario { target_ms: 800, ..mix },
         with_incident(gap, 1500.0, 1620.0, Trouble::LogLost),
         Scenario { servers: 4, ..small },
+        Scenario { sizes: vec![2, 4, 8], ..unequal },
     ]
 }
 
@@ -220,10 +222,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_33_with_names_of_their_own() {
+    fn there_are_34_with_names_of_their_own() {
         let all = all().expect("the traces are good");
         let names: HashSet<_> = all.iter().map(|scenario| scenario.name.as_str()).collect();
-        assert_eq!((all.len(), names.len()), (33, 33), "{names:?}");
+        assert_eq!((all.len(), names.len()), (34, 34), "{names:?}");
         assert!(all.iter().all(|scenario| scenario.serving_at_start <= scenario.servers));
         assert_eq!(named("twitter").unwrap().map(|twitter| twitter.length_s), Some(14_400.0));
         assert!(named("none").unwrap().is_none());

@@ -76,8 +76,8 @@ impl Score {
 #[derive(Debug)]
 pub struct Scorer {
     target_ms: f64,
-    workers: f64,
-    pool: f64,
+    /// Workers of the largest server, of the two largest ones, and so on.
+    workers: Vec<f64>,
     score: Score,
     latencies: Histogram<u64>,
     window: Window,
@@ -99,10 +99,17 @@ struct Window {
 impl Scorer {
     /// Nothing has happened yet.
     pub fn new(scenario: &Scenario) -> Self {
+        let mut sizes: Vec<u32> =
+            (0..scenario.servers).map(|place| scenario.server_at(place).workers).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let mut sum = 0.0;
+        let up_to = sizes.into_iter().map(|size| {
+            sum += f64::from(size);
+            sum
+        });
         Self {
             target_ms: f64::from(scenario.target_ms),
-            workers: f64::from(scenario.server.workers),
-            pool: scenario.servers as f64,
+            workers: up_to.collect(),
             score: Score::default(),
             // Bounds that are in order, and a number of digits that it takes.
             latencies: Histogram::new_with_bounds(1, LONGEST_US, 3).expect("good bounds"),
@@ -154,10 +161,13 @@ impl Scorer {
     }
 
     /// The clairvoyant plans for the arrivals to come (a second), which need a worker for `service_s` each: the
-    /// smallest m with m c >= A + sqrt(A), out of the pool.
+    /// smallest m of which the largest servers have A + sqrt(A) workers, out of the pool.
     pub fn plan(&mut self, rate: f64, service_s: f64) {
         let busy = rate * service_s;
-        self.least = ((busy + busy.sqrt()) / self.workers).ceil().clamp(1.0, self.pool);
+        let wanted = busy + busy.sqrt();
+        // A sum that is short of what it takes by rounding only is enough.
+        let too_few = self.workers.iter().filter(|&&workers| workers < wanted - 1e-9).count();
+        self.least = (too_few + 1).min(self.workers.len()).max(1) as f64;
     }
 
     /// For `step_s` so many servers were paid for, and so many of them served.

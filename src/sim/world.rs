@@ -155,7 +155,9 @@ impl World {
             ids,
             arrivals: Arrivals::new(scenario, seed),
             lines: (0..scenario.servers).map(|n| Line::new(flags(n))).collect(),
-            servers: (0..scenario.servers).map(|n| Server::new(scenario.server, is_serving(n))).collect(),
+            servers: (0..scenario.servers)
+                .map(|n| Server::new(scenario.server_at(n), is_serving(n)))
+                .collect(),
             requests: Requests::default(),
             agenda,
             queue: VecDeque::new(),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::words::round;
-use crate::core::policy::Span;
+use crate::core::names::Names;
 use crate::core::policy::model::{Carried, Evaluation, Limit};
+use crate::core::policy::{Part, Span};
 
 /// All its figures: requests a second, seconds, busy workers, servers.
 pub fn value(evaluation: &Evaluation) -> Value {
@@ -39,7 +40,7 @@ pub fn value(evaluation: &Evaluation) -> Value {
 }
 
 /// What it knows of the load and of what a server can carry.
-pub(super) fn figures(evaluation: &Evaluation) -> Vec<String> {
+pub(super) fn figures(evaluation: &Evaluation, names: &Names) -> Vec<String> {
     let mut figures = Vec::from_iter(evaluation.carried.map(|carried| load(evaluation, &carried)));
     if evaluation.backlog >= 0.5 {
         figures.push(format!("{:.0} requests wait beyond what is usual", evaluation.backlog));
@@ -48,8 +49,13 @@ pub(super) fn figures(evaluation: &Evaluation) -> Vec<String> {
         let (slope, arrivals, within) = (rise.slope, rise.arrivals, Span(evaluation.forecast.within));
         figures.push(format!("arrivals rise by {slope:.1} a second each second: {arrivals:.0} in {within}"));
     }
+    let unequal = evaluation.unequal.iter().map(|(server, ratio)| {
+        let of = if *ratio < 1.0 { "of " } else { "" };
+        format!("{} carries {} {of}what the others do", names.of_server(*server), Part(*ratio))
+    });
+    figures.extend(unequal);
     if evaluation.lost >= 0.05 {
-        figures.push(format!("slow servers carry {:.1} servers' worth less", evaluation.lost));
+        figures.push(format!("slow or small servers carry {:.1} servers' worth less", evaluation.lost));
     }
     figures
 }

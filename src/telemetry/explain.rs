@@ -20,7 +20,7 @@ use crate::core::settings::ReadyLimits;
 /// What `status` says of the backend, and the same in sentences.
 pub fn backend(view: &View, names: &Names) -> Value {
     let mut value = status::backend(view, names);
-    let is = [servers(view, names), latency(view), load(view), model(view)].concat();
+    let is = [servers(view, names), latency(view), load(view), model(view, names)].concat();
     value["evaluation"] = json!(view.evaluation.as_ref().map(evaluation::value));
     value["explanation"] = json!({
         "is": is,
@@ -83,8 +83,8 @@ fn decides_by_band(view: &View) -> bool {
     view.evaluation.as_ref().is_none_or(|evaluation| evaluation.carried.is_none())
 }
 
-fn model(view: &View) -> Vec<String> {
-    view.evaluation.as_ref().map(evaluation::figures).unwrap_or_default()
+fn model(view: &View, names: &Names) -> Vec<String> {
+    view.evaluation.as_ref().map(|it| evaluation::figures(it, names)).unwrap_or_default()
 }
 
 fn load(view: &View) -> Vec<String> {
@@ -306,11 +306,25 @@ mod tests {
             starting: 0,
             parked: 0,
             lost: 0.0,
+            unequal: Vec::new(),
             hold: Duration::from_secs(60),
             limits: vec![Limit::Hold(Duration::from_secs(40))],
             may_add_in: Duration::ZERO,
             may_remove_in: Duration::from_secs(40),
         }
+    }
+
+    #[test]
+    fn servers_that_carry_less_or_more_than_the_others_are_named() {
+        let names = Names::default();
+        let backend_id = names.backend("app").expect("there is room");
+        let ids = ["s1", "s2"].map(|name| names.server(backend_id, name).expect("there is room"));
+        let unequal = vec![(ids[0], 0.52), (ids[1], 2.4)];
+        let said = evaluation::figures(&Evaluation { unequal, lost: -0.9, ..evaluation() }, &names);
+        assert_eq!(
+            said[2..],
+            ["s1 carries half of what the others do", "s2 carries 2.4 times what the others do"]
+        );
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Book {
         if after < before && after < self.min {
             self.break_rule(id, &format!("{}: {after} serve, and {} have to", state.name(), self.min));
         }
-        if server.backup || server.tracking {
+        if server.backup || server.tracks.is_some() {
             self.break_rule(id, &format!("{}: it is bound", state.name()));
         }
         if self.is_theirs(id, now) {

@@ -171,7 +171,7 @@ impl Haproxy {
     /// Tracking servers do as the first one does.
     fn let_track(&mut self) {
         let tracked = self.state.servers[0].clone();
-        for server in self.state.servers.iter_mut().filter(|server| server.tracking) {
+        for server in self.state.servers.iter_mut().filter(|server| server.tracks.is_some()) {
             let inherited = match tracked.state() {
                 AdminState::Ready => 0,
                 AdminState::Drain => 0x10,
@@ -198,7 +198,8 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         agent_checked: false,
         by_name: false,
         backup: kind == Kind::Backup,
-        tracking: kind == Kind::Tracking,
+        tracks: (kind == Kind::Tracking).then_some(id),
+        needed_elsewhere: false,
         alike: true,
         tls: Some(false),
         sessions: 0,

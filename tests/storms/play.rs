@@ -243,7 +243,7 @@ impl World {
     }
 
     fn operate(&mut self, id: ServerId, change: impl FnOnce(&mut Haproxy, ServerId)) {
-        if self.haproxy.answers() && !self.haproxy.server(id).tracking {
+        if self.haproxy.answers() && self.haproxy.server(id).tracks.is_none() {
             change(&mut self.haproxy, id);
             self.book.their_change(self.haproxy.server(id), self.now);
         }

@@ -64,9 +64,11 @@ impl Origin {
         self.shared.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Answers that wait now are given at once.
+    /// Answers that wait are given at once, and all from now on: a request may still be on its way.
     pub fn let_go(&self) {
-        *self.shared.let_go.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut let_go = self.shared.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        *let_go += 1;
+        self.set_delay(Duration::ZERO);
         self.shared.is_let_go.notify_all();
     }
 

@@ -1,6 +1,6 @@
 //! HAProxy's socket, and each configured backend as HAProxy has it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::nodes::{self, Node};
 use super::{Finding, capabilities, spares};
@@ -11,6 +11,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
+use crate::core::plan::trackers;
 use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
@@ -42,7 +43,13 @@ async fn check_socket(
     };
     let client = Client::new(endpoint, config.socket_timeout);
     let inventory = match client.inventory(names).await {
-        Ok(inventory) => inventory,
+        Ok(mut inventory) => {
+            let least =
+                |settings: &BackendSettings| Some((names.backend(&settings.name)?, settings.ready.min));
+            let least: HashMap<_, _> = config.backends.iter().filter_map(least).collect();
+            trackers::mark(&mut inventory, |id| least.get(&id).copied().unwrap_or(1));
+            inventory
+        }
         Err(error) => return (vec![Finding::fail(&about, chain(&error), "")], None),
     };
     let mut findings = match client.capabilities() {
@@ -154,7 +161,10 @@ fn foreign_maint(
 ) -> Option<Finding> {
     let roles = ownership::roles(state, settings, claims, names);
     let foreign = roles.filter(|&(server, role)| {
-        role == Role::Foreign && server.state() == AdminState::Maint && !server.backup && !server.tracking
+        role == Role::Foreign
+            && server.state() == AdminState::Maint
+            && !server.backup
+            && server.tracks.is_none()
     });
     let foreign: Vec<String> = foreign.map(|(server, _)| names.of_server(server.id).to_string()).collect();
     (!foreign.is_empty()).then(|| {
@@ -199,7 +209,7 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
             "give each server a `maxconn` of about twice what it handles at once",
         ));
     }
-    let unchecked = list(&|server| !server.checked && !server.tracking);
+    let unchecked = list(&|server| !server.checked && server.tracks.is_none());
     if !unchecked.is_empty() {
         findings.push(Finding::warn(
             about,

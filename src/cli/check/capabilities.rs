@@ -39,7 +39,11 @@ pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<F
         [
             ("agent checks", listed(state, names, |server| server.agent_checked)),
             ("backup", listed(state, names, |server| server.backup)),
-            ("tracking", listed(state, names, |server| server.tracking)),
+            ("tracking", listed(state, names, |server| server.tracks.is_some())),
+            (
+                "kept, as another backend's servers track them",
+                listed(state, names, |server| server.needed_elsewhere),
+            ),
             ("by host name", listed(state, names, |server| server.by_name)),
         ]
         .into_iter()

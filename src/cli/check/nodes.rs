@@ -82,7 +82,7 @@ impl Comparison<'_> {
             ),
             self.servers(
                 "roles",
-                |server| (server.backup, server.tracking),
+                |server| (server.backup, server.tracks.is_some()),
                 |role| {
                     match role {
                         (true, _) => "backup",

@@ -149,7 +149,10 @@ impl PoolArguments {
         scenario.serving_at_start = scenario.serving_at_start.min(scenario.servers);
         let target_ms = self.target.map(|target| u32::try_from(target.as_millis()).unwrap_or(u32::MAX));
         put(&mut scenario.target_ms, target_ms);
-        put(&mut scenario.server.workers, self.workers);
+        if let Some(workers) = self.workers {
+            scenario.server.workers = workers;
+            scenario.sizes.clear();
+        }
         put(&mut scenario.server.service_s, self.service.map(|service| service.as_secs_f64()));
         put(&mut scenario.server.cv, self.cv);
         put(&mut scenario.server.start_delay_s, self.start_delay.map(|delay| delay.as_secs_f64()));

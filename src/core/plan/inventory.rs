@@ -113,7 +113,7 @@ impl BackendState {
 
     /// Those of them that do not track another one, and so do not go when that one goes.
     pub fn serving_by_themselves(&self) -> impl Iterator<Item = &ServerState> {
-        self.serving().filter(|server| !server.tracking)
+        self.serving().filter(|server| server.tracks.is_none())
     }
 }
 
@@ -144,8 +144,10 @@ pub struct ServerState {
     pub by_name: bool,
     /// A `backup` server: it serves when all others are down. Never ours.
     pub backup: bool,
-    /// It tracks another server: acting on it has no effect. Never ours.
-    pub tracking: bool,
+    /// The server whose state it has: acting on it has no effect. Never ours.
+    pub tracks: Option<ServerId>,
+    /// Another backend's servers track it, and are needed there; no reading tells, see [`trackers`](super::trackers).
+    pub needed_elsewhere: bool,
     /// Every HAProxy that can be gone by has it, and in the same state. Else it is never ours.
     pub alike: bool,
     /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).

@@ -8,6 +8,7 @@ pub mod inventory;
 pub mod nodes;
 pub mod ownership;
 pub mod supply;
+pub mod trackers;
 
 pub mod ramp;
 pub mod shares;

@@ -32,7 +32,8 @@ pub enum Role {
     Draining,
     /// It serves, and may be taken away.
     Serving,
-    /// It serves, and is not taken away: `always_up`, it tracks another server, or somebody has a hand on it.
+    /// It serves, and is not taken away: `always_up`, it tracks another server or is tracked by one that is
+    /// needed, or somebody has a hand on it.
     Kept,
     /// A slot that there is no address for.
     Vacant,
@@ -148,11 +149,12 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
     // alike on all HAProxys is somebody's doing on one of them.
-    let is_bound = server.backup || server.tracking || !server.alike;
+    let is_bound = server.backup || server.tracks.is_some() || !server.alike;
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
         AdminState::Ready if is_theirs => Role::Kept,
-        AdminState::Ready if is_bound || configured.is_some_and(|server| server.always_up) => Role::Kept,
+        AdminState::Ready if is_bound || server.needed_elsewhere => Role::Kept,
+        AdminState::Ready if configured.is_some_and(|server| server.always_up) => Role::Kept,
         AdminState::Ready => Role::Serving,
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
         _ if is_theirs || is_bound || server.weight == Weight::ZERO => Role::Foreign,
@@ -218,11 +220,11 @@ mod tests {
             });
             check(Role::Foreign, true, true, |server| {
                 state(server);
-                server.tracking = true;
+                server.tracks = Some(server.id);
             });
         }
         check(Role::Foreign, true, true, |server| server.backup = true);
-        check(Role::Kept, true, true, |server| server.tracking = true);
+        check(Role::Kept, true, true, |server| server.tracks = Some(server.id));
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub fn plan(
 /// A server that only the config names is not taken for abandoned: DRAIN may be its operator's.
 pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims: &Claims) -> Option<Plan> {
     let abandoned = |server: &&ServerState| {
-        let bound = server.backup || server.tracking || !server.alike || server.admin.is_foreign_drain();
+        let bound =
+            server.backup || server.tracks.is_some() || !server.alike || server.admin.is_foreign_drain();
         server.state() == AdminState::Drain
             && claims.ours.contains(&server.id)
             && !claims.left_alone.contains(&server.id)
@@ -420,7 +421,7 @@ mod tests {
     #[test]
     fn a_server_that_another_one_tracks_does_not_go_if_both_are_needed() {
         let mut site = Site::new(2);
-        site.server("s2").tracking = true;
+        site.server("s2").tracks = Some(site.id("s1"));
         assert_eq!(site.plan(&down(1)), Err(Reason::AtMin { serving: 2 }));
     }
 

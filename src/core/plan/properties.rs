@@ -106,7 +106,7 @@ fn draw(site: &mut Site, name: &str, sketch: &Sketch) {
     server.weight = Weight::saturating(sketch.weight.into());
     testing::move_to(server, &address(sketch.address));
     (server.checked, server.check_passed) = sketch.checks;
-    (server.backup, server.tracking) = (sketch.backup, sketch.tracking);
+    (server.backup, server.tracks) = (sketch.backup, sketch.tracking.then_some(id));
     (server.sessions, server.queued) = sketch.load;
     if let Some((always_up, capacity)) = sketch.named {
         site.configure(name, |server| (server.always_up, server.capacity) = (always_up, capacity.into()));

@@ -215,7 +215,8 @@ impl Stock<'_> {
 
     /// A slot in MAINT that is ours to fill.
     fn is_free_slot(&self, server: &ServerState) -> bool {
-        let is_bound = server.backup || server.tracking || server.admin.is_foreign_maint() || !server.alike;
+        let is_bound =
+            server.backup || server.tracks.is_some() || server.admin.is_foreign_maint() || !server.alike;
         if server.state() != AdminState::Maint || is_bound || server.weight == Weight::ZERO {
             return false;
         }
@@ -316,7 +317,8 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         agent_checked: keywords.has_agent_check(),
         by_name: false,
         backup: false,
-        tracking: false,
+        tracks: None,
+        needed_elsewhere: false,
         alike: true,
         tls: Some(keywords.words().any(|word| word == "ssl")),
         sessions: 0,
@@ -435,7 +437,7 @@ mod tests {
         for change in [
             (|server| move_to(server, "10.0.0.9:80")) as fn(&mut ServerState),
             |server| server.backup = true,
-            |server| server.tracking = true,
+            |server| server.tracks = Some(server.id),
             |server| testing::flags(server, 0x21),
             |server| server.weight = Weight::ZERO,
         ] {

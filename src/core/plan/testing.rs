@@ -174,7 +174,8 @@ pub(in crate::core) fn flags(server: &mut ServerState, flags: u32) {
     server.operational = if maint { OperationalState::Stopped } else { OperationalState::Running };
 }
 
-fn server(id: ServerId) -> ServerState {
+/// One as [`Site::new`] has it.
+pub(in crate::core) fn server(id: ServerId) -> ServerState {
     ServerState {
         id,
         address: Some([127, 0, 0, 1].into()),
@@ -188,7 +189,8 @@ fn server(id: ServerId) -> ServerState {
         agent_checked: false,
         by_name: false,
         backup: false,
-        tracking: false,
+        tracks: None,
+        needed_elsewhere: false,
         alike: true,
         tls: Some(false),
         sessions: 0,

@@ -384,6 +384,13 @@ pub enum Reason {
         /// What it gets of its weight.
         share: f64,
     },
+    /// A server carries less than others: it has fewer workers, or slower ones.
+    Smaller {
+        /// Which.
+        server: ServerId,
+        /// What it carries of what the best one does, and gets of its weight.
+        share: f64,
+    },
     /// A server fails more requests than its peers.
     Failing {
         /// Which.
@@ -466,6 +473,7 @@ impl Reason {
             Self::NoEffect { .. } => "no_effect",
             Self::MovesSpent { .. } => "moves_spent",
             Self::Slow { .. } => "slow",
+            Self::Smaller { .. } => "smaller",
             Self::Failing { .. } => "failing",
             Self::Overfull { .. } => "overfull",
             Self::Outlier { .. } => "outlier",
@@ -477,6 +485,7 @@ impl Reason {
     pub const fn server(&self) -> Option<ServerId> {
         match self {
             Self::Slow { server, .. }
+            | Self::Smaller { server, .. }
             | Self::Failing { server, .. }
             | Self::Overfull { server, .. }
             | Self::Outlier { server, .. }

@@ -14,4 +14,4 @@ mod stabilizer;
 pub mod state;
 pub mod threshold;
 
-pub use sentence::Span;
+pub use sentence::{Part, Span};

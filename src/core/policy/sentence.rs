@@ -218,6 +218,14 @@ impl Display for Reason {
                     "{share} of its weight: it takes {ratio} x as long as its peers with as many requests on it"
                 )
             }
+            Self::Smaller { share, .. } => {
+                write!(
+                    f,
+                    "{} of its weight: it carries {} of what the best one does",
+                    Percent(*share),
+                    Part(*share)
+                )
+            }
             Self::Failing { failed, of, share, .. } => {
                 let (of, share) = (Count(*of, "request"), Percent(*share));
                 write!(f, "{share} of its weight: it fails {failed} of {of}, its peers do not")
@@ -229,6 +237,29 @@ impl Display for Reason {
                 write!(f, "slower or failing beyond its peers for {}, and there is a spare", Span(*since))
             }
             Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
+        }
+    }
+}
+
+/// A part of something, as people say it: `half`, `a third`, `40 %`, `twice`, `2.5 times`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part(pub f64);
+
+impl Display for Part {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        const WORDS: [(f64, &str); 7] = [
+            (0.25, "a quarter"),
+            (1.0 / 3.0, "a third"),
+            (0.5, "half"),
+            (2.0 / 3.0, "two thirds"),
+            (2.0, "twice"),
+            (3.0, "three times"),
+            (4.0, "four times"),
+        ];
+        match WORDS.iter().find(|(part, _)| (self.0 / part - 1.0).abs() < 0.1) {
+            Some((_, word)) => f.write_str(word),
+            None if self.0 < 1.0 => Percent(self.0).fmt(f),
+            None => write!(f, "{:.1} times", self.0),
         }
     }
 }
@@ -412,6 +443,10 @@ mod tests {
         check(
             Reason::Failing { server, failed: 41, of: 200, share: 0.1 },
             "10 % of its weight: it fails 41 of 200 requests, its peers do not",
+        );
+        check(
+            Reason::Smaller { server, share: 0.5 },
+            "50 % of its weight: it carries half of what the best one does",
         );
         check(Reason::Recovered { server }, "its full weight: it is as its peers again");
         check(

@@ -131,6 +131,9 @@ fn server(
     backend: BackendId,
     names: &Names,
 ) -> Result<ServerState, AnswerError> {
+    let known = |(backend, server)| names.server(names.backend(backend)?, server);
+    let tracks =
+        figures.tracked.map(|tracked| known(tracked).ok_or(AnswerError::TooManyNames)).transpose()?;
     Ok(ServerState {
         id: names.server(backend, state.server).ok_or(AnswerError::TooManyNames)?,
         address: state.address,
@@ -144,7 +147,8 @@ fn server(
         agent_checked: state.agent_checked,
         by_name: state.by_name,
         backup: figures.backup,
-        tracking: figures.tracking,
+        tracks,
+        needed_elsewhere: false,
         alike: true,
         tls: state.tls,
         sessions: figures.sessions,

@@ -27,8 +27,8 @@ pub struct StatRow<'a> {
     pub limit: Option<u32>,
     /// A `backup` server (`bck`; a backend's row counts them there).
     pub backup: bool,
-    /// Tracks another server (`tracked`).
-    pub tracking: bool,
+    /// Backend and name of the server that it tracks (`tracked`).
+    pub tracked: Option<(&'a str, &'a str)>,
     /// The last finished check, if there was one, passed (`check_status` ends in `OK` or `OKC`). After a
     /// time in MAINT, where checks pause, it may have been made before.
     pub last_check_ok: bool,
@@ -187,7 +187,7 @@ impl Columns {
             total_requests: self.req_tot.map_or(Ok(None), |column| row.optional(column))?,
             limit: row.optional(self.slim)?,
             backup: is_server && row.optional(self.bck)?.unwrap_or(0_u32) > 0,
-            tracking: !row.text(self.tracked)?.is_empty(),
+            tracked: self.tracked(&row)?,
             // `* ` before it: a check is under way, and this is the status of the one before.
             last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
             full_health: self.full_health(&row)?,
@@ -195,6 +195,13 @@ impl Columns {
             tcp: or_empty(self.mode)? == "tcp",
             algorithm: or_empty(self.algo)?,
         }))
+    }
+
+    fn tracked<'a>(&self, row: &Row<'_, 'a>) -> Result<Option<(&'a str, &'a str)>, AnswerError> {
+        match row.text(self.tracked)? {
+            "" => Ok(None),
+            name => name.split_once('/').map(Some).ok_or_else(|| row.bad(self.tracked, "BACKEND/SERVER")),
+        }
     }
 
     fn full_health(&self, row: &Row<'_, '_>) -> Result<Option<u32>, AnswerError> {
@@ -240,7 +247,7 @@ mod tests {
             total_requests: None,
             limit: Some(20),
             backup: false,
-            tracking: false,
+            tracked: None,
             last_check_ok: true,
             full_health: Some(4),
             cookie: false,
@@ -269,7 +276,7 @@ mod tests {
     #[test]
     fn backup_and_tracking_servers_are_told() {
         assert!(one("web,b1,0,0,,0,no check,1,,2,,,,,,").backup);
-        assert!(one("web,t1,0,0,,0,UP,0,web/s1,2,,,,,,").tracking);
+        assert_eq!(one("web,t1,0,0,,0,UP,0,api/s1,2,,,,,,").tracked, Some(("api", "s1")));
     }
 
     #[test]
@@ -305,6 +312,7 @@ mod tests {
             AnswerError::NoColumn { table: TABLE, column: "tracked" },
         );
         fails(&format!("{HEADING}web,s1,x,0,,0,UP,0,,2,,,,,,\n\n"), bad("qcur", "a whole number", "x"));
+        fails(&format!("{HEADING}web,t1,0,0,,0,UP,0,s1,2,,,,,,\n\n"), bad("tracked", "BACKEND/SERVER", "s1"));
         fails(&format!("{HEADING}web,s1,0,0,,0,UP,0,,7,,,,,,\n\n"), bad("type", "0, 1, 2 or 3", "7"));
         fails(&format!("{HEADING}web,s1,0\n\n"), bad("type", "there", ""));
     }

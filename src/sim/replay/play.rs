@@ -143,6 +143,7 @@ fn scenario(workload: &Workload, pool: &Pool, target: &Target, as_it_was: bool) 
             cold_over: 60.0,
             warm_up_requests: 0,
         },
+        sizes: Vec::new(),
         incidents: Vec::new(),
         names: PoolNames { backend: workload.backend.clone(), servers: names },
         begins: Some(workload.begins),

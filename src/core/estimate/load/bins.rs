@@ -75,7 +75,8 @@ impl Point {
 impl Bins {
     /// Counts a request that took `tr` seconds with `others` on its server. `cv`: how much such
     /// times vary; `second`: when.
-    pub(super) fn record(&mut self, others: u32, tr: f64, cv: f64, second: i64) {
+    /// `true` if all bins were wrong.
+    pub(super) fn record(&mut self, others: u32, tr: f64, cv: f64, second: i64) -> bool {
         let at = index(others);
         if self.bins.len() <= at {
             self.bins.resize(at + 1, Bin::default());
@@ -91,14 +92,12 @@ impl Bins {
         bin.mean = (mean + off / weight) as f32;
         bin.square = (square + (deviation - square) / weight) as f32;
         bin.used = u32::try_from(second.max(0)).unwrap_or(u32::MAX - 1) + 1;
-        if is_known {
-            self.compare(tr, mean, cv);
-        }
+        is_known && self.compare(tr, mean, cv)
     }
 
     /// Compares what requests take with what their bins said they would, and forgets those if they
     /// are wrong.
-    fn compare(&mut self, tr: f64, expected: f64, cv: f64) {
+    fn compare(&mut self, tr: f64, expected: f64, cv: f64) -> bool {
         let most = memory(cv);
         let keep = 1.0 - 1.0 / most;
         self.took = self.took * keep + tr;
@@ -106,11 +105,12 @@ impl Bins {
         self.compared = self.compared * keep + 1.0;
         let chance = cv.max(LEAST_SPREAD) / self.compared.sqrt();
         let off = (self.took - self.expected).abs();
-        if self.compared >= most / 4.0
-            && off > NOT_BY_CHANCE * chance * self.expected + ROUNDING.sqrt() * self.compared
-        {
+        let is_wrong = self.compared >= most / 4.0
+            && off > NOT_BY_CHANCE * chance * self.expected + ROUNDING.sqrt() * self.compared;
+        if is_wrong {
             self.forget();
         }
+        is_wrong
     }
 
     /// Takes nothing for known until new requests have come.
@@ -132,6 +132,12 @@ impl Bins {
             let square = ((cv * time).powi(2) + f64::from(bin.square)) / 2.0 + ROUNDING;
             Point { beside: others_in(at) + 1.0, time, weight: requests / square, requests }
         })
+    }
+
+    /// `requests` that took `time` with so many side by side, where such times vary by `cv`.
+    pub(super) fn point(beside: f64, time: f64, requests: f64, cv: f64) -> Point {
+        let square = (cv * time).powi(2) + ROUNDING;
+        Point { beside, time, weight: requests / square, requests }
     }
 
     #[cfg(test)]
@@ -187,11 +193,15 @@ mod tests {
     #[test]
     fn a_bin_has_the_mean_of_its_requests_and_forgets_by_count() {
         let mut bins = Bins::default();
-        (0..1000).for_each(|k| bins.record(3, if k % 2 == 0 { 0.1 } else { 0.3 }, 0.5, 7));
+        (0..1000).for_each(|k| {
+            bins.record(3, if k % 2 == 0 { 0.1 } else { 0.3 }, 0.5, 7);
+        });
         let point = bins.points(0.5, 7).next().unwrap();
         assert!((point.time - 0.2).abs() < 0.01 && point.beside == 4.0, "{point:?}");
         assert_eq!(point.requests, 125.0);
-        (0..500).for_each(|_| bins.record(3, 0.8, 0.5, 8));
+        (0..500).for_each(|_| {
+            bins.record(3, 0.8, 0.5, 8);
+        });
         let point = bins.points(0.5, 8).next().unwrap();
         assert!((point.time - 0.8).abs() < 0.02, "{point:?}");
     }
@@ -199,8 +209,12 @@ mod tests {
     #[test]
     fn all_bins_forget_at_once_if_all_are_wrong() {
         let mut bins = Bins::default();
-        (0..2000).for_each(|k| bins.record(k % 10, 0.1, 0.5, 7));
-        (0..200).for_each(|k| bins.record(k % 5, 0.15, 0.5, 8));
+        (0..2000).for_each(|k| {
+            bins.record(k % 10, 0.1, 0.5, 7);
+        });
+        (0..200).for_each(|k| {
+            bins.record(k % 5, 0.15, 0.5, 8);
+        });
         let points: Vec<Point> = bins.points(0.5, 8).collect();
         assert_eq!(points.len(), 5, "nothing is known of the bins without new requests: {points:?}");
         assert!(points.iter().all(|point| (point.time - 0.15).abs() < 0.02), "{points:?}");
@@ -209,7 +223,9 @@ mod tests {
     #[test]
     fn few_requests_or_old_ones_say_nothing() {
         let mut bins = Bins::default();
-        (0..7).for_each(|_| bins.record(0, 0.1, 1.0, 0));
+        (0..7).for_each(|_| {
+            bins.record(0, 0.1, 1.0, 0);
+        });
         assert_eq!(bins.points(1.0, 0).count(), 0);
         bins.record(0, 0.1, 1.0, 0);
         assert_eq!((bins.points(1.0, 900).count(), bins.points(1.0, 901).count()), (1, 0));

@@ -42,6 +42,9 @@ pub struct LoadFigures {
     pub watched: Duration,
     /// Each server that had requests in the last minute.
     pub servers: Vec<ServerLoad>,
+    /// The servers that carry notably less or more than `service` says, and how many times as much, by rising
+    /// id; those that do not serve at present too.
+    pub unequal: Vec<(ServerId, f64)>,
 }
 
 /// The curve of Tr over the requests side by side on a server: flat up to the knee, then rising.

@@ -95,6 +95,9 @@ impl Learner {
             self.sweep(until);
         }
         self.curve.learn(&self.bins, self.calm.cv(), now);
+        if let Some(service) = self.curve.service(self.calm.cv()) {
+            self.servers.look(&service, now.div_euclid(1000));
+        }
         let rate = f64::from(recent.sums(1, 0).worked);
         if self.overlap.tune(self.curve.time(), recent.sums(60, 0).mean_tr(), rate, self.head) {
             self.servers.rings().for_each(super::overlap::Ring::empty);
@@ -126,10 +129,14 @@ impl Learner {
         if let Some(expected) = self.curve.expected(others) {
             server.compare(tr, expected, cv);
         }
+        let second = request.start.div_euclid(1000);
+        server.own.record(others, tr, cv, second);
         if !server.is_example() {
             return;
         }
-        self.bins.record(others, tr, cv, request.start.div_euclid(1000));
+        if self.bins.record(others, tr, cv, second) {
+            self.servers.forget_curves();
+        }
         if self.curve.workers().is_some_and(|workers| f64::from(others) < FREE * workers) {
             self.calm.record(tr, request.latency_ms);
         }

@@ -10,7 +10,7 @@
 //!                        ├─▶ misses.rs                                                 by the minute
 //!                        └─▶ learner.rs ─▶ overlap.rs ─▶ bins.rs ─▶ fit.rs, curve.rs   S and c
 //!                                                  ├─▶ calm.rs                         free workers
-//!                                                  └─▶ servers.rs                      each server
+//!                                                  └─▶ servers.rs, own.rs              each server
 //! ```
 //!
 //! What is not in the log is not made up. Without Tr (tcplog, or a format with Ta alone) there is
@@ -38,6 +38,7 @@ mod lead;
 mod learner;
 mod misses;
 mod overlap;
+mod own;
 mod request;
 mod saturation;
 mod seconds;
@@ -235,6 +236,7 @@ impl LoadEstimator {
                 .map(|(newest, _)| Duration::from_millis(u64::try_from(now - newest).unwrap_or(0))),
             watched: Duration::from_millis(u64::try_from(now).unwrap_or(0)),
             servers: self.learner.servers.figures(calm.cv(), second),
+            unequal: self.learner.servers.unequal(),
         }
     }
 

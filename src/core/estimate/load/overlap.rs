@@ -173,6 +173,8 @@ impl Overlap {
     /// `rate` requests a second. `true` if the rings have to be emptied.
     pub(super) fn tune(&mut self, time: Option<f64>, present: Option<f64>, rate: f64, head: i64) -> bool {
         let Some(time) = time.or(present.map(|present| present / PERHAPS_WAITING)) else { return false };
+        // Answers take S at least. Where they take less, S is of another time, and waiting so long would keep it so.
+        let time = present.map_or(time, |present| time.min(present));
         let wait_ms = (PATIENCE * time).max(PRESENT_PATIENCE * present.unwrap_or(0.0)) * 1000.0;
         let needed_ms = (wait_ms + TICK_MS as f64) / SLOTS as f64;
         let step_ms = (time * 1000.0 / TO_THE_SLOT).max(needed_ms).clamp(2.0, LONGEST_STEP_MS);

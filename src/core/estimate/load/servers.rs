@@ -1,8 +1,9 @@
 //! Each server by itself: how it compares with the curve, what it did lately, since when it serves.
 
 use super::bins::memory;
-use super::figures::ServerLoad;
+use super::figures::{ServerLoad, Service};
 use super::overlap::Ring;
+use super::own::OwnCurve;
 use super::request::{NEVER, Request};
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::ServerId;
@@ -13,6 +14,8 @@ const COLD_MS: i64 = 20_000;
 /// A server without lines for so long gives back its ring, and is forgotten after an hour.
 const QUIET_MS: i64 = 5 * 60_000;
 const FORGOTTEN_MS: i64 = 60 * 60_000;
+/// What makes it differ from the others is remembered over a night.
+const FORGOTTEN_IF_UNEQUAL_MS: i64 = 24 * FORGOTTEN_MS;
 
 /// So much slower than the middle one of its peers, a server tells nothing about the others, until it
 /// is less than that.
@@ -43,6 +46,7 @@ pub(super) struct Servers {
 pub(super) struct Server {
     pub(super) id: ServerId,
     pub(super) ring: Ring,
+    pub(super) own: OwnCurve,
     /// Of its newest line: its end, and the streams left on the server.
     newest: Option<(i64, u32)>,
     /// The last observation at which it served; 0: never.
@@ -139,7 +143,10 @@ impl Servers {
             if quiet_ms > QUIET_MS {
                 server.ring.release();
             }
-            quiet_ms <= FORGOTTEN_MS || server.is_slow || (observed > 0 && server.served == observed)
+            let is_unequal = server.own.ratio().is_some();
+            quiet_ms <= if is_unequal { FORGOTTEN_IF_UNEQUAL_MS } else { FORGOTTEN_MS }
+                || server.is_slow
+                || (observed > 0 && server.served == observed)
         });
         let slowness = |server: &Server| server.slowness(cv);
         let middle = median(self.all.iter().filter_map(slowness));
@@ -152,6 +159,26 @@ impl Servers {
             server.is_outlier = is_outlier;
         }
         is_spoilt
+    }
+
+    /// Compares one of them with the backend's curve: each in its turn.
+    pub(super) fn look(&mut self, backend: &Service, second: i64) {
+        let count = self.all.len().max(1);
+        let Some(server) = self.all.get_mut(second.rem_euclid(count as i64) as usize) else { return };
+        // What was learned stays while a server is away.
+        if server.newest.is_some_and(|newest| second - newest.0.div_euclid(1000) <= 60) {
+            server.own.look(backend, second, count as f64);
+        }
+    }
+
+    /// All are different from what was learned.
+    pub(super) fn forget_curves(&mut self) {
+        self.all.iter_mut().for_each(|server| server.own.forget());
+    }
+
+    /// Those that carry notably less or more than the backend's figure says.
+    pub(super) fn unequal(&self) -> Vec<(ServerId, f64)> {
+        self.all.iter().filter_map(|server| Some((server.id, server.own.ratio()?))).collect()
     }
 
     /// As the policy sees those with requests in the minute before `now`, up to second `second`.
@@ -183,6 +210,7 @@ impl Server {
         Self {
             id,
             ring: Ring::default(),
+            own: OwnCurve::default(),
             newest: None,
             served: 0,
             warm_from: NEVER,

@@ -174,7 +174,7 @@ fn in_maint(found: &ServerState) -> ServerState {
 
 /// A state that commands can change, on nodes that agree about it.
 fn is_settable(server: &ServerState) -> bool {
-    let is_bound = server.backup || server.tracking;
+    let is_bound = server.backup || server.tracks.is_some();
     let is_foreign = server.admin.is_foreign_maint() || server.admin.is_foreign_drain();
     server.alike && !is_bound && !is_foreign
 }

@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
 use super::forecast::Forecast;
+use crate::core::names::ServerId;
 use crate::core::policy::sentence::Span;
 
 /// See the module's text. `explain`, status and metrics show it.
@@ -35,8 +36,10 @@ pub struct Evaluation {
     pub starting: u32,
     /// or get no new requests until they go.
     pub parked: u32,
-    /// Servers' worth of weight that slow ones have less.
+    /// Servers' worth that those that serve, or soon will, carry less than as many equal ones; below 0: more.
     pub lost: f64,
+    /// Serving servers that carry notably less or more than the others do on average, and how many times as much.
+    pub unequal: Vec<(ServerId, f64)>,
     /// How long fewer servers must have been enough.
     pub hold: Duration,
     /// What kept it from more servers or from fewer.

@@ -2,7 +2,8 @@
 //! back slowly.
 //!
 //! `gamma` is fast and answers for the last seconds; `room` is slow and answers for the promise
-//! over a quarter of an hour. Neither acts on requests that were late with a free worker.
+//! over a quarter of an hour. Neither acts on requests that were late with a free worker, nor while
+//! servers are needed that cannot be had: then a lack of servers makes requests late, and not what each carries.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,10 @@ pub(super) struct Guard {
     cut: Option<Instant>,
     backlog: Option<Instant>,
     minute: Option<Instant>,
+    /// Evaluations of the present minute at which servers were lacking, of all.
+    lacking: (u32, u32),
+    /// Minutes in which they mostly were, the newest in the lowest bit.
+    lacked: u32,
 }
 
 /// How much the servers have to do.
@@ -55,11 +60,22 @@ pub(super) struct Use {
     pub(super) of_limit: f64,
     /// For so long nothing was changed.
     pub(super) unchanged_for: Duration,
+    /// More servers are needed, and cannot be had.
+    pub(super) lacking: bool,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { gamma: 1.0, room: 1.0, checked: None, cut: None, backlog: None, minute: None }
+        Self {
+            gamma: 1.0,
+            room: 1.0,
+            checked: None,
+            cut: None,
+            backlog: None,
+            minute: None,
+            lacking: (0, 0),
+            lacked: 0,
+        }
     }
 }
 
@@ -76,11 +92,15 @@ impl Guard {
         if load.backlog > 0.0 {
             self.backlog = Some(now);
         }
+        self.lacking.0 += u32::from(used.lacking);
+        self.lacking.1 += 1;
         if is_due(&mut self.checked, CHECK_EVERY, now) {
             self.check(load, promise, used, now);
         }
         if is_due(&mut self.minute, MINUTE, now) {
-            self.room = new_room(self.room, &load.misses, promise.limit(load.calm.floor));
+            let (lacking, of) = std::mem::take(&mut self.lacking);
+            self.lacked = self.lacked << 1 | u32::from(2 * lacking >= of);
+            self.room = new_room(self.room, &load.misses, self.lacked, promise.limit(load.calm.floor));
         }
     }
 
@@ -94,7 +114,11 @@ impl Guard {
         }
         let floor = load.calm.floor;
         let half = floor + 0.5 * (promise.budget - floor).max(0.0);
-        if lower_bound(late, of) > promise.limit(floor) && used.of_workers > LEAST_UTILIZATION {
+        let is_late = lower_bound(late, of) > promise.limit(floor);
+        if is_late && used.lacking {
+            return;
+        }
+        if is_late && used.of_workers > LEAST_UTILIZATION {
             self.gamma = (self.gamma * CUT).max(LEAST_GAMMA);
             self.cut = Some(now);
         } else if share(late, of) < half && is_over(self.cut, AFTER_A_CUT) && used.of_limit > WELL_USED {
@@ -112,12 +136,16 @@ fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {
     due
 }
 
-fn new_room(room: f64, misses: &Misses, limit: f64) -> f64 {
-    let (late, of) = misses.minutes.iter().fold((0, 0), |sum, minute| (sum.0 + minute.0, sum.1 + minute.1));
+/// `lacked`: minutes that say nothing, the newest in the lowest bit.
+fn new_room(room: f64, misses: &Misses, lacked: u32, limit: f64) -> f64 {
+    let newest_first = misses.minutes.iter().rev().enumerate();
+    let telling = newest_first.filter(|(age, _)| lacked.checked_shr(*age as u32).unwrap_or(0) & 1 == 0);
+    let minutes: Vec<(u64, u64)> = telling.map(|(_, minute)| *minute).collect();
+    let (late, of) = minutes.iter().fold((0, 0), |sum, minute| (sum.0 + minute.0, sum.1 + minute.1));
     if of < LEAST_REQUESTS_FOR_ROOM {
         return room;
     }
-    let is_late: Vec<bool> = misses.minutes.iter().map(|&(late, of)| share(late, of) > limit).collect();
+    let is_late: Vec<bool> = minutes.iter().map(|&(late, of)| share(late, of) > limit).collect();
     let late_minutes = is_late.iter().filter(|late| **late).count();
     let stretches = is_late.chunk_by(|a, b| a == b).filter(|stretch| stretch[0]).count();
     let is_usual = stretches >= LATE_STRETCHES || late_minutes >= LATE_MINUTES;
@@ -150,7 +178,8 @@ mod tests {
     use crate::core::policy::model::testing::steady;
 
     const PROMISE: Promise = Promise { below: 0.4, budget: 0.05 };
-    const QUIET_USE: Use = Use { of_workers: 0.7, of_limit: 0.9, unchanged_for: Duration::from_secs(60) };
+    const QUIET_USE: Use =
+        Use { of_workers: 0.7, of_limit: 0.9, unchanged_for: Duration::from_secs(60), lacking: false };
 
     /// What is left of gamma after a minute in which `late` of 1000 requests were.
     #[track_caller]
@@ -172,6 +201,7 @@ mod tests {
         check(60, QUIET_USE, |_| {}, 1.0); // might be chance
         check(100, Use { of_workers: 0.4, ..QUIET_USE }, |_| {}, 1.0);
         check(100, Use { unchanged_for: Duration::from_secs(20), ..QUIET_USE }, |_| {}, 1.0);
+        check(100, Use { lacking: true, ..QUIET_USE }, |_| {}, 1.0);
         check(100, QUIET_USE, |load| load.backlog = 3.0, 1.0);
         check(100, QUIET_USE, |load| load.misses.last_15 = (6, 59), 1.0);
         check(100, QUIET_USE, |load| load.calm.floor = 0.09, 1.0); // with a free worker as well
@@ -196,8 +226,14 @@ mod tests {
     /// `minutes` of 1000 requests, of which this many are late.
     #[track_caller]
     fn check_room(before: f64, minutes: &[u64], expected: f64) {
+        check_room_where(before, minutes, 0, expected);
+    }
+
+    /// The same where servers were lacking in some of them, the last in the lowest bit.
+    #[track_caller]
+    fn check_room_where(before: f64, minutes: &[u64], lacked: u32, expected: f64) {
         let misses = Misses { last_15: (0, 0), minutes: minutes.iter().map(|late| (*late, 1000)).collect() };
-        let found = new_room(before, &misses, 0.05);
+        let found = new_room(before, &misses, lacked, 0.05);
         assert!((found - expected).abs() < 1e-9, "{found}");
     }
 
@@ -216,7 +252,29 @@ mod tests {
         check_room(1.5, &[5; 15], 1.5 * 0.95);
         check_room(1.01, &[5; 15], 1.0);
         let few = Misses { last_15: (0, 0), minutes: vec![(0, 10); 15] };
-        assert_eq!(new_room(1.5, &few, 0.05), 1.5, "too few requests to say");
+        assert_eq!(new_room(1.5, &few, 0, 0.05), 1.5, "too few requests to say");
+    }
+
+    #[test]
+    fn minutes_in_which_servers_were_lacking_buy_no_room() {
+        check_room_where(1.0, &[0, 0, 0, 300, 300, 300, 300, 300, 300, 300, 300, 300], 0b1_1111_1111, 1.0);
+        check_room_where(1.5, &[0, 0, 0, 300, 300], 0b11, 1.5 * 0.95);
+        check_room_where(1.0, &[60, 60, 60, 60, 60, 60, 60, 60, 300], 0b1, 1.12);
+    }
+
+    #[test]
+    fn a_minute_counts_as_lacking_if_most_of_it_was() {
+        #[track_caller]
+        fn check(lacking_s: u64, expected: u32) {
+            let (mut guard, start) = (Guard::default(), Instant::now());
+            for second in 0..=60 {
+                let used = Use { lacking: second < lacking_s, ..QUIET_USE };
+                guard.observe(&steady(100.0), PROMISE, used, start + Duration::from_secs(second));
+            }
+            assert_eq!(guard.lacked, expected);
+        }
+        check(25, 0);
+        check(35, 1);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::pool::Pool;
 use super::stabilizer::Stabilizer;
 use crate::core::estimate::load::{LoadFigures, Service};
 use crate::core::names::ServerId;
-use crate::core::settings::BackendSettings;
+use crate::core::settings::{BackendSettings, Weights};
 
 mod capacity;
 mod effect;
@@ -34,6 +34,7 @@ mod properties;
 mod rule;
 mod saturation;
 mod scene;
+mod strength;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -51,6 +52,7 @@ use patience::Patience;
 use rule::Wish;
 use saturation::Saturation;
 use scene::Scene;
+use strength::Strength;
 use watch::Watch;
 use weights::Weighing;
 
@@ -75,6 +77,13 @@ pub struct Model {
     latest: Option<Evaluation>,
 }
 
+/// Servers' worth: of those that serve, and with those that soon will.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    serving: f64,
+    have: f64,
+}
+
 impl Model {
     /// Decides at `now`; to be called about once a second. The same calls give the same decisions.
     ///
@@ -90,7 +99,8 @@ impl Model {
     ) -> Decision {
         self.watch.observe(pool, now);
         let scene = Scene::new(now, load, pool, settings);
-        let limit = self.saturation.observe(load, scene.serving, self.watch.serving_for(now), now);
+        let limit =
+            self.saturation.observe(load, self.full(&scene).serving, self.watch.serving_for(now), now);
         let service = load.service.map(|service| match settings.model.workers {
             Some(workers) => Service { workers, knee: true, ..service },
             None => service,
@@ -196,19 +206,22 @@ impl Model {
             true => Forecast::of(&load.arrivals, load.lead),
             false => Forecast::default(),
         };
-        let need = Need::of(load, &capacity, &forecast, scene.have(), scene.settings.model.backlog);
+        let need = Need::of(load, &capacity, &forecast, self.full(scene).have, scene.settings.model.backlog);
         let level = load.arrivals.last_15.max(load.arrivals.last_30);
-        self.guard.observe(load, promise, self.used(scene, level, &capacity), now);
+        self.guard.observe(load, promise, self.used(scene, level, &capacity, &need), now);
         let base = patience::base(&scene.settings.model, load.lead);
         // What servers were ordered for was needed, even if it was only expected: else a load whose rises come again
         // and again would lose servers after each.
         let kept = need.wish_for_fewer().max(need.wish()).min(scene.max.saturating_add(1));
         self.patience.observe(kept, level, level * service.time, base, now);
-        self.weighing.observe(load, scene.pool, &capacity, promise, scene.settings.outliers, now);
-        let lost = self.weighing.lost(scene.pool);
-        let wants = f64::from(need.wish()) + lost > f64::from(scene.have()) + 0.5;
+        self.weighing.observe(load, scene.pool, &carried, promise, scene.settings.outliers, now);
+        if scene.settings.weights != Weights::ByCapacity {
+            self.weighing.share_by_strength(load, scene.pool);
+        }
+        let strength = Strength::of(load, scene.pool, &self.weighing);
+        let wants = need.without_credit().ceil() + strength.lost() > f64::from(scene.have()) + 0.5;
         self.effect.observe(load, service.time, scene.serving, wants, promise, now);
-        let wish = Wish { capacity, carried, forecast, need, lost, base, level, promise };
+        let wish = Wish { capacity, carried, forecast, need, strength, base, level, promise };
         wish.decide(self, scene)
     }
 
@@ -231,12 +244,27 @@ impl Model {
         }
     }
 
-    fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity) -> Use {
-        let each = level * capacity.service / f64::from(scene.serving.max(1));
+    /// What the servers would carry if each had its full weight, unless one is known to be smaller or larger than
+    /// another: then what they do carry.
+    fn full(&self, scene: &Scene<'_>) -> Whole {
+        let unequal = !scene.load.unequal.is_empty();
+        let strength = unequal.then(|| Strength::of(scene.load, scene.pool, &self.weighing));
+        match strength.filter(|strength| !strength.is_equal()) {
+            Some(strength) => Whole { serving: strength.serving(), have: strength.have() },
+            None => Whole { serving: f64::from(scene.serving), have: f64::from(scene.have()) },
+        }
+    }
+
+    fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity, need: &Need) -> Use {
+        let full = self.full(scene);
+        let can_add =
+            scene.have() < scene.most() && scene.parked + scene.spare > 0 && self.effect.reason().is_none();
+        let each = level * capacity.service / if full.serving > 0.0 { full.serving } else { 1.0 };
         Use {
             of_workers: each / capacity.workers,
             of_limit: each / capacity.carries,
             unchanged_for: self.watch.unchanged_for(scene.now),
+            lacking: f64::from(need.wish()) > full.have && !can_add,
         }
     }
 
@@ -257,7 +285,8 @@ impl Model {
             serving: scene.serving,
             starting: scene.starting,
             parked: scene.parked,
-            lost: self.weighing.lost(scene.pool),
+            lost: Strength::of(scene.load, scene.pool, &self.weighing).lost(),
+            unequal: strength::unequal(scene.load, scene.pool),
             hold: self.patience.hold(base),
             limits: Vec::new(),
             may_add_in: Duration::ZERO,

@@ -69,12 +69,12 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// With `have` servers, and a backlog that is to be gone in `drain`.
+    /// With `have` servers' worth, and a backlog that is to be gone in `drain`.
     pub(super) fn of(
         load: &LoadFigures,
         capacity: &Capacity,
         forecast: &Forecast,
-        have: u32,
+        have: f64,
         drain: Duration,
     ) -> Self {
         let arrivals = &load.arrivals;
@@ -83,7 +83,7 @@ impl Need {
         let waiting = load.backlog.max(0.0) * service / drain.as_secs_f64().max(1.0);
         let coming = forecast.sudden.map_or(0.0, |rise| rise.arrivals * service);
         let busy = (now + waiting).max(coming);
-        let is_panic = busy / capacity.panic > f64::from(have);
+        let is_panic = busy / capacity.panic > have;
         let fast = if is_panic { busy / capacity.carries } else { 0.0 };
         let level = arrivals.last_15.max(arrivals.last_30);
         let slow = arrivals.last_15.max(arrivals.last_30 + forecast.slow) * service / capacity.carries;
@@ -102,6 +102,11 @@ impl Need {
     /// Servers that are needed.
     pub(super) fn servers(&self) -> f64 {
         self.fast.max(self.slow).max(self.slots)
+    }
+
+    /// The same, less what does not make one more.
+    pub(super) fn without_credit(&self) -> f64 {
+        (self.servers() - CREDIT).max(0.0)
     }
 
     /// The same as a whole number.
@@ -139,7 +144,7 @@ mod tests {
 
     #[track_caller]
     fn check(load: &LoadFigures, capacity: &Capacity, have: u32, wish: u32, for_fewer: u32) {
-        let need = Need::of(load, capacity, &Forecast::default(), have, Duration::from_secs(10));
+        let need = Need::of(load, capacity, &Forecast::default(), f64::from(have), Duration::from_secs(10));
         assert_eq!((need.wish(), need.wish_for_fewer()), (wish, for_fewer), "{need:?}");
     }
 

@@ -166,6 +166,21 @@ proptest! {
         prop_assert!(more >= fewer, "{more} wanted for more than what {fewer} were wanted for");
     }
 
+    /// Whatever a few requests make of a server's workers.
+    #[test]
+    fn the_first_seconds_of_a_pool_that_is_in_time_are_no_ground_for_more_servers(
+        case in case(),
+        watched in 0_u64..60,
+        workers in 0.3_f64..8.0,
+    ) {
+        let case = case.within_limits().with(|world| {
+            (world.load.backlog, world.load.watched) = (0.0, Duration::from_secs(watched));
+            world.load.service = world.load.service.map(|known| Service { knee: false, workers, ..known });
+        });
+        let (decision, _) = case.decide();
+        prop_assert!(!matches!(decision, Decision::ScaleUp { .. }), "{decision}");
+    }
+
     #[test]
     fn arrivals_that_are_not_answered_never_need_fewer_servers(case in case(), factor in 1.0_f64..4.0) {
         let more = case.with(|world| {

@@ -8,20 +8,23 @@ use super::evaluation::{Carried, Condition, Evaluation, Limit};
 use super::forecast::Forecast;
 use super::need::{Capacity, Need};
 use super::scene::Scene;
+use super::strength::Strength;
 use crate::core::policy::decision::{Decision, Load, Reason};
 
 /// Between two moves away, beyond `trial`: the figures of the first have to settle.
 const AFTER_TRIAL: Duration = Duration::from_secs(5);
 
+/// After so long, requests have come together often enough to show how many a server takes side by side.
+const UNPROVEN: Duration = Duration::from_secs(60);
+
 /// What the figures ask for at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) capacity: Capacity,
     pub(super) carried: Carried,
     pub(super) forecast: Forecast,
     pub(super) need: Need,
-    /// Servers' worth of weight that slow ones have less.
-    pub(super) lost: f64,
+    pub(super) strength: Strength,
     /// `hold` without mistakes.
     pub(super) base: Duration,
     /// Requests a second: the higher of the last 15 and the last 30 s.
@@ -85,21 +88,34 @@ impl Wish {
     /// `None`: there are enough. A hold: there are not, and nothing can be done about it.
     fn more(&self, model: &Model, scene: &Scene<'_>, limits: &mut Vec<Limit>) -> Option<Decision> {
         let (wish, have) = (self.need.wish(), scene.have());
-        let want = f64::from(scene.allowed(wish)) + self.lost;
-        if want <= f64::from(have) + 0.5 {
+        let missing = scene.wanted(&self.need, &self.strength) - self.strength.have();
+        if missing <= 0.0 {
             let is_full = wish > scene.max && have >= scene.max;
             return is_full.then(|| Decision::Hold(no_more(scene, limits)));
+        }
+        if self.is_unproven(scene) {
+            limits.push(Limit::Learning);
+            return Some(Decision::Hold(Reason::Learning { watched: scene.load.watched }));
         }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
             return Some(Decision::Hold(reason));
         }
-        let servers = (want - 0.5).ceil() as u32;
-        let missing = servers.min(scene.most()).saturating_sub(have).min(scene.parked + scene.spare);
-        Some(match missing {
+        let may = scene.most().saturating_sub(have).min(scene.parked + scene.spare);
+        Some(match self.strength.newcomers(missing).min(may) {
             0 => Decision::Hold(no_more(scene, limits)),
             by => Decision::ScaleUp { by, reason: self.reason(scene) },
         })
+    }
+
+    /// Nothing has shown yet that the servers are not enough, only not yet that they are: a server's workers are
+    /// known from below, from requests that came together, and in the first seconds hardly any have.
+    fn is_unproven(&self, scene: &Scene<'_>) -> bool {
+        let load = scene.load;
+        let (late, of) = load.misses.last_15;
+        let is_in_time = late as f64 <= self.promise.limit(self.carried.floor) * of as f64;
+        let shows_no_limit = !self.carried.knee && self.carried.limit.is_none() && load.backlog <= 0.0;
+        load.watched < UNPROVEN && shows_no_limit && is_in_time
     }
 
     /// Why more servers are wanted.
@@ -120,7 +136,7 @@ impl Wish {
         }
         let arrivals = if need.fast >= need.slow { arrivals.last_3 } else { self.level };
         let waiting = if need.backlog > 0.0 { scene.load.backlog } else { 0.0 };
-        Reason::Need { load: self.load(arrivals), waiting, more: need.backlog, lost: self.lost }
+        Reason::Need { load: self.load(arrivals), waiting, more: need.backlog, lost: self.strength.lost() }
     }
 
     fn load(&self, arrivals: f64) -> Load {
@@ -134,10 +150,10 @@ impl Wish {
 
     /// Fewer servers, or what speaks against it.
     fn fewer(&self, model: &Model, scene: &Scene<'_>, evaluation: &mut Evaluation) -> Decision {
-        let lost = (self.lost - 0.5).ceil().max(0.0) as u32;
-        let wished = scene.serving.saturating_sub(1 + lost);
+        let wished = self.without_one(model, scene);
         let kept = scene.allowed(self.need.wish_for_fewer().max(self.need.wish()));
-        let wants_fewer = kept + lost < scene.serving && self.has_more_than_needed(scene);
+        let may_go = scene.serving.saturating_sub(scene.min) as usize;
+        let wants_fewer = may_go > 0 && kept <= wished && self.has_more_than_needed(scene);
         let until = model.patience.until(wished, self.base, scene.now);
         let waits = self.waits(model, scene, until);
         evaluation.may_remove_in = waits.iter().filter_map(Limit::left).max().unwrap_or_default();
@@ -151,21 +167,35 @@ impl Wish {
             return Decision::Hold(self.balanced(scene, evaluation.may_remove_in));
         };
         let kept = kept.max(highest.servers);
-        let Some(excess) = scene.serving.checked_sub(kept + lost).filter(|excess| *excess > 0) else {
+        let leaving = model.weighing.prefer(scene.load, scene.pool, &self.capacity);
+        let may_go = may_go.min(leaving.len());
+        let enough = |gone: &usize| kept <= whole(self.strength.without(&leaving, *gone));
+        let Some(excess) = (1..=may_go).rev().find(enough) else {
             return Decision::Hold(self.balanced(scene, evaluation.may_remove_in));
         };
-        let removable = u32::try_from(scene.removable()).unwrap_or(u32::MAX);
         let (arrivals, busy) = (highest.arrivals, highest.busy);
         let trial = scene.settings.model.trial;
         Decision::ScaleDown {
-            by: excess.div_ceil(2).min(removable),
-            prefer: model.weighing.prefer(scene.pool, &self.capacity),
+            by: u32::try_from(excess.div_ceil(2)).unwrap_or(u32::MAX),
+            prefer: leaving,
             reason: Reason::Ample { since, needed: kept, arrivals, busy, trial },
         }
     }
 
+    /// What the servers carry without the one that would go first, in whole servers.
+    fn without_one(&self, model: &Model, scene: &Scene<'_>) -> u32 {
+        if self.strength.is_equal() && self.strength.lost() == 0.0 {
+            return scene.serving.saturating_sub(1);
+        }
+        let leaving = model.weighing.prefer(scene.load, scene.pool, &self.capacity);
+        match leaving.is_empty() {
+            true => whole(self.strength.serving() - 1.0),
+            false => whole(self.strength.without(&leaving, 1)),
+        }
+    }
+
     fn has_more_than_needed(&self, scene: &Scene<'_>) -> bool {
-        f64::from(scene.allowed(self.need.wish())) + self.lost < f64::from(scene.serving)
+        f64::from(scene.allowed(self.need.wish())) < self.strength.serving()
     }
 
     /// What passes with time.
@@ -230,7 +260,7 @@ impl Wish {
 
     fn balanced(&self, scene: &Scene<'_>, after: Duration) -> Reason {
         let serving = scene.serving;
-        let enough = (f64::from(scene.have()) + 0.5 - self.lost).floor().max(0.0);
+        let enough = (self.strength.have() + 0.5).floor().max(0.0);
         let (above, below) = Need::limits(&self.capacity, enough);
         Reason::Balanced {
             load: self.load(self.level),
@@ -240,6 +270,11 @@ impl Wish {
             after,
         }
     }
+}
+
+/// So many servers, where half of one may be missing.
+fn whole(strength: f64) -> u32 {
+    (strength + 0.5).floor().max(0.0) as u32
 }
 
 /// Why no server can be added.

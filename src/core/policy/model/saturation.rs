@@ -23,20 +23,20 @@ pub(super) struct Saturation {
 }
 
 impl Saturation {
-    /// Requests a second that one of `serving` servers answers at its limit; `None`: none is seen.
+    /// Requests a second that one of `serving` servers' worth answers at its limit; `None`: none is seen.
     pub(super) fn observe(
         &mut self,
         load: &LoadFigures,
-        serving: u32,
+        serving: f64,
         same_for: Duration,
         now: Instant,
     ) -> Option<f64> {
-        if serving == 0 || same_for < SAME_SERVERS || !is_outrun(load) {
+        if serving <= 0.0 || same_for < SAME_SERVERS || !is_outrun(load) {
             self.since = None;
             return None;
         }
         let for_so_long = now.saturating_duration_since(*self.since.get_or_insert(now));
-        let each = load.throughput.last_4 / f64::from(serving);
+        let each = load.throughput.last_4 / serving;
         let contradicts =
             |service: Service| service.knee && each * service.time < BUSY_AT_LEAST * service.workers;
         let must_last = if load.service.is_some_and(contradicts) { AGAINST_THE_KNEE } else { Duration::ZERO };
@@ -85,7 +85,7 @@ mod tests {
         let mut found = None;
         for second in 0..=seconds {
             let now = start + Duration::from_secs(second);
-            found = saturation.observe(&load, 2, Duration::from_secs(same_s), now);
+            found = saturation.observe(&load, 2.0, Duration::from_secs(same_s), now);
         }
         assert_eq!(found, expected);
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::need::Need;
+use super::strength::Strength;
 use crate::core::estimate::load::LoadFigures;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::pool::{Pool, Stage};
@@ -70,6 +72,15 @@ impl<'a> Scene<'a> {
     /// `wish` within the fewest and the most.
     pub(super) fn allowed(&self, wish: u32) -> u32 {
         wish.max(self.min).min(self.max)
+    }
+
+    /// Servers as the backend's figure has them that `need` asks for, within the fewest and the most. While all
+    /// servers are alike it is a whole number, of which half a server may be missing.
+    pub(super) fn wanted(&self, need: &Need, strength: &Strength) -> f64 {
+        match strength.is_equal() {
+            true => f64::from(self.allowed(need.wish())) - 0.5,
+            false => need.without_credit().min(f64::from(self.max) * strength.most()),
+        }
     }
 
     /// Why the figures are not of now.

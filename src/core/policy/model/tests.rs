@@ -178,6 +178,48 @@ fn before_anything_is_learned_only_servers_at_their_limit_are_helped() {
 }
 
 #[test]
+fn in_the_first_minute_servers_that_are_in_time_are_not_taken_for_full() {
+    #[track_caller]
+    fn check(change: impl Fn(&mut LoadFigures), holds: bool) {
+        let mut world = World::new(2, 16);
+        let service = Service { time: 0.08, workers: 1.0, knee: false, cv: 1.0 };
+        let watched = Duration::from_secs(4);
+        world.load = LoadFigures { service: Some(service), watched, ..steady(60.0) };
+        change(&mut world.load);
+        let decision = world.tick();
+        assert_eq!(matches!(decision, Decision::Hold(Reason::Learning { .. })), holds, "{decision}");
+        assert_eq!(limits(&world).contains(&"learning"), holds);
+        assert_eq!(matches!(decision, Decision::ScaleUp { .. }), !holds, "{decision}");
+    }
+    check(|_| {}, true);
+    check(|load| load.arrivals.change_3 = Change { slope: 20.0, sigma: 1.0 }, true);
+    check(|load| load.watched = Duration::from_secs(60), false);
+    check(|load| load.misses.last_15 = (40, 240), false);
+    check(|load| load.backlog = 20.0, false);
+    check(|load| load.service = load.service.map(|service| Service { knee: true, ..service }), false);
+}
+
+#[test]
+fn a_pool_that_was_too_small_has_learned_nothing_from_it() {
+    let mut world = World::new(8, 8);
+    let (good, late) = ((100, 12_000), (20_000, 60_000));
+    // The minutes that are told are those in which it was too small.
+    for minute in 0..=20 {
+        let lasted = minute.min(15);
+        let minutes = [vec![good; 15 - lasted], vec![late; lasted]].concat();
+        world.load = LoadFigures { misses: Misses { last_15: (5000, 15_000), minutes }, ..steady(1000.0) };
+        world.ticks(60);
+    }
+    assert_eq!(latest(&world).condition, Condition::Full);
+    let minutes = [vec![late; 11], vec![good; 4]].concat();
+    world.load = LoadFigures { misses: Misses { last_15: (3, 3000), minutes }, ..steady(200.0) };
+    world.ticks(240);
+    let carried = latest(&world).carried.expect("it is known");
+    assert_eq!((carried.gamma, carried.room), (1.0, 1.0));
+    assert_eq!(world.pool.count(Stage::Serving), 3);
+}
+
+#[test]
 fn without_lines_nothing_moves_but_for_what_haproxy_counts() {
     let mut world = World::new(4, 16);
     world.load = steady(100.0);

@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::capacity::Promise;
+use super::evaluation::Carried;
 use super::guard::lower_bound;
 use super::need::Capacity;
+use super::strength;
 use crate::core::estimate::load::{LoadFigures, ServerLoad};
 use crate::core::names::ServerId;
 use crate::core::policy::decision::Reason;
@@ -48,8 +50,9 @@ const SHIFTED_SHARE: f64 = 0.05;
 /// Its requests wait this share of the target at least; SHIFTED no more below the second.
 const OVERFULL: f64 = 0.75;
 const EMPTY: f64 = 0.25;
-/// The others carry everything with so much of their workers busy. With more, one burst tips servers that
-/// get slower the more they have to do, one after the other (`simulate thrash`).
+/// The others carry everything with so much of their workers busy, or with less where the target allows less: else
+/// servers with one worker each are late by turns. With more, one burst tips servers that get slower the more they
+/// have to do, one after the other (`simulate thrash`).
 const CARRIED: f64 = 0.8;
 /// Connections beyond this many times its workers are not requests at work: they would be cut off.
 const LONG_LIVED: f64 = 4.0;
@@ -67,6 +70,8 @@ pub(super) struct Weighing {
 struct Standing {
     mark: Option<Mark>,
     shifted: Option<Duration>,
+    /// What it carries of what the best of them does, if that is less.
+    part: Option<f64>,
     /// It seems to be an outlier, or to be one no more, since then.
     turning: Option<Instant>,
     /// It was an outlier before, so many times in a row, the last time until then.
@@ -96,7 +101,7 @@ impl Mark {
 
 impl Standing {
     fn share(&self) -> f64 {
-        let share = self.mark.map_or(1.0, Mark::share);
+        let share = self.mark.map_or(1.0, Mark::share).min(self.part.unwrap_or(1.0));
         if self.shifted.is_some() { share.min(SHIFTED_SHARE) } else { share }
     }
 
@@ -144,6 +149,7 @@ impl Standing {
     fn reason(&self, server: ServerId) -> Reason {
         let share = self.share();
         match (self.shifted, self.mark) {
+            (None, None) if self.part.is_some() => Reason::Smaller { server, share },
             (Some(wait), _) => Reason::Overfull { server, wait, share },
             (None, Some(Mark::Slow(ratio))) => Reason::Slow { server, ratio, share },
             (None, Some(Mark::Failing(failed, of))) => Reason::Failing { server, failed, of, share },
@@ -158,7 +164,7 @@ impl Weighing {
         &mut self,
         load: &LoadFigures,
         pool: &Pool,
-        capacity: &Capacity,
+        carried: &Carried,
         promise: Promise,
         outliers: OutlierSettings,
         now: Instant,
@@ -169,9 +175,23 @@ impl Weighing {
         }
         self.mark(load, outliers, now);
         if pool.takes_weights {
-            self.shift(load, pool, capacity, promise);
+            self.shift(load, pool, carried, promise);
         }
         self.keep_one_full();
+    }
+
+    /// Has each server get as much as it carries, where one carries notably more than another.
+    pub(super) fn share_by_strength(&mut self, load: &LoadFigures, pool: &Pool) {
+        let carries = |id: ServerId| strength::ratio(load, id).unwrap_or(1.0);
+        let best = pool.at(Stage::Serving).map(|member| carries(member.server)).fold(0.0, f64::max);
+        for (id, standing) in &mut self.servers {
+            let part = (carries(*id) / best).max(LEAST_SHARE);
+            if part >= 1.0 {
+                standing.part = None;
+            } else if is_worth_it(standing.part.unwrap_or(1.0), part) {
+                standing.part = Some(part);
+            }
+        }
     }
 
     /// Where servers went, those that are left may all have been given less.
@@ -181,13 +201,6 @@ impl Weighing {
         {
             (best.mark, best.shifted) = (None, None);
         }
-    }
-
-    /// Servers' worth of weight that SLOW and FAILING ones have less. SHIFTED ones do not count:
-    /// they have work enough.
-    pub(super) fn lost(&self, pool: &Pool) -> f64 {
-        let is_counted = |member: &&Member| !self.is_shifted(member.server);
-        pool.at(Stage::Serving).filter(is_counted).map(|member| (1.0 - member.share).clamp(0.0, 1.0)).sum()
     }
 
     /// `server` is SLOW or FAILING.
@@ -200,16 +213,17 @@ impl Weighing {
         self.servers.values().any(|standing| standing.shifted.is_some())
     }
 
-    /// Which servers to take away first: outliers, the worst first, then those with the lightest
-    /// weight, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
+    /// Which servers to take away first: outliers, the worst first, then those that carry least, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
     /// ones go last: work is queued in them.
-    pub(super) fn prefer(&self, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
+    pub(super) fn prefer(&self, load: &LoadFigures, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
         let mut members: Vec<&Member> = pool.at(Stage::Serving).filter(|member| member.removable).collect();
         members.reverse();
+        let carries = |member: &Member| strength::ratio(load, member.server).unwrap_or(1.0);
+        let best = pool.at(Stage::Serving).map(carries).fold(f64::MIN_POSITIVE, f64::max);
         let badness = |member: &Member| match self.servers.get(&member.server) {
             Some(Standing { shifted: Some(_), .. }) => 1.0,
             Some(Standing { mark: Some(mark), .. }) => mark.share() - 2.0,
-            _ => member.share.clamp(0.0, 1.0) - 1.0,
+            _ => member.share.clamp(0.0, 1.0).min(carries(member) / best) - 1.0,
         };
         let held = |member: &Member| (f64::from(member.sessions) / (LONG_LIVED * capacity.workers)) as u32;
         members.sort_by(|a, b| badness(a).total_cmp(&badness(b)).then(held(a).cmp(&held(b))));
@@ -252,7 +266,7 @@ impl Weighing {
         shares
     }
 
-    fn is_shifted(&self, server: ServerId) -> bool {
+    pub(super) fn is_shifted(&self, server: ServerId) -> bool {
         self.servers.get(&server).is_some_and(|standing| standing.shifted.is_some())
     }
 
@@ -273,14 +287,14 @@ impl Weighing {
         }
     }
 
-    fn shift(&mut self, load: &LoadFigures, pool: &Pool, capacity: &Capacity, promise: Promise) {
+    fn shift(&mut self, load: &LoadFigures, pool: &Pool, carried: &Carried, promise: Promise) {
         let figures = |id: ServerId| load.servers.iter().find(|server| server.server == id);
-        let wait = |id: ServerId| Some(figures(id)?.recent? - capacity.service);
+        let wait = |id: ServerId| Some(figures(id)?.recent? - carried.service);
         for member in pool.at(Stage::Serving) {
             let Some(standing) = self.servers.get_mut(&member.server) else { continue };
             let is_over = match wait(member.server) {
                 Some(wait) => wait < EMPTY * promise.below,
-                None => f64::from(member.sessions) <= capacity.workers,
+                None => f64::from(member.sessions) <= carried.workers,
             };
             if is_over {
                 standing.shifted = None;
@@ -289,14 +303,14 @@ impl Weighing {
         let mut full: Vec<(f64, ServerId)> = (pool.at(Stage::Serving))
             .filter(|member| !self.is_shifted(member.server))
             .filter(|member| {
-                figures(member.server).is_some_and(|server| f64::from(server.streams) > capacity.workers)
+                figures(member.server).is_some_and(|server| f64::from(server.streams) > carried.workers)
             })
             .filter_map(|member| Some((wait(member.server)?, member.server)))
             .filter(|(wait, _)| *wait > OVERFULL * promise.below)
             .collect();
         full.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (wait, id) in full {
-            if self.others_carry(id, load, capacity)
+            if self.others_carry(id, load, carried)
                 && let Some(standing) = self.servers.get_mut(&id)
             {
                 standing.shifted = Some(Duration::try_from_secs_f64(wait).unwrap_or_default());
@@ -305,14 +319,15 @@ impl Weighing {
     }
 
     /// The servers that are not SHIFTED can do without this one, and one of them has its full weight.
-    fn others_carry(&self, without: ServerId, load: &LoadFigures, capacity: &Capacity) -> bool {
+    fn others_carry(&self, without: ServerId, load: &LoadFigures, each: &Carried) -> bool {
         let others = || {
             let others = self.servers.iter().filter(move |(id, _)| **id != without);
             others.map(|(_, standing)| standing).filter(|standing| standing.shifted.is_none())
         };
         let arrivals = load.arrivals.last_3.max(load.arrivals.last_5);
-        let carried = others().map(Standing::share).sum::<f64>() * CARRIED * capacity.workers;
-        others().any(|standing| standing.mark.is_none()) && arrivals * capacity.service <= carried
+        let busy = CARRIED.min(each.utilization) * each.workers;
+        let carried = others().map(Standing::share).sum::<f64>() * busy;
+        others().any(|standing| standing.mark.is_none()) && arrivals * each.service <= carried
     }
 }
 
@@ -364,6 +379,7 @@ mod tests {
     struct Pond {
         weighing: Weighing,
         load: LoadFigures,
+        carried: Carried,
         pool: Pool,
         now: Instant,
     }
@@ -373,12 +389,26 @@ mod tests {
             let pool = World::new(servers, servers).pool;
             let mut load = steady(40.0 * f64::from(servers));
             load.servers = pool.servers.iter().map(|member| well(member.server)).collect();
-            Self { weighing: Weighing::default(), load, pool, now: Instant::now() }
+            let carried = Carried {
+                service: 0.08,
+                workers: 8.0,
+                knee: true,
+                utilization: 0.8,
+                gamma: 1.0,
+                room: 1.0,
+                carries: 6.4,
+                floor: 0.01,
+                limit: None,
+            };
+            Self { weighing: Weighing::default(), load, carried, pool, now: Instant::now() }
+        }
+
+        fn lost(&self) -> f64 {
+            strength::Strength::of(&self.load, &self.pool, &self.weighing).lost()
         }
 
         /// So many seconds; what is asked for in the end, as percent and a key, a change each.
         fn watch(&mut self, seconds: u32) -> Vec<String> {
-            let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
             let promise = Promise { below: 0.4, budget: 0.05 };
             let mut changes = Vec::new();
             for _ in 0..seconds {
@@ -386,7 +416,7 @@ mod tests {
                 self.weighing.observe(
                     &self.load,
                     &self.pool,
-                    &capacity,
+                    &self.carried,
                     promise,
                     OutlierSettings::default(),
                     self.now,
@@ -419,7 +449,7 @@ mod tests {
         pond.load.servers[2].slowness = Some(3.0);
         assert!(pond.watch(5).is_empty(), "it might pass");
         assert_eq!(pond.watch(10), ["100/100/33/100 slow"]);
-        assert!((pond.weighing.lost(&pond.pool) - 0.67).abs() < 0.01);
+        assert!((pond.lost() - 0.67).abs() < 0.01);
         pond.load.servers[2].slowness = Some(3.3);
         assert!(pond.watch(20).is_empty(), "not worth another weight");
         pond.load.servers[2].slowness = Some(20.0);
@@ -482,7 +512,7 @@ mod tests {
         let mut pond = Pond::new(3);
         (pond.load.servers[0].recent, pond.load.servers[0].streams) = (Some(3.2), 400);
         assert_eq!(pond.watch(10), ["5/100/100 overfull"]);
-        assert_eq!(pond.weighing.lost(&pond.pool), 0.0, "it has work enough");
+        assert_eq!(pond.lost(), 0.0, "it has work enough");
         pond.load.servers[0].recent = Some(0.2);
         assert!(pond.watch(10).is_empty());
         pond.load.servers[0].recent = Some(0.1);
@@ -492,16 +522,19 @@ mod tests {
     #[test]
     fn a_queue_stays_where_the_others_cannot_carry_everything() {
         #[track_caller]
-        fn check(arrivals: f64, expected: &[&str]) {
+        fn check(arrivals: f64, utilization: f64, expected: &[&str]) {
             let mut pond = Pond::new(3);
+            pond.carried.utilization = utilization;
             let servers = pond.load.servers.iter();
             let full = |server: &ServerLoad| ServerLoad { recent: Some(3.2), streams: 400, ..*server };
             pond.load = LoadFigures { servers: servers.map(full).collect(), ..steady(arrivals) };
             assert_eq!(pond.watch(10), expected);
         }
-        check(200.0, &[]); // 16 busy workers, and two servers carry 12.8
-        check(120.0, &["5/100/100 overfull"]); // 9.6, and one carries 6.4
-        check(75.0, &["5/5/100 overfull"]);
+        check(200.0, 0.8, &[]); // 16 busy workers, and two servers carry 12.8
+        check(120.0, 0.8, &["5/100/100 overfull"]); // 9.6, and one carries 6.4
+        check(75.0, 0.8, &["5/5/100 overfull"]);
+        check(200.0, 0.9, &[]);
+        check(120.0, 0.5, &[]); // two carry 8.0 in time
     }
 
     #[test]
@@ -530,7 +563,7 @@ mod tests {
         (pond.load.servers[1].recent, pond.load.servers[1].streams) = (Some(3.2), 400);
         assert!(pond.watch(30).is_empty());
         let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
-        let first = pond.weighing.prefer(&pond.pool, &capacity)[0];
+        let first = pond.weighing.prefer(&pond.load, &pond.pool, &capacity)[0];
         assert_eq!(first, pond.pool.servers[0].server, "the slow one goes first all the same");
     }
 
@@ -544,7 +577,7 @@ mod tests {
         pond.pool.servers[0].removable = false;
         pond.watch(30);
         let capacity = Capacity::new(0.08, 8.0, 6.4, None, 0.06, None);
-        let order = pond.weighing.prefer(&pond.pool, &capacity);
+        let order = pond.weighing.prefer(&pond.load, &pond.pool, &capacity);
         let place = |id: &ServerId| pond.pool.servers.iter().position(|member| member.server == *id);
         assert_eq!(order.iter().filter_map(place).collect::<Vec<_>>(), [3, 1, 5, 4, 2]);
     }

@@ -187,6 +187,36 @@ fn a_deploy_that_changes_the_service_time_is_noticed_within_seconds() {
     assert!(noticed.is_some_and(|seconds| seconds <= 30), "after {noticed:?} s");
 }
 
+#[test]
+fn answers_that_took_many_seconds_do_not_keep_it_from_learning_that_they_are_fast_again() {
+    let fast = Pool { seconds: 300.0, ..workers(8, 1.0, 0.5) };
+    let slow = Pool {
+        discipline: Discipline::Unlimited,
+        service: 10.0,
+        cv: 0.3,
+        rate: 20.0,
+        seconds: 600.0,
+        seed: 2,
+        ..fast
+    };
+    let mut runs = slow.runs();
+    runs.extend(fast.runs().into_iter().map(|run| Run {
+        came: run.came + 600.0,
+        answered: run.answered + 600.0,
+        ..run
+    }));
+    let (mut slowest, mut noticed) = (0.0_f64, None);
+    Stage::new().play_each(&sorted(runs), |second, figures| {
+        let time = figures.service.map_or(0.0, |service| service.time);
+        slowest = slowest.max(time);
+        if second > 600 && time < 0.1 && noticed.is_none() {
+            noticed = Some(second - 600);
+        }
+    });
+    assert!(slowest > 5.0, "{slowest}");
+    assert!(noticed.is_some_and(|seconds| seconds <= 120), "after {noticed:?} s");
+}
+
 /// Four servers of which the last one takes three times as long after a minute.
 fn one_gets_slow() -> Vec<Run> {
     let before = Pool { servers: 4, rate: 200.0, seconds: 60.0, ..workers(8, 1.0, 1.0) };
