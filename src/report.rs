@@ -24,6 +24,11 @@ pub fn print(error: &str) {
     let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 
+/// Prints `warning: ...` there: what does not keep a command from being done.
+pub fn warn(warning: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {warning}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -413,6 +413,17 @@ fn status_without_an_agent_says_where_it_looked() {
 }
 
 #[test]
+fn a_mistake_in_the_config_hides_no_running_agent() {
+    let agent = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
+    let text = fs::read_to_string(agent.config()).unwrap();
+    fs::write(agent.config(), format!("{text}nonsense: 1\n")).unwrap();
+    let output = run(&["status", "--config", agent.config().to_str().unwrap()]);
+    let (shown, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && shown.contains(&format!("process {},", agent.pid())), "{output:?}");
+    assert!(told.starts_with("warning: ") && told.contains("unknown key `nonsense`"), "{told}");
+}
+
+#[test]
 fn check_finds_what_will_not_work() {
     let (_servers, haproxy) = pair();
     let folder = tempfile::tempdir().unwrap();

@@ -325,6 +325,19 @@ fn a_block_keeps_changes_and_all_else_in_the_file_stays() {
 }
 
 #[test]
+fn a_block_without_its_end_is_never_told_as_kept() {
+    let Some(site) = Site::start(As::Master, "", "") else { return };
+    let text = site.cfg_text().replace("# END haproxy-autoscale app", "# away");
+    fs::write(site.path("haproxy.cfg"), text).unwrap();
+    let agent = site.agent("  keep: block\n");
+    told(&agent, "changes not kept; a reload of HAProxy would lose them");
+    let shown = kept(&agent);
+    assert!(shown["kept_at"].is_null() && !shown["not_kept"].is_null(), "{shown}");
+    let told_metrics = metrics(&site);
+    assert!(told_metrics.contains("haproxy_autoscale_changes_kept_time_seconds 0.0\n"), "{told_metrics}");
+}
+
+#[test]
 fn a_template_keeps_changes() {
     check_lasts("template", ("", ""), |site| {
         site.cfg_text().contains(&format!("    server s2 127.0.0.1:{} weight 70\n", site.servers[1].port()))

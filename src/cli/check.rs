@@ -129,12 +129,12 @@ fn as_text(findings: &[Finding], colour: bool) -> String {
         }
     }
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
-    text.push_str(&format!(
-        "{} ok, {} warnings, {} failures\n",
-        count(Grade::Ok),
-        count(Grade::Warn),
-        count(Grade::Fail)
-    ));
+    let named = |grade, word| match count(grade) {
+        1 => format!("1 {word}"),
+        n => format!("{n} {word}s"),
+    };
+    let (warnings, failures) = (named(Grade::Warn, "warning"), named(Grade::Fail, "failure"));
+    text.push_str(&format!("{} ok, {warnings}, {failures}\n", count(Grade::Ok)));
     text
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::orders::OrderArguments;
 use super::output::{print, print_json, table};
 use super::status::recent_row;
-use super::{Failure, Output, ask_agent, load_file};
+use super::{Failure, Output, ask_agent, load_places};
 use crate::telemetry::journal::last_entries;
 use crate::telemetry::socket::Request;
 use crate::telemetry::words::is_notable;
@@ -15,7 +15,7 @@ const MOST_MOVES: usize = 10;
 
 pub(super) fn run(arguments: OrderArguments) -> Result<(), Failure> {
     let OrderArguments { backend, output, config } = arguments;
-    let config = load_file(config.as_deref())?;
+    let config = load_places(config.as_deref())?;
     let is_wanted = |entry: &Value| entry["backend"] == *backend && is_notable(entry);
     let journaled = last_entries(&config.state_dir, MOST_MOVES, is_wanted);
     let answer = match ask_agent(&config, &Request::Explain { backend: backend.clone() }) {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tracing::Level;
 
 use crate::config::nearest::nearest;
-use crate::config::{Config, DEFAULT_PATH, parse_duration};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, parse_duration};
 use crate::haproxy::address::Endpoint;
 use crate::input::Source;
 use crate::report as errors;
@@ -258,6 +258,20 @@ fn load_file(path: Option<&Path>) -> Result<Config, Failure> {
     config_file(path).map_or_else(|| Ok(Config::default()), |file| Config::load(file).map_err(usage))
 }
 
+/// The same, to find a running agent by. It goes on with the config it has, so a mistake that the file has got since
+/// is told, and is in nobody's way.
+fn load_places(path: Option<&Path>) -> Result<Config, Failure> {
+    let Some(file) = config_file(path) else { return Ok(Config::default()) };
+    match Config::load(file) {
+        Err(error @ ConfigError::Invalid { .. }) => {
+            let places = Config::places(file).ok_or_else(|| usage(&error))?;
+            errors::warn(&format!("{error}\n  a running agent goes on with the config that it has"));
+            Ok(places)
+        }
+        loaded => loaded.map_err(usage),
+    }
+}
+
 /// What the agent of this config answers.
 fn ask_agent(config: &Config, request: &Request) -> Result<Value, Failure> {
     let answer = runtime()?.block_on(ask(&config.runtime_dir, request)).map_err(|error| {
@@ -319,6 +333,11 @@ fn source(text: &str) -> Result<Source, Failure> {
 fn no_such_word(word: &str) -> String {
     let command = Arguments::command();
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    if names.iter().any(|name| name == word) {
+        return format!(
+            "`{word}` comes before all options: `haproxy-autoscale {word} ...`\n  a log file of that name is given with its directory: `./{word}`"
+        );
+    }
     let hint = nearest(word, &names)
         .map(|name| format!("\n  did you mean the subcommand `{name}`?"))
         .unwrap_or_default();

@@ -68,7 +68,7 @@ fn whole_seconds(lasts: Duration) -> u64 {
 }
 
 fn tell(request: &Request, config: Option<PathBuf>, output: OutputArguments) -> Result<(), Failure> {
-    let answer = ask_agent(&super::load_file(config.as_deref())?, request)?;
+    let answer = ask_agent(&super::load_places(config.as_deref())?, request)?;
     match output.output {
         Output::Json => print_json(&answer),
         Output::Text => print(&format!("{}\n", answer["text"].as_str().unwrap_or_default())),

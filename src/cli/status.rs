@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::{print, print_json, table};
-use super::{Failure, Output, ask_agent, load_file};
+use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
 mod lasting;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
-    let status = ask_agent(&load_file(config)?, &Request::Status)?;
+    let status = ask_agent(&load_places(config)?, &Request::Status)?;
     match output {
         Output::Json => print_json(&status),
         Output::Text => print(&text(&status)),
@@ -134,11 +134,25 @@ fn backend_text(backend: &Value) -> String {
     if let Some(moving) = backend["moving"].as_str() {
         text.push_str(&format!("  under way: {moving}\n"));
     }
+    text.push_str(&table(&server_rows(backend)));
+    text
+}
+
+/// A heading, and a row for each server; with its address where addresses come from a pool.
+fn server_rows(backend: &Value) -> Vec<Vec<String>> {
     let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", "note"];
     let mut rows = vec![heading.map(String::from).to_vec()];
-    rows.extend(list(&backend["servers"]).iter().map(server_row));
-    text.push_str(&table(&rows));
-    text
+    let servers = list(&backend["servers"]);
+    rows.extend(servers.iter().map(server_row));
+    if matches!(backend["spares"].as_str(), Some("slots" | "dynamic")) {
+        let address = |server: &Value| match server["role"].as_str() {
+            Some("vacant") => "-".to_owned(),
+            _ => word(&server["address"]),
+        };
+        let addresses = std::iter::once("address".to_owned()).chain(servers.iter().map(address));
+        rows.iter_mut().zip(addresses).for_each(|(row, address)| row.insert(1, address));
+    }
+    rows
 }
 
 /// `, 4 min left`; nothing for what has no end.
@@ -227,6 +241,7 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
             .collect::<Vec<_>>()
             .join(" "),
     };
+    let what = if entry["dry_run"] == true { format!("dry run: {what}") } else { what };
     let why = ["refused", "reason", "error"].iter().find_map(|&key| entry[key].as_str()).unwrap_or_default();
     vec![format!("  {}", time(&word(&entry["time"]))), word(&entry["backend"]), what, why.to_owned()]
 }
@@ -292,6 +307,26 @@ mod tests {
             "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
         );
+    }
+
+    #[test]
+    fn addresses_are_shown_where_they_come_from_a_pool() {
+        let servers = json!([
+            {"server": "t1", "address": "10.0.0.4:80", "role": "serving"},
+            {"server": "t2", "address": "127.0.0.1:1", "role": "vacant"},
+        ]);
+        let column = |spares: &str| -> Vec<String> {
+            let rows = server_rows(&json!({"spares": spares, "servers": servers}));
+            rows.into_iter().map(|row| row[1].clone()).collect()
+        };
+        assert_eq!(column("slots"), ["address", "10.0.0.4:80", "-"]);
+        assert_eq!(column("declared"), ["state", "-", "-"]);
+    }
+
+    #[test]
+    fn what_a_dry_run_decided_is_told_apart() {
+        let entry = json!({"event": "serving", "server": "s2", "dry_run": true});
+        assert_eq!(recent_row(&entry)[2], "dry run: serving s2");
     }
 
     #[test]

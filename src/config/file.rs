@@ -40,6 +40,13 @@ pub(super) struct File {
     pub(super) backends: Option<Vec<Backend>>,
 }
 
+/// By what a running agent is found, whatever else the file says by now.
+#[derive(Debug, Deserialize)]
+pub(super) struct Places {
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) runtime_dir: Option<PathBuf>,
+}
+
 /// `log_format: {regex: ...}` or `log_format: {haproxy_cfg: ...}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping with the key `haproxy_cfg` or `regex`")]

@@ -109,6 +109,18 @@ impl Config {
         check::check(file, text).map_err(invalid)
     }
 
+    /// Where the agent of a file with mistakes is found: its `state_dir` and `runtime_dir`, beside defaults. `None` if
+    /// not even they can be read.
+    pub fn places(path: &Path) -> Option<Self> {
+        let text = document::read(path).ok()?;
+        document::walk(&text).ok()?;
+        let file::Places { state_dir, runtime_dir } = serde_yaml::from_str(&text).ok()?;
+        let mut config = Self::default();
+        config.state_dir = state_dir.unwrap_or(config.state_dir);
+        config.runtime_dir = runtime_dir.unwrap_or(config.runtime_dir);
+        Some(config)
+    }
+
     /// The keys, by their paths, whose values differ in `other`; `backends` aside.
     pub fn differing_keys(&self, other: &Self) -> Vec<&'static str> {
         let differs = [

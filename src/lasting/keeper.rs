@@ -229,7 +229,10 @@ impl Keeper {
             self.told_missing.clone_from(&without_line);
             self.tell(Event::NoLine(without_line)).await;
         }
-        self.install(Some(old), text, standing).await?;
+        // Nothing to write is no news beside what is wrong.
+        if wrong.is_none() || text != old {
+            self.install(Some(old), text, standing).await?;
+        }
         wrong.map_or(Ok(()), Err)
     }
 

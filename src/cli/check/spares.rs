@@ -38,7 +38,8 @@ pub(super) fn pool(
             (Some(offer), findings)
         }
         Err(error) => {
-            let remedy = "the agent waits for it, without spares; it is looked at again whenever it changes";
+            let remedy =
+                "an agent that starts now has no spares until it is right; one that runs keeps what it had";
             (None, vec![Finding::fail(about, chain(&error), remedy)])
         }
     }

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{list, time, word};
+use super::{list, word};
+
+/// `2026-11-23 08:00:00 UTC`: an operator who looks at a clock may mean another zone.
+fn time(at: &str) -> String {
+    super::time(at) + " UTC"
+}
 
 /// Nothing where nothing is to last.
 pub(super) fn text(lasting: &Value) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::proposal::{Proposal, Proposed, Tried, Window};
 use super::trial::{Candidate, Played, Trials};
 use crate::cli::Failure;
+use crate::core::policy::Span;
 use crate::core::settings::Timer;
 use crate::sim::replay::WorkersFrom;
 use crate::sim::replay::workload::Workload;
@@ -319,8 +320,8 @@ fn notes(trials: &Trials<'_>) -> Vec<String> {
     }
     if trials.workload.length_s < 12.0 * 3600.0 {
         notes.push(format!(
-            "The log is of {:.1} hours: a whole week has peaks that these do not.",
-            trials.workload.length_s / 3600.0
+            "The log is of {}: a whole week has peaks that it does not have.",
+            Span(Duration::try_from_secs_f64(trials.workload.length_s).unwrap_or_default())
         ));
     }
     notes
