@@ -73,19 +73,7 @@ impl Site {
 
     /// Each server's state and weight, as in `READY 1`.
     fn servers(&self) -> BTreeMap<String, String> {
-        let answer = self.haproxy.ask("show servers state app");
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().expect("a number");
-            let state = match (admin & 0x23, admin & 0x18) {
-                (0, 0) => "READY",
-                (0, _) => "DRAIN",
-                _ => "MAINT",
-            };
-            (row[3].to_owned(), format!("{state} {}", row[7]))
-        })
-        .collect()
+        self.haproxy.servers("app", |row| row[7].to_owned())
     }
 
     fn is(&self, server: &str, state: &str) -> bool {

@@ -105,16 +105,7 @@ impl Site {
 
     /// The server's state and weight, as in `READY 1`.
     fn server(&self, name: &str) -> String {
-        let answer = self.haproxy.ask("show servers state app");
-        let mut rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let row = rows.find(|row| row.get(3) == Some(&name)).expect("it is declared");
-        let admin: u32 = row[6].parse().expect("a number");
-        let state = match (admin & 0x23, admin & 0x18) {
-            (0, 0) => "READY",
-            (0, _) => "DRAIN",
-            _ => "MAINT",
-        };
-        format!("{state} {}", row[7])
+        self.haproxy.servers("app", |row| row[7].to_owned()).remove(name).expect("it is declared")
     }
 
     #[track_caller]

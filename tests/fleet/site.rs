@@ -129,29 +129,12 @@ fn sections(port: u16, lines: &str) -> String {
 impl Node {
     /// Each server's state and weight, as in `READY 1`.
     pub(crate) fn servers(&self) -> BTreeMap<String, String> {
-        self.rows(|row| row[7].to_owned())
+        self.haproxy.servers("app", |row| row[7].to_owned())
     }
 
     /// Each server's state and address, as in `READY 127.0.0.1:8080`.
     pub(crate) fn places(&self) -> BTreeMap<String, String> {
-        self.rows(|row| format!("{}:{}", row[4], row[18]))
-    }
-
-    /// Each server's state and what is told of it.
-    fn rows(&self, told: impl Fn(&[&str]) -> String) -> BTreeMap<String, String> {
-        let answer = self.haproxy.ask("show servers state app");
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().expect("a number");
-            let state = match (admin & 0x23, admin & 0x18) {
-                (0, 0) => "READY",
-                (0, _) => "DRAIN",
-                _ => "MAINT",
-            };
-            (row[3].to_owned(), format!("{state} {}", told(&row)))
-        })
-        .collect()
+        self.haproxy.servers("app", |row| format!("{}:{}", row[4], row[18]))
     }
 
     pub(crate) fn is(&self, server: &str, state: &str) -> bool {

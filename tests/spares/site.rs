@@ -76,19 +76,7 @@ impl Site {
 
     /// Each server's state and address, as in `READY 127.0.0.1:8080`.
     pub(crate) fn servers(&self) -> BTreeMap<String, String> {
-        let answer = self.haproxy.ask("show servers state app");
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().expect("a number");
-            let state = match (admin & 0x23, admin & 0x18) {
-                (0, 0) => "READY",
-                (0, _) => "DRAIN",
-                _ => "MAINT",
-            };
-            (row[3].to_owned(), format!("{state} {}:{}", row[4], row[18]))
-        })
-        .collect()
+        self.haproxy.servers("app", |row| format!("{}:{}", row[4], row[18]))
     }
 
     /// The servers in this state but s1, with their addresses.

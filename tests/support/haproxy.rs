@@ -1,6 +1,6 @@
 //! A real HAProxy in a folder of its own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -129,6 +129,24 @@ impl Haproxy {
     /// If HAProxy cannot be asked.
     pub fn ask(&self, command: &str) -> String {
         ask(&self.socket(), command).unwrap_or_else(|error| panic!("`{command}`: {error}"))
+    }
+
+    /// How each server of `backend` stands, as in `READY 1`: its state, and what is `told` of its row of `show servers
+    /// state` (management manual 9.3).
+    pub fn servers(&self, backend: &str, told: impl Fn(&[&str]) -> String) -> BTreeMap<String, String> {
+        let answer = self.ask(&format!("show servers state {backend}"));
+        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let rows = rows.filter(|row| row.get(1) == Some(&backend));
+        rows.map(|row| {
+            let admin: u32 = row[6].parse().expect("a number");
+            let state = match (admin & 0x23, admin & 0x18) {
+                (0, 0) => "READY",
+                (0, _) => "DRAIN",
+                _ => "MAINT",
+            };
+            (row[3].to_owned(), format!("{state} {}", told(&row)))
+        })
+        .collect()
     }
 
     /// Starts a new process that takes over the sockets; the old one ends when its sessions do.

@@ -1,7 +1,7 @@
 //! What a node that lags behind is to be told, so that it has what the others have.
 //!
 //! In: a backend as it should be, and as the node has it. Out: [`Correction`]s for now and for later; the next
-//! reading shows what is left. First what comes from a pool is given its place ([`places`](super::places)), then servers
+//! reading shows what is left. First what comes from a pool is given its place (`places`), then servers
 //! are taken into service, and only when nothing is left of that, others out of it, one after the other as far as
 //! enough go on serving. On its way to MAINT a server is drained.
 //!
