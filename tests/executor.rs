@@ -1112,7 +1112,8 @@ async fn no_server_goes_if_another_has_gone_down_since() {
 #[tokio::test]
 async fn no_server_goes_if_more_have_to_serve_than_when_the_plan_was_made() {
     let fake = FakeHaproxy::start(&[("web", &["s1", "s2", "s3"])]);
-    fake.change("web/s3", |server| server.sessions = 1);
+    fake.change("web/s2", |server| server.sessions = 1);
+    fake.change("web/s3", |server| server.sessions = 2);
     let stage = Stage::new(&fake.socket(), S2_GOES);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
@@ -1120,6 +1121,7 @@ async fn no_server_goes_if_more_have_to_serve_than_when_the_plan_was_made() {
     let more = stage.plan(&down(1)).await.lanes;
     play.changes.send_modify(|changes| changes.added.extend(more));
     play.until("failed: set web/s3 DRAIN: it would leave 1 serving, and 2 have to").await;
+    fake.change("web/s2", |server| server.sessions = 0);
     play.end(PATIENCE).await;
     assert_eq!(fake.server("web/s3").admin, 0);
 }

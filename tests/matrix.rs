@@ -29,9 +29,20 @@ enum Step {
 
 const STEPS: [Step; 5] = [Step::Check, Step::WarmUp, Step::Ramp, Step::Serving, Step::Drain];
 
+/// What s2 is, when it does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spare {
+    Declared,
+    /// A slot without an address.
+    Slot,
+    /// Not there.
+    Added,
+}
+
 /// HAProxy with s1, which serves, and the spare s2; and the agent.
 struct Site {
     haproxy: Haproxy,
+    spare: Spare,
     port: u16,
     _s1: Origin,
     s2: Option<Origin>,
@@ -45,41 +56,60 @@ struct Site {
 impl Site {
     /// `None` if there is no HAProxy.
     fn start(step: Step, with_master: bool) -> Option<Self> {
-        Self::start_with(step, with_master, "roundrobin")
+        Self::start_with(step, with_master, "roundrobin", Spare::Declared)
     }
 
-    fn start_with(step: Step, with_master: bool, balance: &str) -> Option<Self> {
+    fn start_with(step: Step, with_master: bool, balance: &str, spare: Spare) -> Option<Self> {
         let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+        let address = format!("127.0.0.1:{}", s2.port());
         let disabled = if step == Step::Drain { "" } else { "disabled" };
+        let s2_line = match spare {
+            Spare::Declared => format!("server s2 {address} maxconn 50 check inter 100ms {disabled}"),
+            Spare::Slot => {
+                "server-template s 2-2 127.0.0.1:1 maxconn 50 check inter 100ms disabled".to_owned()
+            }
+            Spare::Added => String::new(),
+        };
+        let to_s2 = if spare == Spare::Added { "" } else { "use-server s2 if { path /s2 }" };
         let config = format!(
             "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
              \x20   timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
-             backend app\n    balance {balance}\n    use-server s2 if {{ path /s2 }}\n\
-             \x20   server s1 127.0.0.1:{} maxconn 50\n\
-             \x20   server s2 127.0.0.1:{} maxconn 50 check inter 100ms {disabled}\n",
+             backend app\n    balance {balance}\n    {to_s2}\n    server s1 127.0.0.1:{} maxconn 50\n    {s2_line}\n",
             s1.port(),
-            s2.port()
         );
         let haproxy =
             if with_master { Haproxy::start_with_master(&config) } else { Haproxy::start(&config) }?;
         let keys = match step {
+            Step::Drain if spare != Spare::Declared => {
+                "scale_up: { cooldown: 0s }\nscale_down: { cooldown: 0s, drain_timeout: 10m }\n\
+                 servers: { s1: { always_up: true } }"
+            }
             Step::Drain => {
                 "ready: { max: 1 }\nscale_down: { drain_timeout: 10m }\nservers: { s1: { always_up: true } }"
             }
             Step::Ramp => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 2, ramp: 2s }",
             _ => "ready: { min: 2 }\nwarm_up: { path: /warm, requests: 4, concurrency: 1, timeout: 10m }",
         };
+        let spares = match spare {
+            Spare::Declared => String::new(),
+            Spare::Slot => format!("\nspares: {{ kind: slots, pool: ['{address}'] }}"),
+            Spare::Added => format!(
+                "\nspares: {{ kind: dynamic, pool: [{{ address: '{address}', name: s2 }}], \
+                 default_server: check inter 100ms maxconn 50 }}"
+            ),
+        };
         let s2_port = s2.port();
         Some(Self {
             haproxy,
+            spare,
             port,
             _s1: s1,
             s2: Some(s2),
             s2_port,
             agent: None,
-            keys: keys.to_owned(),
+            keys: format!("{keys}{spares}"),
             socket: "admin.sock",
         })
     }
@@ -105,7 +135,18 @@ impl Site {
 
     /// The server's state and weight, as in `READY 1`.
     fn server(&self, name: &str) -> String {
-        self.haproxy.servers("app", |row| row[7].to_owned()).remove(name).expect("it is declared")
+        let found = self.haproxy.servers("app", |row| row[7].to_owned()).remove(name);
+        found.unwrap_or_else(|| "absent".to_owned())
+    }
+
+    fn pin(&self, servers: &str) {
+        assert!(self.agent().command(&["pin", "app", servers]).status.success());
+    }
+
+    fn wait_until_the_agent_is_done(&self) {
+        wait_until("the agent is done", PATIENCE, || {
+            self.agent().status().unwrap_or_default()["backends"][0]["moving"].is_null()
+        });
     }
 
     #[track_caller]
@@ -120,38 +161,51 @@ impl Site {
 
     /// Brings s2 to `step`, and holds it there.
     fn reach(&mut self, step: Step) {
-        let s2 = self.s2.as_ref().expect("started with the site");
         match step {
             Step::Check => self.s2 = None,
-            Step::WarmUp => s2.set_delay(NEVER),
-            Step::Drain => {
-                s2.set_delay(NEVER);
-                let port = self.port;
-                let before = s2.requests();
-                thread::spawn(move || {
-                    std::net::TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
-                        use std::io::{Read, Write};
-                        stream.write_all(b"GET /s2 HTTP/1.0\r\n\r\n")?;
-                        stream.read_to_end(&mut Vec::new())
-                    })
-                });
-                wait_until("the request is with s2", PATIENCE, || s2.requests() > before);
-                s2.set_delay(Duration::ZERO);
+            Step::WarmUp => self.s2().set_delay(NEVER),
+            Step::Drain if self.spare != Spare::Declared => {
+                self.start_agent();
+                self.pin("2");
+                self.wait_for("s2", "READY 1");
+                self.wait_until_the_agent_is_done();
+                self.keep_busy();
+                self.pin("1");
+                return self.wait_for("s2", "DRAIN 1");
             }
+            Step::Drain => self.keep_busy(),
             Step::Ramp | Step::Serving => {}
         }
         self.start_agent();
         match step {
             Step::Check | Step::Drain => self.wait_for("s2", "DRAIN 1"),
-            Step::WarmUp => {
-                let asked = || self.s2.as_ref().is_some_and(|s2| s2.requests() > 0);
-                wait_until("warm-up has begun", PATIENCE, asked);
-            }
+            Step::WarmUp => wait_until("warm-up has begun", PATIENCE, || self.s2().requests() > 0),
             Step::Ramp => wait_until("the ramp has begun", PATIENCE, || {
                 self.server("s2").starts_with("READY ") && self.server("s1") == "READY 100"
             }),
             Step::Serving => self.wait_for("s2", "READY 1"),
         }
+    }
+
+    fn s2(&self) -> &Origin {
+        self.s2.as_ref().expect("started with the site")
+    }
+
+    /// A request that takes its time; of two in a row at least one goes to s2.
+    fn keep_busy(&self) {
+        let (port, before) = (self.port, self.s2().requests());
+        self.s2().set_delay(NEVER);
+        for _ in 0..2 {
+            thread::spawn(move || {
+                std::net::TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+                    use std::io::{Read, Write};
+                    stream.write_all(b"GET /s2 HTTP/1.0\r\n\r\n")?;
+                    stream.read_to_end(&mut Vec::new())
+                })
+            });
+        }
+        wait_until("a request is with s2", PATIENCE, || self.s2().requests() > before);
+        self.s2().set_delay(Duration::ZERO);
     }
 
     /// Lets go of what held s2, and waits until it is where it belongs.
@@ -160,12 +214,14 @@ impl Site {
             (None, _) => self.s2 = Some(Origin::start_on(self.s2_port)),
             (Some(s2), _) => s2.let_go(),
         }
-        let end = if step == Step::Drain { "MAINT 1" } else { "READY 1" };
+        let end = match (step, self.spare) {
+            (Step::Drain, Spare::Added) => "absent",
+            (Step::Drain, _) => "MAINT 1",
+            _ => "READY 1",
+        };
         self.wait_for("s2", end);
         self.wait_for("s1", "READY 1");
-        wait_until("the agent is done", PATIENCE, || {
-            self.agent().status().unwrap_or_default()["backends"][0]["moving"].is_null()
-        });
+        self.wait_until_the_agent_is_done();
         assert_eq!(self.server("s2"), end, "there it stays");
     }
 }
@@ -207,12 +263,12 @@ impl Event {
     }
 }
 
-/// `event` in the middle of each step, each on a HAProxy of its own.
-fn play(event: Event) {
+/// `event` in the middle of each step of s2, each on a HAProxy of its own.
+fn play(event: Event, spare: Spare) {
     let plays = STEPS.map(|step| {
         thread::Builder::new().name(format!("{event:?} in {step:?}")).spawn(move || {
             let with_master = matches!(event, Event::MasterReload | Event::FailedReload);
-            let Some(mut site) = Site::start(step, with_master) else { return };
+            let Some(mut site) = Site::start_with(step, with_master, "roundrobin", spare) else { return };
             site.reach(step);
             let users = site.users();
             wait_until("users come", PATIENCE, || !users.measured(5).is_empty());
@@ -277,7 +333,7 @@ fn a_socket_that_may_only_read_is_told_and_nothing_is_changed() {
 
 #[test]
 fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
-    let Some(mut site) = Site::start_with(Step::Ramp, false, "uri") else { return };
+    let Some(mut site) = Site::start_with(Step::Ramp, false, "uri", Spare::Declared) else { return };
     site.start_agent();
     site.wait_for("s2", "READY 1");
     wait_until("the move is over", PATIENCE, || {
@@ -295,30 +351,46 @@ fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
 
 #[test]
 fn a_takeover_in_the_middle_of_each_step() {
-    play(Event::Reload);
+    play(Event::Reload, Spare::Declared);
 }
 
 #[test]
 fn a_reload_by_the_master_in_the_middle_of_each_step() {
-    play(Event::MasterReload);
+    play(Event::MasterReload, Spare::Declared);
 }
 
 #[test]
 fn a_failed_reload_in_the_middle_of_each_step() {
-    play(Event::FailedReload);
+    play(Event::FailedReload, Spare::Declared);
 }
 
 #[test]
 fn a_crash_in_the_middle_of_each_step() {
-    play(Event::Crash);
+    play(Event::Crash, Spare::Declared);
 }
 
 #[test]
 fn an_agent_killed_in_the_middle_of_each_step() {
-    play(Event::AgentKilled);
+    play(Event::AgentKilled, Spare::Declared);
 }
 
 #[test]
 fn a_haproxy_that_hangs_in_the_middle_of_each_step() {
-    play(Event::Hang);
+    play(Event::Hang, Spare::Declared);
+}
+
+#[test]
+fn slots_in_the_middle_of_each_step() {
+    for event in [Event::Reload, Event::Crash, Event::AgentKilled] {
+        play(event, Spare::Slot);
+    }
+}
+
+#[test]
+fn added_servers_in_the_middle_of_each_step() {
+    if Haproxy::version().is_some_and(|version| version[..2] >= [2, 6][..]) {
+        for event in [Event::Reload, Event::Crash, Event::AgentKilled] {
+            play(event, Spare::Added);
+        }
+    }
 }

@@ -154,7 +154,12 @@ impl Retry {
 
     /// Waits before the next try, or gives `error` back if there is to be none.
     pub(super) async fn after(&mut self, error: StepError) -> Result<(), StepError> {
-        if !error.is_transient() || Instant::now() + self.pause > self.deadline {
+        if error.is_transient() { self.until_shown(error).await } else { Err(error) }
+    }
+
+    /// The same for an `error` that only time can tell from what is still to come.
+    pub(super) async fn until_shown(&mut self, error: StepError) -> Result<(), StepError> {
+        if Instant::now() + self.pause > self.deadline {
             return Err(error);
         }
         sleep(self.pause).await;

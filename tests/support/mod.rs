@@ -18,7 +18,7 @@ pub mod short_way;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -72,15 +72,26 @@ pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let given = given.get_or_insert_default();
+    let taken = ports_in_use();
     for _ in 0..10_000 {
         let port = 10_000 + (RandomState::new().hash_one(given.len()) % 22_000) as u16;
-        let is_free =
-            TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
-        if is_free && given.insert(port) {
+        if !taken.contains(&port) && given.insert(port) {
             return port;
         }
     }
     panic!("no free loopback port below 32000");
+}
+
+/// Whoever binds a port to see whether that is possible may leave it bound for a moment: in a child that another thread has
+/// just forked.
+fn ports_in_use() -> HashSet<u16> {
+    let tables =
+        ["tcp", "tcp6", "udp", "udp6"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")));
+    // A machine without IPv6 lacks two of them.
+    let tables = tables.into_iter().flatten().collect::<String>();
+    let local =
+        |line: &str| u16::from_str_radix(line.split_ascii_whitespace().nth(1)?.rsplit_once(':')?.1, 16).ok();
+    tables.lines().filter_map(local).collect()
 }
 
 /// The last lines of a log: a test that runs for long leaves more than anybody reads.

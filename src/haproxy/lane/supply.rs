@@ -47,7 +47,8 @@ impl Walker<'_> {
             if let Err(error) = self.work.change(&reading, commands.clone(), self.work.patience).await {
                 retry.after(error).await?;
             } else if !self.show(&commands).await? {
-                retry.after(StepError::NoEffect).await?;
+                // A slot may have its address only a moment after HAProxy has said yes (seen on 3.2.26).
+                retry.until_shown(StepError::NoEffect).await?;
             }
         }
         self.provided = Some(step.clone());
