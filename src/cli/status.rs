@@ -224,6 +224,9 @@ fn note(server: &Value) -> String {
         (None, Some("vacant")) => "slot without an address".to_owned(),
         (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
+        _ if server["throttle_percent"].is_u64() => {
+            format!("in HAProxy's slowstart: {} % of its weight", word(&server["throttle_percent"]))
+        }
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
         _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
         _ => String::new(),
@@ -297,6 +300,10 @@ mod tests {
         check_note(
             "changed by somebody else, left alone for 29 min",
             json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
+        );
+        check_note(
+            "in HAProxy's slowstart: 43 % of its weight",
+            json!({"state": "READY", "role": "serving", "serving": true, "throttle_percent": 43}),
         );
         check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));

@@ -110,7 +110,9 @@ impl Overlay {
         match command {
             Command::SetState { server, state } => self.pretend_state(server, *state, names),
             Command::DrainUntilChecked { server } => self.pretend_state(server, AdminState::Drain, names),
-            Command::ReadyFromDrain { server, .. } => self.pretend_state(server, AdminState::Ready, names),
+            Command::ReadyFromDrain { server, .. } | Command::SlowStart { server } => {
+                self.pretend_state(server, AdminState::Ready, names)
+            }
             Command::SetWeights(line) => {
                 for (server, weight) in line.weights() {
                     let Some((id, (_, real))) = self.known(server, names) else { continue };

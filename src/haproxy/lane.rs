@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod slowstart;
 mod supply;
 mod waiting;
 
@@ -134,6 +135,10 @@ struct Walker<'a> {
     provided: Option<Step>,
     /// No reading tells whether an agent check is on.
     agent_enabled: bool,
+    /// HAProxy's own `slowstart` lets it into its share.
+    slowstart: bool,
+    /// It was sent through MAINT for that, and may be seen there.
+    passes_maint: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -158,6 +163,8 @@ impl<'a> Walker<'a> {
             unproven: false,
             provided: None,
             agent_enabled: false,
+            slowstart: false,
+            passes_maint: false,
         }
     }
 
@@ -168,6 +175,7 @@ impl<'a> Walker<'a> {
             if self.moved && Some(place) <= last_set {
                 continue;
             }
+            let step = self.in_place_of(step);
             let (start, before) = (Instant::now(), self.moved);
             match self.take(step).await {
                 Ok(taken) => {
@@ -191,6 +199,19 @@ impl<'a> Walker<'a> {
                 }
                 Err(error) => return End::Failed(step, error),
             }
+        }
+        self.see_in().await
+    }
+
+    /// A newcomer that HAProxy slow-starts is on its way until that is over.
+    async fn see_in(&mut self) -> End<'a> {
+        if !self.slowstart || self.goal != Some(AdminState::Ready) {
+            return End::Arrived;
+        }
+        match (self.await_full_share().await, self.lane.steps.last()) {
+            (Err(error), Some(last)) if error.is_foreign() => return End::Failed(last, error),
+            (Err(error), _) => self.tell_ramp_given_up(&error).await,
+            (Ok(()), _) => {}
         }
         End::Arrived
     }
@@ -258,6 +279,8 @@ impl<'a> Walker<'a> {
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
             }
+            Step::SetWeights(weights) if self.has_full(weights) => return Ok(Taken::Skipped),
+            Step::Pause(_) if self.slowstart => return Ok(Taken::Skipped),
             Step::SetWeights(weights) => return self.set_weights(weights).await,
             Step::Pause(pause) => {
                 self.work.all.pause(*pause).await;
@@ -287,6 +310,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
+            self.passes_maint |= commands.iter().any(|(_, it)| matches!(it, Command::SlowStart { .. }));
             let had_acted = std::mem::replace(&mut self.acted, true);
             self.asked = Some(state);
             if let Err(error) = work.change(&reading, commands, patience).await {
@@ -307,7 +331,7 @@ impl<'a> Walker<'a> {
             let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        (self.state, self.asked, self.reset) = (state, None, false);
+        (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
         Ok(())
     }
 
@@ -330,8 +354,11 @@ impl<'a> Walker<'a> {
         for node in &reading.nodes {
             let Some(server) = node.backend.server(self.server) else { continue };
             if server.state() != state {
-                let name = self.work.server_name(self.server)?;
-                commands.push((node.node, command(name, server, state, &node.process)));
+                let command = match self.slow_start(server, state)? {
+                    Some(slow) => slow,
+                    None => command(self.work.server_name(self.server)?, server, state, &node.process),
+                };
+                commands.push((node.node, command));
             }
         }
         Ok(commands)
@@ -382,10 +409,12 @@ impl<'a> Walker<'a> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
         self.go_on_only_where_begun()?;
+        self.notice_slowstart(reading);
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            if found != expected && self.asked != Some(found) && !self.reset {
+            let is_passing = self.passes_maint && found == AdminState::Maint;
+            if found != expected && self.asked != Some(found) && !is_passing && !self.reset {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }

@@ -173,6 +173,8 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "queued": state.queued,
         "role": server.role.name(),
         "alike": state.alike,
+        "slowstart": state.slowstart,
+        "throttle_percent": state.throttle,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),

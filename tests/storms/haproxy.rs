@@ -205,6 +205,8 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         sessions: 0,
         queued: 0,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }

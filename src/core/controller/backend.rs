@@ -1,5 +1,6 @@
 //! One backend: its estimates, the policy's state, the plan under way, whose servers are whose.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::doubt::counters;
@@ -51,6 +52,8 @@ pub(super) struct Backend {
     pub(super) moving: Option<Moving>,
     pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
+    /// Servers that HAProxy's own `slowstart` was seen to let into their share.
+    pub(super) slowstarts: HashSet<ServerId>,
     pub(super) latency_weights: LatencyWeights,
     pub(super) outliers: Outliers,
     /// Weights a ramp has to put back.
@@ -103,6 +106,7 @@ impl Backend {
             moving: None,
             lingering: Lingering::default(),
             newcomers: Newcomers::default(),
+            slowstarts: HashSet::new(),
             latency_weights: LatencyWeights::default(),
             outliers: Outliers::default(),
             borrowed: Vec::new(),
@@ -203,6 +207,8 @@ impl Backend {
         self.counted = None;
         self.coverage.restart();
         self.hands_off.restart();
+        // Its configuration may be another one.
+        self.slowstarts.clear();
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed. If
@@ -219,6 +225,8 @@ impl Backend {
         self.found = Some(Found { pids: pids.clone(), weights });
         self.coverage.count_all(!pids.contains(&None));
         self.coverage.take_stock(counters(state), asked);
+        let slowstarts = state.servers.iter().filter(|server| server.slowstart);
+        self.slowstarts.extend(slowstarts.map(|server| server.id));
         if std::mem::take(&mut self.lines_since_stock) || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }

@@ -89,7 +89,7 @@ pub struct Lane {
     /// Done if a step up to the last [`Step::Set`] fails, or if the plan is called off to be
     /// taken back before it. A server that serves already is not torn away again.
     pub undo: Vec<Step>,
-    /// Done if the server is turned away in the middle of its ramp.
+    /// Done if the server is turned away in the middle of its ramp, or of HAProxy's `slowstart`.
     pub retreat: Vec<Step>,
 }
 

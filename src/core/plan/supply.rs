@@ -324,6 +324,8 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         sessions: 0,
         queued: 0,
         maxconn: keywords.number("maxconn").filter(|&maxconn| maxconn > 0),
+        throttle: None,
+        slowstart: keywords.has_slowstart(),
         supply: None,
     }
 }

@@ -196,6 +196,8 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         sessions: 0,
         queued: 0,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }

@@ -154,6 +154,8 @@ fn server(
         sessions: figures.sessions,
         queued: figures.queued,
         maxconn: figures.limit,
+        throttle: figures.throttle,
+        slowstart: state.operational == OperationalState::Starting,
         supply: None,
     })
 }

@@ -157,6 +157,8 @@ impl World {
             sessions: line.served,
             queued: 0,
             maxconn: self.scenario.haproxy.maxconn,
+            throttle: None,
+            slowstart: false,
             supply: None,
         };
         let backend = BackendState {

@@ -4,7 +4,7 @@
 //!   sessions, queues, requests, maxconn     the sum
 //!   state                                   the weakest: MAINT before DRAIN before READY
 //!   health check                            the weakest: DOWN before UP
-//!   weight                                  the smallest
+//!   weight, share in slowstart              the smallest
 //! ```
 //! So a server serves if it does on each node. State, health and weight count where a node is in line; sessions and
 //! queues count on every node that answers, as a server is empty only if it is on all of them. The order of
@@ -160,6 +160,8 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         maxconn: all()
             .map(|server| server.maxconn)
             .try_fold(0u32, |sum, limit| Some(sum.saturating_add(limit?))),
+        throttle: leading.iter().filter_map(|server| server.throttle).min(),
+        slowstart: leading.iter().any(|server| server.slowstart),
     })
 }
 
