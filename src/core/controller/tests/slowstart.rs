@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::core::plan::outcome::Ramp;
+use crate::core::policy::fleet::Fleet;
+use crate::core::policy::pool::Stage;
 
 /// s1 serves and is too slow; s2, a spare, is READY and throttled, its lane under way.
 fn in_slowstart() -> (World, Plan) {
@@ -92,4 +94,18 @@ fn what_a_restarted_haproxy_has_is_found_out_anew() {
     world.pid += 1;
     world.second(FAST_MS);
     assert!(!knows(&mut world));
+}
+
+#[test]
+fn one_in_it_counts_as_on_its_way_unless_it_is_alone() {
+    let (mut world, _) = in_slowstart();
+    let at = |world: &World, stage: Stage| {
+        let backend = world.controller.backends.values().next().expect("one is configured");
+        let pool = backend.pool(&world.site.backend, &Fleet::default(), &world.site.names, world.now);
+        let names = pool.at(stage).map(|member| world.site.names.of_server(member.server).to_string());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!([Stage::Serving, Stage::Starting].map(|stage| at(&world, stage)), ["s1", "s2"]);
+    maint(world.site.server("s1"));
+    assert_eq!([Stage::Serving, Stage::Starting].map(|stage| at(&world, stage)), ["s2", ""]);
 }
