@@ -46,6 +46,27 @@ fn a_server_is_added_checked_serves_and_is_deleted_again() {
 }
 
 #[test]
+fn a_server_is_added_with_haproxys_slowstart_and_no_ramp_of_the_agents() {
+    let Some(site) = start(1, &LINES) else { return };
+    let spares = dynamic(&site).replace("check inter", "slowstart 10s check inter");
+    let agent = site.agent(&format!("{spares} }}\n    warm_up: {{ ramp: 10m"));
+    pin(&agent, 2);
+    let server = name(&site.addresses()[0]);
+    wait_until("it is in its slowstart", PATIENCE, || {
+        let servers = backend(&agent)["servers"].clone();
+        let servers = servers.as_array().cloned().unwrap_or_default();
+        servers.iter().any(|it| it["server"] == server && it["throttle_percent"].is_u64())
+    });
+    let weights = || site.haproxy.servers("app", |row| row[7].to_owned());
+    assert_eq!(
+        weights(),
+        [("s1", "READY 1"), (&server, "READY 1")].map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+    );
+    wait_until("it is through with it", PATIENCE, || has_journaled(&agent, "event", "serving"));
+    assert_eq!(weights()[&server], "READY 1");
+}
+
+#[test]
 fn a_reload_takes_added_servers_away_and_they_are_added_again() {
     let Some(mut site) = start(2, &LINES) else { return };
     let agent = site.agent(&dynamic(&site));

@@ -125,10 +125,14 @@ impl Keywords {
         self.words().any(|word| word == "agent-check")
     }
 
+    /// The word behind `keyword`.
+    pub fn value(&self, keyword: &str) -> Option<&str> {
+        self.words().skip_while(|word| *word != keyword).nth(1)
+    }
+
     /// The number behind `keyword`.
     pub fn number(&self, keyword: &str) -> Option<u32> {
-        let mut words = self.words().skip_while(|word| *word != keyword);
-        words.nth(1)?.parse().ok()
+        self.value(keyword)?.parse().ok()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Which servers have it HAProxy does not say; but once its check has passed, or it has left MAINT, such a server is
 //! starting, in DRAIN as well (`srv_op_state` 1, seen on 2.2 to 3.2). From then on:
 //!
-//! - READY begins it anew ([`Command::SlowStart`]): it is not spent on waiting and warm-up;
+//! - READY of a newcomer begins it anew ([`Command::SlowStart`]): it is not spent on waiting and warm-up;
 //! - no ramp of ours comes on top of it: the server gets its full weight before READY, and nothing is set after it;
 //! - the lane lasts until HAProxy gives it all of that, so that it can be turned away before.
 
@@ -28,20 +28,18 @@ impl<'a> Walker<'a> {
             self.work.plan.purpose == Purpose::Add && servers.any(ServerState::is_slow_starting);
     }
 
-    /// What makes `server` READY with all of its slowstart before it; `None`: as ever. One that has served before, and
-    /// is taken back, has no need of it.
+    /// What makes `server` READY with all of its slowstart before it; `None`: as ever. One that served a moment ago, as
+    /// before a reload, has no need of it.
     pub(super) fn slow_start(
         &self,
         server: &ServerState,
         state: AdminState,
     ) -> Result<Option<Command>, StepError> {
-        let is_newcomer = self.slowstart && self.healthy_within.is_some();
-        let is_due = is_newcomer && (server.state(), state) == (AdminState::Drain, AdminState::Ready);
-        Ok(if is_due {
-            Some(Command::SlowStart { server: self.work.server_name(self.server)? })
-        } else {
-            None
-        })
+        let is_cold = self.lane.steps.iter().any(|step| matches!(step, Step::WarmUp { .. }));
+        if !self.slowstart || !is_cold || (server.state(), state) != (AdminState::Drain, AdminState::Ready) {
+            return Ok(None);
+        }
+        Ok(Some(Command::SlowStart { server: self.work.server_name(self.server)? }))
     }
 
     /// `step`, or where it sets a weight of a ramp that HAProxy makes, the last one of the lane, which sets all of it.
