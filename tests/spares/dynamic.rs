@@ -1,7 +1,13 @@
 //! Dynamic servers: added to HAProxy when they are needed, and deleted again.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+
 use super::site::{Site, backend, checked, has_journaled, list, pin};
-use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
+use super::support::{Haproxy, Origin, PATIENCE, ask, free_port, wait_until};
 
 const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
 
@@ -75,6 +81,72 @@ fn a_reload_takes_added_servers_away_and_they_are_added_again() {
     site.haproxy.reload();
     assert_eq!(site.wait_for_ready(2), added);
     wait_until("the agent has seen it", PATIENCE, || backend(&agent)["serving"] == 3);
+}
+
+/// The site's socket by another way, on which somebody else adds each server first, at its address or at `instead`.
+fn with_somebody_quicker(site: &Site, instead: Option<&str>) -> PathBuf {
+    let (way, socket) = (site.haproxy.dir().join("way.sock"), site.haproxy.socket());
+    let (listener, instead) =
+        (UnixListener::bind(&way).expect("the folder is ours"), instead.map(str::to_owned));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (socket, instead) = (socket.clone(), instead.clone());
+            thread::spawn(move || pass_on(stream, &socket, instead.as_deref()));
+        }
+    });
+    way
+}
+
+/// One conversation, until either side ends it.
+fn pass_on(mut agent: UnixStream, socket: &Path, instead: Option<&str>) -> std::io::Result<()> {
+    let mut haproxy = UnixStream::connect(socket)?;
+    let (mut answers, mut to_agent) = (haproxy.try_clone()?, agent.try_clone()?);
+    thread::spawn(move || {
+        let ended = std::io::copy(&mut answers, &mut to_agent);
+        to_agent.shutdown(Shutdown::Both).and(ended)
+    });
+    let mut chunk = [0; 16384];
+    loop {
+        let read = agent.read(&mut chunk)?;
+        let said = String::from_utf8_lossy(&chunk[..read]).into_owned();
+        for part in
+            said.split([';', '\n']).map(str::trim).filter(|part| part.starts_with("add server app/dyn-"))
+        {
+            let ours = part.split(' ').nth(3).unwrap_or_default();
+            ask(socket, &part.replacen(&format!(" {ours}"), &format!(" {}", instead.unwrap_or(ours)), 1))?;
+        }
+        if read == 0 {
+            return haproxy.shutdown(Shutdown::Write);
+        }
+        haproxy.write_all(&chunk[..read])?;
+    }
+}
+
+#[test]
+fn a_server_that_somebody_else_adds_at_the_same_moment_is_taken_as_it_is() {
+    let Some(site) = start(1, &LINES) else { return };
+    let way = with_somebody_quicker(&site, None);
+    let agent = site.agent_at(&way, &dynamic(&site));
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "serving"));
+    assert!(!has_journaled(&agent, "event", "failed"), "{:#?}", agent.journal());
+    let stat = site.haproxy.ask("show stat app 4 -1");
+    assert!(
+        stat.lines().any(|line| line.contains(",dyn-") && line.contains(",L4OK,")),
+        "its checks are on: {stat}"
+    );
+}
+
+#[test]
+fn a_server_that_somebody_else_adds_at_another_address_is_theirs() {
+    let Some(site) = start(1, &LINES) else { return };
+    let theirs = "127.0.0.1:9";
+    let way = with_somebody_quicker(&site, Some(theirs));
+    let agent = site.agent_at(&way, &dynamic(&site));
+    pin(&agent, 2);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", "with another address"));
+    site.wait_until_is(&name(&site.addresses()[0]), &format!("MAINT {theirs}"));
 }
 
 #[test]

@@ -7,7 +7,9 @@
 //! - no ramp of ours comes on top of it: the server gets its full weight before READY, and nothing is set after it;
 //! - the lane lasts until HAProxy gives it all of that, so that it can be turned away before.
 
-use tokio::time::sleep;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::Walker;
 use crate::core::plan::inventory::{AdminState, ServerState};
@@ -55,12 +57,20 @@ impl<'a> Walker<'a> {
         self.slowstart && full.is_some() && self.work.last_weight(self.server) == full
     }
 
-    /// Waits until HAProxy has let the server into all of its share, and nobody holds it back.
+    /// Waits until HAProxy has let the server into all of its share, and nobody holds it back; where a ramp was planned,
+    /// for as long as that at most: no other server can join such a plan.
     pub(super) async fn await_full_share(&mut self) -> Result<(), StepError> {
-        while self.look().await?.is_slow_starting() {
+        let (start, within) = (Instant::now(), self.length_of_ramp());
+        while self.look().await?.is_slow_starting() && within.is_none_or(|within| start.elapsed() < within) {
             sleep(self.work.patience.poll * POLLS).await;
         }
         self.work.let_go(self.server).await;
         Ok(())
+    }
+
+    fn length_of_ramp(&self) -> Option<Duration> {
+        let pause = |step: &Step| if let Step::Pause(pause) = step { Some(*pause) } else { None };
+        let sets_weights = self.lane.steps.iter().any(|step| matches!(step, Step::SetWeights(_)));
+        sets_weights.then(|| self.lane.steps.iter().filter_map(pause).sum())
     }
 }
