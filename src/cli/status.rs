@@ -178,11 +178,13 @@ fn limits(limits: &Value) -> String {
 /// How much of what HAProxy counts the log tells of; nothing while that cannot be said.
 fn coverage(found: &Value) -> String {
     let Some(ratio) = found["ratio"].as_f64() else { return String::new() };
+    let hidden = "; a HAProxy does not answer, and its lines may stand for missing ones";
     format!(
-        "  log: {} % of the {} requests that HAProxy counts in {}\n",
+        "  log: {} % of the {} requests that HAProxy counts in {}{}\n",
         (ratio * 100.0).floor(),
         word(&found["expected"]),
         span(&found["span_s"]),
+        if found["whole"] == false { hidden } else { "" },
     )
 }
 

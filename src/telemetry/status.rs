@@ -125,6 +125,7 @@ pub fn backend(view: &View, names: &Names) -> Value {
             "understood": found.understood,
             "expected": found.expected,
             "counted": found.counted,
+            "whole": found.is_whole,
             "span_s": round(found.span.as_secs_f64()),
         })),
         "doubt": view.doubt.as_ref().map(ToString::to_string),
