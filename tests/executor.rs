@@ -728,6 +728,20 @@ async fn a_newcomer_can_be_turned_away_in_the_middle_of_haproxys_slowstart() {
 }
 
 #[tokio::test]
+async fn a_reload_in_the_middle_of_haproxys_slowstart_is_made_good() {
+    let Some((mut haproxy, stage, _origins)) = slow_starting("1h") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    haproxy.reload();
+    let serves = async || stage.server("s2").await.throttle.is_some();
+    eventually("it serves again, in its slowstart", PATIENCE, serves).await;
+    play.stop();
+    play.end(PATIENCE).await;
+    assert!(stage.server("s2").await.is_serving());
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
 async fn a_newcomer_that_is_held_is_watched_beyond_haproxys_slowstart() {
     let Some((_haproxy, stage, _origins)) = slow_starting("1s") else { return };
     let mut play = stage.start(stage.plan(&up(1)).await);

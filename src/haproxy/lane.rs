@@ -205,7 +205,8 @@ impl<'a> Walker<'a> {
 
     /// A newcomer that HAProxy slow-starts is on its way until that is over.
     async fn see_in(&mut self) -> End<'a> {
-        if !self.slowstart || self.goal != Some(AdminState::Ready) {
+        // One that is brought back while it is warm has no way of retreat, and needs none.
+        if !self.slowstart || self.lane.retreat.is_empty() {
             return End::Arrived;
         }
         match (self.await_full_share().await, self.lane.steps.last()) {
