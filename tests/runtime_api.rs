@@ -123,6 +123,37 @@ async fn the_fake_looks_to_the_client_like_haproxy() {
     assert!(look(&client, "web/s2").await.is_serving(), "it only said so");
 }
 
+/// HAProxy of two processes: one socket for both, and one for each.
+const TWO_PROCESSES: &str = "\
+global
+    nbproc 2
+    stats socket {dir}/1.sock level admin process 1
+    stats socket {dir}/2.sock level admin process 2
+backend web
+    server s1 127.0.0.1:1
+";
+
+/// Processes other than threads are a thing of HAProxy up to 2.4 (configuration manual 3.1).
+#[tokio::test]
+async fn a_part_of_haproxys_processes_is_not_taken_for_haproxy() {
+    if Haproxy::version().is_none_or(|version| version >= vec![2, 5]) {
+        return;
+    }
+    let Some(haproxy) = Haproxy::start_with_master(TWO_PROCESSES) else { return };
+    let names = Names::default();
+    let (one, two) = (haproxy.dir().join("1.sock"), haproxy.dir().join("2.sock"));
+    let master = format!("master:{}", haproxy.master_socket().display()).parse::<Endpoint>().unwrap();
+    for alone in [client(&haproxy.socket()), client(&one), Client::new(master, PATIENCE).one_of(2)] {
+        let error = alone.inventory(&names).await.expect_err("another process has the rest");
+        assert!(matches!(error, RuntimeError::ManyProcesses { processes: 2, .. }), "{error}");
+        assert!(error.to_string().contains("process N"), "{error}");
+    }
+    for both in [&one, &two] {
+        let inventory = client(both).one_of(2).inventory(&names).await;
+        assert!(inventory.is_ok(), "{inventory:?}");
+    }
+}
+
 // --- A real HAProxy.
 
 #[tokio::test]
