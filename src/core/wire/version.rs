@@ -189,6 +189,7 @@ impl Capabilities {
 
     /// Shows in `inventory` what was learned.
     pub fn show_in(&self, inventory: &mut Inventory, names: &Names) {
+        inventory.read_only = self.level < Level::Admin;
         for backend in inventory.backends.iter_mut().filter(|backend| backend.dynamic.is_none()) {
             backend.dynamic = self.dynamic.get(&*names.of_backend(backend.id)).copied().flatten();
         }
