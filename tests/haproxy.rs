@@ -2,6 +2,7 @@
 //! before it that was killed.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
@@ -33,7 +34,7 @@ impl Site {
             )
         });
         let haproxy = Haproxy::start(&format!(
-            "global\n    log stdout format raw local0\n\
+            "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
              \x20   timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
@@ -298,6 +299,27 @@ fn a_newcomer_gets_what_haproxys_slowstart_gives_it_and_no_ramp_makes_it_less() 
 }
 
 // --- The agent before was killed.
+
+#[test]
+fn a_socket_that_changes_nothing_is_told_and_no_server_is_blamed_for_it() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let config = site.config("ready: { min: 2 }").replace("admin.sock", "operator.sock");
+    let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+    let agent = site.agent_with(dir, &config);
+    let told = || agent.status().map(|status| status["backends"][0].clone()).unwrap_or_default();
+    wait_until("it is told", PATIENCE, || told()["health"] == "read_only");
+    let reason = "needs `level admin`";
+    wait_until("the spare is wanted", PATIENCE, || {
+        told()["refused"].as_str().is_some_and(|why| why.contains(reason))
+    });
+    assert!(told()["doubt"].as_str().unwrap().contains(reason), "{}", told());
+    assert_eq!(shown(&agent, "s2")["quarantine_s"], Value::Null, "it has not failed");
+    let file = site.haproxy.dir().join("haproxy.cfg");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("level operator", "level admin")).unwrap();
+    site.haproxy.reload();
+    site.wait_for("s2", "READY 1");
+}
 
 #[test]
 fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {

@@ -210,6 +210,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             backend.store.note_processes(&inventory);
             let Some(state) = inventory.backend(id) else { continue };
+            backend.read_only = inventory.read_only;
             if anew {
                 backend.count_anew();
             }

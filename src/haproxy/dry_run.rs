@@ -88,6 +88,8 @@ struct Pretence<T> {
 impl Overlay {
     /// Shows in `inventory`, which is what HAProxy really has, what would be.
     fn apply(&mut self, inventory: &mut Inventory) {
+        // Nothing is sent that would need more.
+        inventory.read_only = false;
         let before = self.process.replace(inventory.process.clone());
         if before.is_some_and(|before| inventory.process.is_another_than(&before)) {
             *self = Self { process: self.process.take(), ..Self::default() };

@@ -66,7 +66,8 @@ impl Executor {
         names: Names,
         dry_run: bool,
     ) -> Result<Self, AddressError> {
-        let client = |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout));
+        let client =
+            |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout).one_of(sockets.len()));
         let clients: Vec<Client> = sockets.iter().map(client).collect::<Result<_, _>>()?;
         if clients.is_empty() {
             return Err(AddressError::Unknown { text: String::new() });

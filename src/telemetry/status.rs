@@ -193,6 +193,7 @@ fn health(health: Health) -> &'static str {
         Health::Good => "good",
         Health::HaproxyAbsent => "haproxy_absent",
         Health::BackendAbsent => "backend_absent",
+        Health::ReadOnly => "read_only",
         Health::Blind => "blind",
         Health::Uncovered => "uncovered",
         Health::TooManyLines => "too_many_lines",

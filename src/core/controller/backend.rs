@@ -49,6 +49,8 @@ pub(super) struct Backend {
     pub(super) store: Store,
     /// The latest reading, for plans that are made from it.
     pub(super) found: Option<Found>,
+    /// HAProxy's socket changes nothing.
+    pub(super) read_only: bool,
     pub(super) moving: Option<Moving>,
     pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
@@ -103,6 +105,7 @@ impl Backend {
             quarantine: Quarantine::default(),
             store: Store::default(),
             found: None,
+            read_only: false,
             moving: None,
             lingering: Lingering::default(),
             newcomers: Newcomers::default(),
@@ -304,7 +307,7 @@ impl Backend {
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
             return;
         };
-        let may_tidy = !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
+        let may_tidy = !self.is_paused() && !self.read_only && self.tidy_from.is_none_or(|from| now >= from);
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }

@@ -84,6 +84,10 @@ impl Backend {
     ) -> Result<bool, Reason> {
         let direction = match decision {
             Decision::Hold(_) => return Ok(false),
+            _ if self.read_only => {
+                self.mind.failed();
+                return Err(Reason::ReadOnly);
+            }
             Decision::Reweigh { shares, .. } => {
                 return Ok(self.share_out(shares, state, names, now, actions));
             }

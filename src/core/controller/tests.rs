@@ -89,7 +89,8 @@ impl World {
         let process =
             Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, started: None, stopping: false };
         let counted = vec![Some(process.pid)];
-        let inventory = Inventory { process, backends: vec![self.site.backend.clone()], counted };
+        let inventory =
+            Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false };
         self.controller.handle_inventory(inventory, asked, self.now);
     }
 

@@ -28,6 +28,8 @@ pub enum Health {
     HaproxyAbsent,
     /// HAProxy answers, but has no such backend.
     BackendAbsent,
+    /// Nothing can be moved: HAProxy's socket is not of `level admin`.
+    ReadOnly,
     /// HAProxy counts requests that no line tells of.
     Blind,
     /// HAProxy counts more requests than are understood in the log.
@@ -75,7 +77,7 @@ pub struct View {
     pub health: Health,
     /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
     pub coverage: Option<Share>,
-    /// Why the log cannot be gone by.
+    /// Why nothing can be moved at all, or the log cannot be gone by.
     pub doubt: Option<Reason>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
@@ -117,6 +119,7 @@ impl Backend {
         let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(_) if self.read_only => Health::ReadOnly,
             Some(reason) => match (&self.doubt, reason) {
                 (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
                 (Some(_), _) => Health::Uncovered,
@@ -161,7 +164,7 @@ impl Backend {
             limits: self.limits_view(local),
             health,
             coverage: self.coverage.found(),
-            doubt: self.doubt.clone(),
+            doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
             missing_slots,
             servers,
         }

@@ -19,6 +19,8 @@ pub struct Inventory {
     pub backends: Vec<BackendState>,
     /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
     pub counted: Vec<Option<u32>>,
+    /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
+    pub read_only: bool,
 }
 
 impl Inventory {

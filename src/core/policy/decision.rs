@@ -79,6 +79,8 @@ pub enum Reason {
     },
     /// HAProxy has not said yet what it has.
     NoInventory,
+    /// HAProxy's socket shows everything and changes nothing.
+    ReadOnly,
     /// HAProxy answers, but has no such backend with servers.
     UnknownBackend,
     /// No line arrives, but HAProxy's counters show load: scale-down is off.
@@ -434,6 +436,7 @@ impl Reason {
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
+            Self::ReadOnly => "read_only",
             Self::UnknownBackend => "unknown_backend",
             Self::Blind { .. } => "blind",
             Self::Uncovered { .. } => "uncovered",
@@ -500,6 +503,7 @@ impl Reason {
             Self::Scheduled { reason, .. } => reason.limited(),
             Self::Ordered(ordered) => ordered.limited(),
             Self::AtMax { .. }
+            | Self::ReadOnly
             | Self::NoSpare
             | Self::NoPlace(_)
             | Self::AtMin { .. }

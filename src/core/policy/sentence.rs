@@ -66,6 +66,10 @@ impl Display for Reason {
             }
             Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
             Self::NoInventory => f.write_str("HAProxy has not said yet what servers it has"),
+            Self::ReadOnly => f.write_str(
+                "HAProxy's socket lets nothing be changed: it needs `level admin` in haproxy.cfg, or \
+                 `haproxy.sockets` another one",
+            ),
             Self::Blind { requests } => {
                 write!(
                     f,

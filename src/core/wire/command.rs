@@ -13,9 +13,9 @@ use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
-/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
-/// 16384 unless set; half of it leaves room for a smaller one.
-const MOST_LINE_BYTES: usize = 8 * 1024;
+/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize` (seen on 2.2 to 3.2), 16384 unless
+/// set, and 4096 where memory is short: with it there is room for what a master's worker is called in each part.
+const MOST_LINE_BYTES: usize = 2_500;
 
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;

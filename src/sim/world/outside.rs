@@ -180,6 +180,6 @@ impl World {
             started: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)] }
+        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
     }
 }
