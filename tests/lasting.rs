@@ -248,7 +248,7 @@ impl Drop for Site {
 
 /// What `status` tells of what lasts.
 fn kept(agent: &Agent) -> serde_json::Value {
-    agent.status().unwrap()["haproxy"]["lasting"].clone()
+    agent.status().unwrap()["haproxy"]["nodes"][0]["lasting"].clone()
 }
 
 fn status_text(agent: &Agent) -> String {
@@ -266,6 +266,12 @@ fn metrics(site: &Site) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// A metric of the site's HAProxy, with `more` labels; without a `value`, as far as that.
+fn of_node(site: &Site, name: &str, more: &str, value: &str) -> String {
+    let (dir, end) = (site.dir.path().display(), if value.is_empty() { "" } else { "\n" });
+    format!("haproxy_autoscale_{name}{{node=\"{dir}/admin.sock\"{more}}} {value}{end}")
 }
 
 fn order(agent: &Agent, arguments: &[&str]) {
@@ -334,7 +340,7 @@ fn a_block_without_its_end_is_never_told_as_kept() {
     let shown = kept(&agent);
     assert!(shown["kept_at"].is_null() && !shown["not_kept"].is_null(), "{shown}");
     let told_metrics = metrics(&site);
-    assert!(told_metrics.contains("haproxy_autoscale_changes_kept_time_seconds 0.0\n"), "{told_metrics}");
+    assert!(told_metrics.contains(&of_node(&site, "changes_kept_time_seconds", "", "0.0")), "{told_metrics}");
 }
 
 #[test]
@@ -396,8 +402,11 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     let text = status_text(&agent);
     assert!(text.contains("NOT KEPT since ") && text.contains(" is: bogus keyword\n"), "{text}");
     let told_metrics = metrics(&site);
-    assert!(told_metrics.contains("haproxy_autoscale_changes_not_kept 1\n"), "{told_metrics}");
-    assert!(told_metrics.contains("haproxy_autoscale_changes_total{result=\"refused\"} "), "{told_metrics}");
+    assert!(told_metrics.contains(&of_node(&site, "changes_not_kept", "", "1")), "{told_metrics}");
+    assert!(
+        told_metrics.contains(&of_node(&site, "changes_total", ",result=\"refused\"", "")),
+        "{told_metrics}"
+    );
     assert_eq!((site.cfg_text(), site.pid()), (before.clone(), pid));
     let mut names: Vec<_> = fs::read_dir(site.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.retain(|name| name.to_string_lossy().starts_with("haproxy.cfg."));
@@ -416,8 +425,8 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     assert!(has_journaled(&agent, "haproxy_kept") && has_journaled(&agent, "haproxy_reloaded"));
     let text = status_text(&agent);
     assert!(text.contains("(keep: template), written ") && text.contains("HAProxy reloaded "), "{text}");
-    let reloads = "haproxy_autoscale_haproxy_reloads_total{by=\"master\",result=\"done\"} 1\n";
-    assert!(metrics(&site).contains(reloads), "{}", metrics(&site));
+    let reloads = of_node(&site, "haproxy_reloads_total", ",by=\"master\",result=\"done\"", "1");
+    assert!(metrics(&site).contains(&reloads), "{}", metrics(&site));
 }
 
 /// Two reloads under load, and no request fails.
@@ -519,7 +528,7 @@ fn a_reload_too_soon_after_another_waits() {
     let owed = &shown["reload"]["owed"];
     assert!(owed["from"].is_string() && owed["since"].as_str() < owed["from"].as_str(), "{shown}");
     assert!(status_text(&agent).contains("  a reload is owed since "), "{}", status_text(&agent));
-    assert!(metrics(&site).contains("haproxy_autoscale_haproxy_reload_owed 1\n"));
+    assert!(metrics(&site).contains(&of_node(&site, "haproxy_reload_owed", "", "1")));
     assert!(has_journaled(&agent, "haproxy_reload_waits"));
 }
 
