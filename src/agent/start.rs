@@ -80,7 +80,7 @@ impl Agent {
         config.backends.clear();
         let observer = config.metrics_listen.map(|_| Observer::default());
         let metrics = Metrics::default();
-        lasting.iter().for_each(|lasting| metrics.expect_lasting(&config.nodes[lasting.node()].socket));
+        lasting.iter().for_each(|lasting| metrics.begin_lasting(&config.nodes[lasting.node()].socket));
         Ok(Self {
             controller,
             names,

@@ -253,8 +253,8 @@ impl Metrics {
     }
 
     /// Shows that nothing was kept yet of `node`, where changes are to last.
-    pub fn expect_lasting(&self, node: &str) {
-        self.lasting.expect(node);
+    pub fn begin_lasting(&self, node: &str) {
+        self.lasting.begin(node);
     }
 
     /// Whether HAProxy answered.

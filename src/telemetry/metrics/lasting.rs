@@ -51,7 +51,7 @@ impl LastingMetrics {
         r.register("haproxy_starts", "Starts of HAProxy by the agent: done, failed", self.starts.clone());
     }
 
-    pub(super) fn expect(&self, node: &str) {
+    pub(super) fn begin(&self, node: &str) {
         let node = Node { node: node.to_owned() };
         self.not_kept.get_or_create(&node).set(0);
         self.kept_time.get_or_create(&node).set(0.0);
