@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use haproxy_autoscale::demo::load::Load;
 use site::{
-    As, BINARY, LOADED, MASTER, Site, has_journaled, kept, metrics, of_node, order, status_text, told,
+    As, BINARY, LOADED, MASTER, SLOTS, Site, findings, has_journaled, kept, metrics, of_node, order,
+    status_text, told,
 };
 use support::{Agent, PATIENCE, wait_until};
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod several;
 mod site;
 
 /// What the agent and an operator have changed is there after a reload and after a restart, without the agent.
@@ -503,17 +505,11 @@ fn systemd_is_asked_to_start_it() {
 
 /// What `check` finds about `haproxy.keep`, as `grade: found`.
 fn checked(site: &Site, keys: &str) -> Vec<String> {
-    let config = site.path("agent.yaml");
-    let dir = site.dir.path().display();
-    let own = format!("state_dir: {dir}/state\nruntime_dir: {dir}/run\n");
-    fs::write(&config, own + &site.config(keys)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
-    let output = command.args(["check", "--output", "json", "--config"]).arg(config).arg(site.log());
-    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.output().unwrap().stdout).unwrap();
-    let findings = findings.iter().filter(|one| one["about"].as_str().unwrap().starts_with("haproxy."));
-    let words =
-        findings.map(|one| format!("{}: {}", one["grade"].as_str().unwrap(), one["found"].as_str().unwrap()));
-    words.map(|words| words.replace(&dir.to_string(), "{dir}")).collect()
+    let findings = findings(site, &site.config(keys));
+    let words = findings
+        .iter()
+        .map(|one| format!("{}: {}", one["grade"].as_str().unwrap(), one["found"].as_str().unwrap()));
+    words.map(|words| words.replace(&site.dir.path().display().to_string(), "{dir}")).collect()
 }
 
 #[test]
@@ -579,9 +575,6 @@ fn check_tells_whether_changes_can_be_kept() {
         "{template:?}"
     );
 }
-
-const SLOTS: &str =
-    "    server slot1 127.0.0.1:1 weight 10 disabled\n    server slot2 127.0.0.1:1 weight 10 disabled\n";
 
 /// Whether haproxy.cfg has this line, `{0}` and `{1}` in it being the ports of the pool.
 fn has_line(site: &Site, line: &str) -> bool {

@@ -71,6 +71,25 @@ impl Site {
         Some(site)
     }
 
+    /// Another one before the same servers, which it reaches at 127.0.0.2.
+    pub(crate) fn twin(&self, run: As) -> Self {
+        let dir = tempfile::Builder::new().prefix("hl").tempdir().expect("a temporary folder");
+        let (program, port, keys) = (self.program.clone(), free_port(), self.keys.clone());
+        let text = self
+            .cfg_text()
+            .replace(&format!("bind 127.0.0.1:{}", self.port), &format!("bind 127.0.0.1:{port}"));
+        let text = text.replace(&self.dir.path().display().to_string(), &dir.path().display().to_string());
+        let elsewhere = |text: String, server: &Origin| {
+            text.replace(&format!("127.0.0.1:{}", server.port()), &format!("127.0.0.2:{}", server.port()))
+        };
+        let text = self.servers.iter().fold(text, elsewhere);
+        fs::write(dir.path().join("haproxy.cfg"), text).unwrap();
+        let mut site =
+            Self { dir, program, run, master: None, port, metrics: self.metrics, servers: Vec::new(), keys };
+        site.launch();
+        site
+    }
+
     pub(crate) fn text(&self, global: &str, defaults: &str, servers: &str) -> String {
         let text = format!(
             "global\n    stats socket {{dir}}/admin.sock mode 600 level admin expose-fd listeners\n{global}\
@@ -282,3 +301,20 @@ pub(crate) const BINARY: &str = "  reload: { by: binary, pid_file: {dir}/haproxy
 
 pub(crate) const LOADED: (&str, &str) =
     ("    server-state-file {dir}/servers.state\n", "    load-server-state-from-file global\n");
+
+pub(crate) const SLOTS: &str =
+    "    server slot1 127.0.0.1:1 weight 10 disabled\n    server slot2 127.0.0.1:1 weight 10 disabled\n";
+
+/// What `check` finds of what lasts with this `config` of an agent.
+pub(crate) fn findings(site: &Site, config: &str) -> Vec<serde_json::Value> {
+    let file = site.path("agent.yaml");
+    let dir = site.dir.path().display();
+    let own = format!("state_dir: {dir}/state\nruntime_dir: {dir}/run\n");
+    fs::write(&file, own + config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
+    let output = command.args(["check", "--output", "json", "--config"]).arg(file).arg(site.log());
+    let mut findings: Vec<serde_json::Value> =
+        serde_json::from_slice(&output.output().unwrap().stdout).unwrap();
+    findings.retain(|one| one["about"].as_str().unwrap().starts_with("haproxy."));
+    findings
+}

@@ -132,7 +132,12 @@ fn what_a_haproxy_has_of_its_own_stays_its_own() {
 fn a_state_is_everybodys_also_where_it_is_not_yet_so() {
     let in_maint = |world: &mut World| maint(world.site.server("s1"));
     check_of_node(|_| {}, Some(&in_maint), false, "s1 Some(false) 1 127.0.0.1:8080");
-    check_of_node(|server| server.disabled = Some(true), Some(&|_| {}), false, "s1 Some(true) 1 127.0.0.1:8080");
+    check_of_node(
+        |server| server.disabled = Some(true),
+        Some(&|_| {}),
+        false,
+        "s1 Some(true) 1 127.0.0.1:8080",
+    );
     check_of_node(|server| server.disabled = None, Some(&|_| {}), true, "s1 None 1 127.0.0.1:8080");
 }
 
