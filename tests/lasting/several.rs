@@ -17,8 +17,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(run: As) -> Option<Self> {
-        let a = Site::start(As::Master, LOADED.0, LOADED.1)?;
+    /// With this in `global` and `defaults` of both; the second one is run so.
+    fn start(run: As, (global, defaults): (&str, &str)) -> Option<Self> {
+        let a = Site::start(As::Master, global, defaults)?;
         let b = a.twin(run);
         Some(Self { a, b })
     }
@@ -91,7 +92,7 @@ fn in_service(keep: &str, weight: u32) -> String {
 /// What was changed is there after the restart of each, before the agent does anything, and the other one is as it was.
 #[track_caller]
 fn check_each_lasts(keeps: [&str; 2]) {
-    let Some(mut pair) = Pair::start(As::Master) else { return };
+    let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
     (pair.a.template(""), pair.b.template(""));
     let keys = keeps.map(|keep| format!("keep: {keep}"));
     let agent = pair.agent([&keys[0], &keys[1]]);
@@ -130,7 +131,7 @@ fn a_template_and_a_state_file_keep_what_each_has() {
 /// What is changed while one of them is away is what it starts with.
 #[track_caller]
 fn check_away(keep: &str) {
-    let Some(mut pair) = Pair::start(As::Master) else { return };
+    let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
     pair.b.template("");
     let agent = pair.agent(["keep: none", &format!("keep: {keep}")]);
     order(&agent, &["pin", "app", "2"]);
@@ -195,7 +196,7 @@ fn time(event: &Value) -> Timestamp {
 
 #[test]
 fn another_template_reloads_one_after_the_other() {
-    let Some(pair) = Pair::start(As::Master) else { return };
+    let Some(pair) = Pair::start(As::Master, ("", "")) else { return };
     (pair.a.template(""), pair.b.template(""));
     let agent = pair.agent([RELOADED, RELOADED]);
     let both = [&pair.a, &pair.b];
@@ -230,7 +231,7 @@ fn another_template_reloads_one_after_the_other() {
 
 #[test]
 fn none_is_reloaded_while_another_one_is_away() {
-    let Some(mut pair) = Pair::start(As::Master) else { return };
+    let Some(mut pair) = Pair::start(As::Master, ("", "")) else { return };
     pair.a.template("");
     let agent = pair.agent([RELOADED, "keep: none"]);
     wait_until("it is written", PATIENCE, || agent.event("haproxy.cfg written").is_some());
@@ -255,7 +256,7 @@ fn none_is_reloaded_while_another_one_is_away() {
 
 #[test]
 fn one_is_started_and_the_other_is_left_alone() {
-    let Some(mut pair) = Pair::start(As::Daemon) else { return };
+    let Some(mut pair) = Pair::start(As::Daemon, LOADED) else { return };
     let started = "start: true, reload: { by: binary, pid_file: {dir}/haproxy.pid, min_interval: 1s }";
     let agent = pair.agent(["keep: state_file", started]);
     let pid = pair.a.pid();
@@ -279,7 +280,7 @@ fn one_is_started_and_the_other_is_left_alone() {
 
 #[test]
 fn check_tells_of_which_it_finds_it() {
-    let Some(mut pair) = Pair::start(As::Master) else { return };
+    let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
     let found = |pair: &Pair, keys| {
         let findings = findings(&pair.a, &pair.config(keys));
         let words = |one: &Value| {
