@@ -93,12 +93,14 @@ fn in_service(keep: &str, weight: u32) -> String {
 #[track_caller]
 fn check_each_lasts(keeps: [&str; 2]) {
     let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
-    (pair.a.template(""), pair.b.template(""));
+    [&pair.a, &pair.b].iter().for_each(|site| site.template(""));
     let keys = keeps.map(|keep| format!("keep: {keep}"));
     let agent = pair.agent([&keys[0], &keys[1]]);
     order(&agent, &["pin", "app", "2"]);
     pair.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
-    (pair.a.ask("set server app/s2 weight 70"), pair.b.ask("set server app/s2 weight 70"));
+    for site in [&pair.a, &pair.b] {
+        site.ask("set server app/s2 weight 70");
+    }
     for (site, keep) in [&pair.a, &pair.b].into_iter().zip(keeps) {
         let expected = in_service(keep, 70);
         wait_until(&format!("{keep}: it is written down"), PATIENCE, || written(site, keep, 2) == expected);
@@ -197,7 +199,7 @@ fn time(event: &Value) -> Timestamp {
 #[test]
 fn another_template_reloads_one_after_the_other() {
     let Some(pair) = Pair::start(As::Master, ("", "")) else { return };
-    (pair.a.template(""), pair.b.template(""));
+    [&pair.a, &pair.b].iter().for_each(|site| site.template(""));
     let agent = pair.agent([RELOADED, RELOADED]);
     let both = [&pair.a, &pair.b];
     let have_told = |message| both.iter().all(|site| told_of(&agent, message, site).is_some());
