@@ -307,19 +307,32 @@ fn systemd_is_asked_to_reload_and_its_refusal_is_told() {
     let programs = systemctl(&site, &what);
     let keys = format!("  keep: template\n{SYSTEMD}");
     let agent = Agent::start_with_programs(programs.path(), &site.config(&keys), &[&site.log()]);
-    told(&agent, "haproxy.cfg written");
-    let before = site.pid();
-    site.template("    http-response set-header x y\n");
-    let reloaded = told(&agent, "haproxy reloaded");
-    assert_eq!(reloaded["before"], before);
-    site.check_pid(&reloaded["pid"]);
+    check_reload(&site, &agent);
     assert_eq!(fs::read_to_string(site.path("calls")).unwrap(), "--no-ask-password reload haproxy\n");
     fs::write(&refuses, "").unwrap();
+    check_refusal(&site, &agent);
+}
+
+/// A template that is another one reloads HAProxy once the first is written.
+#[track_caller]
+fn check_reload(site: &Site, agent: &Agent) {
+    told(agent, "haproxy.cfg written");
+    let before = site.pid();
+    site.template("    http-response set-header x y\n");
+    let reloaded = told(agent, "haproxy reloaded");
+    assert_eq!(reloaded["before"], before);
+    site.check_pid(&reloaded["pid"]);
+}
+
+/// A reload that systemd refuses is told in its words, and leaves everything as it was; the process that goes on.
+#[track_caller]
+fn check_refusal(site: &Site, agent: &Agent) -> u32 {
     let (pid, text) = (site.pid(), site.cfg_text());
     site.template("    http-response set-header x z\n");
-    let failed = told(&agent, "haproxy not reloaded; the old process goes on");
+    let failed = told(agent, "haproxy not reloaded; the old process goes on");
     assert!(failed["error"].as_str().unwrap().contains(REFUSAL), "{failed}");
     assert_eq!((site.pid(), site.cfg_text()), (pid, text));
+    pid
 }
 
 /// What `systemctl reload` says when the unit's ExecReload fails; its exit status is 1 (seen on systemd 252).
@@ -454,18 +467,9 @@ fn under_systemd() {
         Agent::start(&site.config(&format!("  keep: template\n  start: true\n{SYSTEMD}")), &[&site.log()]);
     let started = told(&agent, "haproxy started");
     site.check_pid(&started["pid"]);
-    told(&agent, "haproxy.cfg written");
-    let before = site.pid();
-    site.template("    http-response set-header x y\n");
-    let reloaded = told(&agent, "haproxy reloaded");
-    assert_eq!(reloaded["before"], before);
-    site.check_pid(&reloaded["pid"]);
+    check_reload(&site, &agent);
     fs::write(&refuses, "").unwrap();
-    let (pid, text) = (site.pid(), site.cfg_text());
-    site.template("    http-response set-header x z\n");
-    let failed = told(&agent, "haproxy not reloaded; the old process goes on");
-    assert!(failed["error"].as_str().unwrap().contains(REFUSAL), "{failed}");
-    assert_eq!((site.pid(), site.cfg_text()), (pid, text));
+    let pid = check_refusal(&site, &agent);
     // Stopped by somebody, it is started again.
     systemctl("stop");
     wait_until("it is started again", PATIENCE, || site.try_pid().is_some_and(|other| other != pid));
@@ -648,7 +652,7 @@ fn check_added_lasts(keep: &str) {
     let mut agent = site.agent(&keys);
     order(&agent, &["pin", "app", "2"]);
     let name = format!("dyn-127.0.0.1-{}", site.servers[1].port());
-    let there = ["s1 READY 10".to_owned(), format!("{name} READY 7")];
+    let there = [format!("{name} READY 7"), "s1 READY 10".to_owned()];
     wait_until("it is added", PATIENCE, || site.servers() == there);
     let line = format!("server {name} 127.0.0.1:{{0}} weight 7 maxconn 50 # added by haproxy-autoscale");
     wait_until("it is written down", PATIENCE, || has_line(&site, &line));

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::support::haproxy::standing;
 use super::support::{self, Agent, Origin, PATIENCE, ask, free_port, wait_until};
 
 /// How HAProxy is run.
@@ -192,23 +193,10 @@ impl Site {
         wait_until("another worker answers", PATIENCE, || self.try_pid().is_some_and(|pid| pid != before));
     }
 
-    /// Each server's admin state and weight, such as `s1 READY 10`.
+    /// Each server's admin state and weight, such as `s1 READY 10`, by name.
     pub(crate) fn servers(&self) -> Vec<String> {
-        let answer = self.ask("show servers state app");
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&"app"));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().unwrap();
-            let state = if admin & 0x23 != 0 {
-                "MAINT"
-            } else if admin & 0x18 != 0 {
-                "DRAIN"
-            } else {
-                "READY"
-            };
-            format!("{} {state} {}", row[3], row[7])
-        })
-        .collect()
+        let servers = standing(&self.ask("show servers state app"), "app", |row| row[7].to_owned());
+        servers.into_iter().map(|(name, stands)| format!("{name} {stands}")).collect()
     }
 
     #[track_caller]

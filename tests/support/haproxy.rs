@@ -134,19 +134,7 @@ impl Haproxy {
     /// How each server of `backend` stands, as in `READY 1`: its state, and what is `told` of its row of `show servers
     /// state` (management manual 9.3).
     pub fn servers(&self, backend: &str, told: impl Fn(&[&str]) -> String) -> BTreeMap<String, String> {
-        let answer = self.ask(&format!("show servers state {backend}"));
-        let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let rows = rows.filter(|row| row.get(1) == Some(&backend));
-        rows.map(|row| {
-            let admin: u32 = row[6].parse().expect("a number");
-            let state = match (admin & 0x23, admin & 0x18) {
-                (0, 0) => "READY",
-                (0, _) => "DRAIN",
-                _ => "MAINT",
-            };
-            (row[3].to_owned(), format!("{state} {}", told(&row)))
-        })
-        .collect()
+        standing(&self.ask(&format!("show servers state {backend}")), backend, told)
     }
 
     /// Starts a new process that takes over the sockets; the old one ends when its sessions do.
@@ -310,6 +298,22 @@ fn split_global(config: &str) -> (&str, &str) {
     let Some(lines) = config.trim_start().strip_prefix("global\n") else { return ("", config) };
     let is_inside = |line: &&str| line.starts_with(char::is_whitespace);
     lines.split_at(lines.split_inclusive('\n').take_while(is_inside).map(str::len).sum())
+}
+
+/// [`Haproxy::servers`], of HAProxy's `answer`.
+pub fn standing(answer: &str, backend: &str, told: impl Fn(&[&str]) -> String) -> BTreeMap<String, String> {
+    let rows = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let rows = rows.filter(|row| row.get(1) == Some(&backend));
+    rows.map(|row| {
+        let admin: u32 = row[6].parse().expect("a number");
+        let state = match (admin & 0x23, admin & 0x18) {
+            (0, 0) => "READY",
+            (0, _) => "DRAIN",
+            _ => "MAINT",
+        };
+        (row[3].to_owned(), format!("{state} {}", told(&row)))
+    })
+    .collect()
 }
 
 /// Waits until none of `before` accepts connections to a socket of `new`: till then, any of them may answer on it.

@@ -206,9 +206,10 @@ impl Model {
             true => Forecast::of(&load.arrivals, load.lead),
             false => Forecast::default(),
         };
-        let need = Need::of(load, &capacity, &forecast, self.full(scene).have, scene.settings.model.backlog);
+        let full = self.full(scene);
+        let need = Need::of(load, &capacity, &forecast, full.have, scene.settings.model.backlog);
         let level = load.arrivals.last_15.max(load.arrivals.last_30);
-        self.guard.observe(load, promise, self.used(scene, level, &capacity, &need), now);
+        self.guard.observe(load, promise, self.used(scene, &full, level, &capacity, &need), now);
         let base = patience::base(&scene.settings.model, load.lead);
         // What servers were ordered for was needed, even if it was only expected: else a load whose rises come again
         // and again would lose servers after each.
@@ -255,8 +256,7 @@ impl Model {
         }
     }
 
-    fn used(&self, scene: &Scene<'_>, level: f64, capacity: &Capacity, need: &Need) -> Use {
-        let full = self.full(scene);
+    fn used(&self, scene: &Scene<'_>, full: &Whole, level: f64, capacity: &Capacity, need: &Need) -> Use {
         let can_add =
             scene.have() < scene.most() && scene.parked + scene.spare > 0 && self.effect.reason().is_none();
         let each = level * capacity.service / if full.serving > 0.0 { full.serving } else { 1.0 };

@@ -27,7 +27,7 @@ pub(super) struct Strength {
 
 impl Strength {
     pub(super) fn of(load: &LoadFigures, pool: &Pool, weighing: &Weighing) -> Self {
-        let carries = |member: &Member| ratio(load, member.server).unwrap_or(1.0);
+        let carries = |member: &Member| carries(load, member.server);
         let serving = || pool.at(Stage::Serving);
         let best = serving().map(carries).reduce(f64::max).unwrap_or(1.0);
         let least = serving().map(carries).reduce(f64::min).unwrap_or(1.0);
@@ -93,8 +93,13 @@ impl Strength {
     }
 }
 
-/// How many times as much as the backend's figure says `server` carries; `None`: about as much.
-pub(super) fn ratio(load: &LoadFigures, server: ServerId) -> Option<f64> {
+/// How many times as much as the backend's figure says `server` carries.
+pub(super) fn carries(load: &LoadFigures, server: ServerId) -> f64 {
+    ratio(load, server).unwrap_or(1.0)
+}
+
+/// The same; `None`: about as much.
+fn ratio(load: &LoadFigures, server: ServerId) -> Option<f64> {
     let at = load.unequal.binary_search_by_key(&server, |(server, _)| *server).ok()?;
     load.unequal.get(at).map(|(_, ratio)| *ratio)
 }
@@ -104,7 +109,7 @@ pub(super) fn unequal(load: &LoadFigures, pool: &Pool) -> Vec<(ServerId, f64)> {
     if load.unequal.is_empty() {
         return Vec::new();
     }
-    let carries = |member: &Member| ratio(load, member.server).unwrap_or(1.0);
+    let carries = |member: &Member| carries(load, member.server);
     let all: f64 = pool.at(Stage::Serving).map(carries).sum();
     let others = pool.at(Stage::Serving).count().saturating_sub(1);
     if others == 0 {

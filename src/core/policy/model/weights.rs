@@ -182,7 +182,7 @@ impl Weighing {
 
     /// Has each server get as much as it carries, where one carries notably more than another.
     pub(super) fn share_by_strength(&mut self, load: &LoadFigures, pool: &Pool) {
-        let carries = |id: ServerId| strength::ratio(load, id).unwrap_or(1.0);
+        let carries = |id: ServerId| strength::carries(load, id);
         let best = pool.at(Stage::Serving).map(|member| carries(member.server)).fold(0.0, f64::max);
         for (id, standing) in &mut self.servers {
             let part = (carries(*id) / best).max(LEAST_SHARE);
@@ -213,12 +213,12 @@ impl Weighing {
         self.servers.values().any(|standing| standing.shifted.is_some())
     }
 
-    /// Which servers to take away first: outliers, the worst first, then those that carry least, then those without long-lived connections, then the last in HAProxy's order. SHIFTED
-    /// ones go last: work is queued in them.
+    /// Which servers to take away first: outliers, the worst first, then those that carry least, then those without
+    /// long-lived connections, then the last in HAProxy's order. SHIFTED ones go last: work is queued in them.
     pub(super) fn prefer(&self, load: &LoadFigures, pool: &Pool, capacity: &Capacity) -> Vec<ServerId> {
         let mut members: Vec<&Member> = pool.at(Stage::Serving).filter(|member| member.removable).collect();
         members.reverse();
-        let carries = |member: &Member| strength::ratio(load, member.server).unwrap_or(1.0);
+        let carries = |member: &Member| strength::carries(load, member.server);
         let best = pool.at(Stage::Serving).map(carries).fold(f64::MIN_POSITIVE, f64::max);
         let badness = |member: &Member| match self.servers.get(&member.server) {
             Some(Standing { shifted: Some(_), .. }) => 1.0,
