@@ -93,7 +93,7 @@ struct Agent {
     state: Option<StateDir>,
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
-    lasting: Option<Lasting>,
+    lasting: Vec<Lasting>,
     providers: Vec<Provider>,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
@@ -120,7 +120,7 @@ struct Inbox {
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     questions: mpsc::Receiver<Question>,
-    lasting: mpsc::Receiver<LastingEvent>,
+    lasting: mpsc::Receiver<(usize, LastingEvent)>,
 }
 
 /// What is needed of the options after the start.
@@ -187,9 +187,9 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found, nodes, differences }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, latest, differences }: Look) {
         let now = Instant::now();
-        self.nodes.take(nodes, &self.names);
+        self.nodes.take(nodes, latest, &self.names);
         let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
@@ -214,12 +214,12 @@ impl Agent {
         self.look_at_pools();
         self.controller.handle_tick(now);
         self.keep_alike();
-        self.show_standing();
+        self.show_standing(asked);
     }
 
     /// What a plan puts somewhere is known to be ours before it is there: plans begin behind this.
     fn keep_alike(&self) {
-        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.sockets.len() > 1) {
+        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.nodes.len() > 1) {
             executor.keep_alike(self.controller.kept());
         }
     }
@@ -309,8 +309,7 @@ impl Agent {
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
             process: self.controller.process(),
-            nodes: self.nodes.value(&self.names),
-            lasting: self.lasting.as_ref().map_or(Value::Null, Lasting::value),
+            nodes: self.nodes_value(),
             lines: self.summary.lines_value(),
             views,
             recent: self.recent.make_contiguous(),

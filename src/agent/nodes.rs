@@ -1,12 +1,14 @@
 //! Several HAProxys: what changes about one of them is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::core::controller::Answer;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::AdminState;
+use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::nodes::{Difference, NodeState, Standing};
 
 /// A move takes a moment from one HAProxy to the next: what differs in so many readings differs.
@@ -17,6 +19,7 @@ const READINGS: u32 = 3;
 pub(super) struct NodeWatch {
     names: Vec<String>,
     states: Vec<NodeState>,
+    latest: Vec<Option<Arc<Inventory>>>,
     told: Vec<Told>,
     /// Servers that are not alike, and in how many readings.
     differing: BTreeMap<ServerId, u32>,
@@ -33,17 +36,47 @@ impl NodeWatch {
     /// `names` are the sockets, as the config has them.
     pub(super) fn new(names: Vec<String>) -> Self {
         let told = names.iter().map(|_| Told::default()).collect();
-        Self { names, states: Vec::new(), told, differing: BTreeMap::new() }
+        Self { names, states: Vec::new(), latest: Vec::new(), told, differing: BTreeMap::new() }
     }
 
-    /// Takes how they stand, and tells what has changed. One alone is told of elsewhere.
-    pub(super) fn take(&mut self, states: Vec<NodeState>, names: &Names) {
+    /// Takes how they stand and what each of several has answered last, and tells what has changed. One alone is told of
+    /// elsewhere.
+    pub(super) fn take(
+        &mut self,
+        states: Vec<NodeState>,
+        latest: Vec<Option<Arc<Inventory>>>,
+        names: &Names,
+    ) {
         if self.names.len() > 1 {
             for ((state, told), node) in states.iter().zip(&mut self.told).zip(&self.names) {
                 told.note(state, node, names);
             }
         }
-        self.states = states;
+        (self.states, self.latest) = (states, latest);
+    }
+
+    /// Whether `node` answers, and whether it is in line.
+    pub(super) fn reach(&self, node: usize) -> (bool, bool) {
+        let standing = self.states.get(node).map(|state| state.standing);
+        let in_line = standing == Some(Standing::InLine);
+        (in_line || standing == Some(Standing::Behind), in_line)
+    }
+
+    /// What `node`, one of several, has answered last.
+    pub(super) fn answer(&self, node: usize) -> Option<Answer<'_>> {
+        let inventory = self.latest.get(node)?.as_deref()?;
+        Some(Answer { inventory, in_line: self.reach(node).1 })
+    }
+
+    /// Why none of them may be taken away for a moment.
+    pub(super) fn wait(&self) -> Option<String> {
+        self.states().find_map(|(name, state)| match state.standing {
+            Standing::InLine => None,
+            Standing::Behind => Some(format!("`{name}` has to be in line with the others first")),
+            Standing::Absent | Standing::Unknown => {
+                Some(format!("`{name}` does not answer, and only one HAProxy is to be away at a time"))
+            }
+        })
     }
 
     /// Takes what they do not have alike.

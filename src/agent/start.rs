@@ -54,7 +54,7 @@ impl Agent {
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();
-        let node_names = config.sockets.clone();
+        let node_names = config.sockets();
         let (looks_in, looks) = mpsc::channel(1);
         let controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
         let executor =
@@ -63,7 +63,7 @@ impl Agent {
             tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
         let (kept, lasting_events) = mpsc::channel(LASTING_EVENTS);
-        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run, kept)? };
+        let lasting = if observes_only { Vec::new() } else { Lasting::start(&config, dry_run, &kept)? };
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
 
@@ -79,6 +79,8 @@ impl Agent {
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
         config.backends.clear();
         let observer = config.metrics_listen.map(|_| Observer::default());
+        let metrics = Metrics::default();
+        lasting.iter().for_each(|lasting| metrics.begin_lasting(&config.nodes[lasting.node()].socket));
         Ok(Self {
             controller,
             names,
@@ -94,7 +96,7 @@ impl Agent {
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
-            metrics: Metrics::default(),
+            metrics,
             observer,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
@@ -112,7 +114,7 @@ fn open_executor(
     kept: Vec<Kept>,
     dry_run: bool,
 ) -> Result<Option<Arc<Executor>>, AgentError> {
-    let executor = Executor::open(&config.sockets, config.socket_timeout, names.clone(), dry_run);
+    let executor = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), dry_run);
     let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
     executor.keep_alike(kept);
     Ok(Some(Arc::new(executor)))
@@ -177,6 +179,8 @@ pub(super) struct Look {
     pub(super) found: Result<Inventory, RuntimeError>,
     /// How each of them stands.
     pub(super) nodes: Vec<NodeState>,
+    /// What each of several has answered last.
+    pub(super) latest: Vec<Option<Arc<Inventory>>>,
     /// Servers that they do not have alike.
     pub(super) differences: Vec<Difference>,
 }
@@ -189,11 +193,8 @@ async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Send
         ticks.tick().await;
         let asked = Instant::now();
         let found = executor.inventory().await;
-        if looks
-            .send(Look { asked, found, nodes: executor.nodes(), differences: executor.differences() })
-            .await
-            .is_err()
-        {
+        let (nodes, latest, differences) = (executor.nodes(), executor.latest(), executor.differences());
+        if looks.send(Look { asked, found, nodes, latest, differences }).await.is_err() {
             return;
         }
         let executor = executor.clone();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::lasting::Lasting;
 use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
@@ -25,11 +26,9 @@ impl Agent {
             }
         }
         self.remember();
-        if let Some(lasting) = self.lasting.take() {
-            lasting.end().await;
-            while let Ok(event) = self.inbox.lasting.try_recv() {
-                self.take_lasting(&event);
-            }
+        Lasting::end(std::mem::take(&mut self.lasting)).await;
+        while let Ok(event) = self.inbox.lasting.try_recv() {
+            self.take_lasting(&event);
         }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;

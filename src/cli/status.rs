@@ -43,7 +43,7 @@ fn head(status: &Value) -> String {
     };
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
-    let lasting = lasting::text(&haproxy["lasting"]);
+    let lasting = lasting::text(list(&haproxy["nodes"]));
     format!(
         "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",

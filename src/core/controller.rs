@@ -61,7 +61,7 @@ pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
-pub use standing::{BackendStanding, Origin, ServerStanding};
+pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
 pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.

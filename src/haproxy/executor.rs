@@ -85,6 +85,11 @@ impl Executor {
         self.nodes.states()
     }
 
+    /// What each of several HAProxys has answered last.
+    pub fn latest(&self) -> Vec<Option<Arc<Inventory>>> {
+        self.nodes.latest()
+    }
+
     /// Servers that are to be alike on all of them, and are not.
     pub fn differences(&self) -> Vec<Difference> {
         self.nodes.differences()

@@ -247,9 +247,14 @@ impl Metrics {
         }
     }
 
-    /// Counts what was kept, reloaded or started at `now_s`, in seconds of Unix time.
-    pub fn count_lasting(&self, event: &LastingEvent, now_s: f64) {
-        self.lasting.count(event, now_s);
+    /// Counts what was kept, reloaded or started of `node` at `now_s`, in seconds of Unix time.
+    pub fn count_lasting(&self, event: &LastingEvent, node: &str, now_s: f64) {
+        self.lasting.count(event, node, now_s);
+    }
+
+    /// Shows that nothing was kept yet of `node`, where changes are to last.
+    pub fn begin_lasting(&self, node: &str) {
+        self.lasting.begin(node);
     }
 
     /// Whether HAProxy answered.

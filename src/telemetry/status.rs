@@ -25,10 +25,8 @@ pub struct Overview<'a> {
     pub haproxy_answers: bool,
     /// The HAProxy process that answered last.
     pub process: Option<&'a Process>,
-    /// How each HAProxy stands.
+    /// How each HAProxy stands, and what lasts there.
     pub nodes: Value,
-    /// What lasts; null where nothing is to.
-    pub lasting: Value,
     /// What became of the lines.
     pub lines: Value,
     /// Every backend.
@@ -52,7 +50,6 @@ pub fn agent(overview: &Overview<'_>) -> String {
             "version": process.map(|process| process.version.as_str()),
             "pid": process.map(|process| process.pid),
             "nodes": overview.nodes,
-            "lasting": overview.lasting,
         }),
         lines: &overview.lines,
         backends: Backends(overview.views, overview.names),

@@ -9,16 +9,26 @@ fn time(at: &str) -> String {
     super::time(at) + " UTC"
 }
 
-/// Nothing where nothing is to last.
-pub(super) fn text(lasting: &Value) -> String {
+/// Of each of `nodes`, by name if there are several; nothing where nothing is to last.
+pub(super) fn text(nodes: &[Value]) -> String {
+    let of =
+        |node: &Value| if nodes.len() > 1 { format!(" of {}", word(&node["socket"])) } else { String::new() };
+    nodes.iter().map(|node| node_text(&node["lasting"], &of(node))).collect()
+}
+
+fn node_text(lasting: &Value, of: &str) -> String {
     let mut text = String::new();
     if !lasting["file"].is_null() {
         let (keep, file) = (word(&lasting["keep"]), word(&lasting["file"]));
         text.push_str(&match (lasting["written_at"].as_str(), lasting["kept_at"].as_str()) {
-            (None, None) => format!("changes: not kept yet (keep: {keep}, in {file})\n"),
-            (None, Some(_)) => format!("changes: kept in {file} (keep: {keep}), which was as it should be\n"),
-            (Some(at), _) => format!("changes: kept in {file} (keep: {keep}), written {}\n", time(at)),
+            (None, None) => format!("changes{of}: not kept yet (keep: {keep}, in {file})\n"),
+            (None, Some(_)) => {
+                format!("changes{of}: kept in {file} (keep: {keep}), which was as it should be\n")
+            }
+            (Some(at), _) => format!("changes{of}: kept in {file} (keep: {keep}), written {}\n", time(at)),
         });
+    } else if !of.is_empty() && lasting["start"].is_object() {
+        text.push_str(&format!("process{of}:\n"));
     }
     text.push_str(&not_kept(&lasting["not_kept"]));
     let without_line: Vec<String> = list(&lasting["without_line"]).iter().map(word).collect();

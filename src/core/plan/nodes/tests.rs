@@ -200,6 +200,9 @@ fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
     let mut wanted = wanted;
     wanted.servers[0].weight = weight(3.0);
     assert_eq!(told(&wanted, &found), [Correction::Weight { server, to: weight(3.0) }]);
+    // One that was changed and kept is the configured one there now, and not here.
+    (wanted.servers[0].weight, wanted.servers[0].initial_weight) = (weight(7.0), weight(7.0));
+    assert_eq!(told(&wanted, &found), []);
 }
 
 #[test]
