@@ -67,6 +67,8 @@ impl Agent {
     ) -> Value {
         let lasts = for_s.map(|seconds| Duration::from_secs(seconds.min(LONGEST.as_secs())));
         let wanted = Override { order, by, since: now, until: lasts.map(|lasts| now + lasts) };
+        // As it is without the order, which is carried out at once.
+        let Some(found) = self.controller.view(id, now) else { return Value::Null };
         let before = self.controller.handle_order(id, wanted.clone(), now);
         let Some(view) = self.controller.view(id, now) else { return Value::Null };
         let name = self.names.of_backend(id);
@@ -79,8 +81,8 @@ impl Agent {
             text.push_str(&format!("; it was {} by {} before", words::ordered(before.order), before.by.name));
         }
         let more = match order {
-            Order::Pause => self.what_a_pause_leaves(&view),
-            Order::Pin(to) => what_a_pin_means(to, &view),
+            Order::Pause => self.what_a_pause_leaves(&found),
+            Order::Pin(to) => what_a_pin_means(to, &found),
         };
         if self.settings.dry_run {
             text.push_str("\n  this is a dry run: nothing is moved anyway");

@@ -102,6 +102,12 @@ struct Latest {
     inventory: Inventory,
 }
 
+impl Latest {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.arrived) <= STALE_AFTER
+    }
+}
+
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
@@ -238,6 +244,7 @@ impl Controller {
         let (before, actions) = ours.take_order(backend, wanted, now);
         self.actions.extend(actions);
         ours.settle_limits(backend, self.local, &mut self.actions);
+        self.decide_anew(backend, now);
         before
     }
 
@@ -250,7 +257,18 @@ impl Controller {
             self.actions.extend(actions);
             order
         });
+        ours.settle_limits(backend, self.local, &mut self.actions);
+        self.decide_anew(backend, now);
         Resumed { order, servers }
+    }
+
+    /// What an operator says holds at once: `backend` is shown so, and evaluated without waiting for the next tick.
+    fn decide_anew(&mut self, backend: BackendId, now: Instant) {
+        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
+        let Some((ours, latest)) = self.backends.get_mut(&backend).zip(latest) else { return };
+        let state = latest.inventory.backend(backend);
+        ours.reconsider(state, &self.names, now);
+        ours.evaluate(backend, Some(latest.asked), state, &self.names, now, &mut self.actions);
     }
 
     /// Evaluates every backend. What outcomes have changed since the last tick is written down with it.
@@ -258,10 +276,7 @@ impl Controller {
         if std::mem::take(&mut self.unwritten) {
             self.actions.push_back(Action::Remember);
         }
-        let latest = self
-            .latest
-            .as_ref()
-            .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
+        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());

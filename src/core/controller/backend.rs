@@ -333,7 +333,7 @@ impl Backend {
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);
     }
 
-    fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
+    pub(super) fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
         let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
