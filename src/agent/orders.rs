@@ -48,8 +48,9 @@ impl Agent {
     }
 
     fn explanation(&mut self, id: BackendId, now: Instant) -> Value {
-        let mut value =
-            self.controller.view(id, now).map_or(Value::Null, |view| explain::backend(&view, &self.names));
+        let pool = self.pools.trouble(&self.names.of_backend(id));
+        let view = self.controller.view(id, now);
+        let mut value = view.map_or(Value::Null, |view| explain::backend(&view, pool, &self.names));
         let name = value["backend"].clone();
         let recent: Vec<&Value> = self.recent.iter().filter(|entry| entry["backend"] == name).collect();
         value["recent"] = json!(recent);

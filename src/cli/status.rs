@@ -10,6 +10,7 @@ use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
+mod files;
 mod lasting;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
@@ -44,8 +45,9 @@ fn head(status: &Value) -> String {
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
     let lasting = lasting::text(&haproxy["lasting"]);
+    let config = files::config(&status["config"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}{config}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -123,6 +125,7 @@ fn backend_text(backend: &Value) -> String {
     if backend["cooldown_s"].as_f64().is_some_and(|left| left > 0.0) {
         text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
+    text.push_str(&files::pool(&backend["pool_trouble"]));
     text.push_str(&limits(&backend["limits"]));
     if let Some(order) = backend["override"]["order"].as_str() {
         text.push_str(&format!(
@@ -250,6 +253,16 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
 fn time(at: &str) -> String {
     let at = at.replace('T', " ");
     at.get(..19).unwrap_or(&at).to_owned()
+}
+
+/// `2026-11-23 08:00:00 UTC`: an operator who looks at a clock may mean another zone.
+fn utc(at: &str) -> String {
+    time(at) + " UTC"
+}
+
+/// What may have several lines.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 /// Seconds as people say them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::evaluation;
+use super::files::PoolTrouble;
 use super::status;
 use super::words::{self, civil_words};
 use crate::core::controller::{Order, ServerView, View};
@@ -18,14 +19,14 @@ use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::ReadyLimits;
 
 /// What `status` says of the backend, and the same in sentences.
-pub fn backend(view: &View, names: &Names) -> Value {
-    let mut value = status::backend(view, names);
+pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value {
+    let mut value = status::backend(view, pool, names);
     let is = [servers(view, names), latency(view), load(view), model(view, names)].concat();
     value["evaluation"] = json!(view.evaluation.as_ref().map(evaluation::value));
     value["explanation"] = json!({
         "is": is,
         "wants": wants(view),
-        "limited_by": limits(view, names),
+        "limited_by": limits(view, pool, names),
         "next_move": next_move(view),
     });
     value
@@ -126,8 +127,12 @@ fn wanted(decision: &Decision) -> String {
 }
 
 /// Each thing that keeps it from moving, or will.
-fn limits(view: &View, names: &Names) -> Vec<String> {
+fn limits(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Vec<String> {
     let mut limits = Vec::new();
+    limits.extend(pool.map(|trouble| {
+        let (error, remedy, meanwhile) = (&trouble.error, trouble.remedy, trouble.meanwhile());
+        format!("its pool could not be read: {error}; {remedy}; {meanwhile}")
+    }));
     limits.extend(
         view.overridden.as_ref().map(|order| format!("an operator's order: {}", words::begun(order))),
     );
@@ -240,7 +245,7 @@ mod tests {
         let mut controller = Controller::new(names.clone(), settings, &Memory::default(), now);
         let mut view = controller.views(now).remove(0);
         change(&mut view);
-        backend(&view, &names)["explanation"].clone()
+        backend(&view, None, &names)["explanation"].clone()
     }
 
     #[track_caller]

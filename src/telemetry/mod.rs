@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod evaluation;
 pub mod explain;
+pub mod files;
 pub mod journal;
 pub mod lasting;
 pub mod logging;

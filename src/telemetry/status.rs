@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::files::PoolTrouble;
 use super::words::{self, figures};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
@@ -29,10 +30,14 @@ pub struct Overview<'a> {
     pub nodes: Value,
     /// What lasts; null where nothing is to.
     pub lasting: Value,
+    /// The config that holds.
+    pub config: Value,
     /// What became of the lines.
     pub lines: Value,
     /// Every backend.
     pub views: &'a [View],
+    /// What is wrong with pools, by the names of their backends.
+    pub pools: Vec<(&'a str, &'a PoolTrouble)>,
     /// The newest entries of the journal, oldest first.
     pub recent: &'a [Value],
     /// Their names.
@@ -54,8 +59,9 @@ pub fn agent(overview: &Overview<'_>) -> String {
             "nodes": overview.nodes,
             "lasting": overview.lasting,
         }),
+        config: &overview.config,
         lines: &overview.lines,
-        backends: Backends(overview.views, overview.names),
+        backends: Backends(overview),
         recent: overview.recent,
     };
     // Texts are the keys of all maps: nothing in it can fail.
@@ -69,17 +75,23 @@ struct Whole<'a> {
     dry_run: bool,
     running_s: u64,
     haproxy: Value,
+    config: &'a Value,
     lines: &'a Value,
     backends: Backends<'a>,
     recent: &'a [Value],
 }
 
 /// Each is a value only while it is written.
-struct Backends<'a>(&'a [View], &'a Names);
+struct Backends<'a>(&'a Overview<'a>);
 
 impl Serialize for Backends<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|view| backend(view, self.1)))
+        let Overview { views, pools, names, .. } = self.0;
+        let pool = |view: &View| {
+            let name = names.of_backend(view.backend);
+            pools.iter().find(|(backend, _)| *backend == &*name).map(|&(_, trouble)| trouble)
+        };
+        serializer.collect_seq(views.iter().map(|view| backend(view, pool(view), names)))
     }
 }
 
@@ -95,7 +107,7 @@ pub fn troubles(views: &[View], names: &Names) -> Vec<String> {
 }
 
 /// One backend as it is now.
-pub fn backend(view: &View, names: &Names) -> Value {
+pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value {
     let (decision, refused) = match &view.decision {
         Some((decision, refused)) => (Some(decision), refused.as_deref()),
         None => (None, None),
@@ -130,6 +142,7 @@ pub fn backend(view: &View, names: &Names) -> Value {
         "doubt": view.doubt.as_ref().map(ToString::to_string),
         "figures": figures(&view.snapshot),
         "spares": view.settings.spares.name(),
+        "pool_trouble": pool.map(PoolTrouble::value),
         "missing_slots": view.missing_slots,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
