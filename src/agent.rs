@@ -196,8 +196,12 @@ impl Agent {
         let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
-                    let process = &inventory.process;
-                    info!(version = process.version, pid = process.pid, "haproxy answers");
+                    // Of several, each one's is told with its node.
+                    let process =
+                        Some(&inventory.process).filter(|_| self.settings.config.sockets.len() == 1);
+                    let version = process.map(|process| process.version.as_str());
+                    let (sockets, pid) = (self.nodes.answering(), process.map(|process| process.pid));
+                    info!(sockets, version, pid, "haproxy answers");
                 }
                 self.nodes.compare(&differences, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
@@ -260,7 +264,7 @@ impl Agent {
     }
 
     fn record(&mut self, record: &Record) {
-        words::tell(record, &self.names);
+        words::tell(record, &self.names, self.settings.dry_run);
         self.metrics.count(record, &self.names);
         self.summary.count(record);
         self.keep_entry(words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run));

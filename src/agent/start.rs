@@ -81,6 +81,8 @@ impl Agent {
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
         config.backends.clear();
+        let metrics = Metrics::default();
+        metrics.set_dry_run(dry_run);
         let observer = config.metrics_listen.map(|_| Observer::default());
         Ok(Self {
             controller,
@@ -97,13 +99,13 @@ impl Agent {
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
-            metrics: Metrics::default(),
+            metrics,
             observer,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
-            nodes: NodeWatch::new(node_names),
+            nodes: NodeWatch::new(node_names, dry_run),
             started: now,
         })
     }

@@ -118,6 +118,7 @@ pub struct Metrics {
     haproxy_up: Gauge,
     node_up: Family<Node, Gauge>,
     node_left: Family<Node, Gauge>,
+    dry_run: Gauge,
     config_refused: Gauge,
     pool_not_read: Family<Backend, Gauge>,
     lasting: LastingMetrics,
@@ -150,6 +151,7 @@ impl Default for Metrics {
             haproxy_up: Gauge::default(),
             node_up: Family::default(),
             node_left: Family::default(),
+            dry_run: Gauge::default(),
             config_refused: Gauge::default(),
             pool_not_read: Family::default(),
             lasting: LastingMetrics::default(),
@@ -202,6 +204,7 @@ impl Metrics {
         r.register("haproxy_node_up", "1 if this HAProxy answered last time", self.node_up.clone());
         let help = "What this HAProxy is still to be told, to have what the others have";
         r.register("haproxy_node_left", help, self.node_left.clone());
+        r.register("dry_run", "1 if nothing is really moved", self.dry_run.clone());
         let help = "1 while an older config holds, as the one that was to be reloaded was refused";
         r.register("config_refused", help, self.config_refused.clone());
         let help = "1 while the pool of the backend cannot be read, and what it offered before holds";
@@ -259,6 +262,11 @@ impl Metrics {
     /// Counts what was kept, reloaded or started at `now_s`, in seconds of Unix time.
     pub fn count_lasting(&self, event: &LastingEvent, now_s: f64) {
         self.lasting.count(event, now_s);
+    }
+
+    /// Nothing is really done.
+    pub fn set_dry_run(&self, dry_run: bool) {
+        self.dry_run.set(i64::from(dry_run));
     }
 
     /// Whether HAProxy answered.
