@@ -134,11 +134,23 @@ fn backend_text(backend: &Value) -> String {
             left(&backend["override"])
         ));
     }
-    if let Some(moving) = backend["moving"].as_str() {
-        text.push_str(&format!("  under way: {moving}\n"));
-    }
+    text.push_str(&under_way(backend));
     text.push_str(&table(&server_rows(backend)));
     text
+}
+
+/// `under way: s2, s3 to serve`; nothing if there is no plan.
+fn under_way(backend: &Value) -> String {
+    let who: Vec<String> = list(&backend["under_way"]).iter().map(word).collect();
+    let who = who.join(", ");
+    let what = match backend["moving"].as_str() {
+        None => return String::new(),
+        Some("add") => format!("{who} to serve"),
+        Some("remove") => format!("{who} to MAINT"),
+        Some("shut_down") => format!("sessions on {who} to be closed"),
+        Some(_) => "weights to be set".to_owned(),
+    };
+    format!("  under way: {what}\n")
 }
 
 /// A heading, and a row for each server; with its address where addresses come from a pool.
@@ -214,6 +226,23 @@ fn server_row(server: &Value) -> Vec<String> {
 /// What the figures do not say about a server.
 fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
+    let what = match server["doing"].as_str() {
+        Some(doing) => Some(doing.to_owned()),
+        None if is_ready && server["up"] == false => Some("DOWN: its check fails".to_owned()),
+        None if is_ready && server["weight"] == 0 => Some("weight 0: no new requests".to_owned()),
+        None => None,
+    };
+    let role = role(server);
+    match what {
+        None => role,
+        Some(what) if role.is_empty() => what,
+        Some(what) => format!("{what}; {role}"),
+    }
+}
+
+/// What the agent may do with it.
+fn role(server: &Value) -> String {
+    let is_ready = server["state"] == "READY";
     if server["left_alone_s"].is_u64() {
         return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
     }
@@ -223,12 +252,16 @@ fn note(server: &Value) -> String {
         }
         _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
         (None, Some("spare")) if server["there"] == false => "spare, not added yet".to_owned(),
+        // It is on its way to serve, or from there.
+        (None, Some("spare")) if server["state"] != "MAINT" => String::new(),
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("vacant")) => "slot without an address".to_owned(),
         (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
-        _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
+        _ if is_ready && server["serving"] == false && server["up"] == true && server["weight"] != 0 => {
+            "does not serve".to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -315,7 +348,19 @@ mod tests {
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
         check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
-        check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
+        check_note(
+            "DOWN: its check fails",
+            json!({"state": "READY", "role": "foreign", "serving": false, "up": false}),
+        );
+        check_note("weight 0: no new requests", json!({"state": "READY", "up": true, "weight": 0}));
+        check_note(
+            "drains 3 sessions; MAINT in 7 s at most",
+            json!({"state": "DRAIN", "role": "draining", "doing": "drains 3 sessions; MAINT in 7 s at most"}),
+        );
+        check_note(
+            "2 sessions still open, closed in 3 s; spare",
+            json!({"state": "MAINT", "role": "spare", "doing": "2 sessions still open, closed in 3 s"}),
+        );
         check_note(
             "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),

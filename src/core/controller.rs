@@ -32,6 +32,7 @@ use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
 
 mod backend;
+mod checks;
 mod doubt;
 mod forgotten;
 mod hands_off;

@@ -12,6 +12,7 @@ use super::words::{self, civil_words};
 use crate::core::controller::{Order, ServerView, View};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
+use crate::core::plan::inventory::AdminState;
 use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
@@ -44,8 +45,15 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     let serving = view.servers.iter().filter(|server| server.state.is_serving()).count();
     let there = view.servers.iter().filter(|server| !server.state.is_absent()).count();
     let mut text = format!("{serving} of {there} servers serve");
+    let is_ready = |server: &ServerView| server.state.state() == AdminState::Ready;
+    let is_other = |server: &ServerView| server.role == Role::Foreign && !is_ready(server);
     let groups = [
         (":", list(&|server| server.state.is_serving())),
+        ("; DOWN:", list(&|server| is_ready(server) && !server.state.is_up())),
+        (
+            "; READY with weight 0:",
+            list(&|server| is_ready(server) && server.state.is_up() && server.state.weight.value() == 0),
+        ),
         ("; spare:", list(&|server| server.role == Role::Spare)),
         ("; slots without an address:", list(&|server| server.role == Role::Vacant)),
         (
@@ -53,7 +61,8 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
             list(&|server| server.role == Role::Retired),
         ),
         ("; draining:", list(&|server| server.role == Role::Draining)),
-        ("; not ours:", list(&|server| server.role == Role::Foreign && !server.state.is_serving())),
+        ("; changed by somebody else:", list(&|server| is_other(server) && server.left_alone.is_some())),
+        ("; not ours:", list(&|server| is_other(server) && server.left_alone.is_none())),
     ];
     for (what, who) in groups.iter().filter(|(_, who)| !who.is_empty()) {
         text.push_str(&format!("{what} {who}"));

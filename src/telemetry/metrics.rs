@@ -255,6 +255,7 @@ impl Metrics {
             | Event::OrderEnded { .. }
             | Event::ChangedByOther { .. }
             | Event::HandsOffEnded { .. }
+            | Event::Checked { .. }
             | Event::Restarted(_) => {}
         }
     }

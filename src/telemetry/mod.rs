@@ -8,6 +8,7 @@ pub mod journal;
 pub mod lasting;
 pub mod logging;
 pub mod metrics;
+pub mod progress;
 pub mod question;
 pub mod socket;
 pub mod status;

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::files::PoolTrouble;
+use super::progress;
 use super::words::{self, figures};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
@@ -126,6 +127,7 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "refused": refused,
         "serving": view.fleet.map(|fleet| fleet.serving),
         "spare": view.fleet.map(|fleet| fleet.startable),
+        "under_way": view.under_way.iter().map(|&server| names.of_server(server).to_string()).collect::<Vec<_>>(),
         "moving": view.moving.map(|purpose| purpose.name()),
         "cooldown_s": view.cooldown.as_secs_f64().ceil(),
         "next_move_s": view.next_move.map(|left| left.as_secs_f64().ceil()),
@@ -187,6 +189,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "role": server.role.name(),
         "alike": state.alike,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
+        "doing": progress::words(server),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

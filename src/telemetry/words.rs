@@ -46,6 +46,11 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             entry.insert("event".into(), json!("hands_off_ended"));
             entry.insert("server".into(), json!(&*names.of_server(*server)));
         }
+        Event::Checked { server, up } => {
+            entry.insert("event".into(), json!(if *up { "up" } else { "down" }));
+            entry.insert("server".into(), json!(&*names.of_server(*server)));
+            entry.insert("reason".into(), json!(checked(*up, record.serving)));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -140,6 +145,16 @@ fn left_alone(change: Option<Change>, lasts: Duration) -> String {
         None => "its state, in the middle of a move".to_owned(),
     };
     format!("{what}, not by this agent: left alone for {}", Span(lasts))
+}
+
+/// `HAProxy's check fails: 2 servers serve without it`.
+fn checked(up: bool, serving: u32) -> String {
+    let says = if up { "passes again" } else { "fails" };
+    let serving = match serving {
+        1 => "1 server serves".to_owned(),
+        n => format!("{n} servers serve"),
+    };
+    format!("HAProxy's check {says}: {serving}")
 }
 
 /// `Mon 2026-11-23 08:00`.
@@ -242,6 +257,17 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
         }
         Event::HandsOffEnded { server } => {
             info!(backend, server = &*names.of_server(*server), "server no longer left alone");
+        }
+        Event::Checked { server, up: true } => {
+            info!(
+                backend,
+                server = &*names.of_server(*server),
+                serving = record.serving,
+                "server is UP again"
+            );
+        }
+        Event::Checked { server, up: false } => {
+            warn!(backend, server = &*names.of_server(*server), serving = record.serving, "server is DOWN");
         }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");

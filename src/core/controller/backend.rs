@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
 use super::hands_off::HandsOff;
@@ -43,6 +44,7 @@ pub(super) struct Backend {
     /// Ours: in MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) claims: Claims,
     pub(super) hands_off: HandsOff,
+    pub(super) checks: Checks,
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
@@ -97,6 +99,7 @@ impl Backend {
             settings: Arc::new(settings),
             claims: Claims::default(),
             hands_off: HandsOff::default(),
+            checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
             found: None,
@@ -225,6 +228,7 @@ impl Backend {
         if self.is_outdated(asked) {
             return false;
         }
+        self.look_at_checks(id, state, asked, actions);
         let others = self.look_for_other_hands(id, state, asked, actions);
         if self.is_moving() {
             return others;
