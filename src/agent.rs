@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -111,6 +111,8 @@ struct Agent {
     repeats: Repeats,
     summary: Summary,
     haproxy: Reach,
+    /// Since when HAProxy does not answer, and why.
+    absent: Option<(Timestamp, String)>,
     nodes: NodeWatch,
     started: Instant,
 }
@@ -205,12 +207,16 @@ impl Agent {
                 }
                 self.nodes.compare(&differences, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
+                self.absent = None;
                 Reach::Answers
             }
             Err(error) => {
+                let error = chain(&error);
                 if self.haproxy != Reach::Absent {
-                    warn!(error = chain(&error), "haproxy does not answer; waiting for it");
+                    warn!(error, "haproxy does not answer; waiting for it");
                 }
+                let since = self.absent.take().map_or_else(Timestamp::now, |(since, _)| since);
+                self.absent = Some((since, error));
                 Reach::Absent
             }
         };
@@ -316,6 +322,10 @@ impl Agent {
             dry_run: self.settings.dry_run,
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
+            haproxy_absent: self
+                .absent
+                .as_ref()
+                .map_or(Value::Null, |(since, error)| json!({ "since": since.to_string(), "error": error })),
             process: self.controller.process(),
             nodes: self.nodes.value(&self.names),
             lasting: self.lasting.as_ref().map_or(Value::Null, Lasting::value),

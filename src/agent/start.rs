@@ -105,6 +105,7 @@ impl Agent {
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
+            absent: None,
             nodes: NodeWatch::new(node_names, dry_run),
             started: now,
         })

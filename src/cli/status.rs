@@ -39,15 +39,16 @@ fn head(status: &Value) -> String {
     let answers = match (haproxy["answers"].as_bool(), haproxy["version"].as_str()) {
         (Some(true), version) => format!("HAProxy {} answers", version.unwrap_or("?")),
         _ if list(&status["backends"]).is_empty() => "observes only".to_owned(),
-        (_, Some(_)) => "HAProxy does not answer any more: what follows is old".to_owned(),
+        (_, Some(_)) => "HAProxy does not answer any more".to_owned(),
         (_, None) => "HAProxy has not answered yet".to_owned(),
     };
+    let absent = absent(&haproxy["absent"], !haproxy["version"].is_null());
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
     let lasting = lasting::text(&haproxy["lasting"]);
     let config = files::config(&status["config"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}{config}\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{absent}{nodes}{lasting}{config}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -62,6 +63,13 @@ fn head(status: &Value) -> String {
             Some(duplicate) => format!(", {duplicate} told twice"),
         },
     )
+}
+
+/// Since when HAProxy does not answer, and why; nothing while it does.
+fn absent(absent: &Value, was_there: bool) -> String {
+    let Some(since) = absent["since"].as_str() else { return String::new() };
+    let old = if was_there { "  what follows is how it was then\n" } else { "" };
+    format!("  since {}: {}\n{old}", utc(since), word(&absent["error"]))
 }
 
 /// A line for each of several HAProxys.

@@ -9,7 +9,7 @@ use super::evaluation;
 use super::files::PoolTrouble;
 use super::status;
 use super::words::{self, civil_words};
-use crate::core::controller::{Order, ServerView, View};
+use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
 use crate::core::plan::inventory::AdminState;
@@ -42,6 +42,10 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
         let found = view.servers.iter().filter(wanted);
         found.map(|server| names.of_server(server.state.id).to_string()).collect::<Vec<_>>().join(", ")
     };
+    let no_answer = match view.health {
+        Health::HaproxyAbsent => Some("HAProxy does not answer; when it did last:".to_owned()),
+        _ => None,
+    };
     let serving = view.servers.iter().filter(|server| server.state.is_serving()).count();
     let there = view.servers.iter().filter(|server| !server.state.is_absent()).count();
     let mut text = format!("{serving} of {there} servers serve");
@@ -69,7 +73,7 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    [text].into_iter().chain(missing).collect()
+    no_answer.into_iter().chain([text]).chain(missing).collect()
 }
 
 fn latency(view: &View) -> Vec<String> {
@@ -118,9 +122,26 @@ fn wants(view: &View) -> Vec<String> {
     let Some((decision, _)) = &view.decision else {
         return vec!["nothing yet: no evaluation was made".to_owned()];
     };
-    let need = view.evaluation.as_ref().and_then(evaluation::need);
-    let by_itself = view.wish.as_ref().map(|wish| format!("by itself it would want {}", wanted(wish)));
+    let need = view.evaluation.as_ref().filter(|_| answers(view)).and_then(evaluation::need);
+    // Under a pin it may want nothing but what the pin wants.
+    let is_its_own = |wish: &&Decision| match wish.reason() {
+        Reason::Scheduled { reason, .. } if wish_is_pinned(view) => {
+            !matches!(**reason, Reason::BelowMin { .. } | Reason::AboveMax { .. })
+        }
+        _ => true,
+    };
+    let wish = view.wish.as_ref().filter(is_its_own);
+    let by_itself = wish.map(|wish| format!("by itself it would want {}", wanted(wish)));
     [wanted(decision)].into_iter().chain(by_itself).chain(need).collect()
+}
+
+fn wish_is_pinned(view: &View) -> bool {
+    matches!(view.overridden.as_ref().map(|wanted| wanted.order), Some(Order::Pin(_)))
+}
+
+/// What is known of HAProxy is of now.
+fn answers(view: &View) -> bool {
+    !matches!(view.health, Health::HaproxyAbsent | Health::BackendAbsent)
 }
 
 /// `2 more servers: p95 412 ms has been above 250 ms for 20 s`.
@@ -152,7 +173,8 @@ fn limits(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Vec<String>
         let more = if view.overridden.is_none() { ", and only a burst adds" } else { "" };
         limits.push(format!("cooling down for {}: nothing is taken away{more}", Span(view.cooldown)));
     }
-    let of_the_model = view.evaluation.iter().flat_map(|evaluation| &evaluation.limits);
+    let rules = view.overridden.is_none() && answers(view);
+    let of_the_model = view.evaluation.iter().filter(|_| rules).flat_map(|evaluation| &evaluation.limits);
     limits.extend(of_the_model.map(ToString::to_string));
     for server in &view.servers {
         let name = names.of_server(server.state.id);
@@ -206,9 +228,15 @@ pub fn range(limits: ReadyLimits) -> String {
 fn next_move(view: &View) -> String {
     let order = view.overridden.as_ref().map(|wanted| wanted.order);
     let Some(left) = view.next_move else { return "when somebody resumes it".to_owned() };
+    match view.health {
+        Health::HaproxyAbsent => return "as soon as HAProxy answers".to_owned(),
+        Health::BackendAbsent => return "as soon as HAProxy has this backend".to_owned(),
+        _ => {}
+    }
     let span = Span(left);
     match order {
         Some(Order::Pause) => return format!("in {span}, when the pause is over"),
+        Some(Order::Pin(_)) if view.moving.is_some() => return "when the move under way is over".to_owned(),
         Some(Order::Pin(_)) if left.is_zero() => return "as soon as more or fewer servers serve".to_owned(),
         Some(Order::Pin(_)) => {
             return format!("as soon as servers are missing; in {span} if there are too many");
@@ -253,6 +281,7 @@ mod tests {
         let (names, now) = (Names::default(), Instant::now());
         let mut controller = Controller::new(names.clone(), settings, &Memory::default(), now);
         let mut view = controller.views(now).remove(0);
+        view.health = Health::Good;
         change(&mut view);
         backend(&view, None, &names)["explanation"].clone()
     }
@@ -291,6 +320,45 @@ mod tests {
             let wish = Box::new(Reason::Idle { since: s(6) });
             view.decision = hold(Reason::PendingDown { wish, since: s(6), needed: s(10) });
         });
+    }
+
+    #[test]
+    fn while_haproxy_does_not_answer_nothing_is_told_as_if_it_did() {
+        let absent = |view: &mut View| {
+            (view.health, view.evaluation) = (Health::HaproxyAbsent, Some(evaluation()));
+            view.decision = hold(Reason::NoInventory);
+        };
+        check("next_move", "as soon as HAProxy answers", absent);
+        let explained = explained(absent);
+        let wants = ["no change: HAProxy does not answer: nothing can be moved"];
+        assert_eq!(explained["wants"], json!(wants));
+        assert_eq!(explained["limited_by"], json!(["servers that may serve: at least 1"]));
+    }
+
+    #[test]
+    fn more_servers_are_not_promised_where_there_are_none() {
+        check("next_move", "more servers when there is one to add; fewer in 40 s at the earliest", |view| {
+            view.evaluation = Some(Evaluation { limits: vec![Limit::NoSpare], ..evaluation() });
+        });
+    }
+
+    #[test]
+    fn under_a_pin_what_the_policy_waits_for_limits_nothing() {
+        let pinned = |view: &mut View| {
+            view.evaluation = Some(evaluation());
+            view.decision = hold(Reason::Acting);
+            let above = Box::new(Reason::AboveMax { serving: 4, max: 2 });
+            let wish = Reason::Scheduled { reason: above, at: "pinned to 2".to_owned() };
+            view.wish = Some(Decision::ScaleDown { by: 2, prefer: Vec::new(), reason: wish });
+            let by = crate::core::controller::Operator::default();
+            let since = Instant::now();
+            let order = crate::core::controller::Override { order: Order::Pin(2), by, since, until: None };
+            view.overridden = Some(order);
+        };
+        let explained = explained(pinned);
+        assert_eq!(explained["limited_by"].as_array().map(Vec::len), Some(2), "{explained}");
+        let text = explained["wants"].to_string();
+        assert!(!text.contains("by itself"), "{text}");
     }
 
     fn evaluation() -> Evaluation {
@@ -350,7 +418,7 @@ mod tests {
             with,
         );
         check("is", "3 requests wait beyond what is usual", with);
-        check("wants", "the load takes 1.5 servers, within the limits 2", |view| {
+        check("wants", "the load takes 1.5 servers; wanted within the limits: 2", |view| {
             view.evaluation = Some(evaluation());
             view.decision = hold(Reason::Acting);
         });

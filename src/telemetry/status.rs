@@ -14,6 +14,7 @@ use super::words::{self, figures};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
 use crate::core::plan::inventory::Process;
+use crate::core::policy::fleet::Fleet;
 use crate::core::settings::ReadyLimits;
 
 /// What there is to know of the agent as a whole.
@@ -25,6 +26,8 @@ pub struct Overview<'a> {
     pub running: Duration,
     /// HAProxy answered last time.
     pub haproxy_answers: bool,
+    /// Since when it does not, and why; null if it does.
+    pub haproxy_absent: Value,
     /// The HAProxy process that answered last.
     pub process: Option<&'a Process>,
     /// How each HAProxy stands.
@@ -55,6 +58,7 @@ pub fn agent(overview: &Overview<'_>) -> String {
         running_s: overview.running.as_secs(),
         haproxy: json!({
             "answers": overview.haproxy_answers,
+            "absent": overview.haproxy_absent,
             "version": process.map(|process| process.version.as_str()),
             "pid": process.map(|process| process.pid),
             "nodes": overview.nodes,
@@ -125,8 +129,8 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "decision": decision.map(|decision| decision.name()),
         "reason": decision.map(|decision| decision.reason().to_string()),
         "refused": refused,
-        "serving": view.fleet.map(|fleet| fleet.serving),
-        "spare": view.fleet.map(|fleet| fleet.startable),
+        "serving": known_fleet(view).map(|fleet| fleet.serving),
+        "spare": known_fleet(view).map(|fleet| fleet.startable),
         "under_way": view.under_way.iter().map(|&server| names.of_server(server).to_string()).collect::<Vec<_>>(),
         "moving": view.moving.map(|purpose| purpose.name()),
         "cooldown_s": view.cooldown.as_secs_f64().ceil(),
@@ -148,6 +152,11 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "missing_slots": view.missing_slots,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
+}
+
+/// What HAProxy has, if it says so.
+pub fn known_fleet(view: &View) -> Option<Fleet> {
+    view.fleet.filter(|_| !matches!(view.health, Health::HaproxyAbsent | Health::BackendAbsent))
 }
 
 /// Fewest and most serving servers, now and next; no most: as many as there are.
