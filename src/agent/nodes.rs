@@ -10,6 +10,7 @@ use crate::core::controller::Answer;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::nodes::{Difference, NodeState, Standing};
+use crate::telemetry::words::done;
 
 /// A move takes a moment from one HAProxy to the next: what differs in so many readings differs.
 const READINGS: u32 = 3;
@@ -18,6 +19,7 @@ const READINGS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct NodeWatch {
     names: Vec<String>,
+    dry_run: bool,
     states: Vec<NodeState>,
     latest: Vec<Option<Arc<Inventory>>>,
     told: Vec<Told>,
@@ -34,9 +36,9 @@ struct Told {
 
 impl NodeWatch {
     /// `names` are the sockets, as the config has them.
-    pub(super) fn new(names: Vec<String>) -> Self {
+    pub(super) fn new(names: Vec<String>, dry_run: bool) -> Self {
         let told = names.iter().map(|_| Told::default()).collect();
-        Self { names, states: Vec::new(), latest: Vec::new(), told, differing: BTreeMap::new() }
+        Self { names, dry_run, states: Vec::new(), latest: Vec::new(), told, differing: BTreeMap::new() }
     }
 
     /// Takes how they stand and what each of several has answered last, and tells what has changed. One alone is told of
@@ -49,7 +51,7 @@ impl NodeWatch {
     ) {
         if self.names.len() > 1 {
             for ((state, told), node) in states.iter().zip(&mut self.told).zip(&self.names) {
-                told.note(state, node, names);
+                told.note(state, node, names, self.dry_run);
             }
         }
         (self.states, self.latest) = (states, latest);
@@ -109,6 +111,13 @@ impl NodeWatch {
         self.names.iter().map(String::as_str).zip(&self.states)
     }
 
+    /// The sockets of those that answer.
+    pub(super) fn answering(&self) -> String {
+        let answers =
+            |(_, state): &(&str, &NodeState)| matches!(state.standing, Standing::Behind | Standing::InLine);
+        self.states().filter(answers).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
+
     /// How they stand, for `status`.
     pub(super) fn value(&self, names: &Names) -> Value {
         let node = |(name, state): (&str, &NodeState)| {
@@ -130,7 +139,7 @@ impl NodeWatch {
 }
 
 impl Told {
-    fn note(&mut self, state: &NodeState, node: &str, names: &Names) {
+    fn note(&mut self, state: &NodeState, node: &str, names: &Names, dry_run: bool) {
         let pid = state.process.as_ref().map(|process| process.pid);
         let before = self.standing.replace(state.standing);
         let restarted = self.pid.is_some() && pid.is_some() && self.pid != pid;
@@ -141,15 +150,16 @@ impl Told {
                 warn!(node, error, "this haproxy does not answer; the others go on");
             }
             (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
-                info!(
-                    node,
-                    pid,
-                    restarted,
-                    left = state.left,
-                    "this haproxy is brought in line with the others"
-                );
+                let left = state.left;
+                done!(info, dry_run, { node, pid, restarted, left }, "this haproxy is brought in line with the others");
             }
-            (Some(Standing::Behind), Standing::InLine) => info!(node, "this haproxy is in line again"),
+            (Some(Standing::Behind), Standing::InLine) => {
+                done!(info, dry_run, { node }, "this haproxy is in line again");
+            }
+            (None, Standing::InLine) => {
+                let version = state.process.as_ref().map(|process| process.version.as_str());
+                info!(node, version, pid, "this haproxy answers, and is in line");
+            }
             (Some(Standing::Absent), Standing::InLine) => {
                 info!(node, pid, restarted, "this haproxy answers again, and is in line");
             }

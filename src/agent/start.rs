@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -12,9 +13,10 @@ use tracing::{info, warn};
 use super::ingest::{Delivery, Ingest, line_format};
 use super::lasting::Lasting;
 use super::nodes::NodeWatch;
+use super::pools::Pools;
 use super::repeats::Repeats;
 use super::signals::Signals;
-use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names, pools};
+use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
 use crate::config::Config;
 use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
@@ -25,6 +27,7 @@ use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
+use crate::telemetry::files::ConfigAccount;
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::{self, Asker};
@@ -47,7 +50,7 @@ impl Agent {
         let now = Instant::now();
         let names = Names::default();
         let observes_only = config.backends.is_empty();
-        let providers = pools::providers(&config.pools);
+        let pools = Pools::new(&config.pools);
         let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
         let recent =
             state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
@@ -78,18 +81,20 @@ impl Agent {
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
         config.backends.clear();
+        let metrics = Metrics::default();
+        metrics.set_dry_run(dry_run);
         let observer = config.metrics_listen.map(|_| Observer::default());
         let metrics = Metrics::default();
         lasting.iter().for_each(|lasting| metrics.begin_lasting(&config.nodes[lasting.node()].socket));
         Ok(Self {
             controller,
             names,
-            settings: Settings { config, dry_run, reload },
+            settings: Settings { config, dry_run, reload, account: ConfigAccount::new(Timestamp::now()) },
             journal: state.as_ref().map(|state| Journal::new(state.path())),
             state,
             executor,
             lasting,
-            providers,
+            pools,
             plans: JoinSet::new(),
             changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions, lasting: lasting_events },
@@ -102,7 +107,8 @@ impl Agent {
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
-            nodes: NodeWatch::new(node_names),
+            absent: None,
+            nodes: NodeWatch::new(node_names, dry_run),
             started: now,
         })
     }

@@ -33,7 +33,11 @@ impl Agent {
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;
         let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;
-        info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
+        let dry_run = self.settings.dry_run.then_some(true);
+        info!(
+            lines,
+            requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, dry_run, "stopped"
+        );
         self.summary
     }
 

@@ -11,6 +11,12 @@ use super::support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
 fn a_move_reaches_all() {
     let Some(site) = Site::start(&["", "disabled", "weight 3 disabled"]) else { return };
     let agent = site.agent("warm_up: { ramp: 1s }");
+    let told = agent.event("haproxy answers").unwrap_or_default();
+    assert!(told["sockets"].as_str().is_some_and(|sockets| !sockets.is_empty()), "{told}");
+    wait_until("each is told by its address", PATIENCE, || {
+        let events = agent.events();
+        site.nodes.iter().all(|node| events.iter().any(|event| event["node"] == *node.socket))
+    });
     pin(&agent, 3);
     for (server, state) in [("s1", "READY 1"), ("s2", "READY 1"), ("s3", "READY 3")] {
         site.wait_for(server, state);

@@ -41,7 +41,7 @@ async fn check_socket(
         Ok(endpoint) => endpoint,
         Err(error) => return (vec![Finding::fail(&about, format!("{error}"), "")], None),
     };
-    let client = Client::new(endpoint, config.socket_timeout).one_of(config.sockets.len());
+    let client = Client::new(endpoint, config.socket_timeout).one_of(config.nodes.len());
     let inventory = match client.inventory(names).await {
         Ok(mut inventory) => {
             let least =

@@ -47,7 +47,8 @@ fn backend(config: &Config, settings: &BackendSettings) -> Option<Finding> {
 /// HAProxy's configuration, as often as the config names it. One that cannot be read is told of where it is needed.
 fn haproxy_cfgs(config: &Config) -> Vec<String> {
     let of_log = config.log_format.haproxy_cfg().map(|(_, text)| text);
-    let lasts = config.lasting.keep != Keep::None || config.lasting.start;
-    let kept = lasts.then(|| std::fs::read(&config.lasting.config).ok()).flatten();
+    let lasting = config.nodes.iter().map(|node| &node.lasting);
+    let lasting = lasting.filter(|lasting| lasting.keep != Keep::None || lasting.start);
+    let kept = lasting.filter_map(|lasting| std::fs::read(&lasting.config).ok());
     of_log.into_iter().chain(kept.map(|text| String::from_utf8_lossy(&text).into_owned())).collect()
 }

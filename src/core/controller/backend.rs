@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
 use super::hands_off::HandsOff;
@@ -44,6 +45,7 @@ pub(super) struct Backend {
     /// Ours: in MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) claims: Claims,
     pub(super) hands_off: HandsOff,
+    pub(super) checks: Checks,
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
@@ -102,6 +104,7 @@ impl Backend {
             settings: Arc::new(settings),
             claims: Claims::default(),
             hands_off: HandsOff::default(),
+            checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
             found: None,
@@ -236,6 +239,7 @@ impl Backend {
         if self.is_outdated(asked) {
             return false;
         }
+        self.look_at_checks(id, state, asked, actions);
         let others = self.look_for_other_hands(id, state, asked, actions);
         if self.is_moving() {
             return others;
@@ -344,7 +348,7 @@ impl Backend {
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);
     }
 
-    fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
+    pub(super) fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
         let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));

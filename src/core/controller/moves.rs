@@ -1,6 +1,6 @@
 //! From decisions to plans, and what becomes of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
@@ -33,10 +33,13 @@ pub(super) struct Moving {
     outdated: HashSet<ServerId>,
     /// Weights could not be set, or not be put right.
     weights_failed: bool,
+    /// So many steps of a server's lane are done, since when.
+    steps: HashMap<ServerId, (usize, Instant)>,
+    begun: Instant,
 }
 
 impl Moving {
-    fn new(plan: Plan, decision: Option<Decision>) -> Self {
+    fn new(plan: Plan, decision: Option<Decision>, now: Instant) -> Self {
         Self {
             plan,
             decision,
@@ -45,7 +48,29 @@ impl Moving {
             failed: HashSet::new(),
             outdated: HashSet::new(),
             weights_failed: false,
+            steps: HashMap::new(),
+            begun: now,
         }
+    }
+
+    fn lane(&self, server: ServerId) -> Option<&Lane> {
+        self.plan.lanes.iter().chain(&self.changes.added).find(|lane| lane.server == server)
+    }
+
+    fn note_done(&mut self, step: &Step, now: Instant) {
+        let Some(server) = step.server() else { return };
+        let done = self.steps.get(&server).map_or(0, |&(done, _)| done);
+        let left = self.lane(server).and_then(|lane| lane.steps.get(done..)).unwrap_or_default();
+        if let Some(at) = left.iter().position(|left| left == step) {
+            self.steps.insert(server, (done + at + 1, now));
+        }
+    }
+
+    /// The step that `server` is at, if it is on its way, and for how long already.
+    pub(super) fn step(&self, server: ServerId, now: Instant) -> Option<(Step, Duration)> {
+        let lane = self.lane(server).filter(|_| self.under_way().any(|id| id == server))?;
+        let &(done, since) = self.steps.get(&server).unwrap_or(&(0, self.begun));
+        Some((lane.steps.get(done)?.clone(), now.saturating_duration_since(since)))
     }
 
     /// The servers that it is about.
@@ -263,7 +288,7 @@ impl Backend {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.owe(weights_of(&plan.after));
-        self.moving = Some(Moving::new(plan.clone(), decision));
+        self.moving = Some(Moving::new(plan.clone(), decision, now));
         actions.push_back(Action::Remember);
         actions.push_back(Action::Execute(plan));
     }
@@ -295,7 +320,8 @@ impl Backend {
     pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
-            Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::StepDone { step, .. } => moving.note_done(step, now),
+            Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {

@@ -12,7 +12,7 @@ use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::ownership::{self, Role};
-use crate::core::plan::step::Purpose;
+use crate::core::plan::step::{Purpose, Step};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::model::Evaluation;
@@ -98,6 +98,10 @@ pub struct ServerView {
     pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
+    /// What the plan under way is doing about it, and for how long already.
+    pub step: Option<(Step, Duration)>,
+    /// Its sessions, which have outlasted its way to MAINT, are closed so long from now.
+    pub closes_in: Option<Duration>,
 }
 
 impl Backend {
@@ -142,6 +146,8 @@ impl Backend {
                 .quarantine
                 .left(server.id, now)
                 .or_else(|| self.store.quarantine_left(server.id, now)),
+            step: self.moving.as_ref().and_then(|moving| moving.step(server.id, now)),
+            closes_in: self.lingering.closes_in(server.id, self.settings.scale_down.shutdown_sessions, now),
             state: server.clone(),
         });
         let servers: Vec<_> = servers.collect();

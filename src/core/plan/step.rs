@@ -162,6 +162,25 @@ pub enum Step {
 }
 
 impl Step {
+    /// The one server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::SetAddress { server, .. }
+            | Self::Add { server, .. }
+            | Self::Remove { server, .. }
+            | Self::Set { server, .. }
+            | Self::AwaitHealthy { server, .. }
+            | Self::WarmUp { server, .. }
+            | Self::AwaitDrained { server, .. }
+            | Self::ShutdownSessions { server } => Some(*server),
+            Self::SetWeights(weights) => match weights[..] {
+                [(server, _)] => Some(server),
+                _ => None,
+            },
+            Self::Pause(_) => None,
+        }
+    }
+
     /// What is done, in words, such as `set web/s1 DRAIN`.
     pub fn words(&self, names: &Names) -> String {
         let named = |server: ServerId| {

@@ -77,7 +77,7 @@ pub enum Reason {
         /// Until it has.
         left: Duration,
     },
-    /// HAProxy has not said yet what it has.
+    /// HAProxy has not said lately, or yet, what it has.
     NoInventory,
     /// HAProxy's socket shows everything and changes nothing.
     ReadOnly,
@@ -274,6 +274,11 @@ pub enum Reason {
         /// It has watched for so long.
         watched: Duration,
     },
+    /// Nor how much a server can carry; so far no request was late for want of servers.
+    Unproven {
+        /// It is taken for known after so long.
+        left: Duration,
+    },
     /// No line for a while, though requests were running: nothing is taken away.
     Silent {
         /// For so long.
@@ -464,6 +469,7 @@ impl Reason {
             Self::Idle { .. } => "idle",
             Self::Forgotten { .. } => "forgotten",
             Self::Learning { .. } => "learning",
+            Self::Unproven { .. } => "unproven",
             Self::Silent { .. } => "silent",
             Self::Outrun { .. } => "outrun",
             Self::Need { .. } => "need",
