@@ -88,6 +88,9 @@ fn nodes(nodes: &Value) -> String {
         for refused in list(&node["refused"]) {
             what.push_str(&format!("; {}", word(refused)));
         }
+        if node["read_only"] == true {
+            what.push_str("; lets nothing be changed: not `level admin`");
+        }
         for backend in list(&node["lacks"]) {
             what.push_str(&format!("; has no backend {}", word(backend)));
         }
