@@ -51,6 +51,21 @@ fn a_weight_that_is_only_for_a_while_is_not_the_one_that_stays() {
     assert_eq!((server.current_weight, server.weight), (Weight::ONE, Some(Weight::MAX)));
 }
 
+#[test]
+fn a_weight_that_somebody_else_sets_stays_only_once_it_is_no_longer_left_alone() {
+    let mut world = World::new(2, 0);
+    world.second(FAST_MS);
+    world.site.server("s2").weight = Weight::MAX;
+    world.second(FAST_MS);
+    assert_eq!((world.standing("s1").weight, world.standing("s2").weight), (Some(Weight::ONE), None));
+    world.now += world.site.settings.hands_off;
+    world.second(FAST_MS);
+    assert_eq!(world.standing("s2").weight, Some(Weight::MAX));
+    world.site.server("s2").agent_checked = true;
+    world.second(FAST_MS);
+    assert_eq!(world.standing("s2").weight, None, "an agent check's is some percent of the configured one");
+}
+
 /// s1 serves, s2 is a slot that was filled and has gone back to MAINT.
 #[test]
 fn nobody_knows_whose_servers_are_whose_before_the_pool_has_told() {
