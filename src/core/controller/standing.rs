@@ -184,7 +184,8 @@ impl Backend {
 
     fn standing_of(&self, server: &ServerState, role: Role, names: &Names, now: Instant) -> ServerStanding {
         // An agent check's weight is so many percent of the configured one: written down, it would be taken of itself.
-        let is_ours = role != Role::Foreign && !server.agent_checked && self.hands_off.left(server.id, now).is_none();
+        let is_ours =
+            role != Role::Foreign && !server.agent_checked && self.hands_off.left(server.id, now).is_none();
         let borrowed = self.to_put_back().iter().find(|(id, _)| *id == server.id);
         let weight = borrowed.map_or(server.weight, |&(_, weight)| weight);
         ServerStanding {
