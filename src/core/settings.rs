@@ -58,6 +58,14 @@ impl BackendSettings {
     pub fn warm_up_of(&self, server: &str) -> &WarmUp {
         self.servers.get(server).map_or(&self.warm_up, |server| &server.warm_up)
     }
+
+    /// So long a server that is taken away stays in DRAIN at least; never past `drain_timeout`.
+    pub fn trial(&self) -> Duration {
+        match self.policy {
+            Policy::Model => self.model.trial.min(self.scale_down.drain_timeout),
+            Policy::Threshold => Duration::ZERO,
+        }
+    }
 }
 
 /// How decisions are made.

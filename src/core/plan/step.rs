@@ -149,7 +149,7 @@ pub enum Step {
         server: ServerId,
         /// So long it waits in any case: until then the server can be taken back at once.
         at_least: Duration,
-        /// After this, and after `at_least`, the lane goes on all the same.
+        /// After this the lane goes on all the same.
         within: Duration,
     },
     /// Closes what is left on a server in MAINT.

@@ -77,10 +77,10 @@ impl Walker<'_> {
         loop {
             let server = self.look().await?;
             let (is_empty, waited) = ((server.sessions, server.queued) == (0, 0), start.elapsed());
-            if self.is_there() || (is_empty && waited >= at_least) || waited >= within.max(at_least) {
+            if self.is_there() || (is_empty && waited >= at_least) || waited >= within {
                 return Ok(());
             }
-            sleep(self.work.patience.poll.min(within.max(at_least))).await;
+            sleep(self.work.patience.poll.min(within)).await;
         }
     }
 }
