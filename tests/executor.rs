@@ -200,6 +200,9 @@ impl Play {
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
             Outcome::Outdated { .. } => "outdated".to_owned(),
+            Outcome::Kept { by, .. } => {
+                by.as_ref().map_or("kept no more".to_owned(), |by| format!("kept by {by}"))
+            }
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {

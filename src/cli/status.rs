@@ -214,6 +214,9 @@ fn note(server: &Value) -> String {
     if server["left_alone_s"].is_u64() {
         return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
     }
+    if let Some(sticky) = server["sticky"].as_str() {
+        return sticky.to_owned();
+    }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         (Some(_), _) => {
             format!("it failed to start, or stood out: passed over for {}", span(&server["quarantine_s"]))
@@ -297,6 +300,10 @@ mod tests {
         check_note(
             "changed by somebody else, left alone for 29 min",
             json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
+        );
+        check_note(
+            "clients stick to it (cookie SRV), MAINT in at most 41 s",
+            json!({"state": "DRAIN", "role": "draining", "sticky": "clients stick to it (cookie SRV), MAINT in at most 41 s"}),
         );
         check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));

@@ -153,6 +153,10 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
                 .push(format!("{name} failed to start, or stood out, and is passed over for {}", Span(left)));
         }
     }
+    let kept = view.servers.iter().filter_map(|server| server.kept.as_ref().map(|kept| (server, kept)));
+    limits.extend(kept.map(|(server, (by, left))| {
+        format!("{} is in DRAIN: {}", names.of_server(server.state.id), words::kept(Some(by), *left))
+    }));
     limits.push(may_serve(view));
     limits
 }

@@ -174,6 +174,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "role": server.role.name(),
         "alike": state.alike,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
+        "sticky": server.kept.as_ref().map(|(by, left)| words::kept(Some(by), *left)),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

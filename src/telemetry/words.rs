@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
-use crate::core::plan::outcome::Outcome;
+use crate::core::plan::outcome::{KeptBy, Outcome};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::Decision;
@@ -180,6 +180,11 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("event", json!("outdated"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
         }
+        Outcome::Kept { server, by, within, .. } => {
+            put("event", json!("clients_stick"));
+            put("server", json!(&*names.of_server(*server)));
+            put("reason", json!(kept(by.as_ref(), *within)));
+        }
         Outcome::LeftBehind { server, step, error, .. } => {
             put("event", json!("left_behind"));
             put("server", json!(&*names.of_server(*server)));
@@ -196,6 +201,13 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("purpose", json!(purpose.name()));
         }
     }
+}
+
+/// `clients stick to it (cookie SRV), MAINT in at most 41 s`.
+pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
+    let what =
+        by.map_or("no client sticks to it any more".to_owned(), |by| format!("clients stick to it ({by})"));
+    format!("{what}, MAINT in at most {}", Span(within))
 }
 
 fn moved(purpose: Purpose) -> &'static str {
@@ -230,6 +242,10 @@ pub fn tell(record: &Record, names: &Names) {
         Event::Outcome(Outcome::Outdated { server, .. }) => {
             let server = server.map(|server| names.of_server(server).to_string());
             info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
+        }
+        Event::Outcome(Outcome::Kept { server, by, within, .. }) => {
+            let (server, reason) = (&*names.of_server(*server), kept(by.as_ref(), *within));
+            info!(backend, server, reason, "server stays in DRAIN");
         }
         Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
             let (server, step) = (&*names.of_server(*server), step.words(names));

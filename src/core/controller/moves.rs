@@ -1,13 +1,13 @@
 //! From decisions to plans, and what becomes of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::outcome::{Changes, Outcome};
+use crate::core::plan::outcome::{Changes, KeptBy, Outcome};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
@@ -31,6 +31,8 @@ pub(super) struct Moving {
     failed: HashSet<ServerId>,
     /// Servers that nothing was done about, as HAProxy was restarted.
     outdated: HashSet<ServerId>,
+    /// What keeps clients on servers in DRAIN, and when each goes to MAINT all the same.
+    kept: HashMap<ServerId, (KeptBy, Instant)>,
     /// Weights could not be set, or not be put right.
     weights_failed: bool,
 }
@@ -44,6 +46,7 @@ impl Moving {
             moved: HashSet::new(),
             failed: HashSet::new(),
             outdated: HashSet::new(),
+            kept: HashMap::new(),
             weights_failed: false,
         }
     }
@@ -59,6 +62,13 @@ impl Moving {
             let is_turned_round = self.changes.taken_back.contains(server) || self.outdated.contains(server);
             !is_turned_round && !self.moved.contains(server) && !self.failed.contains(server)
         })
+    }
+
+    /// What keeps clients on `server` in DRAIN, and what is left until MAINT.
+    pub(super) fn kept(&self, server: ServerId, now: Instant) -> Option<(KeptBy, Duration)> {
+        let (by, until) = self.kept.get(&server)?;
+        let is_under_way = self.under_way().any(|each| each == server);
+        is_under_way.then(|| (by.clone(), until.saturating_duration_since(now)))
     }
 
     /// No step of it leaves fewer serving.
@@ -293,6 +303,10 @@ impl Backend {
         match outcome {
             Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
+            Outcome::Kept { server, by: Some(by), within, .. } => {
+                moving.kept.insert(*server, (by.clone(), now + *within));
+            }
+            Outcome::Kept { server, .. } => drop(moving.kept.remove(server)),
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);

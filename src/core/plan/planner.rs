@@ -354,6 +354,7 @@ fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
         Step::AwaitDrained {
             server,
             at_least: settings.trial(),
+            quiet: settings.scale_down.sticky_quiet,
             within: settings.scale_down.drain_timeout,
         },
         Step::Set { server, state: AdminState::Maint },
