@@ -137,9 +137,9 @@ fn pin(agent: &Agent, to: u32) {
 
 #[track_caller]
 fn is_told(agent: &Agent, by: &str) {
-    let words = format!("clients stick to it ({by}), MAINT in at most ");
+    let words = format!("clients stick to it ({by}); MAINT in ");
     let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(&words));
-    wait_until("it is told", PATIENCE, || has(&shown(agent)["sticky"]));
+    wait_until("it is told", PATIENCE, || has(&shown(agent)["doing"]));
     let entry = agent.journal().into_iter().find(|entry| entry["event"] == "clients_stick");
     assert!(entry.is_some_and(|entry| has(&entry["reason"]) && entry["server"] == "s2"));
     let explained = agent.command(&["explain", "app"]).stdout;
@@ -241,7 +241,7 @@ fn a_drain_that_waits_for_clients_is_taken_back_at_once() {
     is_told(&agent, "cookie SRV");
     pin(&agent, 2);
     site.wait_for("READY");
-    wait_until("it is told no more", PATIENCE, || shown(&agent)["sticky"].is_null());
+    wait_until("it is told no more", PATIENCE, || shown(&agent)["doing"].is_null());
 }
 
 #[test]

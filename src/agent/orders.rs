@@ -11,6 +11,7 @@ use crate::core::controller::{Operator, Order, Override, View};
 use crate::core::names::BackendId;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
+use crate::core::policy::fleet::Fleet;
 use crate::core::settings::schedule::CivilTime;
 use crate::telemetry::socket::Request;
 use crate::telemetry::{explain, status, words};
@@ -48,8 +49,9 @@ impl Agent {
     }
 
     fn explanation(&mut self, id: BackendId, now: Instant) -> Value {
-        let mut value =
-            self.controller.view(id, now).map_or(Value::Null, |view| explain::backend(&view, &self.names));
+        let pool = self.pools.trouble(&self.names.of_backend(id));
+        let view = self.controller.view(id, now);
+        let mut value = view.map_or(Value::Null, |view| explain::backend(&view, pool, &self.names));
         let name = value["backend"].clone();
         let recent: Vec<&Value> = self.recent.iter().filter(|entry| entry["backend"] == name).collect();
         value["recent"] = json!(recent);
@@ -67,6 +69,8 @@ impl Agent {
     ) -> Value {
         let lasts = for_s.map(|seconds| Duration::from_secs(seconds.min(LONGEST.as_secs())));
         let wanted = Override { order, by, since: now, until: lasts.map(|lasts| now + lasts) };
+        // As it is without the order, which is carried out at once.
+        let Some(found) = self.controller.view(id, now) else { return Value::Null };
         let before = self.controller.handle_order(id, wanted.clone(), now);
         let Some(view) = self.controller.view(id, now) else { return Value::Null };
         let name = self.names.of_backend(id);
@@ -79,8 +83,8 @@ impl Agent {
             text.push_str(&format!("; it was {} by {} before", words::ordered(before.order), before.by.name));
         }
         let more = match order {
-            Order::Pause => self.what_a_pause_leaves(&view),
-            Order::Pin(to) => what_a_pin_means(to, &view),
+            Order::Pause => self.what_a_pause_leaves(&found),
+            Order::Pin(to) => what_a_pin_means(to, &found),
         };
         if self.settings.dry_run {
             text.push_str("\n  this is a dry run: nothing is moved anyway");
@@ -138,17 +142,23 @@ fn what_a_pin_means(to: u32, view: &View) -> Vec<String> {
     if let Some(max) = limits.max.filter(|&max| to > max) {
         more.push(format!("that is above `ready.max` ({max}), and holds all the same"));
     }
-    if let Some(fleet) = view.fleet {
-        let (most, serving) = (fleet.serving + fleet.startable, fleet.serving);
-        if most < to && view.moving.is_none() {
-            more.push(format!("{most} servers at most can serve: there are no more spares"));
-        }
-        more.push(match serving {
-            1 => "1 server serves now".to_owned(),
-            serving => format!("{serving} servers serve now"),
-        });
+    match status::known_fleet(view) {
+        None => more.push("no answer from HAProxy now: it is done as soon as there is one".to_owned()),
+        Some(fleet) => more.extend(what_there_is_to_pin(to, fleet, view.moving.is_some())),
     }
     more
+}
+
+/// Whether there are servers enough, and how many serve.
+fn what_there_is_to_pin(to: u32, fleet: Fleet, is_moving: bool) -> Vec<String> {
+    let (most, serving) = (fleet.serving + fleet.startable, fleet.serving);
+    let too_few = (most < to && !is_moving)
+        .then(|| format!("{most} servers at most can serve: there are no more spares"));
+    let now = match serving {
+        1 => "1 server serves now".to_owned(),
+        serving => format!("{serving} servers serve now"),
+    };
+    too_few.into_iter().chain([now]).collect()
 }
 
 /// The time on the clock `after` now, with its date if that is another day.
@@ -157,7 +167,7 @@ fn clock_in(after: Duration) -> String {
     let Ok(then) = now.checked_add(SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX)) else {
         return "the end of days".to_owned();
     };
-    let form = if then.date() == now.date() { "%H:%M:%S" } else { "%a %Y-%m-%d %H:%M" };
+    let form = if then.date() == now.date() { "%H:%M:%S %Z" } else { "%a %Y-%m-%d %H:%M %Z" };
     then.strftime(form).to_string()
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::lasting::Lasting;
 use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
@@ -25,16 +26,18 @@ impl Agent {
             }
         }
         self.remember();
-        if let Some(lasting) = self.lasting.take() {
-            lasting.end().await;
-            while let Ok(event) = self.inbox.lasting.try_recv() {
-                self.take_lasting(&event);
-            }
+        Lasting::end(std::mem::take(&mut self.lasting)).await;
+        while let Ok(event) = self.inbox.lasting.try_recv() {
+            self.take_lasting(&event);
         }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;
         let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;
-        info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
+        let dry_run = self.settings.dry_run.then_some(true);
+        info!(
+            lines,
+            requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, dry_run, "stopped"
+        );
         self.summary
     }
 

@@ -24,6 +24,7 @@ mod nodes;
 mod omissions;
 mod places;
 mod schedule;
+mod slowstart;
 mod spares;
 
 /// How bad it is.
@@ -77,6 +78,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
             findings.extend(logs::check(source, &config).await);
         }
         findings.extend(omissions::check(&config));
+        findings.extend(slowstart::check(&config));
         findings.extend(coverage::check(&sources, &config).await);
     });
     match output {

@@ -10,6 +10,7 @@ use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
+mod files;
 mod lasting;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
@@ -38,14 +39,16 @@ fn head(status: &Value) -> String {
     let answers = match (haproxy["answers"].as_bool(), haproxy["version"].as_str()) {
         (Some(true), version) => format!("HAProxy {} answers", version.unwrap_or("?")),
         _ if list(&status["backends"]).is_empty() => "observes only".to_owned(),
-        (_, Some(_)) => "HAProxy does not answer any more: what follows is old".to_owned(),
+        (_, Some(_)) => "HAProxy does not answer any more".to_owned(),
         (_, None) => "HAProxy has not answered yet".to_owned(),
     };
+    let absent = absent(&haproxy["absent"], !haproxy["version"].is_null());
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
-    let lasting = lasting::text(&haproxy["lasting"]);
+    let lasting = lasting::text(list(&haproxy["nodes"]));
+    let config = files::config(&status["config"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{absent}{nodes}{lasting}{config}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -60,6 +63,13 @@ fn head(status: &Value) -> String {
             Some(duplicate) => format!(", {duplicate} told twice"),
         },
     )
+}
+
+/// Since when HAProxy does not answer, and why; nothing while it does.
+fn absent(absent: &Value, was_there: bool) -> String {
+    let Some(since) = absent["since"].as_str() else { return String::new() };
+    let old = if was_there { "  what follows is how it was then\n" } else { "" };
+    format!("  since {}: {}\n{old}", utc(since), word(&absent["error"]))
 }
 
 /// A line for each of several HAProxys.
@@ -77,6 +87,9 @@ fn nodes(nodes: &Value) -> String {
         }
         for refused in list(&node["refused"]) {
             what.push_str(&format!("; {}", word(refused)));
+        }
+        if node["read_only"] == true {
+            what.push_str("; lets nothing be changed: not `level admin`");
         }
         for backend in list(&node["lacks"]) {
             what.push_str(&format!("; has no backend {}", word(backend)));
@@ -123,6 +136,7 @@ fn backend_text(backend: &Value) -> String {
     if backend["cooldown_s"].as_f64().is_some_and(|left| left > 0.0) {
         text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
+    text.push_str(&files::pool(&backend["pool_trouble"]));
     text.push_str(&limits(&backend["limits"]));
     if let Some(order) = backend["override"]["order"].as_str() {
         text.push_str(&format!(
@@ -131,11 +145,23 @@ fn backend_text(backend: &Value) -> String {
             left(&backend["override"])
         ));
     }
-    if let Some(moving) = backend["moving"].as_str() {
-        text.push_str(&format!("  under way: {moving}\n"));
-    }
+    text.push_str(&under_way(backend));
     text.push_str(&table(&server_rows(backend)));
     text
+}
+
+/// `under way: s2, s3 to serve`; nothing if there is no plan.
+fn under_way(backend: &Value) -> String {
+    let who: Vec<String> = list(&backend["under_way"]).iter().map(word).collect();
+    let who = who.join(", ");
+    let what = match backend["moving"].as_str() {
+        None => return String::new(),
+        Some("add") => format!("{who} to serve"),
+        Some("remove") => format!("{who} to MAINT"),
+        Some("shut_down") => format!("sessions on {who} to be closed"),
+        Some(_) => "weights to be set".to_owned(),
+    };
+    format!("  under way: {what}\n")
 }
 
 /// A heading, and a row for each server; with its address where addresses come from a pool.
@@ -178,11 +204,13 @@ fn limits(limits: &Value) -> String {
 /// How much of what HAProxy counts the log tells of; nothing while that cannot be said.
 fn coverage(found: &Value) -> String {
     let Some(ratio) = found["ratio"].as_f64() else { return String::new() };
+    let hidden = "; a HAProxy does not answer, and its lines may stand for missing ones";
     format!(
-        "  log: {} % of the {} requests that HAProxy counts in {}\n",
+        "  log: {} % of the {} requests that HAProxy counts in {}{}\n",
         (ratio * 100.0).floor(),
         word(&found["expected"]),
         span(&found["span_s"]),
+        if found["whole"] == false { hidden } else { "" },
     )
 }
 
@@ -211,11 +239,25 @@ fn server_row(server: &Value) -> Vec<String> {
 /// What the figures do not say about a server.
 fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
+    let what = match server["doing"].as_str() {
+        Some(doing) => Some(doing.to_owned()),
+        None if is_ready && server["up"] == false => Some("DOWN: its check fails".to_owned()),
+        None if is_ready && server["weight"] == 0 => Some("weight 0: no new requests".to_owned()),
+        None => None,
+    };
+    let role = role(server);
+    match what {
+        None => role,
+        Some(what) if role.is_empty() => what,
+        Some(what) => format!("{what}; {role}"),
+    }
+}
+
+/// What the agent may do with it.
+fn role(server: &Value) -> String {
+    let is_ready = server["state"] == "READY";
     if server["left_alone_s"].is_u64() {
         return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
-    }
-    if let Some(sticky) = server["sticky"].as_str() {
-        return sticky.to_owned();
     }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         (Some(_), _) => {
@@ -223,12 +265,19 @@ fn note(server: &Value) -> String {
         }
         _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
         (None, Some("spare")) if server["there"] == false => "spare, not added yet".to_owned(),
+        // It is on its way to serve, or from there.
+        (None, Some("spare")) if server["state"] != "MAINT" => String::new(),
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("vacant")) => "slot without an address".to_owned(),
         (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
+        _ if server["throttle_percent"].is_u64() => {
+            format!("in HAProxy's slowstart: {} % of its weight", word(&server["throttle_percent"]))
+        }
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
-        _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
+        _ if is_ready && server["serving"] == false && server["up"] == true && server["weight"] != 0 => {
+            "does not serve".to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -253,6 +302,16 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
 fn time(at: &str) -> String {
     let at = at.replace('T', " ");
     at.get(..19).unwrap_or(&at).to_owned()
+}
+
+/// `2026-11-23 08:00:00 UTC`: an operator who looks at a clock may mean another zone.
+fn utc(at: &str) -> String {
+    time(at) + " UTC"
+}
+
+/// What may have several lines.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 /// Seconds as people say them.
@@ -302,14 +361,26 @@ mod tests {
             json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
         );
         check_note(
-            "clients stick to it (cookie SRV), MAINT in at most 41 s",
-            json!({"state": "DRAIN", "role": "draining", "sticky": "clients stick to it (cookie SRV), MAINT in at most 41 s"}),
+            "in HAProxy's slowstart: 43 % of its weight",
+            json!({"state": "READY", "role": "serving", "serving": true, "throttle_percent": 43}),
         );
         check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
         check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
-        check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
+        check_note(
+            "DOWN: its check fails",
+            json!({"state": "READY", "role": "foreign", "serving": false, "up": false}),
+        );
+        check_note("weight 0: no new requests", json!({"state": "READY", "up": true, "weight": 0}));
+        check_note(
+            "drains 3 sessions; MAINT in 7 s at most",
+            json!({"state": "DRAIN", "role": "draining", "doing": "drains 3 sessions; MAINT in 7 s at most"}),
+        );
+        check_note(
+            "2 sessions still open, closed in 3 s; spare",
+            json!({"state": "MAINT", "role": "spare", "doing": "2 sessions still open, closed in 3 s"}),
+        );
         check_note(
             "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),

@@ -47,10 +47,9 @@ pub(super) fn config() -> Config {
     Config {
         sources: vec!["/var/log/haproxy.log".to_owned()],
         log_format: LogFormat::Auto,
-        sockets: vec!["/run/haproxy/admin.sock".to_owned()],
+        nodes: vec![super::nodes::default()],
         // HAProxy answers in milliseconds; it drops an idle connection after 10 s.
         socket_timeout: Duration::from_secs(5),
-        lasting: super::lasting::default(),
         state_dir: PathBuf::from("/var/lib/haproxy-autoscale"),
         runtime_dir: PathBuf::from("/run/haproxy-autoscale"),
         metrics_listen: None,

@@ -49,6 +49,8 @@ pub struct Client {
     is_master: bool,
     timeout: Duration,
     connections: Arc<Semaphore>,
+    /// So many sockets there are, this one with them.
+    sockets: usize,
     pub(super) known: Known,
 }
 
@@ -65,8 +67,15 @@ impl Client {
             is_master,
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            sockets: 1,
             known: Known::default(),
         }
+    }
+
+    /// The same, as one of so many `sockets` that are all asked: each may be that of one of HAProxy's processes.
+    #[must_use]
+    pub fn one_of(self, sockets: usize) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Where HAProxy listens.
@@ -150,6 +159,17 @@ impl Client {
         Err(RuntimeError::OldWorker { address: self.address.clone(), pid: process.pid })
     }
 
+    /// A process of which others have a part of the servers' states is not all of HAProxy. A master's `@1` is one of
+    /// them, too.
+    fn must_be_whole(&self) -> Result<(), RuntimeError> {
+        let processes = self.capabilities().map_or(1, |known| known.processes);
+        let reached = if self.is_master { 1 } else { self.sockets };
+        if processes as usize <= reached {
+            return Ok(());
+        }
+        Err(RuntimeError::ManyProcesses { address: self.address.clone(), processes })
+    }
+
     /// Everything HAProxy has. Process and tables come from the same connection, so from the
     /// same process; a process that was not asked before is asked what it can do.
     ///
@@ -161,6 +181,7 @@ impl Client {
         let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
         self.must_go_on(&inventory.process)?;
         self.show_capabilities(&mut inventory, names).await;
+        self.must_be_whole()?;
         Ok(inventory)
     }
 

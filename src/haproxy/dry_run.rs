@@ -88,6 +88,8 @@ struct Pretence<T> {
 impl Overlay {
     /// Shows in `inventory`, which is what HAProxy really has, what would be.
     fn apply(&mut self, inventory: &mut Inventory) {
+        // Nothing is sent that would need more.
+        inventory.read_only = false;
         let before = self.process.replace(inventory.process.clone());
         if before.is_some_and(|before| inventory.process.is_another_than(&before)) {
             *self = Self { process: self.process.take(), ..Self::default() };
@@ -110,7 +112,9 @@ impl Overlay {
         match command {
             Command::SetState { server, state } => self.pretend_state(server, *state, names),
             Command::DrainUntilChecked { server } => self.pretend_state(server, AdminState::Drain, names),
-            Command::ReadyFromDrain { server, .. } => self.pretend_state(server, AdminState::Ready, names),
+            Command::ReadyFromDrain { server, .. } | Command::SlowStart { server } => {
+                self.pretend_state(server, AdminState::Ready, names)
+            }
             Command::SetWeights(line) => {
                 for (server, weight) in line.weights() {
                     let Some((id, (_, real))) = self.known(server, names) else { continue };

@@ -41,6 +41,11 @@ impl Hands {
         }
     }
 
+    /// They do what they are told to.
+    pub(super) fn are_real(&self) -> bool {
+        matches!(self, Self::Real(_))
+    }
+
     /// What HAProxy has, with what is pretended laid over it.
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
         match self {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod slowstart;
 mod sticking;
 mod supply;
 mod waiting;
@@ -136,6 +137,10 @@ struct Walker<'a> {
     provided: Option<Step>,
     /// No reading tells whether an agent check is on.
     agent_enabled: bool,
+    /// HAProxy's own `slowstart` lets it into its share.
+    slowstart: bool,
+    /// It was sent through MAINT for that, and may be seen there.
+    passes_maint: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -160,6 +165,8 @@ impl<'a> Walker<'a> {
             unproven: false,
             provided: None,
             agent_enabled: false,
+            slowstart: false,
+            passes_maint: false,
         }
     }
 
@@ -170,6 +177,7 @@ impl<'a> Walker<'a> {
             if self.moved && Some(place) <= last_set {
                 continue;
             }
+            let step = self.in_place_of(step);
             let (start, before) = (Instant::now(), self.moved);
             match self.take(step).await {
                 Ok(taken) => {
@@ -193,6 +201,20 @@ impl<'a> Walker<'a> {
                 }
                 Err(error) => return End::Failed(step, error),
             }
+        }
+        self.see_in().await
+    }
+
+    /// A newcomer that HAProxy slow-starts is on its way until that is over.
+    async fn see_in(&mut self) -> End<'a> {
+        // One that is brought back while it is warm has no way of retreat, and needs none.
+        if !self.slowstart || self.lane.retreat.is_empty() {
+            return End::Arrived;
+        }
+        match (self.await_full_share().await, self.lane.steps.last()) {
+            (Err(error), Some(last)) if error.is_foreign() => return End::Failed(last, error),
+            (Err(error), _) => self.tell_ramp_given_up(&error).await,
+            (Ok(()), _) => {}
         }
         End::Arrived
     }
@@ -260,6 +282,8 @@ impl<'a> Walker<'a> {
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
             }
+            Step::SetWeights(weights) if self.has_full(weights) => return Ok(Taken::Skipped),
+            Step::Pause(_) if self.slowstart => return Ok(Taken::Skipped),
             Step::SetWeights(weights) => return self.set_weights(weights).await,
             Step::Pause(pause) => {
                 self.work.all.pause(*pause).await;
@@ -289,6 +313,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
+            self.passes_maint |= commands.iter().any(|(_, it)| matches!(it, Command::SlowStart { .. }));
             let had_acted = std::mem::replace(&mut self.acted, true);
             self.asked = Some(state);
             if let Err(error) = work.change(&reading, commands, patience).await {
@@ -309,7 +334,7 @@ impl<'a> Walker<'a> {
             let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        (self.state, self.asked, self.reset) = (state, None, false);
+        (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
         Ok(())
     }
 
@@ -332,8 +357,11 @@ impl<'a> Walker<'a> {
         for node in &reading.nodes {
             let Some(server) = node.backend.server(self.server) else { continue };
             if server.state() != state {
-                let name = self.work.server_name(self.server)?;
-                commands.push((node.node, command(name, server, state, &node.process)));
+                let command = match self.slow_start(server, state)? {
+                    Some(slow) => slow,
+                    None => command(self.work.server_name(self.server)?, server, state, &node.process),
+                };
+                commands.push((node.node, command));
             }
         }
         Ok(commands)
@@ -384,10 +412,12 @@ impl<'a> Walker<'a> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
         self.go_on_only_where_begun()?;
+        self.notice_slowstart(reading);
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            if found != expected && self.asked != Some(found) && !self.reset {
+            let is_passing = self.passes_maint && found == AdminState::Maint;
+            if found != expected && self.asked != Some(found) && !is_passing && !self.reset {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }

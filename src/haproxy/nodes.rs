@@ -45,7 +45,7 @@ struct Node {
     /// Asks one that does not answer, until it does.
     probe: Mutex<Option<JoinHandle<Result<Inventory, RuntimeError>>>>,
     /// What it answered last.
-    latest: Mutex<Option<Inventory>>,
+    latest: Mutex<Option<Arc<Inventory>>>,
     /// The process that was asked last for all it has.
     process: Mutex<Option<Process>>,
 }
@@ -88,6 +88,11 @@ impl Nodes {
     /// How each of them stands.
     pub(super) fn states(&self) -> Vec<NodeState> {
         self.standings().states()
+    }
+
+    /// What each of several has answered last.
+    pub(super) fn latest(&self) -> Vec<Option<Arc<Inventory>>> {
+        self.nodes.iter().map(|node| lock(&node.latest).clone()).collect()
     }
 
     /// See [`nodes::Nodes::differences`].
@@ -133,7 +138,7 @@ impl Nodes {
                 Some(Ok(inventory)) => {
                     *lock(&node.process) = Some(inventory.process.clone());
                     if self.are_several() {
-                        *lock(&node.latest) = Some(inventory.clone());
+                        *lock(&node.latest) = Some(Arc::new(inventory.clone()));
                     }
                     Some(Ok(inventory))
                 }

@@ -96,7 +96,12 @@ impl Haproxy {
             started: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![self.state.clone()], counted: vec![Some(self.pid)] }
+        Inventory {
+            process,
+            backends: vec![self.state.clone()],
+            counted: vec![Some(self.pid)],
+            read_only: false,
+        }
     }
 
     /// `set server ... state`. READY out of MAINT means UP at once, before any check.
@@ -207,6 +212,8 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         total_sessions: 0,
         cookie: None,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }

@@ -21,7 +21,7 @@ use crate::state_file::StateDir;
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (memory, _) = StateDir::peek(&config.state_dir);
     let (names, mut findings, mut nodes) = (Names::default(), Vec::new(), Vec::new());
-    for socket in &config.sockets {
+    for socket in &config.sockets() {
         let (found, inventory) = check_socket(socket, config, &memory, &names).await;
         findings.extend(found);
         nodes.extend(inventory.map(|inventory| Node { socket: socket.clone(), inventory }));
@@ -41,7 +41,7 @@ async fn check_socket(
         Ok(endpoint) => endpoint,
         Err(error) => return (vec![Finding::fail(&about, format!("{error}"), "")], None),
     };
-    let client = Client::new(endpoint, config.socket_timeout);
+    let client = Client::new(endpoint, config.socket_timeout).one_of(config.nodes.len());
     let inventory = match client.inventory(names).await {
         Ok(mut inventory) => {
             let least =
@@ -60,7 +60,7 @@ async fn check_socket(
         }
     };
     for settings in &config.backends {
-        let about = match config.sockets.len() {
+        let about = match config.nodes.len() {
             0 | 1 => format!("backend {}", settings.name),
             _ => format!("backend {} on {socket}", settings.name),
         };

@@ -38,8 +38,10 @@ pub(super) fn pool(
             (Some(offer), findings)
         }
         Err(error) => {
-            let remedy =
-                "an agent that starts now has no spares until it is right; one that runs keeps what it had";
+            let remedy = format!(
+                "{}; an agent that starts now has no spares until then, one that runs keeps what it had",
+                error.remedy()
+            );
             (None, vec![Finding::fail(about, chain(&error), remedy)])
         }
     }

@@ -89,7 +89,7 @@ pub struct Lane {
     /// Done if a step up to the last [`Step::Set`] fails, or if the plan is called off to be
     /// taken back before it. A server that serves already is not torn away again.
     pub undo: Vec<Step>,
-    /// Done if the server is turned away in the middle of its ramp.
+    /// Done if the server is turned away in the middle of its ramp, or of HAProxy's `slowstart`.
     pub retreat: Vec<Step>,
 }
 
@@ -164,6 +164,25 @@ pub enum Step {
 }
 
 impl Step {
+    /// The one server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::SetAddress { server, .. }
+            | Self::Add { server, .. }
+            | Self::Remove { server, .. }
+            | Self::Set { server, .. }
+            | Self::AwaitHealthy { server, .. }
+            | Self::WarmUp { server, .. }
+            | Self::AwaitDrained { server, .. }
+            | Self::ShutdownSessions { server } => Some(*server),
+            Self::SetWeights(weights) => match weights[..] {
+                [(server, _)] => Some(server),
+                _ => None,
+            },
+            Self::Pause(_) => None,
+        }
+    }
+
     /// What is done, in words, such as `set web/s1 DRAIN`.
     pub fn words(&self, names: &Names) -> String {
         let named = |server: ServerId| {

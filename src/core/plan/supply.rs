@@ -326,6 +326,8 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         total_sessions: 0,
         cookie: None,
         maxconn: keywords.number("maxconn").filter(|&maxconn| maxconn > 0),
+        throttle: None,
+        slowstart: keywords.has_slowstart(),
         supply: None,
     }
 }

@@ -198,6 +198,8 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         total_sessions: 0,
         cookie: None,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }

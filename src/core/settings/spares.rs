@@ -115,15 +115,24 @@ impl Keywords {
         self.words().any(|word| word == "check")
     }
 
+    /// HAProxy lets its share rise by itself (`slowstart 30s`).
+    pub fn has_slowstart(&self) -> bool {
+        self.words().any(|word| word == "slowstart")
+    }
+
     /// The server has an agent check.
     pub fn has_agent_check(&self) -> bool {
         self.words().any(|word| word == "agent-check")
     }
 
+    /// The word behind `keyword`.
+    pub fn value(&self, keyword: &str) -> Option<&str> {
+        self.words().skip_while(|word| *word != keyword).nth(1)
+    }
+
     /// The number behind `keyword`.
     pub fn number(&self, keyword: &str) -> Option<u32> {
-        let mut words = self.words().skip_while(|word| *word != keyword);
-        words.nth(1)?.parse().ok()
+        self.value(keyword)?.parse().ok()
     }
 }
 

@@ -13,9 +13,9 @@ use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
-/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
-/// 16384 unless set; half of it leaves room for a smaller one.
-const MOST_LINE_BYTES: usize = 8 * 1024;
+/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize` (seen on 2.2 to 3.2), 16384 unless
+/// set, and 4096 where memory is short: with it there is room for what a master's worker is called in each part.
+const MOST_LINE_BYTES: usize = 2_500;
 
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
@@ -192,6 +192,16 @@ pub enum Command {
         /// Its `maxconn` as it is.
         maxconn: u32,
     },
+    /// `set server ... state maint` and `... state ready`: the way out of DRAIN for a newcomer with HAProxy's
+    /// `slowstart`. Needs level admin.
+    ///
+    /// `slowstart` begins when the server comes up, in DRAIN too, where nobody has any use for it. READY begins it
+    /// anew while it goes on in HAProxy 2.2 and 2.6, not in 3.2, and in none once it is over; leaving MAINT begins it
+    /// anew in all of them (seen on HAProxy 2.2 to 3.2). A server that leaves MAINT takes from the queue at once.
+    SlowStart {
+        /// Which server.
+        server: ServerName,
+    },
     /// `set server ... addr ... port ...`, for a server in MAINT. Needs level admin.
     ///
     /// HAProxy answers with what it has changed. A check with an `addr` or a `port` of its own stays there
@@ -354,6 +364,9 @@ impl Command {
             Self::ReadyFromDrain { server, maxconn } => {
                 vec![state_part(server, AdminState::Ready), format!("set maxconn server {server} {maxconn}")]
             }
+            Self::SlowStart { server } => {
+                vec![state_part(server, AdminState::Maint), state_part(server, AdminState::Ready)]
+            }
             Self::SetAddress { server, address } => {
                 vec![format!("set server {server} addr {} port {}", address.ip(), address.port())]
             }
@@ -381,6 +394,7 @@ impl Command {
             Self::SetState { server, .. }
             | Self::DrainUntilChecked { server }
             | Self::ReadyFromDrain { server, .. }
+            | Self::SlowStart { server }
             | Self::SetAddress { server, .. }
             | Self::AddServer { server, .. }
             | Self::EnableChecks { server, .. }
@@ -402,7 +416,8 @@ impl Command {
             Self::ShowAbilities | Self::TryDynamic(_) => false,
             Self::ShowTables(_) | Self::ShowEntries { .. } => false,
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
-            Self::SetAddress { .. } | Self::AddServer { .. } | Self::EnableChecks { .. } => true,
+            Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
+            Self::EnableChecks { .. } => true,
             Self::AwaitRemovable { .. } | Self::DeleteServer { .. } | Self::SetWeights(_) => true,
             Self::ShutdownSessions { .. } => true,
         }
@@ -473,6 +488,10 @@ mod tests {
         check(
             &Command::ReadyFromDrain { server: web1(), maxconn: 50 },
             "set server web/web1 state ready; set maxconn server web/web1 50",
+        );
+        check(
+            &Command::SlowStart { server: web1() },
+            "set server web/web1 state maint; set server web/web1 state ready",
         );
         let address = "[::1]:8080".parse().unwrap();
         check(&Command::SetAddress { server: web1(), address }, "set server web/web1 addr ::1 port 8080");

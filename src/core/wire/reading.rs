@@ -55,7 +55,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         backends.push(backend(name, figures, Vec::new(), names)?);
     }
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends, counted })
+    Ok(Inventory { process, backends, counted, read_only: false })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -162,6 +162,8 @@ fn server(
         total_sessions: figures.total_sessions,
         cookie: None,
         maxconn: figures.limit,
+        throttle: figures.throttle,
+        slowstart: state.operational == OperationalState::Starting,
         supply: None,
     })
 }

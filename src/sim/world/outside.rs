@@ -159,6 +159,8 @@ impl World {
             total_sessions: 0,
             cookie: None,
             maxconn: self.scenario.haproxy.maxconn,
+            throttle: None,
+            slowstart: false,
             supply: None,
         };
         let backend = BackendState {
@@ -180,6 +182,6 @@ impl World {
             started: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)] }
+        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
     }
 }

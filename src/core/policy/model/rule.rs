@@ -94,8 +94,9 @@ impl Wish {
             return is_full.then(|| Decision::Hold(no_more(scene, limits)));
         }
         if self.is_unproven(scene) {
-            limits.push(Limit::Learning);
-            return Some(Decision::Hold(Reason::Learning { watched: scene.load.watched }));
+            let left = UNPROVEN.saturating_sub(scene.load.watched);
+            limits.push(Limit::Unproven(left));
+            return Some(Decision::Hold(Reason::Unproven { left }));
         }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
