@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -27,6 +28,8 @@ pub(super) struct NodeWatch {
 #[derive(Debug, Default)]
 struct Told {
     standing: Option<Standing>,
+    /// Since when it does not answer.
+    absent: Option<Timestamp>,
     pid: Option<u32>,
     lacks: BTreeSet<BackendId>,
 }
@@ -87,7 +90,7 @@ impl NodeWatch {
 
     /// How they stand, for `status`.
     pub(super) fn value(&self, names: &Names) -> Value {
-        let node = |(name, state): (&str, &NodeState)| {
+        let node = |((name, state), told): ((&str, &NodeState), &Told)| {
             let lacks = state.lacks.iter().map(|&id| names.of_backend(id).to_string());
             json!({
                 "socket": name,
@@ -96,12 +99,13 @@ impl NodeWatch {
                 "version": state.process.as_ref().map(|process| process.version.as_str()),
                 "pid": state.process.as_ref().map(|process| process.pid),
                 "error": state.error,
+                "absent_since": told.absent.map(|since| since.to_string()),
                 "left": state.left,
                 "refused": state.refused.iter().map(|refused| refused.error.as_str()).collect::<Vec<_>>(),
                 "lacks": lacks.collect::<Vec<_>>(),
             })
         };
-        Value::Array(self.states().map(node).collect())
+        Value::Array(self.states().zip(&self.told).map(node).collect())
     }
 }
 
@@ -114,6 +118,7 @@ impl Told {
         match (before, state.standing) {
             (before, Standing::Absent) if before != Some(Standing::Absent) => {
                 let error = state.error.as_deref().unwrap_or_default();
+                self.absent = Some(Timestamp::now());
                 warn!(node, error, "this haproxy does not answer; the others go on");
             }
             (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
@@ -134,6 +139,9 @@ impl Told {
                 info!(node, pid, "this haproxy was restarted, and is in line")
             }
             _ => {}
+        }
+        if state.standing != Standing::Absent {
+            self.absent = None;
         }
         for &backend in &state.lacks {
             if self.lacks.insert(backend) {
