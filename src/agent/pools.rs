@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::Agent;
 use crate::config::PoolSettings;
+use crate::core::log::log_format::words::Variable;
 use crate::provider::{Provider, Told};
 use crate::report::chain;
 
@@ -17,10 +18,13 @@ pub(super) fn providers(pools: &BTreeMap<String, PoolSettings>) -> Vec<Provider>
 impl Agent {
     /// Looks at every pool. One that cannot be told goes on offering what it did.
     pub(super) fn look_at_pools(&mut self) {
+        let executor = self.executor.clone();
+        let environment =
+            |name: &str| executor.as_ref().map_or(Some(Variable::Unknown), |haproxy| haproxy.variable(name));
         for provider in &mut self.providers {
             let backend = provider.backend();
             let Some(id) = self.names.backend(backend) else { continue };
-            match provider.look() {
+            match provider.look(&environment) {
                 Ok(None) => {}
                 Ok(Some(Told { offer, dropped })) => {
                     let (addresses, keywords) = (offer.candidates.len(), offer.keywords.to_string());

@@ -22,6 +22,7 @@ use tracing::trace;
 
 use super::address::{Address, Endpoint};
 use super::capabilities::Known;
+use super::environment::Environment;
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
@@ -50,6 +51,7 @@ pub struct Client {
     timeout: Duration,
     connections: Arc<Semaphore>,
     pub(super) known: Known,
+    pub(super) environment: Environment,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -66,6 +68,7 @@ impl Client {
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             known: Known::default(),
+            environment: Environment::default(),
         }
     }
 
@@ -161,6 +164,7 @@ impl Client {
         let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
         self.must_go_on(&inventory.process)?;
         self.show_capabilities(&mut inventory, names).await;
+        self.ask_for_variables(&inventory.process).await;
         Ok(inventory)
     }
 

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::client::Client;
 use super::dry_run::DryRun;
 use super::error::RuntimeError;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::settings::WarmUp;
@@ -37,6 +38,14 @@ impl Hands {
         match self {
             Self::Real(client) => client.address(),
             Self::Pretending(dry_run) => dry_run.address(),
+        }
+    }
+
+    /// See [`Client::variable`].
+    pub(super) fn variable(&self, name: &str) -> Option<Variable> {
+        match self {
+            Self::Real(client) => client.variable(name),
+            Self::Pretending(dry_run) => dry_run.variable(name),
         }
     }
 

@@ -64,7 +64,11 @@ async fn check_socket(
             0 | 1 => format!("backend {}", settings.name),
             _ => format!("backend {} on {socket}", settings.name),
         };
-        let (offer, of_pool) = spares::pool(&about, settings, config.pools.get(&settings.name));
+        let told = match config.pools.get(&settings.name) {
+            Some(pool) => Some(spares::told(&settings.name, pool, &client, &inventory.process).await),
+            None => None,
+        };
+        let (offer, of_pool) = spares::pool(&about, told);
         findings.extend(of_pool);
         findings.extend(backend(&about, settings, offer.as_ref(), &inventory, memory, names));
     }

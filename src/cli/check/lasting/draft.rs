@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::super::Finding;
+use super::super::{Finding, spares};
 use crate::config::{Config, Keep};
 use crate::core::controller::{BackendStanding, Controller};
 use crate::core::names::Names;
@@ -14,7 +14,6 @@ use crate::lasting::event::Refused;
 use crate::lasting::program::ProgramError;
 use crate::lasting::reload::{NOWHERE, Reloader};
 use crate::lasting::render;
-use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::lasting::line_words;
@@ -60,7 +59,7 @@ async fn standing(config: &Config, client: &Client) -> Option<Vec<BackendStandin
         let (Some(id), Some(pool)) = (names.backend(&settings.name), config.pools.get(&settings.name)) else {
             continue;
         };
-        if let Ok(Some(told)) = Provider::new(&settings.name, pool.clone()).look() {
+        if let Ok(told) = spares::told(&settings.name, pool, client, &inventory.process).await {
             controller.handle_offer(id, told.offer);
         }
     }
