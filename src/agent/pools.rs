@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::Agent;
 use crate::config::PoolSettings;
+use crate::core::log::log_format::words::Variable;
 use crate::provider::{Provider, Told};
 use crate::report::chain;
 use crate::telemetry::files::{self, PoolTrouble};
@@ -60,9 +61,12 @@ impl Agent {
     /// Looks at every pool. One that cannot be told goes on offering what it did.
     pub(super) fn look_at_pools(&mut self) {
         let mut news: Vec<Value> = Vec::new();
+        let executor = self.executor.clone();
+        let environment =
+            |name: &str| executor.as_ref().map_or(Some(Variable::Unknown), |haproxy| haproxy.variable(name));
         for pool in &mut self.pools.0 {
             let Some(id) = self.names.backend(pool.provider.backend()) else { continue };
-            match pool.provider.look() {
+            match pool.provider.look(&environment) {
                 Ok(None) => {}
                 Ok(Some(Told { offer, dropped })) => {
                     let (backend, keywords) = (pool.provider.backend(), offer.keywords.to_string());

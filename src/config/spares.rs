@@ -18,6 +18,7 @@ use super::error::Mistake;
 use super::file::{self, WarmUp as WarmUpFile};
 use super::path::KeyPath;
 use super::value::{FromText, Name, OrAuto, OrNone, Value, unfit};
+use crate::core::log::log_format::words::{self, Variable, Word};
 use crate::core::plan::supply::Candidate;
 use crate::core::settings::WarmUp;
 use crate::core::settings::spares::{Keywords, Spares};
@@ -89,7 +90,9 @@ impl FromText for Keywords {
     const EXPECTED: &'static str = "keywords of a server line, such as `check inter 2s maxconn 50`, or none";
 
     fn from_text<E: Error>(text: &str) -> Result<Self, E> {
-        Self::new(text).map_err(|error| E::custom(format_args!("`{text}` cannot be used: {error}")))
+        let cannot = |error: &dyn fmt::Display| E::custom(format_args!("`{text}` cannot be used: {error}"));
+        let words = words::split(text, &|_| Variable::Unknown).map_err(|error| cannot(&error))?;
+        Self::of_words(words.iter().map(Word::text)).map_err(|error| cannot(&error))
     }
 }
 

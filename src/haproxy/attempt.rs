@@ -87,6 +87,8 @@ pub(super) enum StepError {
     TooFewLeft { rest: usize, least: u32 },
     #[error("a server of that name is there already, with another address")]
     Taken,
+    #[error("HAProxy has added it, but {0}; see `spares.default_server`")]
+    NotAsAsked(String),
     #[error("its health check fails")]
     Down,
     #[error("its health check has not passed within {0:?}")]

@@ -22,6 +22,7 @@ use tracing::trace;
 
 use super::address::{Address, Endpoint};
 use super::capabilities::Known;
+use super::environment::Environment;
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
@@ -52,6 +53,7 @@ pub struct Client {
     /// So many sockets there are, this one with them.
     sockets: usize,
     pub(super) known: Known,
+    pub(super) environment: Environment,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -69,6 +71,7 @@ impl Client {
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             sockets: 1,
             known: Known::default(),
+            environment: Environment::default(),
         }
     }
 
@@ -182,6 +185,7 @@ impl Client {
         self.must_go_on(&inventory.process)?;
         self.show_capabilities(&mut inventory, names).await;
         self.must_be_whole()?;
+        self.ask_for_variables(&inventory.process).await;
         Ok(inventory)
     }
 

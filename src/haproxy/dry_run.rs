@@ -15,6 +15,7 @@ use tracing::info;
 use super::address::Address;
 use super::client::Client;
 use super::error::RuntimeError;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{
     AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
@@ -38,6 +39,10 @@ impl DryRun {
 
     pub(super) fn address(&self) -> &Address {
         self.client.address()
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<Variable> {
+        self.client.variable(name)
     }
 
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
@@ -139,7 +144,7 @@ impl Overlay {
             | Command::AwaitRemovable { .. }
             | Command::ShutdownSessions { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
-            Command::ShowAbilities | Command::TryDynamic(_) => {}
+            Command::ShowAbilities | Command::ShowVariable(_) | Command::TryDynamic(_) => {}
             Command::ShowTables(_) | Command::ShowEntries { .. } => {}
         }
     }

@@ -23,6 +23,7 @@ use super::hands::Hands;
 use super::lane;
 use super::nodes::Nodes;
 use super::work::Work;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::{Difference, Kept, NodeState};
@@ -78,6 +79,11 @@ impl Executor {
     /// These backends are kept alike on all HAProxys.
     pub fn keep_alike(&self, kept: Vec<Kept>) {
         self.nodes.keep(kept);
+    }
+
+    /// A variable of HAProxy's own environment; `None`: it is asked with the next inventory.
+    pub(crate) fn variable(&self, name: &str) -> Option<Variable> {
+        self.nodes.variable(name)
     }
 
     /// How each HAProxy stands, in the order in which they were given.

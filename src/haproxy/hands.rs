@@ -15,6 +15,7 @@ use super::address::Address;
 use super::client::Client;
 use super::dry_run::DryRun;
 use super::error::RuntimeError;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::settings::WarmUp;
@@ -44,6 +45,14 @@ impl Hands {
     /// They do what they are told to.
     pub(super) fn are_real(&self) -> bool {
         matches!(self, Self::Real(_))
+    }
+
+    /// See [`Client::variable`].
+    pub(super) fn variable(&self, name: &str) -> Option<Variable> {
+        match self {
+            Self::Real(client) => client.variable(name),
+            Self::Pretending(dry_run) => dry_run.variable(name),
+        }
     }
 
     /// What HAProxy has, with what is pretended laid over it.

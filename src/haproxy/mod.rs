@@ -12,6 +12,7 @@ pub mod executor;
 mod attempt;
 mod capabilities;
 mod dry_run;
+mod environment;
 mod hands;
 mod lane;
 mod nodes;

@@ -17,6 +17,7 @@ mod align;
 
 use super::error::{Phase, RuntimeError};
 use super::hands::Hands;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
@@ -103,6 +104,16 @@ impl Nodes {
     /// Whose the last inventory was.
     pub(super) fn processes(&self) -> Vec<Process> {
         self.nodes.iter().filter_map(|node| lock(&node.process).clone()).collect()
+    }
+
+    /// A variable of their environment, where all that answer have the same; `None`: one of them is still to be asked.
+    pub(super) fn variable(&self, name: &str) -> Option<Variable> {
+        let asked = self.asked();
+        let told: Option<Vec<_>> =
+            asked.into_iter().map(|node| self.nodes[node].hands.variable(name)).collect();
+        let mut told = told?.into_iter();
+        let first = told.next()?;
+        Some(if told.all(|other| other == first) { first } else { Variable::Unknown })
     }
 
     /// What all of them have, as one; in a dry run, what they would have.

@@ -28,8 +28,8 @@ pub(super) fn line(
     is_disabled_by_default: bool,
 ) -> String {
     let address = server.address.map(|address| address_text((address, server.port))).unwrap_or_default();
-    let words: String = keywords.words().map(|word| format!(" {}", quoted(word))).collect();
-    let line = format!("{indent}server {} {address}{words}", server.server);
+    let line = format!("{indent}server {} {address} {keywords}", server.server);
+    let line = line.trim_end();
     let wanted = Wanted {
         disabled: Some(false),
         weight: server.weight,
@@ -39,7 +39,7 @@ pub(super) fn line(
     let edited = ServerLine::read(line.as_bytes())
         .map(|read| read.edited(line.as_bytes(), &wanted, is_disabled_by_default));
     // It was read as text.
-    let line = edited.map_or(line, |edited| String::from_utf8_lossy(&edited).into_owned());
+    let line = edited.map_or(line.into(), |edited| String::from_utf8_lossy(&edited).into_owned());
     format!("{line} {MARK}\n")
 }
 
@@ -55,18 +55,6 @@ pub(super) fn inherited<'a>(default_server: &'a [String], keywords: &Keywords) -
         }
     }
     None
-}
-
-/// `word` as a configuration has it, where some characters mean something else than on HAProxy's socket.
-fn quoted(word: &str) -> String {
-    let mut quoted = String::with_capacity(word.len());
-    for character in word.chars() {
-        if matches!(character, '#' | '"' | '\'' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::added;
 use super::declared::{Line, Lines, Section};
 use super::line::{ServerLine, Wanted};
 use crate::core::controller::{BackendStanding, ServerStanding};
+use crate::core::log::log_format::words::Variable;
 use crate::provider::default_server;
 
 /// What both markers begin with, behind `# BEGIN` and `# END`.
@@ -79,7 +80,9 @@ pub struct Inherits {
 /// They would get more from a `default-server`.
 pub(super) fn check_added(text: &str, standing: &BackendStanding) -> Result<(), Inherits> {
     let Some(keywords) = standing.servers.iter().find_map(ServerStanding::added) else { return Ok(()) };
-    let words = default_server::keywords(text, &standing.backend).unwrap_or_default();
+    // Only which options there are matters, not their values.
+    let words = default_server::keywords(text, &standing.backend, &|_| Variable::Unset);
+    let words = words.ok().flatten().unwrap_or_default();
     match added::inherited(&words, keywords) {
         Some(option) => Err(Inherits { backend: standing.backend.clone(), option: option.to_owned() }),
         None => Ok(()),

@@ -1,99 +1,208 @@
 //! The `default-server` lines that hold for a backend, in HAProxy's own configuration, and what its servers have of them.
 //!
-//! Each line adds to those before it; a backend begins with those of its `defaults`: the ones that `from`
-//! names, else the last ones before it (configuration manual 4.1 and 5.2).
+//! In: the text of `haproxy.cfg`, and what is known of HAProxy's environment. Out: the words of those lines, as HAProxy
+//! reads them; or which of them cannot be told from the text alone. Each line adds to those before it; a
+//! backend begins with those of its `defaults`: the ones that `from` names, else the last ones before it
+//! (configuration manual 4.1 and 5.2).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::core::log::haproxy_cfg::SECTIONS;
-use crate::haproxy::words;
+use crate::core::log::log_format::LogFormatError;
+use crate::core::log::log_format::words::{self, Environment, Variable, Word};
+
+/// Which line of HAProxy's configuration cannot be told from the text alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Untold {
+    /// Its number, from 1.
+    pub line: usize,
+    /// Why not.
+    pub why: UntoldError,
+}
+
+/// Why it cannot be told what a `default-server` gives.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UntoldError {
+    /// Its words: a variable that nobody knows, or a quote that is never closed.
+    #[error("this `default-server` cannot be read; say its words in `spares.default_server`")]
+    Words(#[source] LogFormatError),
+    /// Only HAProxy knows which branch it took.
+    #[error(
+        "this `default-server` holds or not as the `.if` in line {0} says, which only HAProxy knows: \
+         take it out of there, or say the words that hold in `spares.default_server`"
+    )]
+    Conditional(usize),
+}
 
 /// The words behind all `default-server` that hold for `backend`; `None` if there is no such backend.
-pub(crate) fn keywords(text: &str, backend: &str) -> Option<Vec<String>> {
-    read(text, backend).map(|section| section.defaults)
+///
+/// # Errors
+/// One of them cannot be told.
+pub(crate) fn keywords(
+    text: &str,
+    backend: &str,
+    environment: Environment<'_>,
+) -> Result<Option<Vec<String>>, Untold> {
+    let said = read(text, backend, environment).map(|section| section.said);
+    said.map_or(Ok(None), |said| said.untold.map_or(Ok(Some(said.words)), Err))
 }
 
 /// How long HAProxy's own `slowstart` lets servers of `backend` into their share, by name, as it is written; those of a
-/// `server-template` by its prefix.
+/// `server-template` by its prefix. Lines that only HAProxy can read are left out.
 pub(crate) fn slowstarts(text: &str, backend: &str) -> Vec<(String, String)> {
-    let servers = read(text, backend).map(|section| section.servers).unwrap_or_default();
+    let servers = read(text, backend, &|_| Variable::Unknown).map(|section| section.servers);
     let length = |words: &[String]| {
         let at = words.iter().rposition(|word| word == "slowstart")?;
         words.get(at + 1).filter(|length| length.trim_end_matches(char::is_alphabetic) != "0").cloned()
     };
-    servers.into_iter().filter_map(|(name, words)| Some((name, length(&words)?))).collect()
-}
-
-/// A section as far as it has come.
-#[derive(Default)]
-struct Section {
-    keyword: String,
-    name: String,
-    /// The words of its `default-server` lines, and of those of its defaults.
-    defaults: Vec<String>,
-    /// Its servers, each with all that holds for it.
-    servers: Vec<(String, Vec<String>)>,
-}
-
-impl Section {
-    fn line(&mut self, keyword: &str, rest: &[String]) {
-        // Before the options: a name and an address, a template's number between them.
-        let options = match keyword {
-            "default-server" => return self.defaults.extend_from_slice(rest),
-            "server" => 2,
-            "server-template" => 3,
-            _ => return,
-        };
-        if let (Some(name), Some(options)) = (rest.first(), rest.get(options..)) {
-            self.servers.push((name.clone(), [&self.defaults, options].concat()));
-        }
-    }
+    let servers = servers.unwrap_or_default().into_iter();
+    servers.filter_map(|(name, words)| Some((name, length(&words)?))).collect()
 }
 
 /// The section of `backend`; `None` if there is none.
-fn read(text: &str, backend: &str) -> Option<Section> {
-    let mut last_defaults = Vec::new();
-    let mut named: HashMap<String, Vec<String>> = HashMap::new();
-    let mut section = Section::default();
-    for line in text.lines().map(split).chain([vec!["global".to_owned()]]) {
-        let Some((keyword, rest)) = line.split_first() else { continue };
-        if !SECTIONS.contains(&keyword.as_str()) {
-            section.line(keyword, rest);
-            continue;
-        }
-        let ended = std::mem::take(&mut section);
-        match ended.keyword.as_str() {
-            "backend" | "listen" if ended.name == backend => return Some(ended),
-            "defaults" => {
-                named.insert(ended.name, ended.defaults.clone());
-                last_defaults = ended.defaults;
+fn read(text: &str, backend: &str, environment: Environment<'_>) -> Option<Section> {
+    let mut reader = Reader::default();
+    let lines = (1..).zip(text.lines().chain(["global"]));
+    let mut ended = lines.filter_map(|(number, line)| reader.line(number, line, environment));
+    ended.find(|section| section.name == backend)
+}
+
+/// What a section has said of its servers, its defaults included.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    words: Vec<String>,
+    /// The first line of which it is not known what it says.
+    untold: Option<Untold>,
+}
+
+/// A section as far as it has come.
+#[derive(Debug, Default)]
+struct Section {
+    keyword: String,
+    name: String,
+    said: Said,
+    /// Its servers, each with all words that hold for it.
+    servers: Vec<(String, Vec<String>)>,
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    section: Section,
+    /// It begins within the `.if` of that line.
+    of_branch: Option<usize>,
+    last_defaults: Said,
+    named: HashMap<String, Said>,
+    /// The lines of the `.if` that are open.
+    branches: Vec<usize>,
+    /// Set by `setenv` and `presetenv`.
+    variables: RefCell<HashMap<String, String>>,
+}
+
+impl Reader {
+    /// Takes a line; gives the backend that it ends.
+    fn line(&mut self, number: usize, line: &str, environment: Environment<'_>) -> Option<Section> {
+        // Only the lines that matter are asked for their variables.
+        let keyword = line.split_ascii_whitespace().next()?;
+        let known = |name: &str| {
+            let set = self.variables.borrow().get(name).cloned();
+            set.map_or_else(|| environment(name), Variable::Is)
+        };
+        match keyword {
+            ".if" => self.branches.push(number),
+            ".endif" => drop(self.branches.pop()),
+            "setenv" | "presetenv" => self.set(line, &known),
+            "default-server" => {
+                let words = words::split(line, &known);
+                self.default_server(number, words);
+            }
+            // Before the options: a name and an address, a template's number between them.
+            "server" => self.server(words::split(line, &known), 2),
+            "server-template" => self.server(words::split(line, &known), 3),
+            keyword if SECTIONS.contains(&keyword) => {
+                let words = words::split(line, &known).unwrap_or_default();
+                return self.begin(keyword, words.iter().skip(1).map(Word::text).collect());
             }
             _ => {}
         }
-        let from = rest.iter().position(|word| word == "from").and_then(|at| rest.get(at + 1));
-        let defaults = match (from, keyword.as_str()) {
-            (Some(from), _) => named.get(from).cloned().unwrap_or_default(),
-            (None, "backend" | "listen") => last_defaults.clone(),
-            (None, _) => Vec::new(),
-        };
-        let name = rest.first().filter(|name| *name != "from").cloned().unwrap_or_default();
-        section = Section { keyword: keyword.clone(), name, defaults, servers: Vec::new() };
+        None
     }
-    None
-}
 
-/// The words of a line, without quotes and backslashes; `#` begins a comment.
-fn split(line: &str) -> Vec<String> {
-    words::words(line.as_bytes()).into_iter().map(|word| word.text).collect()
+    /// A variable from here on. One that is set in a branch, or of another one, HAProxy has to tell.
+    fn set(&self, line: &str, known: Environment<'_>) {
+        let own = |name: &str| self.variables.borrow().get(name).cloned().into();
+        let Ok(words) = words::split(line, &own) else { return };
+        let words: Vec<_> = words.iter().map(Word::text).collect();
+        let [keyword, name, value, ..] = words[..] else { return };
+        if !self.branches.is_empty() {
+            self.variables.borrow_mut().remove(name);
+        } else if keyword == "setenv" || known(name) == Variable::Unset {
+            self.variables.borrow_mut().insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    fn default_server(&mut self, number: usize, words: Result<Vec<Word>, LogFormatError>) {
+        let branch = self.branches.last().copied().or(self.of_branch);
+        let said = &mut self.section.said;
+        let why = match (branch, words) {
+            (Some(branch), _) => UntoldError::Conditional(branch),
+            (None, Err(error)) => UntoldError::Words(error),
+            (None, Ok(words)) => {
+                said.words.extend(words.iter().skip(1).map(|word| word.text().to_owned()));
+                return;
+            }
+        };
+        said.untold.get_or_insert(Untold { line: number, why });
+    }
+
+    fn server(&mut self, words: Result<Vec<Word>, LogFormatError>, options: usize) {
+        let words = words.unwrap_or_default();
+        let words: Vec<String> = words.iter().skip(1).map(|word| word.text().to_owned()).collect();
+        if let (Some(name), Some(options)) = (words.first(), words.get(options..)) {
+            let all = [&self.section.said.words, options].concat();
+            self.section.servers.push((name.clone(), all));
+        }
+    }
+
+    fn begin(&mut self, keyword: &str, rest: Vec<&str>) -> Option<Section> {
+        let mut ended = std::mem::take(&mut self.section);
+        if ended.keyword == "defaults" {
+            if let Some(branch) = self.of_branch.filter(|_| !self.last_defaults.words.is_empty()) {
+                // Whether they take the place of those before them is not known.
+                let why = UntoldError::Conditional(branch);
+                ended.said.untold.get_or_insert(Untold { line: branch, why });
+            }
+            self.named.insert(ended.name.clone(), ended.said.clone());
+            self.last_defaults = ended.said.clone();
+        }
+        let from = rest.iter().position(|&word| word == "from").and_then(|at| rest.get(at + 1));
+        let said = match (from, keyword) {
+            (Some(&from), _) => self.named.get(from).cloned().unwrap_or_default(),
+            (None, "backend" | "listen") => self.last_defaults.clone(),
+            (None, _) => Said::default(),
+        };
+        let name = rest.first().filter(|&&name| name != "from").copied().unwrap_or_default().to_owned();
+        self.of_branch = self.branches.last().copied();
+        self.section = Section { keyword: keyword.to_owned(), name, said, servers: Vec::new() };
+        ["backend", "listen"].contains(&ended.keyword.as_str()).then_some(ended)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn haproxys(name: &str) -> Variable {
+        match name {
+            "LIMIT" => Variable::Is("33".to_owned()),
+            "SECRET" => Variable::Unknown,
+            _ => Variable::Unset,
+        }
+    }
+
     #[track_caller]
     fn check(text: &str, backend: &str, expected: Option<&str>) {
-        let found = keywords(text, backend).map(|words| words.join(" "));
+        let found = keywords(text, backend, &haproxys).expect(text).map(|words| words.join(" "));
         assert_eq!(found.as_deref(), expected, "{backend} in {text}");
     }
 
@@ -140,8 +249,63 @@ backend other
     }
 
     #[test]
-    fn quotes_and_backslashes_are_taken_off() {
-        assert_eq!(split(r#" a 'b c' "d\"e" f\ g #h"#), ["a", "b c", "d\"e", "f g"]);
-        assert_eq!(split("# nothing"), Vec::<String>::new());
+    fn words_are_those_that_haproxy_reads() {
+        let config = "\
+global
+  setenv W 40
+  setenv W2 \"${W}2\"
+  presetenv LIMIT 1
+  presetenv OTHER 5
+backend app
+  default-server weight \"${W}\" maxconn \"$LIMIT\" minconn \"${OTHER}\" slowstart \"${UNSET-5s}\" # \"
+  default-server sni \"str(a b)\" fall \"$W2\"
+";
+        let expected = [
+            "weight",
+            "40",
+            "maxconn",
+            "33",
+            "minconn",
+            "5",
+            "slowstart",
+            "5s",
+            "sni",
+            "str(a b)",
+            "fall",
+            "402",
+        ];
+        assert_eq!(keywords(config, "app", &haproxys).unwrap().unwrap(), expected);
+        check("backend app\n default-server weight ${W}", "app", Some("weight ${W}"));
+    }
+
+    #[track_caller]
+    fn check_untold(text: &str, line: usize, why: &str) {
+        let found = keywords(text, "app", &haproxys).expect_err(text);
+        assert_eq!((found.line, crate::report::chain(&found.why)), (line, why.to_owned()), "{text}");
+    }
+
+    #[test]
+    fn what_only_haproxy_knows_is_named_with_its_line() {
+        let conditional = |line: usize| UntoldError::Conditional(line).to_string();
+        check_untold(
+            "defaults\n default-server weight \"${SECRET}\"\nbackend app\n",
+            2,
+            "this `default-server` cannot be read; say its words in `spares.default_server`: \
+             at byte 24: the environment variable `SECRET` is not known here",
+        );
+        let branch = ".if streq(\"a\",\"b\")\n default-server maxconn 1\n.else\n.endif\n";
+        check_untold(&format!("defaults\n{branch}backend app\n"), 3, &conditional(2));
+        check_untold(&format!("backend app\n{branch}"), 3, &conditional(2));
+        check_untold(".if 1\nbackend app\n default-server maxconn 1\n.endif\n", 3, &conditional(1));
+        let both = "defaults\n default-server check\n.if 1\ndefaults\n.endif\nbackend app\n";
+        check_untold(both, 3, &conditional(3));
+        // What is not of this backend does not matter, nor where others of its lines stand.
+        check(&format!("backend other\n{branch}backend app\n default-server check"), "app", Some("check"));
+        check(".if 1\nbackend app\n.if 0\n mode tcp\n.endif\n.endif\n", "app", Some(""));
+        check(
+            "global\n.if 1\n setenv LIMIT 1\n.endif\nbackend app\n default-server maxconn \"$LIMIT\"",
+            "app",
+            Some("maxconn 33"),
+        );
     }
 }

@@ -7,6 +7,7 @@
 //! - a file that others write: `pool_file.rs`
 //! - what stands behind an address, in HAProxy's own configuration: `default_server.rs`
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,12 +15,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{DefaultServer, PoolSettings, PoolSource};
+use crate::core::log::log_format::words::{self, Variable};
 use crate::core::plan::supply::{Candidate, Offer};
-use crate::core::settings::spares::Keywords;
+use crate::core::settings::spares::{Keywords, KeywordsError};
 
 pub(crate) mod default_server;
 mod pool_file;
 
+use default_server::Untold;
+
+pub use default_server::UntoldError;
 pub use pool_file::LineError;
 
 /// Why a pool cannot be told; what it offered before still holds.
@@ -41,6 +46,26 @@ pub enum ProviderError {
     /// A file without a single address: more likely written badly than meant.
     #[error("no address in `{0}`")]
     NoAddress(PathBuf),
+    /// A line of HAProxy's configuration.
+    #[error("{}:{line}", path.display())]
+    Untold {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// Why it is not known what it says.
+        source: UntoldError,
+    },
+    /// No server can be added with what HAProxy's configuration says.
+    #[error("the `default-server` of `backend {backend}` in `{}`", path.display())]
+    Keywords {
+        /// The file.
+        path: PathBuf,
+        /// The backend.
+        backend: String,
+        /// What no server can be added with.
+        source: KeywordsError,
+    },
     /// HAProxy's configuration has no such backend.
     #[error("no `backend {backend}` in `{}`, whose `default-server` was to be used", path.display())]
     NoBackend {
@@ -63,6 +88,9 @@ impl ProviderError {
                 "put the line right: an address, and perhaps a name, as in `10.0.0.4:80 web4`"
             }
             Self::NoAddress(_) => "write an address a line, as in `10.0.0.4:80`",
+            Self::Untold { .. } | Self::Keywords { .. } => {
+                "say in the config what HAProxy can be told: `spares: { default_server: KEYWORDS }`"
+            }
             Self::NoBackend { .. } => "name the file that has it: `default_server: { haproxy_cfg: FILE }`",
         }
     }
@@ -76,7 +104,12 @@ pub struct Provider {
     /// The files as they were read last.
     pool_seen: Option<Stamp>,
     haproxy_cfg_seen: Option<Stamp>,
+    /// The variables that HAProxy's configuration names, as they were then; `None`: it was not known yet.
+    variables: Vec<(String, Option<Variable>)>,
 }
+
+/// What HAProxy's own environment has; `None`: it has not been asked yet.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<Variable>;
 
 /// What an offer was made of, and what of that cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +123,13 @@ pub struct Told {
 impl Provider {
     /// The pool of `backend`.
     pub fn new(backend: &str, settings: PoolSettings) -> Self {
-        Self { backend: backend.to_owned(), settings, pool_seen: None, haproxy_cfg_seen: None }
+        Self {
+            backend: backend.to_owned(),
+            settings,
+            pool_seen: None,
+            haproxy_cfg_seen: None,
+            variables: Vec::new(),
+        }
     }
 
     /// The backend's name.
@@ -98,12 +137,12 @@ impl Provider {
         &self.backend
     }
 
-    /// What is offered now; `None` if no file has changed since the last call. Reads small files, and only those
-    /// that have changed.
+    /// What is offered now; `None` if nothing has changed since the last call, or HAProxy has to be asked first for a
+    /// variable that its configuration names. Reads small files, and only those that have changed.
     ///
     /// # Errors
     /// A file cannot be read, or makes no sense; each error once, until the file changes again.
-    pub fn look(&mut self) -> Result<Option<Told>, ProviderError> {
+    pub(crate) fn look(&mut self, environment: Environment<'_>) -> Result<Option<Told>, ProviderError> {
         let pool = match &self.settings.source {
             PoolSource::List(_) => Some(Stamp::default()),
             PoolSource::File(path) => Stamp::of(path),
@@ -116,29 +155,47 @@ impl Provider {
             self.pool_seen.replace(pool.unwrap_or_default()),
             self.haproxy_cfg_seen.replace(haproxy_cfg.unwrap_or_default()),
         );
-        if seen == (self.pool_seen, self.haproxy_cfg_seen) {
+        let is_as_it_was = |(name, was): &(String, Option<Variable>)| environment(name) == *was;
+        if seen == (self.pool_seen, self.haproxy_cfg_seen) && self.variables.iter().all(is_as_it_was) {
             return Ok(None);
         }
-        self.read().map(Some)
+        let asked = RefCell::new(Vec::new());
+        let told = self.read(&|name| {
+            let found = environment(name);
+            asked.borrow_mut().push((name.to_owned(), found.clone()));
+            // Goes on, to find all that has to be asked: what comes out is not told.
+            found.unwrap_or(Variable::Unset)
+        });
+        self.variables = asked.into_inner();
+        if self.variables.iter().any(|(_, found)| found.is_none()) { Ok(None) } else { told.map(Some) }
     }
 
-    fn read(&self) -> Result<Told, ProviderError> {
+    fn read(&self, environment: words::Environment<'_>) -> Result<Told, ProviderError> {
         let candidates = match &self.settings.source {
             PoolSource::List(candidates) => candidates.clone(),
             PoolSource::File(path) => pool(path)?,
         };
         let (keywords, dropped) = match &self.settings.default_server {
             DefaultServer::Given(keywords) => (keywords.clone(), Vec::new()),
-            DefaultServer::HaproxyCfg(path) => self.keywords(path)?,
+            DefaultServer::HaproxyCfg(path) => self.keywords(path, environment)?,
         };
         let candidates = candidates.into_iter().map(Arc::new).collect();
         Ok(Told { offer: Offer { candidates, keywords }, dropped })
     }
 
-    fn keywords(&self, path: &Path) -> Result<(Keywords, Vec<String>), ProviderError> {
-        let words = default_server::keywords(&text(path)?, &self.backend);
-        let no_backend = || ProviderError::NoBackend { path: path.to_owned(), backend: self.backend.clone() };
-        Ok(Keywords::lenient(&words.ok_or_else(no_backend)?))
+    fn keywords(
+        &self,
+        path: &Path,
+        environment: words::Environment<'_>,
+    ) -> Result<(Keywords, Vec<String>), ProviderError> {
+        let (path, backend) = (path.to_owned(), self.backend.clone());
+        match default_server::keywords(&text(&path)?, &backend, environment) {
+            Ok(Some(words)) => {
+                Keywords::lenient(&words).map_err(|source| ProviderError::Keywords { path, backend, source })
+            }
+            Ok(None) => Err(ProviderError::NoBackend { path, backend }),
+            Err(Untold { line, why }) => Err(ProviderError::Untold { path, line, source: why }),
+        }
     }
 }
 
@@ -176,6 +233,8 @@ impl Stamp {
 mod tests {
     use super::*;
 
+    const NOWHERE: Environment<'_> = &|_| Some(Variable::Unset);
+
     fn provider(pool: &Path, haproxy_cfg: Option<&Path>) -> Provider {
         let default_server = match haproxy_cfg {
             Some(path) => DefaultServer::HaproxyCfg(path.to_owned()),
@@ -186,7 +245,7 @@ mod tests {
 
     #[track_caller]
     fn addresses(provider: &mut Provider) -> Option<Vec<String>> {
-        let told = provider.look().unwrap()?;
+        let told = provider.look(NOWHERE).unwrap()?;
         Some(told.offer.candidates.iter().map(|candidate| candidate.address.to_string()).collect())
     }
 
@@ -195,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("app.pool");
         let mut provider = provider(&file, None);
-        assert!(matches!(provider.look(), Err(ProviderError::Read(..))));
+        assert!(matches!(provider.look(NOWHERE), Err(ProviderError::Read(..))));
         assert_eq!(addresses(&mut provider), None, "an error is told once");
         fs::write(&file, "10.0.0.4:80\n").unwrap();
         assert_eq!(addresses(&mut provider), Some(vec!["10.0.0.4:80".to_owned()]));
@@ -203,7 +262,7 @@ mod tests {
         fs::write(&file, "10.0.0.4:80\n10.0.0.5:80\n").unwrap();
         assert_eq!(addresses(&mut provider).map(|all| all.len()), Some(2));
         fs::write(&file, "# nothing\n").unwrap();
-        assert!(matches!(provider.look(), Err(ProviderError::NoAddress(_))));
+        assert!(matches!(provider.look(NOWHERE), Err(ProviderError::NoAddress(_))));
     }
 
     #[test]
@@ -228,10 +287,33 @@ mod tests {
         let (file, haproxy_cfg) = (folder.path().join("app.pool"), folder.path().join("haproxy.cfg"));
         fs::write(&file, "10.0.0.4:80\n").unwrap();
         fs::write(&haproxy_cfg, "backend app\n default-server check inter 2s init-addr none\n").unwrap();
-        let told = provider(&file, Some(&haproxy_cfg)).look().unwrap().unwrap();
+        let told = provider(&file, Some(&haproxy_cfg)).look(NOWHERE).unwrap().unwrap();
         assert_eq!(told.offer.keywords.to_string(), "check inter 2s");
         assert_eq!(told.dropped, ["init-addr none"]);
         fs::write(&haproxy_cfg, "backend other\n").unwrap();
-        assert!(matches!(provider(&file, Some(&haproxy_cfg)).look(), Err(ProviderError::NoBackend { .. })));
+        assert!(matches!(
+            provider(&file, Some(&haproxy_cfg)).look(NOWHERE),
+            Err(ProviderError::NoBackend { .. })
+        ));
+    }
+
+    #[test]
+    fn a_variable_is_asked_for_before_anything_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, haproxy_cfg) = (folder.path().join("app.pool"), folder.path().join("haproxy.cfg"));
+        fs::write(&file, "10.0.0.4:80\n").unwrap();
+        fs::write(&haproxy_cfg, "backend app\n default-server maxconn \"${LIMIT-7}\"\n").unwrap();
+        let mut provider = provider(&file, Some(&haproxy_cfg));
+        let mut keywords = |found: Option<Variable>| {
+            let told = provider.look(&|name| if name == "LIMIT" { found.clone() } else { None });
+            told.map(|told| told.map(|told| told.offer.keywords.to_string()))
+        };
+        assert_eq!(keywords(None).unwrap(), None);
+        assert_eq!(keywords(Some(Variable::Unset)).unwrap().unwrap(), "maxconn 7");
+        assert_eq!(keywords(Some(Variable::Unset)).unwrap(), None);
+        // HAProxy was started anew with another one.
+        assert_eq!(keywords(Some(Variable::Is("9".to_owned()))).unwrap().unwrap(), "maxconn 9");
+        assert!(matches!(keywords(Some(Variable::Unknown)), Err(ProviderError::Untold { line: 2, .. })));
+        assert_eq!(keywords(Some(Variable::Unknown)).unwrap(), None, "an error is told once");
     }
 }

@@ -246,6 +246,79 @@ fn the_backends_own_default_server_line_holds_for_added_servers_too() {
 }
 
 #[test]
+fn variables_of_haproxys_environment_and_quotes_mean_for_added_servers_what_they_mean_for_others() {
+    let global = ["setenv W 40", ".if 1", "setenv M \"${W}0\"", ".endif"];
+    let words = "check inter 100ms maxconn \"${M}\" weight \"${W}\" minconn \"${NONE-2}\" sni \"str(a b)\"";
+    let default_server = format!("default-server {words}");
+    if Haproxy::version().is_none_or(|version| version < vec![2, 6]) {
+        return;
+    }
+    let Some(site) = Site::start_with(1, &global, &["balance roundrobin", &default_server, LINES[1]]) else {
+        return;
+    };
+    let haproxy_cfg = site.haproxy.dir().join("haproxy.cfg");
+    let pool = list(&site.addresses());
+    let spares =
+        format!("kind: dynamic, default_server: {{ haproxy_cfg: {} }}, {pool}", haproxy_cfg.display());
+    let found = checked(&site, &spares);
+    assert!(found.contains("1 addresses in its pool, each added when it is needed"), "{found}");
+    let agent = site.agent(&spares);
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    let stat = site.haproxy.ask("show stat app 4 -1");
+    let limits = stat.lines().filter(|line| line.contains(",dyn-") || line.contains(",s1,"));
+    let limits: Vec<_> = limits.map(|line| line.split(',').nth(6)).collect();
+    assert_eq!(limits, [Some("400"), Some("400")], "the same maxconn");
+    let state = site.haproxy.ask("show servers state app");
+    let weights = state.lines().filter(|line| line.contains(" s1 ") || line.contains(" dyn-"));
+    let weights: Vec<_> = weights.map(|line| line.split(' ').nth(8)).collect();
+    assert_eq!(weights, [Some("40"), Some("40")], "{state}");
+    assert_eq!(agent.event("pool not read; what it offered before still holds"), None);
+    // The same words in the agent's own config, quotes included.
+    let spares = format!("kind: dynamic, default_server: 'check sni \"str(a b)\"', {pool}");
+    assert!(checked(&site, &spares).contains("1 addresses in its pool"));
+}
+
+#[test]
+fn a_default_server_that_only_haproxy_can_tell_of_is_refused_with_its_line() {
+    let lines =
+        ["balance roundrobin", ".if streq(\"a\",\"b\")", "default-server maxconn 1", ".endif", LINES[1]];
+    let Some(site) = start(1, &lines) else { return };
+    let haproxy_cfg = site.haproxy.dir().join("haproxy.cfg");
+    let text = std::fs::read_to_string(&haproxy_cfg).expect("it was written");
+    let at = text.lines().position(|line| line.contains("default-server")).expect("it is there");
+    let spares = format!(
+        "kind: dynamic, default_server: {{ haproxy_cfg: {} }}, {}",
+        haproxy_cfg.display(),
+        list(&site.addresses())
+    );
+    let place =
+        format!("haproxy.cfg:{}: this `default-server` holds or not as the `.if` in line {at} says", at + 1);
+    let found = checked(&site, &spares);
+    assert!(found.contains("FAIL") && found.contains(&place), "{found}");
+    let agent = site.agent(&spares);
+    let told = agent.event("pool not read; what it offered before still holds").expect("it is told");
+    assert!(told["error"].as_str().is_some_and(|error| error.contains(&place)), "{told}");
+    assert_eq!(site.servers().len(), 1);
+}
+
+#[test]
+fn a_server_that_comes_out_other_than_it_was_asked_for_does_not_serve() {
+    for (words, deviation) in [
+        ("weight $W", "its weight is 0 where `$W` was asked for"),
+        ("maxconn $M", "its maxconn is 0 where `$M` was asked for"),
+    ] {
+        let Some(site) = start(1, &LINES) else { return };
+        let agent = site.agent(&dynamic(&site).replace("maxconn 50", words));
+        pin(&agent, 2);
+        wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", deviation));
+        wait_until("it is deleted again", PATIENCE, || site.servers().len() == 1);
+        assert_eq!(backend(&agent)["serving"], 1);
+        assert!(!has_journaled(&agent, "event", "server_ready"), "{:#?}", agent.journal());
+    }
+}
+
+#[test]
 fn what_haproxy_refuses_is_told_with_a_remedy_and_ends_nothing() {
     let Some(site) = start(1, &LINES) else { return };
     let agent = site.agent(&dynamic(&site).replace("maxconn 50", "nonsense 50"));

@@ -25,11 +25,17 @@ pub(crate) struct Site {
 impl Site {
     /// A pool of so many; `lines` are those of the backend, in which `{s1}` stands for the address of the first server.
     pub(crate) fn start(pool: usize, lines: &[&str]) -> Option<Self> {
+        Self::start_with(pool, &[], lines)
+    }
+
+    /// The same, with lines for the `global` section.
+    pub(crate) fn start_with(pool: usize, global: &[&str], lines: &[&str]) -> Option<Self> {
         let (port, first) = (free_port(), Origin::start());
-        let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+        let text = |lines: &[&str]| lines.iter().map(|line| format!("    {line}\n")).collect::<String>();
+        let (global, lines) = (text(global), text(lines));
         let lines = lines.replace("{s1}", &format!("127.0.0.1:{}", first.port()));
         let haproxy = Haproxy::start(&format!(
-            "global\n    log stdout format raw local0\n\
+            "global\n    log stdout format raw local0\n{global}\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
              \x20   timeout client 10m\n    timeout server 10m\n    retries 0\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\nbackend app\n{lines}",

@@ -64,7 +64,15 @@ async fn check_socket(
             0 | 1 => format!("backend {}", settings.name),
             _ => format!("backend {} on {socket}", settings.name),
         };
-        let (offer, of_pool) = spares::pool(&about, settings, config.pools.get(&settings.name));
+        let told = match config.pools.get(&settings.name) {
+            Some(pool) => {
+                let environment = |name: &str| client.variable(name);
+                let ask = client.ask_for_variables(&inventory.process);
+                Some(spares::told(&settings.name, pool, &environment, ask).await)
+            }
+            None => None,
+        };
+        let (offer, of_pool) = spares::pool(&about, told);
         findings.extend(of_pool);
         findings.extend(backend(&about, settings, offer.as_ref(), &inventory, memory, names));
     }

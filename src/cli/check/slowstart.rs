@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
 use crate::config::{Config, DefaultServer, Keep};
+use crate::core::log::log_format::words::Variable;
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Keywords;
 use crate::provider::default_server;
@@ -28,8 +29,10 @@ fn backend(config: &Config, settings: &BackendSettings) -> Option<Finding> {
         Some(DefaultServer::Given(keywords)) => Some(keywords.clone()),
         Some(DefaultServer::HaproxyCfg(path)) => {
             let text = std::fs::read(path).unwrap_or_default();
-            let words = default_server::keywords(&String::from_utf8_lossy(&text), &settings.name);
-            words.map(|words| Keywords::lenient(&words).0)
+            let text = String::from_utf8_lossy(&text);
+            // What only HAProxy can tell is told of where it is needed.
+            let words = default_server::keywords(&text, &settings.name, &|_| Variable::Unknown);
+            words.ok().flatten().and_then(|words| Some(Keywords::lenient(&words).ok()?.0))
         }
     };
     if let Some(length) = keywords.as_ref().and_then(|keywords| keywords.value("slowstart")) {

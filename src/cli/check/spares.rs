@@ -5,25 +5,37 @@ use std::collections::{HashMap, HashSet};
 use super::Finding;
 use crate::config::PoolSettings;
 use crate::core::controller::BackendMemory;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, Process};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
 use crate::core::wire::version::can_add_servers;
-use crate::provider::{Provider, Told};
+use crate::provider::{Provider, ProviderError, Told};
 use crate::report::chain;
 
+/// What a pool offers on the HAProxy whose `environment` that is: once it has been asked, if it has to be.
+pub(super) async fn told(
+    backend: &str,
+    pool: &PoolSettings,
+    environment: &dyn Fn(&str) -> Option<Variable>,
+    ask: impl Future<Output = ()>,
+) -> Result<Told, ProviderError> {
+    let mut provider = Provider::new(backend, pool.clone());
+    let mut told = provider.look(environment)?;
+    if told.is_none() {
+        ask.await;
+        told = provider.look(environment)?;
+    }
+    Ok(told.unwrap_or_default())
+}
+
 /// What the pool offers, and what there is to say about that.
-pub(super) fn pool(
-    about: &str,
-    settings: &BackendSettings,
-    pool: Option<&PoolSettings>,
-) -> (Option<Offer>, Vec<Finding>) {
-    let Some(pool) = pool else { return (None, Vec::new()) };
-    match Provider::new(&settings.name, pool.clone()).look() {
-        Ok(told) => {
-            let Told { offer, dropped } = told.unwrap_or_default();
+pub(super) fn pool(about: &str, told: Option<Result<Told, ProviderError>>) -> (Option<Offer>, Vec<Finding>) {
+    let Some(told) = told else { return (None, Vec::new()) };
+    match told {
+        Ok(Told { offer, dropped }) => {
             let mut findings = Vec::new();
             if !dropped.is_empty() {
                 findings.push(Finding::warn(

@@ -109,7 +109,7 @@ impl Reader<'_> {
         let words = {
             let known = |name: &str| {
                 let set = self.variables.get(name).cloned();
-                set.or_else(|| (self.environment)(name)).or_else(|| presets::variable(name))
+                set.or_else(|| (self.environment)(name)).or_else(|| presets::variable(name)).into()
             };
             words::split(line, &known)
         };

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::log_format::words::{self, Word};
+use super::log_format::words::{self, Variable, Word};
 
 /// A line of HAProxy's configuration by which the log is not one line for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn read(text: &str) -> Vec<Omission> {
     let mut section = String::new();
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let Ok(words) = words::split(line, &|_| Some(String::new())) else { continue };
+        let Ok(words) = words::split(line, &|_| Variable::Unset) else { continue };
         let texts: Vec<&str> = words.iter().map(Word::text).collect();
         match texts.as_slice() {
             [name, rest @ ..] if SECTIONS.contains(name) => section = [&[*name], rest].concat().join(" "),

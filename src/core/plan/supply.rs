@@ -332,6 +332,17 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
     }
 }
 
+/// In what `server` is not as the `keywords` say that it was added with. HAProxy takes what is no number for 0.
+pub fn deviation(server: &ServerState, keywords: &Keywords) -> Option<String> {
+    let weight = u32::from(server.initial_weight.value());
+    let told = [("weight", weight), ("maxconn", server.maxconn.unwrap_or(0))];
+    let differs = told.into_iter().find_map(|(keyword, found)| {
+        let asked = keywords.value(keyword).filter(|asked| asked.parse() != Ok(found))?;
+        Some(format!("its {keyword} is {found} where `{asked}` was asked for"))
+    });
+    differs.or_else(|| (weight == 0).then(|| "its weight is 0: it would get no requests".to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -487,6 +498,22 @@ mod tests {
         site.place("s1", A, true, true);
         testing::declared_disabled(site.server("s1"));
         check(&site, "", 0);
+    }
+
+    #[test]
+    fn a_server_that_is_not_what_was_asked_for_is_known() {
+        let found = |weight: u16, maxconn: Option<u32>, keywords: &str| {
+            let keywords = Keywords::new(keywords).unwrap();
+            let mut site = Site::new(1);
+            let server = site.server("s1");
+            (server.initial_weight, server.maxconn) = (Weight::new(weight).unwrap(), maxconn);
+            deviation(server, &keywords).unwrap_or_default()
+        };
+        assert_eq!(found(1, None, "check"), "");
+        assert_eq!(found(20, Some(50), "maxconn 5 weight 20 maxconn 50"), "");
+        assert_eq!(found(0, None, "weight ${W}"), "its weight is 0 where `${W}` was asked for");
+        assert_eq!(found(1, None, "maxconn ${M}"), "its maxconn is 0 where `${M}` was asked for");
+        assert_eq!(found(0, None, "check"), "its weight is 0: it would get no requests");
     }
 
     #[test]

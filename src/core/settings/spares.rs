@@ -45,7 +45,7 @@ impl Spares {
 
 /// What stands behind the address of a server that is added: `check inter 2s maxconn 50`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keywords(Arc<str>);
+pub struct Keywords(Arc<[String]>);
 
 /// HAProxy takes lines of 64 words (seen on 2.6); `add server b/s address` are four of them.
 const MOST_WORDS: usize = 60;
@@ -65,28 +65,45 @@ const REFUSED: [&str; 9] = [
 ];
 
 impl Keywords {
-    /// Takes `text`, words with blanks between.
+    /// Takes `text`, words with blanks between and without quotes.
+    ///
+    /// # Errors
+    /// As [`Keywords::of_words`].
+    pub fn new(text: &str) -> Result<Self, KeywordsError> {
+        Self::of_words(text.split_ascii_whitespace())
+    }
+
+    /// Takes `words` as HAProxy is to have them, blanks and quotes included.
     ///
     /// # Errors
     /// A word that no server can be added with, or a character that could end the command.
-    pub fn new(text: &str) -> Result<Self, KeywordsError> {
-        if let Some(found) =
-            text.chars().find(|&c| !(' '..='~').contains(&c) || matches!(c, ';' | '\\' | '<'))
-        {
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, KeywordsError> {
+        let words: Vec<&str> = words.into_iter().collect();
+        let characters = || words.iter().flat_map(|word| word.chars());
+        if let Some(found) = characters().find(|&c| !(' '..='~').contains(&c) || matches!(c, ';' | '<')) {
             return Err(KeywordsError::Character(found));
         }
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
         if words.len() > MOST_WORDS {
             return Err(KeywordsError::TooMany(words.len()));
         }
-        match words.iter().find(|word| REFUSED.contains(word)) {
-            Some(word) => Err(KeywordsError::Refused((*word).to_owned())),
-            None => Ok(Self(words.join(" ").into())),
+        for (at, word) in words.iter().enumerate() {
+            if word.is_empty() {
+                let before = at.checked_sub(1).map_or("", |at| words[at]);
+                return Err(KeywordsError::Empty(before.to_owned()));
+            }
+            if REFUSED.contains(word) {
+                return Err(KeywordsError::Refused((*word).to_owned()));
+            }
         }
+        let keywords = Self(words.into_iter().map(str::to_owned).collect());
+        if keywords.number("weight") == Some(0) { Err(KeywordsError::NoWeight) } else { Ok(keywords) }
     }
 
     /// The same, without what no server can be added with; and what that was.
-    pub fn lenient(words: &[String]) -> (Self, Vec<String>) {
+    ///
+    /// # Errors
+    /// As [`Keywords::of_words`].
+    pub fn lenient(words: &[String]) -> Result<(Self, Vec<String>), KeywordsError> {
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());
         let mut words = words.iter().map(String::as_str).peekable();
         while let Some(word) = words.next() {
@@ -99,15 +116,12 @@ impl Keywords {
                 _ => kept.push(word),
             }
         }
-        match Self::new(&kept.join(" ")) {
-            Ok(keywords) => (keywords, dropped),
-            Err(_) => (Self::default(), vec![kept.join(" ")]),
-        }
+        Ok((Self::of_words(kept)?, dropped))
     }
 
     /// The words.
     pub fn words(&self) -> impl Iterator<Item = &str> {
-        self.0.split_ascii_whitespace()
+        self.0.iter().map(String::as_str)
     }
 
     /// The server has a health check.
@@ -125,9 +139,10 @@ impl Keywords {
         self.words().any(|word| word == "agent-check")
     }
 
-    /// The word behind `keyword`.
+    /// What stands behind `keyword`, where it is for the last time: that holds.
     pub fn value(&self, keyword: &str) -> Option<&str> {
-        self.words().skip_while(|word| *word != keyword).nth(1)
+        let at = self.0.iter().rposition(|word| word == keyword)?;
+        self.0.get(at + 1).map(String::as_str)
     }
 
     /// The number behind `keyword`.
@@ -137,8 +152,17 @@ impl Keywords {
 }
 
 impl fmt::Display for Keywords {
+    /// As they stand in a line of HAProxy's configuration and on its socket: both take a backslash before what means
+    /// something else in one of them (seen on HAProxy 2.6 to 3.2).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        for (at, word) in self.0.iter().enumerate() {
+            f.write_str(if at > 0 { " " } else { "" })?;
+            for character in word.chars() {
+                let is_special = matches!(character, ' ' | '#' | '"' | '\'' | '\\');
+                write!(f, "{}{character}", if is_special { "\\" } else { "" })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -148,6 +172,12 @@ pub enum KeywordsError {
     /// A character that means something else on HAProxy's socket.
     #[error("`{}` cannot be sent to HAProxy", .0.escape_default())]
     Character(char),
+    /// HAProxy would take it.
+    #[error("with `weight 0` a server that is added would get no requests")]
+    NoWeight,
+    /// A word without a character: HAProxy's socket has no quotes.
+    #[error("the value of `{0}` is empty, and cannot be sent to HAProxy")]
+    Empty(String),
     /// More words than HAProxy reads in a line.
     #[error("{0} words are more than the {MOST_WORDS} that HAProxy takes")]
     TooMany(usize),
@@ -170,12 +200,21 @@ mod tests {
     fn keywords_are_words_that_end_no_command() {
         check("  check   inter 2s ", Ok("check inter 2s"));
         check("", Ok(""));
-        for character in [';', '\\', '\n', '<', 'ä'] {
+        for character in [';', '\u{7f}', '<', 'ä'] {
             check(&format!("check{character}"), Err(KeywordsError::Character(character)));
         }
         check("check resolvers dns", Err(KeywordsError::Refused("resolvers".to_owned())));
+        check("weight 5 weight 0", Err(KeywordsError::NoWeight));
         check("disabled", Err(KeywordsError::Refused("disabled".to_owned())));
         check(&"check ".repeat(61), Err(KeywordsError::TooMany(61)));
+    }
+
+    #[test]
+    fn a_word_stays_one_whatever_is_in_it() {
+        let keywords = Keywords::of_words(["sni", "str(a b)", "x", r#"#"'\"#]).unwrap();
+        assert_eq!(keywords.to_string(), r#"sni str(a\ b) x \#\"\'\\"#);
+        assert_eq!(keywords.words().nth(1), Some("str(a b)"));
+        assert_eq!(Keywords::of_words(["maxconn", ""]), Err(KeywordsError::Empty("maxconn".to_owned())));
     }
 
     #[test]
@@ -190,7 +229,7 @@ mod tests {
     #[test]
     fn what_haproxy_takes_in_its_configuration_only_is_left_out_of_a_default_server() {
         let words = ["check", "resolvers", "dns", "init-addr", "last,none", "disabled", "inter", "2s"];
-        let (keywords, dropped) = Keywords::lenient(&words.map(str::to_owned));
+        let (keywords, dropped) = Keywords::lenient(&words.map(str::to_owned)).unwrap();
         assert_eq!(keywords.to_string(), "check inter 2s");
         assert_eq!(dropped, ["resolvers dns", "init-addr last,none", "disabled"]);
     }

@@ -153,6 +153,8 @@ pub enum Command {
     /// `show info`, `show cli level` and `help` in one line, for
     /// [`Capabilities::read`](super::version::Capabilities::read).
     ShowAbilities,
+    /// `show env NAME`. The name has letters, digits and `_` only. Needs level operator.
+    ShowVariable(String),
     /// `add server` without an address for each of these backends, which HAProxy refuses in any case, and
     /// `show cli level` to mark the end. How it refuses tells whether the backend's algorithm takes any weight, for
     /// [`Capabilities::learn`](super::version::Capabilities::learn). Made by [`Command::try_dynamic`] only, which
@@ -339,6 +341,7 @@ impl Command {
             Self::ShowInfo => vec!["show info".to_owned()],
             Self::ShowLevel => vec!["show cli level".to_owned()],
             Self::ShowAbilities => ["show info", "show cli level", "help"].map(str::to_owned).to_vec(),
+            Self::ShowVariable(name) => vec![format!("show env {name}")],
             Self::TryDynamic(backends) => {
                 backends.iter().map(try_part).chain(["show cli level".to_owned()]).collect()
             }
@@ -403,7 +406,7 @@ impl Command {
             | Self::ShutdownSessions { server } => (Some(server), &[][..]),
             Self::SetWeights(line) => (None, line.weights()),
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
-            Self::ShowAbilities | Self::TryDynamic(_) => (None, &[][..]),
+            Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => (None, &[][..]),
             Self::ShowTables(_) | Self::ShowEntries { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
@@ -413,7 +416,7 @@ impl Command {
     pub fn is_change(&self) -> bool {
         match self {
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
-            Self::ShowAbilities | Self::TryDynamic(_) => false,
+            Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => false,
             Self::ShowTables(_) | Self::ShowEntries { .. } => false,
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
             Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
@@ -509,6 +512,7 @@ mod tests {
         check(&Command::DeleteServer { server: web1() }, "del server web/web1");
         check(&Command::ShowInfo, "show info");
         check(&Command::ShowLevel, "show cli level");
+        check(&Command::ShowVariable("W".to_owned()), "show env W");
         check(&Command::ShowAbilities, "show info; show cli level; help");
         let backends = ["web", "api"].map(|name| Name::new(name).unwrap());
         let tries = "add server web/try; add server api/try; show cli level";

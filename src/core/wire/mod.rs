@@ -9,6 +9,7 @@
 //! manual 9.3); what an answer means depends on the command, so the two are read together.
 
 pub mod command;
+pub(crate) mod environment;
 pub mod error;
 pub mod guarded;
 pub mod info;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Walker;
 use crate::core::plan::inventory::{AdminState, ServerState};
 use crate::core::plan::step::{Purpose, Step};
+use crate::core::plan::supply;
 use crate::core::settings::spares::Keywords;
 use crate::core::wire::command::Command;
 use crate::core::wire::response::Refusal;
@@ -41,6 +42,7 @@ impl Walker<'_> {
                 commands.extend(command.map(|command| (node.node, command)));
             }
             if commands.is_empty() {
+                self.expect_as_asked(&reading, step)?;
                 break;
             }
             self.acted = true;
@@ -94,6 +96,14 @@ impl Walker<'_> {
         }
         self.expect_maint(server)?;
         Ok(Some(Command::EnableChecks { server: name, health, agent }))
+    }
+
+    /// A server that was added is what it was to be: HAProxy takes nearly any word for a number.
+    fn expect_as_asked(&self, reading: &Reading, step: &Step) -> Result<(), StepError> {
+        let Step::Add { keywords, .. } = step else { return Ok(()) };
+        let servers = reading.nodes.iter().filter_map(|node| node.backend.server(self.server));
+        let deviation = servers.filter_map(|server| supply::deviation(server, keywords)).next();
+        deviation.map_or(Ok(()), |deviation| Err(StepError::NotAsAsked(deviation)))
     }
 
     fn expect_maint(&self, server: &ServerState) -> Result<(), StepError> {

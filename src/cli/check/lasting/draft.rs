@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::Finding;
+use super::super::{Finding, spares};
 use crate::config::{Config, Keep, Lasting};
 use crate::core::controller::{Answer, BackendStanding, Controller, of_node};
 use crate::core::names::Names;
@@ -16,7 +16,6 @@ use crate::lasting::event::Refused;
 use crate::lasting::program::ProgramError;
 use crate::lasting::reload::{NOWHERE, Reloader};
 use crate::lasting::render;
-use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::lasting::line_words;
@@ -57,17 +56,19 @@ pub(super) async fn standings(config: &Config) -> Vec<Option<Vec<BackendStanding
     let nothing = config.nodes.iter().map(|_| None).collect();
     let (names, now) = (Names::default(), Instant::now());
     let (memory, _) = StateDir::peek(&config.state_dir);
+    let haproxy = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), true);
+    let Ok(haproxy) = haproxy else { return nothing };
     let mut controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
     for settings in &config.backends {
         let (Some(id), Some(pool)) = (names.backend(&settings.name), config.pools.get(&settings.name)) else {
             continue;
         };
-        if let Ok(Some(told)) = Provider::new(&settings.name, pool.clone()).look() {
+        let environment = |name: &str| haproxy.variable(name);
+        let ask = async { drop(haproxy.inventory().await) };
+        if let Ok(told) = spares::told(&settings.name, pool, &environment, ask).await {
             controller.handle_offer(id, told.offer);
         }
     }
-    let haproxy = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), true);
-    let Ok(haproxy) = haproxy else { return nothing };
     haproxy.keep_alike(controller.kept());
     let Ok(inventory) = haproxy.inventory().await else { return nothing };
     controller.handle_inventory(inventory, now, now);

@@ -22,7 +22,7 @@ mod properties;
 pub mod reference;
 mod samples;
 mod shape;
-pub(super) mod words;
+pub(crate) mod words;
 
 pub use error::{LogFormatError, LogFormatErrorKind};
 
@@ -157,7 +157,7 @@ impl CompiledFormat {
 
 /// `text` without its quoting if it is one word of a configuration, else as it is.
 fn only_word(text: &str) -> Result<Word, LogFormatError> {
-    match words::split(text, &presets::variable) {
+    match words::split(text, &|name| presets::variable(name).into()) {
         Ok(mut words) if words.len() == 1 => Ok(words.remove(0)),
         Err(error) if matches!(error.kind, LogFormatErrorKind::UnknownVariable(_)) => Err(error),
         _ => Ok(Word::plain(text, 0)),

@@ -10,7 +10,7 @@ use super::error::{LogFormatError, LogFormatErrorKind};
 
 /// A word, unquoted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::core::log) struct Word {
+pub(crate) struct Word {
     bytes: Vec<u8>,
     /// Where each byte comes from.
     places: Vec<usize>,
@@ -30,7 +30,7 @@ impl Word {
     }
 
     /// For reading keywords; what is not UTF-8 is no keyword.
-    pub(in crate::core::log) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.bytes).unwrap_or_default()
     }
 
@@ -45,17 +45,30 @@ impl Word {
     }
 }
 
+/// What is known of an environment variable of HAProxy's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    Is(String),
+    /// There is none: a default holds, or nothing.
+    Unset,
+    Unknown,
+}
+
+impl From<Option<String>> for Variable {
+    /// `None`: it is not known.
+    fn from(value: Option<String>) -> Self {
+        value.map_or(Self::Unknown, Self::Is)
+    }
+}
+
 /// What is known of the environment HAProxy runs in.
-pub(in crate::core::log) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Variable;
 
 /// The words of `line`.
 ///
 /// # Errors
 /// A quote is never closed, or a variable is not known.
-pub(in crate::core::log) fn split(
-    line: &str,
-    environment: Environment<'_>,
-) -> Result<Vec<Word>, LogFormatError> {
+pub(crate) fn split(line: &str, environment: Environment<'_>) -> Result<Vec<Word>, LogFormatError> {
     let mut splitter = Splitter { text: line.as_bytes(), at: 0, word: None, words: Vec::new() };
     splitter.run(environment)?;
     Ok(splitter.words)
@@ -166,25 +179,64 @@ impl Splitter<'_> {
         self.at += 2;
     }
 
-    /// `$NAME` or `${NAME}`.
+    /// `$NAME`, `${NAME}`, `${NAME-default}`, or `${NAME[*]}`, which makes several words of one with blanks.
     fn variable(&mut self, environment: Environment<'_>) -> Result<(), LogFormatError> {
         let at = self.at;
-        let rest = &self.text[at + 1..];
-        let (braced, rest) = rest.strip_prefix(b"{").map_or((false, rest), |rest| (true, rest));
-        let length = rest.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
-        if length == 0 || (braced && rest.get(length) != Some(&b'}')) {
+        let Some(reference) = Reference::read(&self.text[at + 1..]) else {
             self.take();
             return Ok(());
-        }
-        let name = String::from_utf8_lossy(&rest[..length]);
-        let Some(value) = environment(&name) else {
-            return Err(LogFormatError::new(at, LogFormatErrorKind::UnknownVariable(name.into_owned())));
         };
-        for byte in value.bytes() {
-            self.word().push(byte, at);
+        let name = String::from_utf8_lossy(reference.name);
+        let value = match environment(&name) {
+            Variable::Is(value) => value.into_bytes(),
+            Variable::Unset => reference.default.unwrap_or_default().to_vec(),
+            Variable::Unknown => {
+                return Err(LogFormatError::new(at, LogFormatErrorKind::UnknownVariable(name.into_owned())));
+            }
+        };
+        if reference.is_list && self.word().bytes.is_empty() {
+            // None of its words: no word at all, whatever the quotes.
+            self.word = None;
         }
-        self.at += 1 + length + if braced { 2 } else { 0 };
+        for byte in value {
+            if reference.is_list && byte.is_ascii_whitespace() {
+                self.end_word();
+            } else {
+                self.word().push(byte, at);
+            }
+        }
+        self.at += 1 + reference.length;
         Ok(())
+    }
+}
+
+/// What stands behind a `$`.
+struct Reference<'a> {
+    name: &'a [u8],
+    default: Option<&'a [u8]>,
+    is_list: bool,
+    /// In bytes, braces included.
+    length: usize,
+}
+
+impl<'a> Reference<'a> {
+    fn read(text: &'a [u8]) -> Option<Self> {
+        let is_of_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+        let Some(braced) = text.strip_prefix(b"{") else {
+            let length = text.iter().take_while(is_of_name).count();
+            return (length > 0).then(|| Self {
+                name: &text[..length],
+                default: None,
+                is_list: false,
+                length,
+            });
+        };
+        let (inside, _) = braced.split_at(braced.iter().position(|&byte| byte == b'}')?);
+        let (name, rest) = inside.split_at(inside.iter().take_while(is_of_name).count());
+        let (is_list, rest) = rest.strip_prefix(b"[*]").map_or((false, rest), |rest| (true, rest));
+        let default = rest.strip_prefix(b"-");
+        let is_good = !name.is_empty() && (rest.is_empty() || default.is_some());
+        is_good.then_some(Self { name, default, is_list, length: inside.len() + 2 })
     }
 }
 
@@ -198,8 +250,13 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn environment(name: &str) -> Option<String> {
-        (name == "KNOWN").then(|| "a b".to_owned())
+    fn environment(name: &str) -> Variable {
+        match name {
+            "KNOWN" => Variable::Is("a b".to_owned()),
+            "EMPTY" => Variable::Is(String::new()),
+            "UNSET" => Variable::Unset,
+            _ => Variable::Unknown,
+        }
     }
 
     #[track_caller]
@@ -220,6 +277,8 @@ mod tests {
         check(r#"a\#b "c#d" e\x41f\1 "" "#, &["a#b", "c#d", r"eAf\1", ""]);
         check(r#""$KNOWN/${KNOWN}/\$KNOWN/$-" $KNOWN"#, &["a b/a b/$KNOWN/$-", "$KNOWN"]);
         check("'$KNOWN \\ ' x", &["$KNOWN \\ ", "x"]);
+        check(r#""${UNSET-7 8}" "${KNOWN-7}" "${EMPTY-7}" "$UNSET""#, &["7 8", "a b", "", ""]);
+        check(r#"x"${KNOWN[*]}y" "${EMPTY[*]}" "${UNSET[*]-c d}""#, &["xa", "by", "c", "d"]);
     }
 
     #[track_caller]
