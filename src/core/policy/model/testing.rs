@@ -7,7 +7,7 @@ use crate::core::estimate::load::{Arrivals, Calm, Change, LoadFigures, Misses, S
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::Decision;
 use crate::core::policy::pool::{Member, Pool, Stage};
-use crate::core::settings::{BackendSettings, ReadyLimits, Statistic, Target, Timer};
+use crate::core::settings::{BackendSettings, Policy, ReadyLimits, Statistic, Target, Timer};
 use crate::core::units::Percentile;
 
 /// Calm requests of a lognormal service time with this mean and coefficient of variation, in classes
@@ -36,6 +36,7 @@ pub(super) fn settings() -> BackendSettings {
     let statistic = Statistic::Percentile(Percentile::P95);
     BackendSettings {
         target: Target { timer: Timer::Tr, statistic, below },
+        policy: Policy::Model,
         ready: ReadyLimits { min: 1, max: None },
         ..crate::core::plan::testing::settings()
     }
