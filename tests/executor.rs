@@ -203,6 +203,7 @@ impl Play {
             Outcome::Kept { by, .. } => {
                 by.as_ref().map_or("kept no more".to_owned(), |by| format!("kept by {by}"))
             }
+            Outcome::Dropped { server, .. } => format!("{} dropped", name(server)),
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
@@ -1027,6 +1028,25 @@ async fn a_drain_goes_on_over_a_reload() {
     assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
     s2.let_go();
     assert_eq!(request.join().expect("it does not panic"), "200");
+}
+
+#[tokio::test]
+async fn a_server_that_a_reload_has_removed_is_nobody_elses_doing() {
+    let Some((mut haproxy, port, [s1, s2])) = two_servers() else { return };
+    let stage = Stage::new(&haproxy.socket(), S2_GOES);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    haproxy.reload_with(&format!(
+        "frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    server s1 127.0.0.1:{}\n",
+        s1.port()
+    ));
+    play.end(PATIENCE).await;
+    play.check("set web/s2 DRAIN\n s2 dropped\n finished");
+    s2.let_go();
+    assert_eq!(request.join().expect("it does not panic"), "200", "the old process has answered it");
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ pub(super) enum StepError {
     ServesAgain,
     #[error("HAProxy has no such server any more")]
     Gone,
+    #[error("HAProxy was restarted without the server")]
+    Dropped,
     #[error("changed by somebody else: it is in {} where {} was expected", found.name(), expected.name())]
     ChangedByOther { found: AdminState, expected: AdminState },
     #[error("changed by somebody else: its weight is {found} where {expected} was expected")]

@@ -60,10 +60,15 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
         End::CalledOff(_) if walker.moved => {}
         End::CalledOff(CallOff::Stop) => return,
         End::Failed(_, StepError::Outdated) => return work.tell_outdated(Some(server)).await,
+        End::Failed(_, StepError::Dropped) => return work.tell_dropped(server).await,
         End::CalledOff(CallOff::TakeBack) => {
-            if let Err((step, error)) = walker.undo().await {
-                let (by_other, step, error) = (error.is_foreign(), step.clone(), chain(&error));
-                work.tell(Outcome::Failed { backend, server: Some(server), step, error, by_other }).await;
+            match walker.undo().await {
+                Ok(()) => {}
+                Err((_, StepError::Dropped)) => work.tell_dropped(server).await,
+                Err((step, error)) => {
+                    let (by_other, step, error) = (error.is_foreign(), step.clone(), chain(&error));
+                    work.tell(Outcome::Failed { backend, server: Some(server), step, error, by_other }).await;
+                }
             }
             return;
         }
@@ -187,7 +192,7 @@ impl<'a> Walker<'a> {
                         self.tell_done(step, start.elapsed()).await;
                     }
                 }
-                Err(StepError::Gone) if self.is_leaving() => {
+                Err(StepError::Gone | StepError::Dropped) if self.is_leaving() => {
                     self.moved = true;
                     return End::Arrived;
                 }
@@ -195,6 +200,7 @@ impl<'a> Walker<'a> {
                     self.tell_left_behind(step, &error).await;
                     return End::Arrived;
                 }
+                Err(error @ StepError::Dropped) => return End::Failed(step, error),
                 Err(error) if self.moved && !error.is_foreign() => {
                     self.tell_ramp_given_up(&error).await;
                     return End::Arrived;
@@ -239,7 +245,7 @@ impl<'a> Walker<'a> {
                 () = self.work.stopped() => return Ok(()),
                 taken = self.take(step) => match taken {
                     // It was to be added, and is not there: so it was where the lane began.
-                    Err(StepError::Gone) if self.adds() => return Ok(()),
+                    Err(StepError::Gone | StepError::Dropped) if self.adds() => return Ok(()),
                     taken => taken.map_err(|error| (step, error))?,
                 },
             };
@@ -409,10 +415,11 @@ impl<'a> Walker<'a> {
 
     /// The server in `reading`, if nobody else has changed its state.
     fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
-        let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
         self.go_on_only_where_begun()?;
         self.notice_slowstart(reading);
+        let gone = || if self.reset { StepError::Dropped } else { StepError::Gone };
+        let server = reading.backend.server(self.server).ok_or_else(gone)?;
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();

@@ -370,6 +370,12 @@ impl Work {
         changes.stop || is_turned_round
     }
 
+    /// HAProxy was restarted with a configuration that lacks `server`.
+    pub(super) async fn tell_dropped(&self, server: ServerId) {
+        let (backend, purpose) = (self.plan.backend, self.plan.purpose);
+        self.tell(Outcome::Dropped { backend, server, purpose }).await;
+    }
+
     /// Reports `outcome`. While the agent stops nobody may be listening any more: then it is
     /// reported only if there is room.
     pub(super) async fn tell(&self, outcome: Outcome) {

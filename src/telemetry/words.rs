@@ -196,6 +196,11 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("event", json!("outdated"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
         }
+        Outcome::Dropped { server, .. } => {
+            put("event", json!("dropped"));
+            put("server", json!(&*names.of_server(*server)));
+            put("reason", json!(DROPPED));
+        }
         Outcome::Kept { server, by, within, .. } => {
             put("event", json!("clients_stick"));
             put("server", json!(&*names.of_server(*server)));
@@ -218,6 +223,9 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
         }
     }
 }
+
+/// Why a server is not there any more.
+const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it";
 
 /// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
@@ -307,6 +315,9 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
         Outcome::Outdated { server, .. } => {
             let server = server.as_ref().map(name);
             info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
+        }
+        Outcome::Dropped { server, .. } => {
+            info!(backend, server = name(server), reason = DROPPED, "server is gone");
         }
         Outcome::Kept { server, by, within, .. } => {
             info!(

@@ -332,6 +332,16 @@ impl Backend {
             Outcome::StepDone { step, .. } => moving.note_done(step, now),
             Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
+            Outcome::Dropped { server, purpose, .. } => {
+                // One that was to go has gone.
+                let servers = match purpose {
+                    Purpose::Remove => &mut moving.moved,
+                    _ => &mut moving.outdated,
+                };
+                servers.insert(*server);
+                self.claims.ours.remove(server);
+                self.claims.starting.remove(server);
+            }
             Outcome::Kept { server, by: Some(by), .. } => {
                 moving.kept.insert(*server, by.clone());
             }

@@ -50,6 +50,15 @@ pub enum Outcome {
         /// The server of the lane; `None` for the whole plan.
         server: Option<ServerId>,
     },
+    /// HAProxy was restarted with a configuration that lacks the server.
+    Dropped {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server that is gone.
+        server: ServerId,
+        /// What the plan is for.
+        purpose: Purpose,
+    },
     /// A server in DRAIN: what keeps clients on it is waited for too, or not any more.
     Kept {
         /// Whose plan.
@@ -102,6 +111,7 @@ impl Outcome {
             | Self::Moved { backend, .. }
             | Self::Failed { backend, .. }
             | Self::Outdated { backend, .. }
+            | Self::Dropped { backend, .. }
             | Self::Kept { backend, .. }
             | Self::LeftBehind { backend, .. }
             | Self::RampGivenUp { backend, .. }

@@ -183,6 +183,7 @@ impl Walker<'_> {
                     if reading.nodes.len() == 1 || start.elapsed() >= within {
                         return Ok(());
                     }
+                    sleep(patience.poll).await;
                 }
                 Err(error) => retry.after(error).await?,
             }
