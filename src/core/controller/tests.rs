@@ -19,6 +19,7 @@ mod hands;
 mod orders;
 mod outliers;
 mod remembered;
+mod replacements;
 mod standing;
 
 const SECOND: Duration = Duration::from_secs(1);
