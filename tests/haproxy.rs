@@ -436,6 +436,63 @@ fn connections_that_linger_in_maint_are_closed_only_where_the_config_says_so() {
     }
 }
 
+// --- Servers whose health checks fail.
+
+const CHECK: &str = "check inter 100ms fall 2 rise 1";
+
+#[test]
+fn a_server_that_its_check_calls_down_is_replaced_by_a_spare_and_serves_again_when_it_is_well() {
+    for policy in ["threshold", "model"] {
+        let spare = format!("{CHECK} disabled");
+        let last = format!("{CHECK} disabled\n    option httpchk GET /");
+        let Some(site) = Site::start(&[CHECK, CHECK, &spare, &last]) else { return };
+        let config = site.config("ready: { max: 2 }\nscale_up: { cooldown: 10m }");
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        let agent = site.agent_with(dir, &config.replace("policy: threshold", &format!("policy: {policy}")));
+        wait_until("it has seen both serve", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+        site.servers[0].set_status(503);
+        site.wait_for("s3", "READY 1");
+        let told = agent.journal().into_iter().find(|entry| entry["rule"] == "down").expect("it is told");
+        assert_eq!(
+            (&told["decision"], &told["from"], &told["to"]),
+            (&"scale_up".into(), &1.into(), &2.into())
+        );
+        assert_eq!(told["reason"], "s1 is DOWN by its check: s3 takes its place");
+        assert!(site.is("s1", "READY 1") && site.is("s4", "MAINT 1"), "{:?}", site.servers());
+        site.servers[0].set_status(200);
+        // One of the three is too many now.
+        wait_until("one goes", PATIENCE, || has_journaled(&agent, "event", "in_maint"));
+        assert!(has_journaled(&agent, "rule", "above_max"), "{:#?}", agent.journal());
+        assert_eq!(site.ready(), 2);
+    }
+}
+
+#[test]
+fn where_all_checks_fail_no_spare_takes_a_place_that_the_first_ones_could_not() {
+    let spare = format!("{CHECK} disabled");
+    let last = format!("{CHECK} disabled\n    option httpchk GET /");
+    let Some(site) = Site::start(&[CHECK, CHECK, &spare, &spare, &spare, &last]) else { return };
+    let agent = site.agent("ready: { min: 2 }");
+    wait_until("it has seen both serve", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    site.servers.iter().for_each(|server| server.set_status(503));
+    let is_starting = |server: &str| site.is(server, "DRAIN 1");
+    wait_until("as many as served are tried", PATIENCE, || is_starting("s3") && is_starting("s4"));
+    let spent = |agent: &Agent| agent.status().unwrap_or_default()["backends"][0]["serving"] == 0;
+    wait_until("nobody serves", PATIENCE, || spent(&agent));
+    assert!(site.is("s5", "MAINT 1") && site.is("s6", "MAINT 1"), "{:?}", site.servers());
+    site.servers.iter().for_each(|server| server.set_status(200));
+    wait_until("all is well", PATIENCE, || site.ready() >= 2);
+}
+
+#[test]
+fn the_fewest_serve_at_once_when_the_agent_starts() {
+    let Some(site) = Site::start(&["", "disabled", "disabled"]) else { return };
+    let agent = site.agent("ready: { min: 3 }\nwindow: { length: 1h, min_samples: 10 }");
+    site.wait_for("s2", "READY 1");
+    site.wait_for("s3", "READY 1");
+    assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
+}
+
 // --- How many, which, and with which weights.
 
 #[test]

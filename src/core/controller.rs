@@ -31,6 +31,7 @@ use super::policy::decision::Decision;
 use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
 
+mod back_off;
 mod backend;
 mod checks;
 mod doubt;
@@ -48,6 +49,7 @@ mod overrides;
 mod pool;
 mod quarantine;
 mod record;
+mod replacements;
 mod standing;
 mod supply;
 #[cfg(test)]

@@ -140,14 +140,16 @@ fn one_evaluation_within_the_band_and_the_wait_for_fewer_servers_begins_anew() {
 }
 
 #[test]
-fn nothing_is_done_on_first_sight() {
+fn nothing_is_done_on_first_sight_but_for_the_fewest() {
     check(
         as_they_are,
         "
-         0s  watched 0s, p95 900ms, serving 0  hold: just started, 30 s to go until the window is whole
+         0s  watched 0s, p95 900ms, serving 0  scale up by 1: no server serving, 1 is the fewest allowed
+         0s  acting up                         hold: a move is being carried out
+         1s  failed                            scale up by 1: no server serving, 1 is the fewest allowed
+         2s  serving 1                         hold: just started, 30 s to go until the window is whole
         29s  watched 29s                       hold: just started, 1 s to go until the window is whole
-        30s  watched 30s                       scale up by 1: no server serving, 1 is the fewest allowed
-        31s  serving 1                         hold: p95 900 ms has been above 250 ms for 0 s; 10 s are needed
+        30s  watched 30s                       hold: p95 900 ms has been above 250 ms for 0 s; 10 s are needed
     ",
     );
 }

@@ -73,6 +73,26 @@ fn a_server_is_added_with_haproxys_slowstart_and_no_ramp_of_the_agents() {
 }
 
 #[test]
+fn an_added_server_takes_the_place_of_one_that_is_down() {
+    let lines =
+        ["balance roundrobin", "option httpchk GET /", "server s1 {s1} check inter 100ms fall 2 rise 1"];
+    let Some(site) = start(3, &lines) else { return };
+    let agent = site.agent(&dynamic(&site));
+    wait_until("it has seen s1 serve", PATIENCE, || backend(&agent)["serving"] == 1);
+    pin(&agent, 2);
+    let added = site.wait_for_ready(1);
+    assert!(agent.command(&["resume", "app"]).status.success());
+    let first =
+        site.pool.iter().find(|server| added.values().any(|it| it.ends_with(&format!(":{}", server.port()))));
+    first.expect("it is of the pool").set_status(503);
+    let now = site.wait_for_ready(2);
+    let other = now.keys().find(|name| !added.contains_key(*name)).expect("there are two");
+    let reason =
+        format!("{} is DOWN by its check: {other} takes its place", added.keys().next().expect("one"));
+    assert!(has_journaled(&agent, "reason", reason.as_str()), "{:#?}", agent.journal());
+}
+
+#[test]
 fn a_reload_takes_added_servers_away_and_they_are_added_again() {
     let Some(mut site) = start(2, &LINES) else { return };
     let agent = site.agent(&dynamic(&site));

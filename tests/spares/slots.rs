@@ -38,6 +38,27 @@ fn a_slot_gets_an_address_serves_keeps_it_and_serves_with_it_again() {
 }
 
 #[test]
+fn a_slot_that_is_down_is_replaced_by_one_with_another_address() {
+    let lines = [
+        "balance roundrobin",
+        "option httpchk GET /",
+        "server s1 {s1} check inter 100ms fall 2 rise 1",
+        "server-template t 3 127.0.0.1:1 check inter 100ms fall 2 rise 1 disabled",
+    ];
+    let Some(site) = Site::start(3, &lines) else { return };
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 2);
+    let filled = site.wait_for_ready(1);
+    assert!(agent.command(&["resume", "app"]).status.success());
+    let address = filled.values().next().expect("one").clone();
+    let place = site.addresses().iter().position(|it| *it == address).expect("it is of the pool");
+    site.pool[place].set_status(503);
+    let both = site.wait_for_ready(2);
+    assert!(both.values().filter(|it| **it == address).count() == 1, "{both:?}");
+    assert!(has_journaled(&agent, "reason", "is DOWN by its check: t"), "{:#?}", agent.journal());
+}
+
+#[test]
 fn a_reload_empties_the_slots_and_they_are_filled_again_as_they_were() {
     let Some(mut site) = Site::start(3, &LINES) else { return };
     let agent = site.agent(&slots(&site));

@@ -16,6 +16,7 @@ use super::newcomers::Newcomers;
 use super::outliers::Outliers;
 use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
+use super::replacements::Replacements;
 use super::supply::Store;
 use super::*;
 use crate::core::estimate::coverage::{Coverage, Told};
@@ -60,6 +61,7 @@ pub(super) struct Backend {
     pub(super) slowstarts: HashSet<ServerId>,
     pub(super) latency_weights: LatencyWeights,
     pub(super) outliers: Outliers,
+    pub(super) replacements: Replacements,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
     /// Weights that are less for a while.
@@ -115,6 +117,7 @@ impl Backend {
             slowstarts: HashSet::new(),
             latency_weights: LatencyWeights::default(),
             outliers: Outliers::default(),
+            replacements: Replacements::default(),
             borrowed: Vec::new(),
             shares: None,
             settled: None,
@@ -215,6 +218,7 @@ impl Backend {
         self.hands_off.restart();
         // Its configuration may be another one.
         self.slowstarts.clear();
+        self.replacements.restart();
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed. If
@@ -328,6 +332,7 @@ impl Backend {
         let decision = self.mind.decide(now, &looks, &self.settings);
         let decision = self.again.take().unwrap_or(decision);
         let decision = self.bring_back(decision, state, names, now);
+        let decision = self.with_replacements(decision, asked, state, &fleet, names, now);
         self.compare_latencies(state, now);
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);

@@ -162,6 +162,7 @@ impl Backend {
         if back.is_empty() {
             return false;
         }
+        self.replacements.ordered(back.iter().copied());
         moving.changes.taken_back.extend(back);
         actions.push_back(Action::Change(id, moving.changes.clone()));
         true
@@ -323,6 +324,7 @@ impl Backend {
             let begun = lanes.iter().filter(|lane| lane.from == AdminState::Maint).map(|lane| lane.server);
             self.claims.starting.extend(begun);
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
+            self.replacements.ordered(lanes.iter().map(|lane| lane.server));
         }
     }
 
@@ -357,6 +359,9 @@ impl Backend {
                     self.quarantine.begin_for(*server, lasts, now);
                 }
                 self.store.note_moved(*server, moving.plan.purpose);
+                if moving.plan.purpose == Purpose::Remove {
+                    self.replacements.taken_away(*server);
+                }
                 if moving.plan.purpose == Purpose::Add {
                     self.claims.ours.remove(server);
                     self.claims.starting.remove(server);
@@ -403,20 +408,26 @@ impl Backend {
             let is_restored = moving.plan.purpose == Purpose::Reweigh;
             self.shares.take_if(|shares| is_restored && weights_of(&moving.plan.before) == shares.base());
         }
+        if moving.plan.purpose == Purpose::Add {
+            let not_there = moving.servers().filter(|server| !moving.moved.contains(server));
+            not_there.for_each(|server| self.replacements.failed(server));
+        }
         self.claims.weights_owed = !self.borrowed.is_empty();
         self.told = None;
         self.settled = Some(now);
         match (&moving.decision, moving.plan.purpose) {
             (None, _) => {}
             (Some(_), _) if moving.moved.is_empty() => self.mind.failed(),
+            // It answers no demand: there is nothing to wait for.
+            (Some(Decision::ScaleUp { reason: Reason::Down(_), .. }), _) => self.mind.failed(),
             (Some(_), Purpose::Remove) => self.mind.applied(now, Direction::Down, &self.settings),
             (Some(_), _) => self.mind.applied(now, Direction::Up, &self.settings),
         }
         // Not here: which servers are left, and with which weights, has to be read first.
         let failed = u32::try_from(moving.failed.len()).unwrap_or(u32::MAX);
         self.again = match moving.decision {
-            // A pin, if there still is one, asks again by itself.
-            Some(Decision::ScaleUp { reason: Reason::Ordered(_), .. }) => None,
+            // A pin, if there still is one, and a server that is still DOWN ask again by themselves.
+            Some(Decision::ScaleUp { reason: Reason::Ordered(_) | Reason::Down(_), .. }) => None,
             Some(Decision::ScaleUp { reason, .. }) if failed > 0 && !called_off => {
                 Some(Decision::ScaleUp { by: failed, reason })
             }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::back_off::BackOff;
 use super::backend::Backend;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::BackendState;
@@ -11,23 +12,11 @@ use crate::core::plan::ownership::{self, Role};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 
-/// How long it is passed over the first time; doubled each time after.
-const FIRST: Duration = Duration::from_secs(5 * 60);
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// After so long without trouble the next one is the first again.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
-
 /// Since when which servers are outliers, and how often each was drained for it.
 #[derive(Debug, Default)]
 pub(super) struct Outliers {
     since: BTreeMap<ServerId, Instant>,
-    drained: BTreeMap<ServerId, Drained>,
-}
-
-#[derive(Debug)]
-struct Drained {
-    times: u32,
-    until: Instant,
+    drained: BackOff,
 }
 
 impl Outliers {
@@ -46,19 +35,10 @@ impl Outliers {
         (lasted >= long).then_some((server, lasted))
     }
 
-    /// So many are drained now.
-    fn out(&self, now: Instant) -> usize {
-        self.drained.values().filter(|drained| drained.until > now).count()
-    }
-
     /// `server` was drained for it: for how long it is passed over.
     pub(super) fn drained(&mut self, server: ServerId, now: Instant) -> Duration {
-        self.drained.retain(|_, drained| drained.until + FORGOTTEN > now);
-        let times = self.drained.get(&server).map_or(0, |drained| drained.times);
-        let lasts = FIRST.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST);
-        self.drained.insert(server, Drained { times: times + 1, until: now + lasts });
         self.since.remove(&server);
-        lasts
+        self.drained.begin(server, now)
     }
 }
 
@@ -87,7 +67,7 @@ impl Backend {
             && has_room
             && !self.is_moving()
             && self.doubt.is_none()
-            && self.outliers.out(now) < most;
+            && self.outliers.drained.count(now) < most;
         match self.outliers.longest(settings.drain_after, now).filter(|_| may) {
             Some((server, since)) => {
                 Decision::ScaleDown { by: 1, prefer: vec![server], reason: Reason::Outlier { server, since } }
@@ -100,29 +80,6 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_let_back_in_later_each_time() {
-        let names = Names::default();
-        let backend = names.backend("web").expect("there is room");
-        let server = names.server(backend, "s1").expect("there is room");
-        let (mut outliers, mut now) = (Outliers::default(), Instant::now());
-        let mut minutes = Vec::new();
-        for _ in 0..9 {
-            outliers.note(&[server], now);
-            now += Duration::from_secs(600);
-            assert_eq!(
-                outliers.longest(Duration::from_secs(600), now).map(|(server, _)| server),
-                Some(server)
-            );
-            let lasts = outliers.drained(server, now);
-            minutes.push(lasts.as_secs() / 60);
-            now += lasts;
-        }
-        assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
-        now += FORGOTTEN;
-        assert_eq!(outliers.drained(server, now), FIRST);
-    }
 
     #[test]
     fn a_server_that_recovers_in_time_stays() {

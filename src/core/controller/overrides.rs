@@ -207,7 +207,7 @@ impl Backend {
     }
 
     /// Servers of the plan under way that do not serve yet, and those that serve still.
-    fn on_their_way(&self, state: &BackendState) -> (u32, u32) {
+    pub(super) fn on_their_way(&self, state: &BackendState) -> (u32, u32) {
         let Some(moving) = &self.moving else { return (0, 0) };
         let serves = |id| state.server(id).is_some_and(|server| server.is_serving());
         let (serving, not): (Vec<_>, Vec<_>) = moving.under_way().partition(|&id| serves(id));

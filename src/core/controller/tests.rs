@@ -19,6 +19,7 @@ mod hands;
 mod orders;
 mod outliers;
 mod remembered;
+mod replacements;
 mod seen;
 mod slowstart;
 mod standing;

@@ -156,6 +156,18 @@ pub fn bring_back(
     (!lanes.is_empty()).then(|| plain(Purpose::Add, backend, settings, lanes))
 }
 
+/// Those that can be started, in the order in which they are.
+pub fn startable(
+    backend: &BackendState,
+    settings: &BackendSettings,
+    claims: &Claims,
+    quarantined: &HashSet<ServerId>,
+    names: &Names,
+) -> Vec<ServerId> {
+    let planner = Planner { backend, settings, claims, quarantined, names };
+    planner.startable().into_iter().map(|server| server.id).collect()
+}
+
 struct Planner<'a> {
     backend: &'a BackendState,
     settings: &'a BackendSettings,

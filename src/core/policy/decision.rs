@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use super::load::{Load, LoadUnit};
 use super::order::Ordered;
 use super::place::NoPlace;
+use super::replacement::Replacement;
 use crate::core::log::error::LineError;
 use crate::core::names::ServerId;
 use crate::core::settings::Statistic;
@@ -262,6 +263,8 @@ pub enum Reason {
         /// When the limit holds, as the config says it.
         at: String,
     },
+    /// Servers in service are DOWN.
+    Down(Replacement),
     /// HAProxy was restarted, and what was set at run time is gone.
     Forgotten {
         /// So many servers are not as they were.

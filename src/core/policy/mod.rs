@@ -10,6 +10,7 @@ pub mod place;
 pub mod pool;
 mod reading;
 mod reason;
+pub mod replacement;
 mod sentence;
 mod stabilizer;
 pub mod state;

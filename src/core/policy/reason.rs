@@ -38,6 +38,7 @@ impl Reason {
             Self::AboveMax { .. } => "above_max",
             Self::Relaxed { .. } => "relaxed",
             Self::Idle { .. } => "idle",
+            Self::Down(_) => "down",
             Self::Forgotten { .. } => "forgotten",
             Self::Learning { .. } => "learning",
             Self::Unproven { .. } => "unproven",

@@ -147,6 +147,7 @@ impl Display for Reason {
                 write!(f, "{} serving, {max} is the most allowed", Count(u64::from(*serving), "server"))
             }
             Self::Idle { since } => write!(f, "no request for {}", Span(*since)),
+            Self::Down(replacement) => replacement.fmt(f),
             Self::Forgotten { servers } => {
                 let servers = Count(u64::from(*servers), "server");
                 write!(f, "HAProxy was restarted, and {servers} not as before")

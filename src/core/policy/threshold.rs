@@ -31,10 +31,6 @@ pub fn step(
 
 impl Evaluation<'_> {
     fn decide(&self, state: &mut State) -> Decision {
-        if let Some(left) = self.start_left() {
-            state.reset_pending();
-            return Decision::Hold(Reason::JustStarted { left });
-        }
         let phase = state.phase(self.now);
         if phase == (Phase::Acting { direction: Direction::Up }) {
             return Decision::Hold(Reason::Acting);
@@ -42,6 +38,10 @@ impl Evaluation<'_> {
         if let Some(decision) = self.below_min() {
             state.reset_pending();
             return decision;
+        }
+        if let Some(left) = self.start_left() {
+            state.reset_pending();
+            return Decision::Hold(Reason::JustStarted { left });
         }
         match phase {
             Phase::Acting { .. } => self.turn_round(state),
@@ -55,6 +55,7 @@ impl Evaluation<'_> {
         self.settings.window.length.checked_sub(self.seen.observed).filter(|left| !left.is_zero())
     }
 
+    /// An operator's limit: it needs no figures, and so holds from the first look at HAProxy on.
     fn below_min(&self) -> Option<Decision> {
         let (serving, min) = (self.fleet.serving, self.min());
         let missing = min.checked_sub(serving).filter(|&missing| missing > 0)?;

@@ -1,0 +1,220 @@
+//! Servers in service whose checks call them DOWN.
+
+use super::*;
+use crate::core::plan::inventory::OperationalState;
+use crate::core::settings::{Policy, ReadyLimits};
+
+impl World {
+    /// Of these settings.
+    fn set(&mut self, change: impl FnOnce(&mut BackendSettings)) {
+        change(&mut self.site.settings);
+        self.controller.reconfigure(vec![self.site.settings.clone()], self.now);
+    }
+
+    fn down(&mut self, name: &str) {
+        let server = self.site.server(name);
+        (server.operational, server.check_passed) = (OperationalState::Stopped, false);
+    }
+
+    fn up(&mut self, name: &str) {
+        let server = self.site.server(name);
+        (server.operational, server.check_passed) = (OperationalState::Running, true);
+    }
+
+    /// The servers that the next plan starts.
+    #[track_caller]
+    fn started(&mut self) -> Vec<String> {
+        let plan = self.take_plan();
+        assert_eq!(plan.purpose, Purpose::Add);
+        let names =
+            plan.lanes.iter().map(|lane| self.site.names.of_server(lane.server).to_string()).collect();
+        self.succeed(&plan);
+        names
+    }
+
+    /// For so long each plan is carried out at once; the names of the servers that were moved.
+    fn moved_within(&mut self, seconds: usize) -> Vec<String> {
+        let mut moved = Vec::new();
+        for _ in 0..seconds {
+            self.second(FAST_MS);
+            while self.has_plan() {
+                let plan = self.take_plan();
+                moved
+                    .extend(plan.lanes.iter().map(|lane| self.site.names.of_server(lane.server).to_string()));
+                self.succeed(&plan);
+            }
+        }
+        moved
+    }
+}
+
+/// `serving` of which each is UP by a check, and `spares`; fast enough to be left alone by the policy.
+fn world(serving: usize, spares: usize) -> World {
+    let mut world = World::new(serving, spares);
+    world.site.backend.servers.iter_mut().for_each(|server| server.checked = true);
+    for n in 1..=serving {
+        world.up(&format!("s{n}"));
+    }
+    world.set(|settings| settings.scale_down.stabilization_window = Duration::from_secs(3600));
+    world.seconds(15, FAST_MS);
+    world
+}
+
+#[test]
+fn a_server_that_is_down_for_more_than_a_flap_is_replaced_by_a_spare_and_begins_no_cooldown() {
+    for policy in [Policy::Threshold, Policy::Model] {
+        let mut world = world(3, 2);
+        world.set(|settings| settings.policy = policy);
+        world.seconds(15, FAST_MS);
+        world.down("s1");
+        world.second(FAST_MS);
+        assert!(!world.has_plan(), "{policy:?}: once is a flap");
+        world.seconds(1, FAST_MS);
+        assert_eq!(world.started(), ["s4"], "{policy:?}");
+        assert_eq!(world.rules().last(), Some(&"down"));
+        let view = world.controller.view(world.site.backend.id, world.now).expect("it is configured");
+        assert_eq!(view.cooldown, Duration::ZERO);
+        assert_eq!(world.moved_within(30), [] as [&str; 0], "{policy:?}: once");
+    }
+}
+
+#[test]
+fn it_is_replaced_within_a_cooldown_too() {
+    let mut world = world(2, 3);
+    world.seconds(40, SLOW_MS);
+    assert_eq!(world.started(), ["s3"]);
+    world.up("s3");
+    world.second(FAST_MS);
+    world.down("s1");
+    world.seconds(3, FAST_MS);
+    assert_eq!(world.started(), ["s4"]);
+}
+
+#[test]
+fn not_beyond_the_most_that_may_serve_nor_against_an_operator() {
+    let mut full = world(3, 2);
+    full.set(|settings| settings.ready = ReadyLimits { min: 1, max: Some(3) });
+    full.down("s1");
+    full.seconds(3, FAST_MS);
+    assert_eq!(full.started(), ["s4"], "three may be healthy");
+    full.up("s4");
+    full.set(|settings| settings.ready.max = Some(2));
+    full.down("s2");
+    assert_eq!(full.moved_within(30), [] as [&str; 0], "two are");
+    let mut paused = world(3, 2);
+    let wanted = Override { order: Order::Pause, by: Operator::default(), since: paused.now, until: None };
+    paused.controller.handle_order(paused.site.backend.id, wanted, paused.now);
+    paused.down("s1");
+    assert_eq!(paused.moved_within(30), [] as [&str; 0]);
+}
+
+#[test]
+fn where_everything_is_down_each_place_is_filled_once() {
+    let mut world = world(3, 9);
+    for name in ["s1", "s2", "s3"] {
+        world.down(name);
+    }
+    let moved = world.moved_within(120);
+    assert_eq!(moved, ["s4", "s5", "s6"]);
+}
+
+#[test]
+fn where_the_stand_in_is_down_as_well_nobody_is_replaced() {
+    let mut world = world(5, 9);
+    world.down("s1");
+    assert_eq!(world.moved_within(5), ["s6"]);
+    world.up("s6");
+    world.seconds(2, FAST_MS);
+    world.down("s6");
+    world.down("s2");
+    assert_eq!(world.moved_within(60), [] as [&str; 0]);
+    world.up("s6");
+    assert_eq!(world.moved_within(5), ["s7"], "s6 stands in for s1 again, and s2 is DOWN");
+}
+
+#[test]
+fn a_stand_in_that_does_not_start_is_replaced_by_the_next_but_not_for_ever() {
+    let mut world = world(2, 9);
+    world.down("s1");
+    let mut tried = 0;
+    for _ in 0..50 {
+        world.second(FAST_MS);
+        if world.has_plan() {
+            let plan = world.take_plan();
+            world.fail(&plan);
+            tried += plan.lanes.len();
+        }
+    }
+    assert_eq!(tried, 2, "as many as served");
+}
+
+#[test]
+fn a_server_that_goes_down_and_up_each_minute_causes_few_moves() {
+    let mut world = world(3, 4);
+    world.set(|settings| settings.ready.max = Some(3));
+    let mut moved = 0;
+    for _ in 0..60 {
+        world.down("s1");
+        moved += world.moved_within(30).len();
+        for n in 1..=7 {
+            if world.site.server(&format!("s{n}")).state() == AdminState::Ready {
+                world.up(&format!("s{n}"));
+            }
+        }
+        moved += world.moved_within(30).len();
+    }
+    assert!((2..=12).contains(&moved), "{moved} moves in an hour");
+}
+
+#[test]
+fn one_down_after_the_other_is_stood_in_for_by_the_same_spare() {
+    let mut world = world(3, 3);
+    let mut moved = Vec::new();
+    for name in ["s1", "s2", "s3"] {
+        world.down(name);
+        moved.extend(world.moved_within(10));
+        world.up(name);
+        world.up("s4");
+        moved.extend(world.moved_within(10));
+    }
+    assert_eq!(moved, ["s4"]);
+}
+
+#[test]
+fn what_the_load_has_asked_for_meanwhile_is_a_stand_in_too() {
+    let mut world = world(3, 3);
+    world.set(|settings| settings.ready.min = 3);
+    world.down("s1");
+    assert_eq!(world.moved_within(30), ["s4"], "the fewest that are allowed have asked for it");
+    assert!(!world.rules().contains(&"down"));
+}
+
+#[test]
+fn servers_that_were_never_seen_up_are_nobodys_loss() {
+    let mut world = World::new(3, 2);
+    world.site.backend.servers.iter_mut().for_each(|server| server.checked = true);
+    world.up("s2");
+    world.up("s3");
+    world.down("s1");
+    assert_eq!(world.moved_within(60), [] as [&str; 0]);
+    // HAProxy is reloaded: each server is UP until a check says otherwise.
+    world.pid += 1;
+    ready(world.site.server("s1"));
+    world.seconds(2, FAST_MS);
+    world.down("s1");
+    assert_eq!(world.moved_within(60), [] as [&str; 0]);
+}
+
+#[test]
+fn servers_that_are_on_their_way_out_come_back_first() {
+    let mut world = world(3, 1);
+    world.set(|settings| settings.scale_down.stabilization_window = Duration::ZERO);
+    world.second(FAST_MS);
+    let plan = world.take_plan();
+    assert_eq!(plan.purpose, Purpose::Remove);
+    drain(world.site.server("s3"));
+    world.down("s1");
+    world.seconds(3, FAST_MS);
+    let back = Changes { taken_back: [world.site.id("s3")].into(), ..Changes::default() };
+    assert!(world.done.contains(&Action::Change(world.site.backend.id, back)), "{:#?}", world.rules());
+}
