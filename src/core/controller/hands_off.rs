@@ -7,11 +7,14 @@
 //!    another state or weight                                                  left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
 //! ```
+//! The first reading after the agent's start is compared with what the agent before it has left, if HAProxy is the same
+//! process.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::memory::Known;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
@@ -46,7 +49,7 @@ pub(super) struct HandsOff {
     until: HashMap<ServerId, Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     state: AdminState,
     weight: Weight,
@@ -107,21 +110,61 @@ impl HandsOff {
         self.touched.entry(server).or_default().arrived = Some(state);
     }
 
-    /// Compares with what was found before, but for those that are `moving`, if a plan is under way.
-    fn look(&mut self, state: &BackendState, moving: Option<&HashSet<ServerId>>) -> Vec<(ServerId, Change)> {
-        let mut changes = Vec::new();
+    /// Compares with what was found before, but for those that are `moving`, if a plan is under way. True beside
+    /// it if anything is known now that was not.
+    fn look(
+        &mut self,
+        state: &BackendState,
+        moving: Option<&HashSet<ServerId>>,
+    ) -> (Vec<(ServerId, Change)>, bool) {
+        let (mut changes, mut is_news) = (Vec::new(), false);
         let is_moving = |id: &ServerId| moving.is_some_and(|moving| moving.contains(id));
         for server in state.servers.iter().filter(|server| !is_moving(&server.id)) {
             let now = Seen::of(server);
             let before = self.seen.insert(server.id, now);
+            // What an agent check reports is another weight at any time.
+            let is_same = |before: Seen| before == now || before.state == now.state && server.agent_checked;
+            is_news |= !before.is_some_and(is_same);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
             changes.extend(found.map(|change| (server.id, change)));
         }
         if moving.is_none() {
+            is_news |= !self.touched.is_empty();
             self.touched.clear();
         }
-        changes
+        if self.seen.len() > state.servers.len() {
+            let there: HashSet<ServerId> = state.servers.iter().map(|server| server.id).collect();
+            self.seen.retain(|server, _| there.contains(server));
+        }
+        (changes, is_news)
+    }
+
+    /// How each server was found, for the next agent.
+    pub(super) fn known(&self, names: &Names) -> BTreeMap<String, Known> {
+        let known = |(server, seen): (&ServerId, &Seen)| {
+            let touch = self.touched.get(server);
+            let arrived = touch.and_then(|touch| touch.arrived);
+            let states = touch.filter(|_| arrived.is_none()).map(|touch| &touch.states);
+            let known = Known {
+                state: arrived.unwrap_or(seen.state),
+                weight: seen.weight,
+                states: states.into_iter().flatten().copied().collect(),
+                weights: touch.into_iter().flat_map(|touch| &touch.weights).copied().collect(),
+            };
+            (names.of_server(*server).to_string(), known)
+        };
+        self.seen.iter().map(known).collect()
+    }
+
+    /// Takes how an agent before this one found `server`. If HAProxy was restarted since, see [`restart`](Self::restart).
+    pub(super) fn recall(&mut self, server: ServerId, known: &Known) {
+        self.seen.insert(server, Seen { state: known.state, weight: known.weight });
+        if !known.states.is_empty() || !known.weights.is_empty() {
+            let states = known.states.iter().copied().collect();
+            let touch = Touch { states, arrived: None, weights: known.weights.iter().copied().collect() };
+            self.touched.insert(server, touch);
+        }
     }
 
     /// How long `server` is still left alone; `None` if it is not.
@@ -163,7 +206,7 @@ impl Backend {
         }
     }
 
-    /// Notices what somebody else has changed. True if anything was.
+    /// Notices what somebody else has changed. True if there is something to remember.
     pub(super) fn look_for_other_hands(
         &mut self,
         id: BackendId,
@@ -172,7 +215,7 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) -> bool {
         let moving = self.moving.as_ref().map(|moving| moving.servers().collect());
-        let changes = self.hands_off.look(state, moving.as_ref());
+        let (changes, is_news) = self.hands_off.look(state, moving.as_ref());
         for &(server, change) in &changes {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.
@@ -180,7 +223,7 @@ impl Backend {
             }
             self.leave_alone(id, server, Some(change), now, actions);
         }
-        !changes.is_empty()
+        is_news || !changes.is_empty()
     }
 
     /// Keeps off `server`, from now on.

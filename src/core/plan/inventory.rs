@@ -271,7 +271,7 @@ impl AdminFlags {
 }
 
 /// The administrative states, spelled as HAProxy does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AdminState {
     /// Takes traffic if it is up.
     Ready,
