@@ -298,8 +298,13 @@ fn a_running_agent_is_found_by_its_lock_and_its_socket() {
         "haproxy: { sockets: [/nowhere/admin.sock] }\nbackends: [{ name: app, target: { below: 1s } }]\n";
     let agent = Agent::start(text, &["/nowhere/haproxy.log"]);
     wait_until("it answers", PATIENCE, || agent.status().is_some());
-    let (_, findings) = place.check(&fs::read_to_string(agent.config()).unwrap());
-    check_found(&findings, "warn", "state_dir", &format!("(process {})", agent.pid()));
+    let text = fs::read_to_string(agent.config()).unwrap();
+    let (_, findings) = place.check(&text);
+    check_found(&findings, "ok", "state_dir", &format!("the running agent (process {})", agent.pid()));
+    let another = text.replace("/run\n", "/another\n");
+    assert_ne!(another, text);
+    let (_, of_another) = place.check(&another);
+    check_found(&of_another, "warn", "state_dir", &format!("(process {})", agent.pid()));
     check_found(&findings, "ok", "runtime_dir", &format!("(process {})", agent.pid()));
 }
 

@@ -215,6 +215,26 @@ fn orders_survive_the_agent() {
     drop(load);
 }
 
+#[test]
+fn what_somebody_has_done_and_resume_does_not_undo_is_named() {
+    let Some(site) = Site::start() else { return };
+    let agent = site.agent("");
+    ordered(&agent, &["pin", "app", "3"]);
+    site.wait_for(3);
+    let shown = |server: usize| backend(&agent)["servers"][server].clone();
+    wait_until("the move is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    site.haproxy.ask("set server app/s1 state drain");
+    site.haproxy.ask("set server app/s2 weight 0%");
+    wait_until("both are left alone", PATIENCE, || (0..2).all(|n| shown(n)["left_alone_s"].is_u64()));
+    let told = ordered(&agent, &["resume", "app"]);
+    for line in [
+        "  s1 stays in DRAIN, which is not of this agent's doing; to undo it: `set server app/s1 state ready`\n",
+        "  s2 keeps its weight of 0, which is not of this agent's doing; to undo it: `set server app/s2 weight 100%`\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
 /// A value of TZ in which the clock shows so many seconds of the day now.
 fn zone(shown: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;

@@ -132,6 +132,7 @@ impl NodeWatch {
                 "left": state.left,
                 "refused": state.refused.iter().map(|refused| refused.error.as_str()).collect::<Vec<_>>(),
                 "lacks": lacks.collect::<Vec<_>>(),
+                "read_only": state.read_only,
             })
         };
         Value::Array(self.states().map(node).collect())

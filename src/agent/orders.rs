@@ -1,5 +1,6 @@
 //! What operators ask for over the agent's socket, and what they are answered.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -7,12 +8,15 @@ use serde_json::{Value, json};
 
 use super::Agent;
 use crate::config::nearest::nearest;
-use crate::core::controller::{Operator, Order, Override, View};
-use crate::core::names::BackendId;
+use crate::core::controller::{Operator, Order, Override, ServerView, View};
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::AdminState;
+use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::schedule::CivilTime;
+use crate::core::units::Weight;
 use crate::telemetry::socket::Request;
 use crate::telemetry::{explain, status, words};
 
@@ -109,6 +113,7 @@ impl Agent {
 
     fn resume(&mut self, id: BackendId, by: Operator, now: Instant) -> Value {
         let name = self.names.of_backend(id);
+        let left_alone = self.left_alone(id, now);
         let resumed = self.controller.handle_resume(id, by, now);
         let mut text = match resumed.order {
             Some(ended) => {
@@ -125,8 +130,36 @@ impl Agent {
                 text.push_str(&format!("\n  {n} servers that somebody else changed are no longer left alone"))
             }
         }
+        let view = self.controller.view(id, now);
+        let stays = view.iter().flat_map(|view| &view.servers);
+        let stays = stays.filter(|server| left_alone.contains(&server.state.id));
+        for line in stays.filter_map(|server| stays_as_it_is(server, &name, &self.names)) {
+            text.push_str(&format!("\n  {line}"));
+        }
         json!({ "backend": &*name, "text": text, "override": Value::Null })
     }
+
+    /// The servers that somebody else has changed.
+    fn left_alone(&mut self, id: BackendId, now: Instant) -> HashSet<ServerId> {
+        let servers = self.controller.view(id, now).map(|view| view.servers).unwrap_or_default();
+        servers.iter().filter(|server| server.left_alone.is_some()).map(|server| server.state.id).collect()
+    }
+}
+
+/// What somebody has done, and this agent does not undo: a DRAIN, a MAINT, a weight of 0 that are not its own.
+fn stays_as_it_is(server: &ServerView, backend: &str, names: &Names) -> Option<String> {
+    let (state, weight) = (server.state.state(), server.state.weight);
+    let name = names.of_server(server.state.id);
+    let (what, undo) = match state {
+        AdminState::Ready if weight == Weight::ZERO => ("keeps its weight of 0".to_owned(), "weight 100%"),
+        AdminState::Drain | AdminState::Maint if server.role == Role::Foreign => {
+            (format!("stays in {}", state.name()), "state ready")
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "{name} {what}, which is not of this agent's doing; to undo it: `set server {backend}/{name} {undo}`"
+    ))
 }
 
 /// The longest an order may last; whoever means longer means without an end.

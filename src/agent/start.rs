@@ -27,7 +27,7 @@ use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
-use crate::telemetry::files::ConfigAccount;
+use crate::telemetry::files::{self, ConfigAccount};
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::{self, Asker};
@@ -84,9 +84,8 @@ impl Agent {
         let metrics = Metrics::default();
         metrics.set_dry_run(dry_run);
         let observer = config.metrics_listen.map(|_| Observer::default());
-        let metrics = Metrics::default();
         lasting.iter().for_each(|lasting| metrics.begin_lasting(&config.nodes[lasting.node()].socket));
-        Ok(Self {
+        let mut agent = Self {
             controller,
             names,
             settings: Settings { config, dry_run, reload, account: ConfigAccount::new(Timestamp::now()) },
@@ -110,7 +109,11 @@ impl Agent {
             absent: None,
             nodes: NodeWatch::new(node_names, dry_run),
             started: now,
-        })
+        };
+        if agent.journal.is_some() {
+            agent.keep_entry(files::started(dry_run, Timestamp::now()));
+        }
+        Ok(agent)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::lasting::Lasting;
@@ -9,6 +10,7 @@ use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
 use crate::core::plan::outcome::Changes;
+use crate::telemetry::files;
 
 /// Plans have so long to put temporary weights right.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -29,6 +31,9 @@ impl Agent {
         Lasting::end(std::mem::take(&mut self.lasting)).await;
         while let Ok(event) = self.inbox.lasting.try_recv() {
             self.take_lasting(&event);
+        }
+        if self.journal.is_some() {
+            self.keep_entry(files::stopped(Timestamp::now()));
         }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;

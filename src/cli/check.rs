@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::output::{is_terminal, print, print_json};
+use super::output::{is_terminal, print_fitted, print_json};
 use super::{ConfigArguments, Failure, Output, runtime, sources};
 use crate::config::Config;
 use crate::core::policy::Span;
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     });
     match output {
         Output::Json => print_json(&as_json(&findings))?,
-        Output::Text => print(&as_text(&findings, is_terminal()))?,
+        Output::Text => print_fitted(&as_text(&findings, is_terminal()))?,
     }
     if findings.iter().any(|finding| finding.grade == Grade::Fail) { Err(Failure::Told) } else { Ok(()) }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::output::{print, print_json, table};
+use super::output::{print_fitted, print_json, table};
 use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
@@ -17,7 +17,7 @@ pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> 
     let status = ask_agent(&load_places(config)?, &Request::Status)?;
     match output {
         Output::Json => print_json(&status),
-        Output::Text => print(&text(&status)),
+        Output::Text => print_fitted(&text(&status)),
     }
 }
 
@@ -87,6 +87,9 @@ fn nodes(nodes: &Value) -> String {
         }
         for refused in list(&node["refused"]) {
             what.push_str(&format!("; {}", word(refused)));
+        }
+        if node["read_only"] == true {
+            what.push_str("; lets nothing be changed: not `level admin`");
         }
         for backend in list(&node["lacks"]) {
             what.push_str(&format!("; has no backend {}", word(backend)));
@@ -287,6 +290,7 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
         None => [&entry["event"], &entry["server"]]
             .iter()
             .filter_map(|value| value.as_str())
+            .chain(entry["purpose"].as_str().filter(|_| entry["event"] == "called_off"))
             .collect::<Vec<_>>()
             .join(" "),
     };
@@ -402,6 +406,23 @@ mod tests {
     fn what_a_dry_run_decided_is_told_apart() {
         let entry = json!({"event": "serving", "server": "s2", "dry_run": true});
         assert_eq!(recent_row(&entry)[2], "dry run: serving s2");
+    }
+
+    #[test]
+    fn a_haproxy_that_does_not_answer_is_told_with_since_when_and_why() {
+        let absent = json!({"since": "2026-11-23T08:00:00.123Z", "error": "cannot connect"});
+        let text = text(&json!({"haproxy": {"answers": false, "version": "2.6.12", "absent": absent}}));
+        let expected = "  since 2026-11-23 08:00:00 UTC: cannot connect\n  what follows is how it was then\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(super::text(&json!({"haproxy": {"absent": absent}})).contains("cannot connect\nlog: "));
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_with_its_servers() {
+        let of = |moving: &str| under_way(&json!({"moving": moving, "under_way": ["s2", "s3"]}));
+        assert_eq!(of("remove"), "  under way: s2, s3 to MAINT\n");
+        assert_eq!(of("add"), "  under way: s2, s3 to serve\n");
+        assert_eq!(under_way(&json!({"moving": null, "under_way": []})), "");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What operators write while the agent runs, and whether it could be read: its config, and pools.
+//! What operators write while the agent runs, and whether it could be read: its config, and pools; and when it began.
 //!
 //! What was right before holds on; here is since when, why, and what to do about it, for `status`, `explain` and the
 //! journal.
@@ -88,6 +88,19 @@ impl PoolTrouble {
         let error = format!("{}; {}", self.error, self.meanwhile());
         json!({ "time": time.to_string(), "backend": backend, "event": "pool_not_read", "error": error })
     }
+}
+
+/// The journal entry of an agent that starts.
+pub fn started(dry_run: bool, time: Timestamp) -> Value {
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let reason =
+        format!("haproxy-autoscale {version}, process {pid}{}", if dry_run { ", a dry run" } else { "" });
+    json!({ "time": time.to_string(), "event": "agent_started", "version": version, "pid": pid, "reason": reason })
+}
+
+/// The journal entry of an agent that ends.
+pub fn stopped(time: Timestamp) -> Value {
+    json!({ "time": time.to_string(), "event": "agent_stopped", "reason": format!("process {}", std::process::id()) })
 }
 
 /// The journal entry of a pool that can be read again.

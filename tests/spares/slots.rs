@@ -136,9 +136,9 @@ fn a_pool_file_that_is_wrong_changes_nothing_and_is_shown_until_it_is_right() {
     let told = |text: &str| wait_until(text, PATIENCE, || shown().contains(text));
     assert!(!shown().contains("pool NOT READ"));
     std::fs::write(&file, "10.0.0.4:80\n10.0.0.5\n").expect("the folder is ours");
-    told(&format!(
-        "app.pool:2: `10.0.0.5` is not an IP address with a port, such as 10.0.0.4:80\n    put the line right"
-    ));
+    told(
+        "app.pool:2: `10.0.0.5` is not an IP address with a port, such as 10.0.0.4:80\n    put the line right",
+    );
     let since = backend(&agent)["pool_trouble"]["since"].clone();
     std::fs::write(&file, "# being written\n").expect("the folder is ours");
     told(&format!(

@@ -31,7 +31,8 @@ pub struct ServerStanding {
     /// server is on its way, or out of service by somebody else's doing. Writing that down as `disabled`
     /// would make it a spare of ours.
     pub disabled: Option<bool>,
-    /// Its weight, without what is only for a while. `None`: leave what the configuration says.
+    /// Its weight, without what is only for a while. `None`: leave what the configuration says, for the server is out of
+    /// service by somebody else's doing, or an agent check sets it.
     pub weight: Option<Weight>,
     /// The weight it has now.
     pub current_weight: Weight,
@@ -166,7 +167,7 @@ impl Backend {
         let state = self.supplied(state, names, now).state;
         let roles = ownership::roles(&state, self.settings(), &self.claims, names);
         let there = roles.filter(|(server, _)| !server.is_absent());
-        Some(there.map(|(server, role)| self.standing_of(server, role, names)).collect())
+        Some(there.map(|(server, role)| self.standing_of(server, role, names, now)).collect())
     }
 
     fn origin(&self, server: &ServerState) -> Origin {
@@ -182,6 +183,8 @@ impl Backend {
     }
 
     fn standing_of(&self, server: &ServerState, role: Role, names: &Names) -> ServerStanding {
+        // An agent check's weight is so many percent of the configured one: written down, it would be taken of itself.
+        let is_to_stay = role != Role::Foreign && !server.agent_checked;
         let borrowed = self.to_put_back().iter().find(|(id, _)| *id == server.id);
         let weight = borrowed.map_or(server.weight, |&(_, weight)| weight);
         ServerStanding {
@@ -191,7 +194,7 @@ impl Backend {
                 (AdminState::Maint, Role::Spare | Role::Vacant | Role::Retired) => Some(true),
                 _ => None,
             },
-            weight: (role != Role::Foreign).then_some(weight),
+            weight: is_to_stay.then_some(weight),
             current_weight: server.weight,
             initial_weight: server.initial_weight,
             is_out: is_out(server),

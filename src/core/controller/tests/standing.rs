@@ -51,6 +51,15 @@ fn a_weight_that_is_only_for_a_while_is_not_the_one_that_stays() {
     assert_eq!((server.current_weight, server.weight), (Weight::ONE, Some(Weight::MAX)));
 }
 
+/// It is some percent of the configured one: written down, it would be taken of itself after each reload.
+#[test]
+fn a_weight_that_an_agent_check_sets_is_left_as_the_configuration_has_it() {
+    let mut world = World::new(2, 0);
+    world.site.server("s2").agent_checked = true;
+    world.second(FAST_MS);
+    assert_eq!((world.standing("s1").weight, world.standing("s2").weight), (Some(Weight::ONE), None));
+}
+
 /// s1 serves, s2 is a slot that was filled and has gone back to MAINT.
 #[test]
 fn nobody_knows_whose_servers_are_whose_before_the_pool_has_told() {
