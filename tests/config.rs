@@ -259,7 +259,7 @@ backends:
       max: 9
       schedule: [{ at: Mon-Fri 08:00-18:00, min: 4 }, { at: 1970-01-01..1970-01-03, max: all }]
     scale_up: { stabilization_window: 11s, breaches: 4, cooldown: 12s, step: 5 }
-    scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s, shutdown_sessions: 50s }
+    scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s, sticky_quiet: 51s, shutdown_sessions: 50s }
     warm_up:
       path: /health?x=1
       method: HEAD
@@ -353,6 +353,7 @@ fn every_setting_reaches_its_place() {
             cooldown: seconds(15),
             step: 6,
             drain_timeout: seconds(16),
+            sticky_quiet: seconds(51),
             shutdown_sessions: Some(seconds(50)),
         },
         warm_up,

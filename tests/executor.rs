@@ -200,6 +200,9 @@ impl Play {
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
             Outcome::Outdated { .. } => "outdated".to_owned(),
+            Outcome::Kept { by, .. } => {
+                by.as_ref().map_or("kept no more".to_owned(), |by| format!("kept by {by}"))
+            }
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
@@ -1314,4 +1317,19 @@ async fn an_empty_server_stays_in_drain_for_the_trial() {
     let trial = "wait 1s at least, up to 60s until web/s2 has no sessions";
     play.check(&format!("set web/s2 DRAIN\n{trial}\nset web/s2 MAINT\ns2 moved\nfinished"));
     assert!(play.took(trial) >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_drain_comes_before_the_end_of_its_trial() {
+    let Some((haproxy, _, _servers)) = two_servers() else { return };
+    let keys = "policy: model\nmodel: { trial: 1h }\nscale_down: { drain_timeout: 300ms }";
+    let stage = Stage::new(&haproxy.socket(), &format!("{S2_GOES}\n{keys}"));
+    let play = stage.play(&down(1)).await;
+    play.check(
+        "set web/s2 DRAIN
+         wait 300ms at least, up to 300ms until web/s2 has no sessions
+         set web/s2 MAINT
+         s2 moved
+         finished",
+    );
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -30,6 +31,8 @@ pub(super) struct NodeWatch {
 #[derive(Debug, Default)]
 struct Told {
     standing: Option<Standing>,
+    /// Since when it does not answer.
+    absent: Option<Timestamp>,
     pid: Option<u32>,
     lacks: BTreeSet<BackendId>,
 }
@@ -120,7 +123,7 @@ impl NodeWatch {
 
     /// How they stand, for `status`.
     pub(super) fn value(&self, names: &Names) -> Value {
-        let node = |(name, state): (&str, &NodeState)| {
+        let node = |((name, state), told): ((&str, &NodeState), &Told)| {
             let lacks = state.lacks.iter().map(|&id| names.of_backend(id).to_string());
             json!({
                 "socket": name,
@@ -129,13 +132,14 @@ impl NodeWatch {
                 "version": state.process.as_ref().map(|process| process.version.as_str()),
                 "pid": state.process.as_ref().map(|process| process.pid),
                 "error": state.error,
+                "absent_since": told.absent.map(|since| since.to_string()),
                 "left": state.left,
                 "refused": state.refused.iter().map(|refused| refused.error.as_str()).collect::<Vec<_>>(),
                 "lacks": lacks.collect::<Vec<_>>(),
                 "read_only": state.read_only,
             })
         };
-        Value::Array(self.states().map(node).collect())
+        Value::Array(self.states().zip(&self.told).map(node).collect())
     }
 }
 
@@ -148,6 +152,7 @@ impl Told {
         match (before, state.standing) {
             (before, Standing::Absent) if before != Some(Standing::Absent) => {
                 let error = state.error.as_deref().unwrap_or_default();
+                self.absent = Some(Timestamp::now());
                 warn!(node, error, "this haproxy does not answer; the others go on");
             }
             (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
@@ -168,6 +173,9 @@ impl Told {
                 info!(node, pid, "this haproxy was restarted, and is in line")
             }
             _ => {}
+        }
+        if state.standing != Standing::Absent {
+            self.absent = None;
         }
         for &backend in &state.lacks {
             if self.lacks.insert(backend) {

@@ -37,7 +37,13 @@ fn text(status: &Value) -> String {
 fn head(status: &Value) -> String {
     let haproxy = &status["haproxy"];
     let answers = match (haproxy["answers"].as_bool(), haproxy["version"].as_str()) {
-        (Some(true), version) => format!("HAProxy {} answers", version.unwrap_or("?")),
+        (Some(true), version) => match list(&haproxy["nodes"]) {
+            [] | [_] => format!("HAProxy {} answers", version.unwrap_or("?")),
+            nodes => {
+                let answer = nodes.iter().filter(|node| node["answers"] == true).count();
+                format!("{answer} of {} HAProxys answer", nodes.len())
+            }
+        },
         _ if list(&status["backends"]).is_empty() => "observes only".to_owned(),
         (_, Some(_)) => "HAProxy does not answer any more".to_owned(),
         (_, None) => "HAProxy has not answered yet".to_owned(),
@@ -80,6 +86,9 @@ fn nodes(nodes: &Value) -> String {
     }
     let row = |node: &Value| {
         let mut what = word(&node["standing"]);
+        if let Some(since) = node["absent_since"].as_str() {
+            what.push_str(&format!(" since {}", utc(since)));
+        }
         match (node["error"].as_str(), node["left"].as_u64()) {
             (Some(error), _) => what.push_str(&format!(": {error}")),
             (None, Some(left)) if left > 0 => what.push_str(&format!(", {left} to be put right")),
@@ -166,7 +175,7 @@ fn under_way(backend: &Value) -> String {
 
 /// A heading, and a row for each server; with its address where addresses come from a pool.
 fn server_rows(backend: &Value) -> Vec<Vec<String>> {
-    let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", "note"];
+    let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", ""];
     let mut rows = vec![heading.map(String::from).to_vec()];
     let servers = list(&backend["servers"]);
     rows.extend(servers.iter().map(server_row));
@@ -257,7 +266,9 @@ fn note(server: &Value) -> String {
 fn role(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
     if server["left_alone_s"].is_u64() {
-        return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
+        let differs = if server["alike"] == false { "; differs between the haproxys" } else { "" };
+        let left = span(&server["left_alone_s"]);
+        return format!("changed by somebody else, left alone for {left}{differs}");
     }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         (Some(_), _) => {
@@ -365,6 +376,10 @@ mod tests {
             "in HAProxy's slowstart: 43 % of its weight",
             json!({"state": "READY", "role": "serving", "serving": true, "throttle_percent": 43}),
         );
+        check_note(
+            "changed by somebody else, left alone for 1 s; differs between the haproxys",
+            json!({"state": "DRAIN", "left_alone_s": 1, "alike": false}),
+        );
         check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
         check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
@@ -415,6 +430,16 @@ mod tests {
         let expected = "  since 2026-11-23 08:00:00 UTC: cannot connect\n  what follows is how it was then\n";
         assert!(text.contains(expected), "{text}");
         assert!(super::text(&json!({"haproxy": {"absent": absent}})).contains("cannot connect\nlog: "));
+    }
+
+    #[test]
+    fn of_several_haproxys_it_is_told_how_many_answer() {
+        let since = "2026-11-23T08:00:00Z";
+        let away = json!({"socket": "b.sock", "standing": "does not answer", "absent_since": since});
+        let nodes = json!([{"socket": "a.sock", "standing": "in line", "answers": true}, away]);
+        let text = text(&json!({"haproxy": {"answers": true, "version": "2.6.12", "nodes": nodes}}));
+        assert!(text.contains("; 1 of 2 HAProxys answer\n"), "{text}");
+        assert!(text.contains("does not answer since 2026-11-23 08:00:00 UTC\n"), "{text}");
     }
 
     #[test]

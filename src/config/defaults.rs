@@ -90,6 +90,7 @@ pub(super) const SCALE_DOWN: ScaleDown = ScaleDown {
     cooldown: Duration::from_secs(120),
     step: 1,
     drain_timeout: Duration::from_secs(60),
+    sticky_quiet: Duration::from_secs(300),
     shutdown_sessions: None,
 };
 

@@ -252,6 +252,7 @@ pub(super) struct ScaleDown {
     pub(super) cooldown: Option<Value<Duration>>,
     pub(super) step: Option<Value<u32>>,
     pub(super) drain_timeout: Option<Value<Duration>>,
+    pub(super) sticky_quiet: Option<Value<Duration>>,
     pub(super) shutdown_sessions: Option<Value<OrNone<Duration>>>,
 }
 

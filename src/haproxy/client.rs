@@ -240,7 +240,24 @@ impl Client {
         }
     }
 
-    fn garbage(&self, error: AnswerError) -> RuntimeError {
+    /// What `command`, which only shows, shows; not more than about `most` bytes of it.
+    pub(super) async fn beginning(&self, command: &Command, most: usize) -> Result<String, RuntimeError> {
+        let (_connection, start) = self.begin().await;
+        let answer = async {
+            let mut conversation = Conversation::open(self, start + self.timeout).await?;
+            conversation.say(&self.line(command.parts())).await?;
+            conversation.hear(|answer| answer.len() >= most).await
+        };
+        let answer = answer.await;
+        self.trace(command, start, &answer);
+        let answer = answer?;
+        if answer.len() >= most {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+        response::show(command, answer).map_err(|error| self.garbage(error))
+    }
+
+    pub(super) fn garbage(&self, error: AnswerError) -> RuntimeError {
         RuntimeError::of_answer(error, &self.address)
     }
 

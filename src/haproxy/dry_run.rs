@@ -140,6 +140,7 @@ impl Overlay {
             | Command::ShutdownSessions { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
             Command::ShowAbilities | Command::TryDynamic(_) => {}
+            Command::ShowTables(_) | Command::ShowEntries { .. } => {}
         }
     }
 
@@ -212,6 +213,6 @@ fn show(server: &mut ServerState, state: AdminState) {
         (server.operational, server.check_passed) = (OperationalState::Running, server.checked);
     }
     if state != AdminState::Ready {
-        (server.sessions, server.queued) = (0, 0);
+        (server.sessions, server.queued, server.cookie) = (0, 0, None);
     }
 }

@@ -19,14 +19,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 mod slowstart;
+mod sticking;
 mod supply;
 mod waiting;
 
+use self::waiting::Drain;
 use super::attempt::{Retry, StepError};
 use super::work::{Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
-use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::outcome::{CallOff, KeptBy, Outcome};
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::weights::WeightList;
 use crate::core::wire::command::{Command, ServerName};
@@ -128,7 +130,7 @@ struct Walker<'a> {
     /// How long it may take to become healthy; `None`: the lane does not wait for it.
     healthy_within: Option<Duration>,
     /// How long its sessions are waited for; `None`: the lane does not wait for them.
-    drained_within: Option<(Duration, Duration)>,
+    drain: Option<Drain>,
     /// It began anew after a restart, and has not been seen healthy since.
     unproven: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
@@ -159,7 +161,7 @@ impl<'a> Walker<'a> {
             goal,
             moved: false,
             healthy_within: None,
-            drained_within: None,
+            drain: None,
             unproven: false,
             provided: None,
             agent_enabled: false,
@@ -261,11 +263,10 @@ impl<'a> Walker<'a> {
                     self.await_healthy(within).await?;
                 }
                 while let Err(error) = self.set(*state).await {
-                    let (StepError::ServesAgain, Some((at_least, within))) = (&error, self.drained_within)
-                    else {
+                    let (StepError::ServesAgain, Some(drain)) = (&error, self.drain) else {
                         return Err(error);
                     };
-                    self.await_drained(at_least, within).await?;
+                    self.await_drained(drain).await?;
                 }
             }
             Step::AwaitHealthy { within, .. } => {
@@ -273,9 +274,10 @@ impl<'a> Walker<'a> {
                 self.await_healthy(*within).await?;
             }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            Step::AwaitDrained { at_least, within, .. } => {
-                self.drained_within = Some((*at_least, *within));
-                self.await_drained(*at_least, *within).await?;
+            &Step::AwaitDrained { at_least, quiet, within, .. } => {
+                let drain = Drain { at_least, quiet, within };
+                self.drain = Some(drain);
+                self.await_drained(drain).await?;
             }
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
@@ -306,7 +308,7 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
             let serves = reading.nodes.iter().any(|node| node.has(self.server, AdminState::Ready));
-            if self.reset && serves && state == AdminState::Maint && self.drained_within.is_some() {
+            if self.reset && serves && state == AdminState::Maint && self.drain.is_some() {
                 return Err(StepError::ServesAgain);
             }
             self.check(&reading, server, state)?;
@@ -465,6 +467,11 @@ impl<'a> Walker<'a> {
     async fn tell_done(&self, step: &Step, took: Duration) {
         let (backend, step) = (self.work.plan.backend, step.clone());
         self.work.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    async fn tell_kept(&self, by: Option<KeptBy>, within: Duration) {
+        let (backend, server) = (self.work.plan.backend, self.server);
+        self.work.tell(Outcome::Kept { backend, server, by, within }).await;
     }
 
     async fn tell_left_behind(&self, step: &Step, error: &StepError) {

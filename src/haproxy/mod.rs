@@ -15,6 +15,7 @@ mod dry_run;
 mod hands;
 mod lane;
 mod nodes;
+mod stickiness;
 mod work;
 
 pub(crate) mod words;

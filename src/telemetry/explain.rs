@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::evaluation;
 use super::files::PoolTrouble;
+use super::progress;
 use super::status;
 use super::words::{self, civil_words};
 use crate::core::controller::{Health, Order, ServerView, View};
@@ -189,6 +190,11 @@ fn limits(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Vec<String>
                 .push(format!("{name} failed to start, or stood out, and is passed over for {}", Span(left)));
         }
     }
+    let kept = view.servers.iter().filter(|server| server.kept.is_some());
+    limits.extend(kept.filter_map(|server| {
+        let doing = progress::words(server)?;
+        Some(format!("{} is in DRAIN: {doing}", names.of_server(server.state.id)))
+    }));
     limits.push(may_serve(view));
     limits
 }

@@ -28,12 +28,15 @@ pub fn words(server: &ServerView) -> Option<String> {
             Some(format!("starts: waits for its check, {} at most", left(within)))
         }
         Step::WarmUp { .. } => Some("starts: gets warm-up requests".to_owned()),
+        Step::AwaitDrained { within, .. } if server.kept.is_some() => {
+            Some(super::words::kept(server.kept.as_ref(), within.saturating_sub(*since)))
+        }
         Step::AwaitDrained { at_least, within, .. } if since < at_least => {
-            let until = left(within.max(at_least));
+            let until = left(within);
             Some(format!("no new requests, on trial for {}; MAINT in {until} at most", left(at_least)))
         }
-        Step::AwaitDrained { at_least, within, .. } => {
-            Some(format!("drains {sessions}; MAINT in {} at most", left(within.max(at_least))))
+        Step::AwaitDrained { within, .. } => {
+            Some(format!("drains {sessions}; MAINT in {} at most", left(within)))
         }
         Step::Remove { .. } => Some("is being deleted".to_owned()),
         Step::ShutdownSessions { .. } => Some("its sessions are being closed".to_owned()),

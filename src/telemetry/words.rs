@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::outcome::Outcome;
+use crate::core::plan::outcome::{KeptBy, Outcome};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::Decision;
@@ -196,6 +196,11 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("event", json!("outdated"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
         }
+        Outcome::Kept { server, by, within, .. } => {
+            put("event", json!("clients_stick"));
+            put("server", json!(&*names.of_server(*server)));
+            put("reason", json!(kept(by.as_ref(), *within)));
+        }
         Outcome::LeftBehind { server, step, error, .. } => {
             put("event", json!("left_behind"));
             put("server", json!(&*names.of_server(*server)));
@@ -212,6 +217,13 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("purpose", json!(purpose.name()));
         }
     }
+}
+
+/// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
+pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
+    let by = by.map(|by| format!("clients stick to it ({by})"));
+    let what = by.unwrap_or_else(|| "no client sticks to it any more".to_owned());
+    format!("{what}; MAINT in {} at most", Span(within))
 }
 
 fn moved(purpose: Purpose) -> &'static str {
@@ -295,6 +307,14 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
         Outcome::Outdated { server, .. } => {
             let server = server.as_ref().map(name);
             info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
+        }
+        Outcome::Kept { server, by, within, .. } => {
+            info!(
+                backend,
+                server = name(server),
+                reason = kept(by.as_ref(), *within),
+                "server stays in DRAIN"
+            );
         }
         Outcome::LeftBehind { server, step, error, .. } => {
             let (server, step) = (name(server), step.words(names));

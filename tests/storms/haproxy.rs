@@ -209,6 +209,8 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         tls: Some(false),
         sessions: 0,
         queued: 0,
+        total_sessions: 0,
+        cookie: None,
         maxconn: None,
         throttle: None,
         slowstart: false,

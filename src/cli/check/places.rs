@@ -43,7 +43,7 @@ fn state_dir(path: &Path, running: Option<u64>) -> Finding {
     match access(path) {
         Access::Writable => match StateDir::probe(path) {
             Ok(()) => Finding::ok(about, format!("`{}` can be written", path.display())),
-            Err(StateError::Taken(_, Some(pid))) if u64::try_from(pid).ok() == running => Finding::ok(
+            Err(StateError::Taken(_, Some(pid))) if running == Some(u64::from(pid)) => Finding::ok(
                 about,
                 format!("`{}` is that of the running agent (process {pid})", path.display()),
             ),

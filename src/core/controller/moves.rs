@@ -7,7 +7,7 @@ use super::backend::Backend;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::outcome::{Changes, Outcome};
+use crate::core::plan::outcome::{Changes, KeptBy, Outcome};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
@@ -31,6 +31,8 @@ pub(super) struct Moving {
     failed: HashSet<ServerId>,
     /// Servers that nothing was done about, as HAProxy was restarted.
     outdated: HashSet<ServerId>,
+    /// What keeps clients on servers in DRAIN.
+    kept: HashMap<ServerId, KeptBy>,
     /// Weights could not be set, or not be put right.
     weights_failed: bool,
     /// So many steps of a server's lane are done, since when.
@@ -47,6 +49,7 @@ impl Moving {
             moved: HashSet::new(),
             failed: HashSet::new(),
             outdated: HashSet::new(),
+            kept: HashMap::new(),
             weights_failed: false,
             steps: HashMap::new(),
             begun: now,
@@ -84,6 +87,12 @@ impl Moving {
             let is_turned_round = self.changes.taken_back.contains(server) || self.outdated.contains(server);
             !is_turned_round && !self.moved.contains(server) && !self.failed.contains(server)
         })
+    }
+
+    /// What keeps clients on `server` in DRAIN.
+    pub(super) fn kept(&self, server: ServerId) -> Option<KeptBy> {
+        let is_under_way = self.under_way().any(|each| each == server);
+        self.kept.get(&server).filter(|_| is_under_way).cloned()
     }
 
     /// No step of it leaves fewer serving.
@@ -323,6 +332,10 @@ impl Backend {
             Outcome::StepDone { step, .. } => moving.note_done(step, now),
             Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
+            Outcome::Kept { server, by: Some(by), .. } => {
+                moving.kept.insert(*server, by.clone());
+            }
+            Outcome::Kept { server, .. } => drop(moving.kept.remove(server)),
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);

@@ -167,7 +167,7 @@ impl Backend {
         let state = self.supplied(state, names, now).state;
         let roles = ownership::roles(&state, self.settings(), &self.claims, names);
         let there = roles.filter(|(server, _)| !server.is_absent());
-        Some(there.map(|(server, role)| self.standing_of(server, role, names, now)).collect())
+        Some(there.map(|(server, role)| self.standing_of(server, role, names)).collect())
     }
 
     fn origin(&self, server: &ServerState) -> Origin {

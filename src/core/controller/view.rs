@@ -11,6 +11,7 @@ use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::outcome::KeptBy;
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::{Purpose, Step};
 use crate::core::policy::decision::{Decision, Reason};
@@ -98,6 +99,8 @@ pub struct ServerView {
     pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
+    /// What keeps clients on it in DRAIN.
+    pub kept: Option<KeptBy>,
     /// What the plan under way is doing about it, and for how long already.
     pub step: Option<(Step, Duration)>,
     /// Its sessions, which have outlasted its way to MAINT, are closed so long from now.
@@ -142,6 +145,7 @@ impl Backend {
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             left_alone: self.hands_off.left(server.id, now),
+            kept: self.moving.as_ref().and_then(|moving| moving.kept(server.id)),
             quarantine: self
                 .quarantine
                 .left(server.id, now)

@@ -4,6 +4,7 @@
 //! is remembered, HAProxy is the memory.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::supply::Supply;
@@ -158,6 +159,10 @@ pub struct ServerState {
     pub sessions: u32,
     /// Requests waiting for this server.
     pub queued: u32,
+    /// All sessions since the process started (`stot`).
+    pub total_sessions: u64,
+    /// The cookie that keeps clients on it, if it has one.
+    pub cookie: Option<Arc<str>>,
     /// `maxconn` of the server; `None` without one.
     pub maxconn: Option<u32>,
     /// What of its weight it gets, in percent, while it is READY and HAProxy's own `slowstart` goes on.

@@ -27,7 +27,7 @@ use super::weights::{self, WeightList};
 use super::{ownership, ramp};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
-use crate::core::settings::{BackendSettings, Policy, WarmUp};
+use crate::core::settings::{BackendSettings, WarmUp};
 use crate::core::units::Weight;
 
 /// How long a spare may take until its health check passes. Some run already; a service that is just
@@ -355,12 +355,13 @@ fn deletion(state: &ServerState) -> Option<Step> {
 
 fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
     let server = state.id;
-    let trial = match settings.policy {
-        Policy::Model => settings.model.trial,
-        Policy::Threshold => Duration::ZERO,
-    };
     let mut steps = vec![
-        Step::AwaitDrained { server, at_least: trial, within: settings.scale_down.drain_timeout },
+        Step::AwaitDrained {
+            server,
+            at_least: settings.trial(),
+            quiet: settings.scale_down.sticky_quiet,
+            within: settings.scale_down.drain_timeout,
+        },
         Step::Set { server, state: AdminState::Maint },
     ];
     steps.extend(deletion(state));

@@ -143,13 +143,15 @@ pub enum Step {
         /// What is sent, and what has to come back.
         requests: WarmUp,
     },
-    /// Waits until no session is left on the server and none waits for it.
+    /// Waits until no session is left on the server, none waits for it, and no client sticks to it.
     AwaitDrained {
         /// Which server.
         server: ServerId,
         /// So long it waits in any case: until then the server can be taken back at once.
         at_least: Duration,
-        /// After this, and after `at_least`, the lane goes on all the same.
+        /// Clients that a cookie keeps on it are taken to have gone once no session has come for so long.
+        quiet: Duration,
+        /// After this the lane goes on all the same.
         within: Duration,
     },
     /// Closes what is left on a server in MAINT.
@@ -201,7 +203,7 @@ impl Step {
                 format!("wait up to {within:?} until {} is healthy", named(*server))
             }
             Self::WarmUp { server, .. } => format!("warm up {}", named(*server)),
-            Self::AwaitDrained { server, at_least, within } if !at_least.is_zero() => {
+            Self::AwaitDrained { server, at_least, within, .. } if !at_least.is_zero() => {
                 let server = named(*server);
                 format!("wait {at_least:?} at least, up to {within:?} until {server} has no sessions")
             }

@@ -83,6 +83,27 @@ pub enum NameError {
     },
 }
 
+/// The name of a stick-table: of a backend or frontend, or, in a section of peers, `mine/users`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName(Arc<str>);
+
+impl TableName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// If HAProxy could not have a table of that name.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        let (section, table) = name.split_once('/').map_or((None, name), |(a, b)| (Some(a), b));
+        section.map_or(Ok(()), |section| Name::new(section).map(drop))?;
+        Name::new(table).map(|_| Self(name.into()))
+    }
+
+    /// The name as HAProxy writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A server of a backend, written `web/web1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName {
@@ -116,6 +137,17 @@ pub enum Command {
     /// `show info`, `show stat` and `show servers state` in one line, for
     /// [`reading::inventory`](super::reading::inventory).
     ShowInventory(Scope),
+    /// `show servers state` of the server's backend and `show table`: what stick-tables know the server by, and which
+    /// there are, for [`stick_tables::tables`](super::stick_tables::tables).
+    ShowTables(ServerName),
+    /// `show table ... data.server_id` of each of these: their entries for the server of this number, for
+    /// [`stick_tables::holding`](super::stick_tables::holding).
+    ShowEntries {
+        /// As [`Command::ShowTables`] has shown them.
+        tables: Vec<TableName>,
+        /// `srv_id` of the server.
+        number: u32,
+    },
     /// `show cli level`: what this socket may do.
     ShowLevel,
     /// `show info`, `show cli level` and `help` in one line, for
@@ -284,6 +316,23 @@ impl Command {
         Self::TryDynamic(backends.iter().take_while(fits).cloned().collect())
     }
 
+    /// The entries of `tables` for the server of this `number`, in as few lines as possible.
+    pub fn show_entries(tables: Vec<TableName>, number: u32) -> Vec<Self> {
+        let bytes = |table: &TableName| table.0.len() + "show table  data.server_id eq 4294967295; ".len();
+        let mut commands: Vec<Self> = Vec::new();
+        let (mut line, mut line_bytes) = (Vec::new(), 0);
+        for table in tables {
+            if line_bytes + bytes(&table) > MOST_LINE_BYTES && !line.is_empty() {
+                commands.push(Self::ShowEntries { tables: std::mem::take(&mut line), number });
+                line_bytes = 0;
+            }
+            line_bytes += bytes(&table);
+            line.push(table);
+        }
+        commands.extend((!line.is_empty()).then_some(Self::ShowEntries { tables: line, number }));
+        commands
+    }
+
     /// What HAProxy carries out, one after the other.
     pub fn parts(&self) -> Vec<String> {
         match self {
@@ -300,6 +349,13 @@ impl Command {
             Self::ShowInventory(Scope::Backend(backend)) => {
                 let stat = format!("show stat {backend} 6 -1");
                 vec!["show info".to_owned(), stat, format!("show servers state {backend}")]
+            }
+            Self::ShowTables(server) => {
+                vec![format!("show servers state {}", server.backend), "show table".to_owned()]
+            }
+            Self::ShowEntries { tables, number } => {
+                let part = |table: &TableName| format!("show table {} data.server_id eq {number}", table.0);
+                tables.iter().map(part).collect()
             }
             Self::SetState { server, state } => vec![state_part(server, *state)],
             Self::DrainUntilChecked { server } => {
@@ -348,6 +404,7 @@ impl Command {
             Self::SetWeights(line) => (None, line.weights()),
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
             Self::ShowAbilities | Self::TryDynamic(_) => (None, &[][..]),
+            Self::ShowTables(_) | Self::ShowEntries { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
     }
@@ -357,6 +414,7 @@ impl Command {
         match self {
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
             Self::ShowAbilities | Self::TryDynamic(_) => false,
+            Self::ShowTables(_) | Self::ShowEntries { .. } => false,
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
             Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
             Self::EnableChecks { .. } => true,

@@ -5,6 +5,7 @@
 //! their headings, not by counting empty lines, as a quoted field may hold one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::command::{Command, Scope};
 use super::error::{AnswerError, excerpt};
@@ -99,7 +100,12 @@ fn backends(
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
         let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
-        let servers = servers.map(|(state, figures)| server(state, figures, id, names));
+        // Without a value in it a server has no clients that are its own.
+        let cookie = Some(figures.cookie).filter(|name| !name.is_empty()).map(Arc::<str>::from);
+        let servers = servers.map(|(state, figures)| {
+            let cookie = cookie.clone().filter(|_| !figures.cookie.is_empty());
+            Ok(ServerState { cookie, ..server(state, figures, id, names)? })
+        });
         backends.push(backend(name, figures, servers.collect::<Result<_, _>>()?, names)?);
     }
     Ok(backends)
@@ -116,7 +122,7 @@ fn backend(
         algorithm: figures.algorithm.to_owned(),
         dynamic: stat::is_dynamic(figures.algorithm),
         tcp: figures.tcp,
-        cookie: figures.cookie,
+        cookie: !figures.cookie.is_empty(),
         queued: figures.queued,
         sessions: figures.sessions,
         total_sessions: figures.total_sessions,
@@ -153,6 +159,8 @@ fn server(
         tls: state.tls,
         sessions: figures.sessions,
         queued: figures.queued,
+        total_sessions: figures.total_sessions,
+        cookie: None,
         maxconn: figures.limit,
         throttle: figures.throttle,
         slowstart: state.operational == OperationalState::Starting,

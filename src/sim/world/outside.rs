@@ -156,6 +156,8 @@ impl World {
             tls: Some(false),
             sessions: line.served,
             queued: 0,
+            total_sessions: 0,
+            cookie: None,
             maxconn: self.scenario.haproxy.maxconn,
             throttle: None,
             slowstart: false,

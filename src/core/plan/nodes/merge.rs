@@ -158,6 +158,8 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         tls: leading.iter().map(|server| server.tls).max()?,
         sessions: all().fold(0, |sum, server| sum.saturating_add(server.sessions)),
         queued: all().fold(0, |sum, server| sum.saturating_add(server.queued)),
+        total_sessions: all().fold(0, |sum, server| sum.saturating_add(server.total_sessions)),
+        cookie: all().find_map(|server| server.cookie.clone()),
         maxconn: all()
             .map(|server| server.maxconn)
             .try_fold(0u32, |sum, limit| Some(sum.saturating_add(limit?))),

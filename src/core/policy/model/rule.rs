@@ -175,7 +175,7 @@ impl Wish {
             return Decision::Hold(self.balanced(scene, evaluation.may_remove_in));
         };
         let (arrivals, busy) = (highest.arrivals, highest.busy);
-        let trial = scene.settings.model.trial;
+        let trial = scene.settings.trial();
         Decision::ScaleDown {
             by: u32::try_from(excess.div_ceil(2)).unwrap_or(u32::MAX),
             prefer: leaving,
@@ -202,7 +202,7 @@ impl Wish {
     /// What passes with time.
     fn waits(&self, model: &Model, scene: &Scene<'_>, until: Duration) -> Vec<Limit> {
         let now = scene.now;
-        let spacing = scene.settings.model.trial.saturating_add(AFTER_TRIAL);
+        let spacing = scene.settings.trial().saturating_add(AFTER_TRIAL);
         let removed = model
             .removed
             .map_or(Duration::ZERO, |removed| spacing.saturating_sub(now.saturating_duration_since(removed)));
