@@ -327,13 +327,16 @@ impl Controller {
     /// What HAProxy cannot hold, to be written down.
     pub fn memory(&self, now: Instant) -> Memory {
         let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
-        let shown_by = self.latest.as_ref().map(|latest| {
-            ShownBy::new(&latest.inventory, now.saturating_duration_since(latest.asked))
+        let shown_by = self
+            .latest
+            .as_ref()
+            .map(|latest| ShownBy::new(&latest.inventory, now.saturating_duration_since(latest.asked)));
+        let shown_by = shown_by.or_else(|| {
+            self.shown_by.as_ref().map(|(shown_by, at)| {
+                let later = now.saturating_duration_since(*at);
+                ShownBy { runs_for: shown_by.runs_for + later, ..shown_by.clone() }
+            })
         });
-        let shown_by = shown_by.or_else(|| self.shown_by.as_ref().map(|(shown_by, at)| {
-            let later = now.saturating_duration_since(*at);
-            ShownBy { runs_for: shown_by.runs_for + later, ..shown_by.clone() }
-        }));
         Memory { backends: backends.collect(), shown_by }
     }
 

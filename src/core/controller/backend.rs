@@ -166,7 +166,7 @@ impl Backend {
         let left_alone = memory.left_alone.iter().filter_map(|(name, &left)| Some((server(name)?, left)));
         let left_alone: Vec<_> = left_alone.collect();
         for (server, known) in memory.known.iter().filter_map(|(name, known)| Some((server(name)?, known))) {
-            self.hands_off.recall(server, known);
+            self.hands_off.recall(server, known, self.store.place(server));
         }
         self.recall_hands_off(left_alone.into_iter(), now);
         if let Some((direction, left)) = memory.cooldown {

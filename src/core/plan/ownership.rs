@@ -12,6 +12,7 @@ use super::supply::Supply;
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::BackendSettings;
+use crate::core::settings::spares::Spares;
 use crate::core::units::Weight;
 
 /// What the agent may do with a server.
@@ -145,6 +146,9 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let configured = settings.servers.get(&*names.of_server(server.id));
     let is_supplied = matches!(server.supply, Some(Supply::Slot(_) | Supply::Absent(..) | Supply::Added(_)));
     let is_ours = configured.is_some() || claims.ours.contains(&server.id) || is_supplied;
+    // A slot at an address that is none of the pool's was sent there by somebody.
+    let is_slot = matches!(settings.spares, Spares::Slots { .. });
+    let is_declared = server.admin.is_declared_disabled() && !is_slot;
     let is_theirs = claims.left_alone.contains(&server.id);
     let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
@@ -164,7 +168,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         AdminState::Drain if is_ours && !claims.is_warm(server) => Role::Spare,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
         AdminState::Drain => Role::Foreign,
-        AdminState::Maint if is_ours || server.admin.is_declared_disabled() => Role::Spare,
+        AdminState::Maint if is_ours || is_declared => Role::Spare,
         AdminState::Maint => Role::Foreign,
     }
 }
@@ -202,6 +206,18 @@ mod tests {
         check(Role::Spare, true, false, testing::maint);
         check(Role::Spare, false, true, testing::maint);
         check(Role::Spare, false, false, testing::declared_disabled);
+    }
+
+    #[test]
+    fn a_slot_that_is_elsewhere_than_its_pool_is_left_alone() {
+        let mut site = Site::new(2);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::declared_disabled(site.server("s1"));
+        testing::maint(site.server("s2"));
+        site.claims.ours.insert(site.id("s2"));
+        let found: Vec<Role> =
+            roles(&site.backend, &site.settings, &site.claims, &site.names).map(|(_, role)| role).collect();
+        assert_eq!(found, [Role::Foreign, Role::Spare], "s2 has an address of its own, and served by itself");
     }
 
     #[test]
