@@ -33,7 +33,7 @@ pub enum Role {
     Draining,
     /// It serves, and may be taken away.
     Serving,
-    /// It serves, and is not taken away: `always_up`, it tracks another server or is tracked by one that is
+    /// It serves, and is not taken away: `always_up`, DNS brings and takes it, it tracks another server or is tracked by one that is
     /// needed, or somebody has a hand on it.
     Kept,
     /// A slot that there is no address for.
@@ -148,7 +148,9 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let is_ours = configured.is_some() || claims.ours.contains(&server.id) || is_supplied;
     // A slot at an address that is none of the pool's was sent there by somebody.
     let is_slot = matches!(settings.spares, Spares::Slots { .. });
-    let is_declared = server.admin.is_declared_disabled() && !is_slot;
+    // One that DNS brings and takes away is moved only where the config says so.
+    let is_of_dns = server.of_dns && configured.is_none() && !is_supplied;
+    let is_declared = server.admin.is_declared_disabled() && !is_slot && !is_of_dns;
     let is_theirs = claims.left_alone.contains(&server.id);
     let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
@@ -157,7 +159,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
         AdminState::Ready if is_theirs => Role::Kept,
-        AdminState::Ready if is_bound || server.needed_elsewhere => Role::Kept,
+        AdminState::Ready if is_bound || is_of_dns || server.needed_elsewhere => Role::Kept,
         AdminState::Ready if configured.is_some_and(|server| server.always_up) => Role::Kept,
         AdminState::Ready => Role::Serving,
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
@@ -241,6 +243,21 @@ mod tests {
         }
         check(Role::Foreign, true, true, |server| server.backup = true);
         check(Role::Kept, true, true, |server| server.tracks = Some(server.id));
+    }
+
+    #[test]
+    fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
+        let of_dns = |state: fn(&mut ServerState)| {
+            move |server: &mut ServerState| {
+                state(server);
+                server.of_dns = true;
+            }
+        };
+        check(Role::Kept, false, false, of_dns(testing::ready));
+        check(Role::Serving, true, false, of_dns(testing::ready));
+        check(Role::Foreign, false, false, of_dns(testing::declared_disabled));
+        check(Role::Spare, true, false, of_dns(testing::declared_disabled));
+        check(Role::Spare, false, true, of_dns(testing::maint));
     }
 
     #[test]
