@@ -15,7 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::core::controller::{BackendMemory, Memory, Operator, Order, OverrideMemory};
+use crate::core::controller::{BackendMemory, Known, Memory, Operator, Order, OverrideMemory, ShownBy};
+use crate::core::plan::inventory::AdminState;
 use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
@@ -149,6 +150,20 @@ fn lock(file: File, lock_path: &Path, directory: &Path) -> Result<Flock<File>, S
 #[serde(expecting = "a mapping with the key `backends`")]
 struct FileMemory {
     backends: BTreeMap<String, FileBackend>,
+    /// Which HAProxy showed all this.
+    #[serde(default)]
+    shown_by: Option<FileShownBy>,
+}
+
+/// A HAProxy. Without it what was known of its servers is no guide.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `pids` and `since`")]
+struct FileShownBy {
+    pids: Vec<Option<u32>>,
+    /// By its own clock.
+    started: Option<u64>,
+    /// By ours.
+    since: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -161,8 +176,73 @@ struct FileBackend {
     cooldown: Option<FileCooldown>,
     /// Servers that are left alone, and until when.
     left_alone: BTreeMap<String, u64>,
+    /// How each server was found last.
+    known: BTreeMap<String, FileKnown>,
     order: Option<FileOrder>,
     placed: BTreeMap<String, FilePlacement>,
+}
+
+/// How a server was found, and what a plan may have made of it since.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `state` and `weight`")]
+struct FileKnown {
+    state: FileState,
+    weight: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    states: Vec<FileState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FileState {
+    Ready,
+    Drain,
+    Maint,
+}
+
+impl From<AdminState> for FileState {
+    fn from(state: AdminState) -> Self {
+        match state {
+            AdminState::Ready => Self::Ready,
+            AdminState::Drain => Self::Drain,
+            AdminState::Maint => Self::Maint,
+        }
+    }
+}
+
+impl From<FileState> for AdminState {
+    fn from(state: FileState) -> Self {
+        match state {
+            FileState::Ready => Self::Ready,
+            FileState::Drain => Self::Drain,
+            FileState::Maint => Self::Maint,
+        }
+    }
+}
+
+impl From<&Known> for FileKnown {
+    fn from(known: &Known) -> Self {
+        Self {
+            state: known.state.into(),
+            weight: known.weight.value(),
+            states: known.states.iter().map(|&state| state.into()).collect(),
+            weights: known.weights.iter().map(|weight| weight.value()).collect(),
+        }
+    }
+}
+
+impl FileKnown {
+    /// `None` if its weight is none.
+    fn into_memory(self) -> Option<Known> {
+        Some(Known {
+            state: self.state.into(),
+            weight: Weight::new(self.weight)?,
+            states: self.states.into_iter().map(AdminState::from).collect(),
+            weights: self.weights.into_iter().filter_map(Weight::new).collect(),
+        })
+    }
 }
 
 /// Where an address of the pool was put.
@@ -264,10 +344,16 @@ impl FileMemory {
             let weights = weights.collect();
             let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
             let placed = placed.collect();
-            let file = FileBackend { ours, starting, weights, cooldown, left_alone, order, placed };
+            let known = backend.known.iter().map(|(name, known)| (name.clone(), known.into())).collect();
+            let file = FileBackend { ours, starting, weights, cooldown, left_alone, known, order, placed };
             (backend.name.clone(), file)
         });
-        Self { backends: backends.collect() }
+        let shown_by = memory.shown_by.as_ref().map(|shown_by| FileShownBy {
+            pids: shown_by.pids.clone(),
+            started: shown_by.started,
+            since: now.saturating_sub(shown_by.runs_for.as_secs()),
+        });
+        Self { backends: backends.collect(), shown_by }
     }
 
     fn into_memory(self, now: SystemTime) -> Memory {
@@ -289,9 +375,16 @@ impl FileMemory {
             let left_alone = file.left_alone.into_iter().map(|(name, until)| (name, left(until))).collect();
             let (ours, starting, weights) = (file.ours, file.starting, weights.collect());
             let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
-            BackendMemory { name, ours, starting, weights, cooldown, left_alone, overridden, placed }
+            let known = file.known.into_iter().filter_map(|(name, known)| Some((name, known.into_memory()?)));
+            let known = known.collect();
+            BackendMemory { name, ours, starting, weights, cooldown, left_alone, known, overridden, placed }
         });
-        Memory { backends: backends.collect() }
+        let shown_by = self.shown_by.map(|FileShownBy { pids, started, since }| ShownBy {
+            pids,
+            started,
+            runs_for: Duration::from_secs(now.saturating_sub(since)),
+        });
+        Memory { backends: backends.collect(), shown_by }
     }
 }
 
@@ -312,6 +405,12 @@ mod tests {
     fn memory() -> Memory {
         let address = "10.0.0.4:80".parse().unwrap();
         let placement = Placement { address, added: false, serving: true, pids: vec![Some(4711), None] };
+        let known = Known {
+            state: AdminState::Drain,
+            weight: Weight::new(7).unwrap(),
+            states: [AdminState::Ready, AdminState::Maint].into(),
+            weights: [Weight::new(100).unwrap()].into(),
+        };
         let backend = BackendMemory {
             name: "app".into(),
             ours: ["s2".to_owned()].into(),
@@ -319,10 +418,13 @@ mod tests {
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
             cooldown: Some((Direction::Down, Duration::from_secs(90))),
             left_alone: [("s3".to_owned(), Duration::from_secs(60))].into(),
+            known: [("s1".to_owned(), known)].into(),
             overridden: None,
             placed: [("s3".to_owned(), placement)].into(),
         };
-        Memory { backends: vec![backend] }
+        let shown_by =
+            ShownBy { pids: vec![Some(4711)], started: Some(99), runs_for: Duration::from_secs(60) };
+        Memory { backends: vec![backend], shown_by: Some(shown_by) }
     }
 
     #[test]

@@ -38,13 +38,15 @@ backend kinds
     server s3 127.0.0.1:3 backup
     server lost lost.invalid:80 init-addr none
     server-template t 3 127.0.0.1:9 disabled
+    server-template d 2 app.invalid:80 init-addr none
 backend alone
     server s1 127.0.0.1:1 backup
 ";
 
 /// What is told of the backend `kinds`.
 const KINDS: &str = "mode http; balance leastconn, takes any weight; a cookie keeps clients on their servers; \
-                     agent checks: s1; backup: s3; tracking: s2; by host name: lost; t1 to t3 look like a server-template";
+                     agent checks: s1; backup: s3; tracking: s2; by host name: lost; \
+                     brought and taken by DNS, left alone unless named under `servers`: d1, d2; t1 to t3 look like a server-template";
 
 /// A line as HAProxy 2.6 writes it.
 const LINE: &str = "127.0.0.1:50536 [21/Nov/2026:09:31:50.191] fe_http good/s1 0/0/0/3/3 200 76 - - ---- 1/1/0/0/0 0/0 \"GET /x?a=1 HTTP/1.1\"\n";

@@ -344,6 +344,35 @@ fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
 }
 
 #[test]
+fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
+    let Some(mut site) = Site::start(&["", "disabled", ""]) else { return };
+    let keys = "ready: { min: 3 }\nscale_up: { cooldown: 0s }";
+    let mut agent = site.agent(keys);
+    site.wait_for("s2", "READY 1");
+    wait_until("it is over", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    assert!(agent.stop().0.success());
+    // It is declared `disabled`: but for the agent's memory it is a spare like any other.
+    site.haproxy.ask("set server app/s2 state maint");
+    site.haproxy.ask("set server app/s3 weight 7");
+    let left = agent.into_dir().expect("a temporary folder");
+    let agent = site.agent_in(left, keys);
+    wait_until("both are left alone", PATIENCE, || {
+        [shown(&agent, "s2"), shown(&agent, "s3")].iter().all(|server| server["left_alone_s"].is_u64())
+    });
+    wait_until("another one is missed", PATIENCE, || has_journaled(&agent, "rule", "no_spare"));
+    assert!(site.is("s2", "MAINT 1"), "{:?}", site.servers());
+    assert!(agent.command(&["resume", "app"]).status.success());
+    site.wait_for("s2", "READY 1");
+    // HAProxy itself forgets: that is nobody's hand.
+    let left = agent.into_dir().expect("a temporary folder");
+    site.haproxy.reload();
+    let agent = site.agent_in(left, keys);
+    site.wait_for("s2", "READY 1");
+    let told = |entry: &Value| entry["event"] == "changed_by_other" && entry["server"] == "s2";
+    assert_eq!(agent.journal().iter().filter(|entry| told(entry)).count(), 1);
+}
+
+#[test]
 fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {
     let Some(site) = Site::start(&["", "weight 2", "disabled"]) else { return };
     let keys = "ready: { min: 3 }\nwarm_up: { ramp: 60s }";

@@ -61,7 +61,7 @@ use backend::Backend;
 pub use doubt::reason as doubt;
 pub use hands_off::Change;
 pub use limits::LimitsView;
-pub use memory::{BackendMemory, Memory, OverrideMemory};
+pub use memory::{BackendMemory, Known, Memory, OverrideMemory, ShownBy};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
 pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
@@ -89,6 +89,8 @@ pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
     latest: Option<Latest>,
+    /// Which HAProxy an agent before this one has seen last, as it was at this start.
+    shown_by: Option<(ShownBy, Instant)>,
     /// What the clocks on the wall say.
     local: Option<CivilTime>,
     log: doubt::Log,
@@ -118,6 +120,7 @@ impl Controller {
             names,
             backends: BTreeMap::new(),
             latest: None,
+            shown_by: memory.shown_by.clone().map(|shown_by| (shown_by, now)),
             local: None,
             log: doubt::Log::default(),
             unwritten: false,
@@ -214,10 +217,18 @@ impl Controller {
                 backend.store.note_restart(&inventory.counted);
             }
         }
+        // What an agent before this one has left is no guide to a HAProxy that has forgotten it.
+        let is_new_to_us = self.latest.is_none() && {
+            let later = |at: Instant| asked.saturating_duration_since(at);
+            !self.shown_by.take().is_some_and(|(shown_by, at)| shown_by.shows(&inventory, later(at)))
+        };
         let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
             backend.store.note_processes(&inventory);
+            if is_new_to_us {
+                backend.hands_off.restart();
+            }
             let Some(state) = inventory.backend(id) else { continue };
             backend.read_only = inventory.read_only;
             if anew {
@@ -318,7 +329,17 @@ impl Controller {
     /// What HAProxy cannot hold, to be written down.
     pub fn memory(&self, now: Instant) -> Memory {
         let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
-        Memory { backends: backends.collect() }
+        let shown_by = self
+            .latest
+            .as_ref()
+            .map(|latest| ShownBy::new(&latest.inventory, now.saturating_duration_since(latest.asked)));
+        let shown_by = shown_by.or_else(|| {
+            self.shown_by.as_ref().map(|(shown_by, at)| {
+                let later = now.saturating_duration_since(*at);
+                ShownBy { runs_for: shown_by.runs_for + later, ..shown_by.clone() }
+            })
+        });
+        Memory { backends: backends.collect(), shown_by }
     }
 
     /// What is known of every backend, for status, metrics and health.

@@ -142,6 +142,7 @@ fn left_alone(change: Option<Change>, lasts: Duration) -> String {
     let what = match change {
         Some(Change::State { from, to }) => format!("{} to {}", from.name(), to.name()),
         Some(Change::Weight { from, to }) => format!("weight {from} to {to}"),
+        Some(Change::Address { from, to }) => format!("sent from {from} to {to}"),
         None => "its state, in the middle of a move".to_owned(),
     };
     format!("{what}, not by this agent: left alone for {}", Span(lasts))

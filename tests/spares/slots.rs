@@ -1,7 +1,7 @@
 //! Slots: servers of HAProxy's configuration that get an address when they are needed.
 
 use super::site::{Site, backend, checked, has_journaled, list, pin};
-use super::support::{Haproxy, PATIENCE, free_port, wait_until};
+use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 const LINES: [&str; 3] = [
     "balance roundrobin",
@@ -224,6 +224,37 @@ fn check_counts_slots_and_addresses_and_names_the_line_that_is_missing() {
     assert!(found.contains("ok    backend app: 2 addresses in its pool, 3 slots\n"), "{found}");
     let found = checked(&site, "kind: slots, pool: { file: /nonexistent/app.pool }");
     assert!(found.contains("cannot read `/nonexistent/app.pool`"), "{found}");
+}
+
+#[test]
+fn a_slot_that_somebody_sent_elsewhere_is_not_started_there() {
+    let Some(site) = Site::start(2, &LINES) else { return };
+    let elsewhere = Origin::start();
+    let agent = site.agent(&slots(&site));
+    pin(&agent, 3);
+    site.wait_for_ready(2);
+    pin(&agent, 1);
+    wait_until("both are ready to be used again", PATIENCE, || site.in_state("MAINT").len() == 3);
+    // One that was filled, and one that is still empty.
+    for slot in ["t1", "t3"] {
+        site.haproxy.ask(&format!("set server app/{slot} addr 127.0.0.1 port {}", elsewhere.port()));
+    }
+    wait_until("it is told", PATIENCE, || {
+        let told = |slot: &str| {
+            let journal = agent.journal();
+            journal.iter().any(|entry| entry["event"] == "changed_by_other" && entry["server"] == slot)
+        };
+        told("t1") && told("t3")
+    });
+    // Nor when it is no longer left alone for what was seen of it.
+    assert!(agent.command(&["resume", "app"]).status.success());
+    pin(&agent, 3);
+    wait_until("there is no other slot", PATIENCE, || has_journaled(&agent, "rule", "no_slot"));
+    assert_eq!(site.in_state("READY").len(), 2, "{:?}", site.servers());
+    let sent = format!("MAINT 127.0.0.1:{}", elsewhere.port());
+    assert_eq!([&site.servers()["t1"], &site.servers()["t3"]], [&sent, &sent]);
+    let found = checked(&site, &slots(&site));
+    assert!(found.contains("in MAINT, not ours, and left alone: t1, t3"), "{found}");
 }
 
 #[test]

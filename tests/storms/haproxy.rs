@@ -202,6 +202,7 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         check_passed: false,
         agent_checked: false,
         by_name: false,
+        of_dns: false,
         backup: kind == Kind::Backup,
         tracks: (kind == Kind::Tracking).then_some(id),
         needed_elsewhere: false,

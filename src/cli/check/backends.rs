@@ -173,6 +173,8 @@ fn foreign_maint(
             && server.state() == AdminState::Maint
             && !server.backup
             && server.tracks.is_none()
+            // DNS has no address for it: nobody else can end that.
+            && !server.admin.is_foreign_maint()
     });
     let foreign: Vec<String> = foreign.map(|(server, _)| names.of_server(server.id).to_string()).collect();
     (!foreign.is_empty()).then(|| {

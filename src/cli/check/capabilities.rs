@@ -45,7 +45,11 @@ pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<F
                 listed(state, names, |server| server.needed_elsewhere),
             ),
             ("in slowstart now", listed(state, names, |server| server.slowstart)),
-            ("by host name", listed(state, names, |server| server.by_name)),
+            ("by host name", listed(state, names, |server| server.by_name && !server.of_dns)),
+            (
+                "brought and taken by DNS, left alone unless named under `servers`",
+                listed(state, names, |server| server.of_dns),
+            ),
         ]
         .into_iter()
         .filter(|(_, servers)| !servers.is_empty())

@@ -4,14 +4,18 @@
 //! ```text
 //!  each reading of HAProxy, but for the servers that a plan is moving:
 //!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
-//!    another state or weight                                                  left alone for `hands_off`, and told
+//!    another state or weight; of a slot, another address                     left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
 //! ```
+//! The first reading after the agent's start is compared with what the agent before it has left, if HAProxy is the same
+//! process.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::memory::Known;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
@@ -35,6 +39,13 @@ pub enum Change {
         /// Since.
         to: Weight,
     },
+    /// `set server ... addr`, of a slot.
+    Address {
+        /// Before.
+        from: SocketAddr,
+        /// Since.
+        to: SocketAddr,
+    },
 }
 
 /// How each server was found last, and which ones are left alone.
@@ -46,15 +57,18 @@ pub(super) struct HandsOff {
     until: HashMap<ServerId, Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     state: AdminState,
     weight: Weight,
+    /// Of a slot.
+    place: Option<SocketAddr>,
 }
 
 impl Seen {
-    fn of(server: &ServerState) -> Self {
-        Self { state: server.admin.forced(), weight: server.weight }
+    fn of(server: &ServerState, is_slot: bool) -> Self {
+        let place = server.socket().filter(|_| is_slot);
+        Self { state: server.admin.forced(), weight: server.weight, place }
     }
 
     /// What differs in `now`, beyond what a plan has done by its `touch`.
@@ -69,6 +83,13 @@ impl Seen {
         let weight = is_reweighed.then_some(Change::Weight { from: self.weight, to: now.weight });
         state.into_iter().chain(weight)
     }
+
+    /// A slot that somebody has sent elsewhere; one that was emptied is a slot as before.
+    fn sent_elsewhere(self, now: &ServerState, is_slot: bool, touch: Option<&Touch>) -> Option<Change> {
+        let (from, to) = self.place.zip(now.socket())?;
+        let is_ours = touch.is_some_and(|touch| touch.addresses.contains(&to));
+        (from != to && now.alike && !is_slot && !is_ours).then_some(Change::Address { from, to })
+    }
 }
 
 /// What a plan does to a server.
@@ -79,6 +100,7 @@ struct Touch {
     /// It has got there.
     arrived: Option<AdminState>,
     weights: Vec<Weight>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl HandsOff {
@@ -97,6 +119,9 @@ impl HandsOff {
                         self.touched.entry(server).or_default().weights.push(weight);
                     }
                 }
+                Step::SetAddress { server, address } => {
+                    self.touched.entry(*server).or_default().addresses.push(*address);
+                }
                 _ => {}
             }
         }
@@ -107,21 +132,65 @@ impl HandsOff {
         self.touched.entry(server).or_default().arrived = Some(state);
     }
 
-    /// Compares with what was found before, but for those that are `moving`, if a plan is under way.
-    fn look(&mut self, state: &BackendState, moving: Option<&HashSet<ServerId>>) -> Vec<(ServerId, Change)> {
-        let mut changes = Vec::new();
+    /// Compares with what was found before, but for those that are `moving`, if a plan is under way. True beside
+    /// it if anything is known now that was not.
+    fn look(
+        &mut self,
+        state: &BackendState,
+        moving: Option<&HashSet<ServerId>>,
+        is_slot: impl Fn(&ServerState) -> bool,
+    ) -> (Vec<(ServerId, Change)>, bool) {
+        let (mut changes, mut is_news) = (Vec::new(), false);
         let is_moving = |id: &ServerId| moving.is_some_and(|moving| moving.contains(id));
         for server in state.servers.iter().filter(|server| !is_moving(&server.id)) {
-            let now = Seen::of(server);
+            let is_slot = is_slot(server);
+            let now = Seen::of(server, is_slot);
             let before = self.seen.insert(server.id, now);
+            // What an agent check reports is another weight at any time.
+            let is_same = |before: Seen| before == now || before.state == now.state && server.agent_checked;
+            is_news |= !before.is_some_and(is_same);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
-            changes.extend(found.map(|change| (server.id, change)));
+            let sent = before.and_then(|before| before.sent_elsewhere(server, is_slot, touch));
+            changes.extend(found.chain(sent).map(|change| (server.id, change)));
         }
         if moving.is_none() {
+            is_news |= !self.touched.is_empty();
             self.touched.clear();
         }
-        changes
+        if self.seen.len() > state.servers.len() {
+            let there: HashSet<ServerId> = state.servers.iter().map(|server| server.id).collect();
+            self.seen.retain(|server, _| there.contains(server));
+        }
+        (changes, is_news)
+    }
+
+    /// How each server was found, for the next agent.
+    pub(super) fn known(&self, names: &Names) -> BTreeMap<String, Known> {
+        let known = |(server, seen): (&ServerId, &Seen)| {
+            let touch = self.touched.get(server);
+            let arrived = touch.and_then(|touch| touch.arrived);
+            let states = touch.filter(|_| arrived.is_none()).map(|touch| &touch.states);
+            let known = Known {
+                state: arrived.unwrap_or(seen.state),
+                weight: seen.weight,
+                states: states.into_iter().flatten().copied().collect(),
+                weights: touch.into_iter().flat_map(|touch| &touch.weights).copied().collect(),
+            };
+            (names.of_server(*server).to_string(), known)
+        };
+        self.seen.iter().map(known).collect()
+    }
+
+    /// Takes how an agent before this one found `server`, and where it was put, if it is a slot. If HAProxy was restarted since, see [`restart`](Self::restart).
+    pub(super) fn recall(&mut self, server: ServerId, known: &Known, place: Option<SocketAddr>) {
+        self.seen.insert(server, Seen { state: known.state, weight: known.weight, place });
+        if !known.states.is_empty() || !known.weights.is_empty() {
+            let states = known.states.iter().copied().collect();
+            let weights = known.weights.iter().copied().collect();
+            let touch = Touch { states, weights, ..Touch::default() };
+            self.touched.insert(server, touch);
+        }
     }
 
     /// How long `server` is still left alone; `None` if it is not.
@@ -163,7 +232,7 @@ impl Backend {
         }
     }
 
-    /// Notices what somebody else has changed. True if anything was.
+    /// Notices what somebody else has changed. True if there is something to remember.
     pub(super) fn look_for_other_hands(
         &mut self,
         id: BackendId,
@@ -172,15 +241,20 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) -> bool {
         let moving = self.moving.as_ref().map(|moving| moving.servers().collect());
-        let changes = self.hands_off.look(state, moving.as_ref());
+        let is_slot = |server: &ServerState| self.store.is_slot(server, self.settings.spares);
+        let (changes, is_news) = self.hands_off.look(state, moving.as_ref(), is_slot);
         for &(server, change) in &changes {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
             }
+            if let Change::Address { .. } = change {
+                // What stands behind it is no spare of ours, for however long it is left alone.
+                self.claims.ours.remove(&server);
+            }
             self.leave_alone(id, server, Some(change), now, actions);
         }
-        !changes.is_empty()
+        is_news || !changes.is_empty()
     }
 
     /// Keeps off `server`, from now on.

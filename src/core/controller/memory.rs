@@ -17,11 +17,15 @@
 //!                                                 first), and that somebody else took the server in this tick
 //!  after that                all that is known    goes on from there
 //! ```
+//! What somebody else changes while no agent runs is found by comparing with how each server was left, if it is still
+//! the same HAProxy: one that was restarted has what its configuration says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::goes_on;
 use super::overrides::{Operator, Order};
+use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
@@ -31,6 +35,47 @@ use crate::core::units::Weight;
 pub struct Memory {
     /// One for each backend that has something to remember, in the order of the settings' names.
     pub backends: Vec<BackendMemory>,
+    /// Which HAProxy showed it.
+    pub shown_by: Option<ShownBy>,
+}
+
+/// A HAProxy; of several, the one that has run longest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownBy {
+    /// The process of each; `None` for one that did not answer.
+    pub pids: Vec<Option<u32>>,
+    /// When it started, in seconds of Unix time, where it tells.
+    pub started: Option<u64>,
+    /// It runs for so long.
+    pub runs_for: Duration,
+}
+
+impl ShownBy {
+    /// Two clocks cannot be told apart by less.
+    const MARGIN: Duration = Duration::from_secs(10);
+
+    /// As it was in `inventory`, so long `ago`.
+    pub fn new(inventory: &Inventory, ago: Duration) -> Self {
+        Self {
+            pids: inventory.counted.clone(),
+            started: inventory.process.started,
+            runs_for: Duration::from_secs(inventory.process.uptime_s) + ago,
+        }
+    }
+
+    /// So much `later` it shows `inventory`: it has not been restarted, and has forgotten nothing.
+    pub fn shows(&self, inventory: &Inventory, later: Duration) -> bool {
+        let process = &inventory.process;
+        let is_same_start = match (self.started, process.started) {
+            (Some(before), Some(now)) => before == now,
+            // The pid alone may be the same in a container.
+            _ => {
+                let expected = self.runs_for + later;
+                expected.abs_diff(Duration::from_secs(process.uptime_s)) <= Self::MARGIN
+            }
+        };
+        is_same_start && goes_on(&self.pids, &inventory.counted)
+    }
 }
 
 /// Of one backend.
@@ -48,10 +93,25 @@ pub struct BackendMemory {
     pub cooldown: Option<(Direction, Duration)>,
     /// Servers that are left alone, and for how long still.
     pub left_alone: BTreeMap<String, Duration>,
+    /// How each server was found last: another state or weight is by somebody else.
+    pub known: BTreeMap<String, Known>,
     /// What an operator wants instead of what the policy decides.
     pub overridden: Option<OverrideMemory>,
     /// Which addresses of the pool were put where, by the servers' names.
     pub placed: BTreeMap<String, Placement>,
+}
+
+/// How a server was found, and what a plan may have made of it since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// By a command, or none.
+    pub state: AdminState,
+    /// Its weight.
+    pub weight: Weight,
+    /// States that a plan may have left it in instead.
+    pub states: BTreeSet<AdminState>,
+    /// Weights that a plan may have left it with instead.
+    pub weights: BTreeSet<Weight>,
 }
 
 /// An [`Override`](super::Override).

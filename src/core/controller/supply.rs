@@ -8,7 +8,7 @@ use super::Action;
 use super::backend::Backend;
 use super::quarantine::Quarantine;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, Process};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
 use crate::core::plan::nodes::Kept;
 use crate::core::plan::planner;
 use crate::core::plan::step::{Lane, Purpose, Step};
@@ -45,6 +45,17 @@ impl Store {
         let known =
             placed.iter().filter_map(|(name, placement)| Some((names.server(id, name)?, placement.clone())));
         self.placed = known.collect();
+    }
+
+    /// A slot that is empty, or has the address that it was given.
+    pub(super) fn is_slot(&self, server: &ServerState, spares: Spares) -> bool {
+        let is_at = |address| spares.is_placeholder(address) || self.place(server.id) == Some(address);
+        matches!(spares, Spares::Slots { .. }) && server.socket().is_some_and(is_at)
+    }
+
+    /// The address that `server`, a slot, was given.
+    pub(super) fn place(&self, server: ServerId) -> Option<SocketAddr> {
+        self.placed.get(&server).filter(|placed| !placed.added).map(|placed| placed.address)
     }
 
     /// To be kept.

@@ -372,7 +372,7 @@ fn haproxy_gone_is_told_and_nothing_is_decided() {
 #[test]
 fn a_server_that_somebody_made_ready_is_no_longer_ours() {
     let memory = BackendMemory { name: "web".into(), ours: ["s2".to_owned()].into(), ..Default::default() };
-    let mut world = World::with_memory(2, 0, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(2, 0, &Memory { backends: vec![memory], ..Default::default() });
     maint(world.site.server("s2"));
     world.second(FAST_MS);
     let ours = |world: &World| world.controller.memory(world.now).backends[0].ours.clone();
@@ -389,7 +389,7 @@ fn a_server_that_somebody_made_ready_is_no_longer_ours() {
 fn weights_that_a_crash_left_behind_are_put_back_first() {
     let weights = [("s1".to_owned(), Weight::ONE), ("gone".to_owned(), Weight::ONE)].into();
     let memory = BackendMemory { name: "web".into(), weights, ..Default::default() };
-    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory], ..Default::default() });
     world.second(FAST_MS);
     let plan = world.take_plan();
     assert_eq!(plan.purpose, Purpose::Reweigh);
@@ -404,7 +404,7 @@ fn weights_that_a_crash_left_behind_are_put_back_first() {
 fn weights_that_could_not_be_put_back_are_not_forgotten() {
     let weights = [("s1".to_owned(), Weight::ONE)].into();
     let memory = BackendMemory { name: "web".into(), weights, ..Default::default() };
-    let mut world = World::with_memory(1, 0, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(1, 0, &Memory { backends: vec![memory], ..Default::default() });
     world.second(FAST_MS);
     let plan = world.take_plan();
     let step = plan.before[0].clone();
@@ -427,7 +427,7 @@ fn weights_that_could_not_be_put_back_are_not_forgotten() {
 fn a_cooldown_survives_a_restart_of_the_agent() {
     let cooldown = Some((Direction::Up, 25 * SECOND));
     let memory = BackendMemory { name: "web".into(), cooldown, ..Default::default() };
-    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory], ..Default::default() });
     world.seconds(24, SLOW_MS);
     assert!(!world.has_plan());
     world.seconds(20, SLOW_MS);
@@ -472,7 +472,7 @@ fn spares_that_served_come_back_after_a_restart_of_haproxy() {
 #[test]
 fn servers_that_were_taken_away_go_again_after_a_restart_of_haproxy() {
     let memory = BackendMemory { name: "web".into(), ours: ["s3".to_owned()].into(), ..Default::default() };
-    let mut world = World::with_memory(2, 1, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(2, 1, &Memory { backends: vec![memory], ..Default::default() });
     world.seconds(3, FAST_MS);
     restart(&mut world, &["s1", "s2", "s3"]);
     world.seconds(1, FAST_MS);

@@ -145,6 +145,9 @@ pub struct ServerState {
     pub agent_checked: bool,
     /// It is declared by a host name: with a `resolvers` section its address is DNS's.
     pub by_name: bool,
+    /// DNS says which servers there are: by a record, or by the addresses of one name that several servers have. With
+    /// `resolvers` they come and go by that.
+    pub of_dns: bool,
     /// A `backup` server: it serves when all others are down. Never ours.
     pub backup: bool,
     /// The server whose state it has: acting on it has no effect. Never ours.
@@ -276,7 +279,7 @@ impl AdminFlags {
 }
 
 /// The administrative states, spelled as HAProxy does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AdminState {
     /// Takes traffic if it is up.
     Ready,

@@ -12,6 +12,7 @@ use super::supply::Supply;
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::BackendSettings;
+use crate::core::settings::spares::Spares;
 use crate::core::units::Weight;
 
 /// What the agent may do with a server.
@@ -32,7 +33,7 @@ pub enum Role {
     Draining,
     /// It serves, and may be taken away.
     Serving,
-    /// It serves, and is not taken away: `always_up`, it tracks another server or is tracked by one that is
+    /// It serves, and is not taken away: `always_up`, DNS brings and takes it, it tracks another server or is tracked by one that is
     /// needed, or somebody has a hand on it.
     Kept,
     /// A slot that there is no address for.
@@ -145,6 +146,11 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let configured = settings.servers.get(&*names.of_server(server.id));
     let is_supplied = matches!(server.supply, Some(Supply::Slot(_) | Supply::Absent(..) | Supply::Added(_)));
     let is_ours = configured.is_some() || claims.ours.contains(&server.id) || is_supplied;
+    // A slot at an address that is none of the pool's was sent there by somebody.
+    let is_slot = matches!(settings.spares, Spares::Slots { .. });
+    // One that DNS brings and takes away is moved only where the config says so.
+    let is_of_dns = server.of_dns && configured.is_none() && !is_supplied;
+    let is_declared = server.admin.is_declared_disabled() && !is_slot && !is_of_dns;
     let is_theirs = claims.left_alone.contains(&server.id);
     let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
@@ -153,7 +159,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
         AdminState::Ready if is_theirs => Role::Kept,
-        AdminState::Ready if is_bound || server.needed_elsewhere => Role::Kept,
+        AdminState::Ready if is_bound || is_of_dns || server.needed_elsewhere => Role::Kept,
         AdminState::Ready if configured.is_some_and(|server| server.always_up) => Role::Kept,
         AdminState::Ready => Role::Serving,
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
@@ -164,7 +170,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         AdminState::Drain if is_ours && !claims.is_warm(server) => Role::Spare,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
         AdminState::Drain => Role::Foreign,
-        AdminState::Maint if is_ours || server.admin.is_declared_disabled() => Role::Spare,
+        AdminState::Maint if is_ours || is_declared => Role::Spare,
         AdminState::Maint => Role::Foreign,
     }
 }
@@ -205,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_elsewhere_than_its_pool_is_left_alone() {
+        let mut site = Site::new(2);
+        site.settings.spares = Spares::Slots { placeholder: None };
+        testing::declared_disabled(site.server("s1"));
+        testing::maint(site.server("s2"));
+        site.claims.ours.insert(site.id("s2"));
+        let found: Vec<Role> =
+            roles(&site.backend, &site.settings, &site.claims, &site.names).map(|(_, role)| role).collect();
+        assert_eq!(found, [Role::Foreign, Role::Spare], "s2 has an address of its own, and served by itself");
+    }
+
+    #[test]
     fn maint_by_dns_or_by_a_tracked_server_is_left_alone() {
         for flags in [0x02, 0x20, 0x21, 0x26, 0x19] {
             check(Role::Foreign, true, true, |server| testing::flags(server, flags));
@@ -225,6 +243,21 @@ mod tests {
         }
         check(Role::Foreign, true, true, |server| server.backup = true);
         check(Role::Kept, true, true, |server| server.tracks = Some(server.id));
+    }
+
+    #[test]
+    fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
+        let of_dns = |state: fn(&mut ServerState)| {
+            move |server: &mut ServerState| {
+                state(server);
+                server.of_dns = true;
+            }
+        };
+        check(Role::Kept, false, false, of_dns(testing::ready));
+        check(Role::Serving, true, false, of_dns(testing::ready));
+        check(Role::Foreign, false, false, of_dns(testing::declared_disabled));
+        check(Role::Spare, true, false, of_dns(testing::declared_disabled));
+        check(Role::Spare, false, true, of_dns(testing::maint));
     }
 
     #[test]

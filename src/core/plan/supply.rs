@@ -316,6 +316,7 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         check_passed: false,
         agent_checked: keywords.has_agent_check(),
         by_name: false,
+        of_dns: false,
         backup: false,
         tracks: None,
         needed_elsewhere: false,

@@ -188,6 +188,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         check_passed: false,
         agent_checked: false,
         by_name: false,
+        of_dns: false,
         backup: false,
         tracks: None,
         needed_elsewhere: false,

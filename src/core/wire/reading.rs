@@ -95,20 +95,32 @@ fn backends(
     names: &Names,
 ) -> Result<Vec<BackendState>, AnswerError> {
     let mut backends = Vec::new();
-    for servers in states.chunk_by(|a, b| a.backend == b.backend) {
-        let name = servers[0].backend;
+    for rows in states.chunk_by(|a, b| a.backend == b.backend) {
+        let name = rows[0].backend;
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
-        let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
+        let hosts = counted_hosts(rows);
+        let servers = rows.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
         // Without a value in it a server has no clients that are its own.
         let cookie = Some(figures.cookie).filter(|name| !name.is_empty()).map(Arc::<str>::from);
         let servers = servers.map(|(state, figures)| {
             let cookie = cookie.clone().filter(|_| !figures.cookie.is_empty());
-            Ok(ServerState { cookie, ..server(state, figures, id, names)? })
+            let is_shared = state.host.is_some_and(|host| hosts.get(host).is_some_and(|&count| count > 1));
+            let of_dns = is_shared || state.by_record;
+            Ok(ServerState { cookie, of_dns, ..server(state, figures, id, names)? })
         });
         backends.push(backend(name, figures, servers.collect::<Result<_, _>>()?, names)?);
     }
     Ok(backends)
+}
+
+/// How many of a backend's servers have each host name.
+fn counted_hosts<'a>(servers: &[StateRow<'a>]) -> HashMap<&'a str, usize> {
+    let mut hosts = HashMap::new();
+    for host in servers.iter().filter_map(|server| server.host) {
+        *hosts.entry(host).or_default() += 1;
+    }
+    hosts
 }
 
 fn backend(
@@ -151,7 +163,8 @@ fn server(
         checked: state.checked,
         check_passed: check_passed(state, figures),
         agent_checked: state.agent_checked,
-        by_name: state.by_name,
+        by_name: state.host.is_some(),
+        of_dns: state.by_record,
         backup: figures.backup,
         tracks,
         needed_elsewhere: false,

@@ -42,8 +42,10 @@ pub struct StateRow<'a> {
     pub paused: bool,
     /// `srv_agent_state`: an agent check is configured and enabled.
     pub agent_checked: bool,
-    /// `srv_fqdn`: it is declared by a host name.
-    pub by_name: bool,
+    /// `srv_fqdn`: the host name that it is declared by.
+    pub host: Option<&'a str>,
+    /// `srvrecord`: which servers there are is told by a record of DNS.
+    pub by_record: bool,
     /// `srv_use_ssl`; `None` where there is no such column (before HAProxy 2.4).
     pub tls: Option<bool>,
 }
@@ -80,6 +82,7 @@ struct Columns {
     srv_port: Column,
     srv_agent_state: Option<Column>,
     srv_fqdn: Option<Column>,
+    srvrecord: Option<Column>,
     srv_use_ssl: Option<Column>,
 }
 
@@ -100,6 +103,7 @@ impl Columns {
             srv_port: heading.need("srv_port")?,
             srv_agent_state: heading.find("srv_agent_state"),
             srv_fqdn: heading.find("srv_fqdn"),
+            srvrecord: heading.find("srvrecord"),
             srv_use_ssl: heading.find("srv_use_ssl"),
         })
     }
@@ -112,6 +116,10 @@ impl Columns {
 
         let fields: Vec<_> = line.split(' ').collect();
         let row = Row { table: TABLE, row, fields: &fields };
+        let word = |column: Option<Column>| {
+            let word = column.map(|column| row.word(column)).transpose()?;
+            Ok(word.filter(|&word| word != "-"))
+        };
         let check_state: u32 = row.number(self.srv_check_state, "a whole number")?;
         let agent_state: u32 =
             self.srv_agent_state.map_or(Ok(0), |column| row.number(column, "a whole number"))?;
@@ -129,7 +137,8 @@ impl Columns {
             checked: check_state & CHECKED == CHECKED,
             paused: check_state & PAUSED != 0,
             agent_checked: agent_state & CHECKED == CHECKED,
-            by_name: self.srv_fqdn.map_or(Ok("-"), |column| row.word(column))? != "-",
+            host: word(self.srv_fqdn)?,
+            by_record: word(self.srvrecord)?.is_some(),
             tls: self.srv_use_ssl.map(|column| row.word(column)).transpose()?.map(|tls| tls != "0"),
         })
     }
@@ -194,7 +203,8 @@ mod tests {
             checked: true,
             paused: false,
             agent_checked: false,
-            by_name: false,
+            host: None,
+            by_record: false,
             tls: Some(true),
         };
         assert_eq!(one("3 web 1 s1 127.0.0.1 2 12 7 10 2 15 3 4 6 0 0 0 - 8080 - 1 0 - - 0"), want);
@@ -210,7 +220,10 @@ mod tests {
     #[test]
     fn agent_checks_and_host_names_are_told() {
         let row = one("3 web 1 s1 127.0.0.1 2 0 1 1 2 1 0 2 0 22 0 0 web.example 80 - 0 0 - - 2");
-        assert!(row.agent_checked && row.by_name && !row.checked);
+        assert!(row.agent_checked && !row.checked && !row.by_record);
+        assert_eq!(row.host, Some("web.example"));
+        let row = one("3 web 1 s1 - 0 32 1 1 2 1 0 2 0 22 0 0 - 80 _http._tcp.example 0 0 - - 2");
+        assert!(row.by_record && row.host.is_none());
     }
 
     #[test]

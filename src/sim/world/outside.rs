@@ -149,6 +149,7 @@ impl World {
             check_passed: line.up,
             agent_checked: false,
             by_name: false,
+            of_dns: false,
             backup: false,
             tracks: None,
             needed_elsewhere: false,

@@ -100,6 +100,68 @@ fn it_outlives_the_agent() {
     assert_eq!(told_changes(&next), 0);
 }
 
+/// A spare serves by the agent's doing; that agent has gone since.
+fn left_by_another() -> Memory {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    world.succeed(&plan);
+    world.seconds(2, FAST_MS);
+    world.controller.memory(world.now)
+}
+
+#[test]
+fn what_somebody_changed_while_no_agent_ran_is_noticed() {
+    let memory = left_by_another();
+    let mut next = World::with_memory(1, 1, &memory);
+    next.site.server("s1").weight = Weight::saturating(7.0);
+    next.second(FAST_MS);
+    assert_eq!(told_changes(&next), 2, "{:?}", next.done);
+    assert_eq!([role(&mut next, "s1"), role(&mut next, "s2")], [Role::Kept, Role::Foreign]);
+}
+
+#[test]
+fn what_haproxy_forgot_while_no_agent_ran_is_nobodys_hand() {
+    let memory = left_by_another();
+    let mut next = World::with_memory(1, 1, &memory);
+    next.pid += 1;
+    next.second(FAST_MS);
+    assert_eq!((told_changes(&next), role(&mut next, "s2")), (0, Role::Spare));
+}
+
+#[test]
+fn what_a_plan_has_done_after_the_last_thing_remembered_is_nobodys_hand() {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let _plan = world.take_plan();
+    let memory = world.controller.memory(world.now);
+    for state in [ready, drain, maint] {
+        let mut next = World::with_memory(1, 1, &memory);
+        state(next.site.server("s2"));
+        next.second(FAST_MS);
+        assert_eq!(told_changes(&next), 0);
+    }
+}
+
+#[test]
+fn a_process_is_known_by_its_start_and_where_it_does_not_tell_by_how_long_it_runs() {
+    let world = World::new(1, 0);
+    let mut inventory = world.inventory();
+    let seconds = Duration::from_secs;
+    let before = ShownBy::new(&inventory, Duration::ZERO);
+    inventory.process.uptime_s = 69;
+    assert!(before.shows(&inventory, seconds(60)));
+    assert!(!before.shows(&inventory, seconds(120)), "a container has the same pid again");
+    inventory.process.started = Some(1_000);
+    let before = ShownBy::new(&inventory, Duration::ZERO);
+    assert!(before.shows(&inventory, seconds(3600)), "a clock was set");
+    inventory.process.started = Some(1_001);
+    assert!(!before.shows(&inventory, Duration::ZERO));
+    inventory.process.started = Some(1_000);
+    inventory.counted = vec![Some(before.pids[0].unwrap() + 1)];
+    assert!(!before.shows(&inventory, Duration::ZERO));
+}
+
 #[test]
 fn a_restart_of_haproxy_is_nobodys_hand() {
     let mut world = idle_world();
@@ -142,7 +204,7 @@ fn a_server_that_was_changed_in_the_middle_of_a_move_is_left_alone() {
 fn owing_world() -> World {
     let weights = [("s1".to_owned(), Weight::ONE)].into();
     let memory = BackendMemory { name: "web".into(), weights, ..Default::default() };
-    let mut world = World::with_memory(1, 2, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(1, 2, &Memory { backends: vec![memory], ..Default::default() });
     world.site.server("s1").weight = Weight::saturating(100.0);
     world.second(FAST_MS);
     world

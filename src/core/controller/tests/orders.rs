@@ -173,7 +173,7 @@ fn a_pause_leaves_alone_what_would_be_tidied_up() {
     let weights = [("s1".to_owned(), Weight::ONE)].into();
     let memory =
         BackendMemory { name: "web".into(), weights, ours: ["s2".to_owned()].into(), ..Default::default() };
-    let mut world = World::with_memory(2, 0, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(2, 0, &Memory { backends: vec![memory], ..Default::default() });
     drain(world.site.server("s2"));
     world.order(Order::Pause, None);
     world.seconds(60, FAST_MS);

@@ -45,7 +45,7 @@ fn what_somebody_else_has_taken_out_is_left_as_the_configuration_has_it() {
 fn a_weight_that_is_only_for_a_while_is_not_the_one_that_stays() {
     let weights = [("s1".to_owned(), Weight::MAX)].into();
     let memory = BackendMemory { name: "web".into(), weights, ..Default::default() };
-    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory] });
+    let mut world = World::with_memory(1, 1, &Memory { backends: vec![memory], ..Default::default() });
     world.second(FAST_MS);
     let server = world.standing("s1");
     assert_eq!((server.current_weight, server.weight), (Weight::ONE, Some(Weight::MAX)));
