@@ -82,7 +82,7 @@ fn an_order_is_shown_as_soon_as_it_is_given_and_no_longer_than_it_holds() {
     let plan = world.take_plan();
     world.resume();
     assert_eq!((world.view().wish, world.view().overridden), (None, None));
-    world.check_reason("just started, 1 s to go until the window is whole");
+    world.check_reason("a move is being carried out");
     // Over after the latest reading of HAProxy, which is nothing to decide on any more.
     world.now += SECOND / 2;
     world.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: true });
