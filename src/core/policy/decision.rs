@@ -277,11 +277,8 @@ pub enum Reason {
         /// It has watched for so long.
         watched: Duration,
     },
-    /// Nor how much a server can carry; so far no request was late for want of servers.
-    Unproven {
-        /// It is taken for known after so long.
-        left: Duration,
-    },
+    /// Nor, for so long to go, how much a server can carry; so far no request was late for want of servers.
+    Unproven(Duration),
     /// No line for a while, though requests were running: nothing is taken away.
     Silent {
         /// For so long.

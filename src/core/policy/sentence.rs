@@ -157,7 +157,7 @@ impl Display for Reason {
             Self::Learning { watched } => {
                 write!(f, "watched for {}, too little to know what a request costs", Span(*watched))
             }
-            Self::Unproven { left } => {
+            Self::Unproven(left) => {
                 let left = Span(*left);
                 write!(f, "in time so far, and what a server can carry is not known yet: {left} to go")
             }

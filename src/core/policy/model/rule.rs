@@ -96,7 +96,7 @@ impl Wish {
         if self.is_unproven(scene) {
             let left = UNPROVEN.saturating_sub(scene.load.watched);
             limits.push(Limit::Unproven(left));
-            return Some(Decision::Hold(Reason::Unproven { left }));
+            return Some(Decision::Hold(Reason::Unproven(left)));
         }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
