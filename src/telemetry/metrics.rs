@@ -19,7 +19,7 @@ use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::AdminState;
-use crate::core::plan::nodes::{NodeState, Standing};
+use crate::core::plan::nodes::NodeState;
 use crate::core::plan::outcome::Outcome;
 use crate::core::settings::{ReadyLimits, Timer};
 use crate::lasting::event::Event as LastingEvent;
