@@ -373,6 +373,35 @@ fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
 }
 
 #[test]
+fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
+    // Several servers of one name; whether it is resolved only once, HAProxy does not tell.
+    let Some(haproxy) = Haproxy::start(&format!(
+        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
+         backend app\n    server-template d 3 localhost:{}\n",
+        free_port()
+    )) else {
+        return;
+    };
+    let log = haproxy.dir().join("output").display().to_string();
+    let start = |keys: &str| {
+        let config = format!(
+            "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
+             \x20   policy: threshold\n    window: {{ length: 1s }}\n    ready: {{ max: 1 }}\n{keys}",
+            haproxy.socket().display()
+        );
+        Agent::start(&config, &[&log])
+    };
+    let agent = start("");
+    wait_until("none may go", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
+    assert!(["d1", "d2", "d3"].iter().all(|server| shown(&agent, server)["role"] == "kept"));
+    drop(agent);
+    let agent = start("    servers: { d2: {} }\n");
+    wait_until("one goes", PATIENCE, || shown(&agent, "d2")["state"] == "MAINT");
+    wait_until("no more of them may go", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
+    assert!(["d1", "d3"].iter().all(|server| shown(&agent, server)["state"] == "READY"));
+}
+
+#[test]
 fn weights_of_a_ramp_that_was_killed_are_put_right_at_the_next_start() {
     let Some(site) = Site::start(&["", "weight 2", "disabled"]) else { return };
     let keys = "ready: { min: 3 }\nwarm_up: { ramp: 60s }";

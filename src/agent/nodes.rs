@@ -63,8 +63,8 @@ impl NodeWatch {
     /// Whether `node` answers, and whether it is in line.
     pub(super) fn reach(&self, node: usize) -> (bool, bool) {
         let standing = self.states.get(node).map(|state| state.standing);
-        let in_line = standing == Some(Standing::InLine);
-        (in_line || standing == Some(Standing::Behind), in_line)
+        let in_line = matches!(standing, Some(Standing::InLine | Standing::Twin(_)));
+        (standing.is_some_and(Standing::answers), in_line)
     }
 
     /// What `node`, one of several, has answered last.
@@ -76,7 +76,7 @@ impl NodeWatch {
     /// Why none of them may be taken away for a moment.
     pub(super) fn wait(&self) -> Option<String> {
         self.states().find_map(|(name, state)| match state.standing {
-            Standing::InLine => None,
+            Standing::InLine | Standing::Twin(_) => None,
             Standing::Behind => Some(format!("`{name}` has to be in line with the others first")),
             Standing::Absent | Standing::Unknown => {
                 Some(format!("`{name}` does not answer, and only one HAProxy is to be away at a time"))
@@ -128,7 +128,7 @@ impl NodeWatch {
             json!({
                 "socket": name,
                 "standing": state.standing.name(),
-                "answers": matches!(state.standing, Standing::Behind | Standing::InLine),
+                "answers": state.standing.answers(),
                 "version": state.process.as_ref().map(|process| process.version.as_str()),
                 "pid": state.process.as_ref().map(|process| process.pid),
                 "error": state.error,
@@ -154,6 +154,13 @@ impl Told {
                 let error = state.error.as_deref().unwrap_or_default();
                 self.absent = Some(Timestamp::now());
                 warn!(node, error, "this haproxy does not answer; the others go on");
+            }
+            (before, twin @ Standing::Twin(_)) if before != Some(twin) => {
+                warn!(
+                    node,
+                    pid,
+                    "this is the same haproxy as by another of the sockets: it counts once; leave one out"
+                );
             }
             (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
                 let left = state.left;

@@ -61,6 +61,7 @@ use backend::Backend;
 pub use doubt::reason as doubt;
 pub use hands_off::Change;
 pub use limits::LimitsView;
+use memory::goes_on;
 pub use memory::{BackendMemory, Known, Memory, OverrideMemory, ShownBy};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
@@ -218,10 +219,7 @@ impl Controller {
             }
         }
         // What an agent before this one has left is no guide to a HAProxy that has forgotten it.
-        let is_new_to_us = self.latest.is_none() && {
-            let later = |at: Instant| asked.saturating_duration_since(at);
-            !self.shown_by.take().is_some_and(|(shown_by, at)| shown_by.shows(&inventory, later(at)))
-        };
+        let is_new_to_us = self.latest.is_none() && !self.is_known(&inventory, asked);
         let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
@@ -326,22 +324,6 @@ impl Controller {
         self.actions.pop_front()
     }
 
-    /// What HAProxy cannot hold, to be written down.
-    pub fn memory(&self, now: Instant) -> Memory {
-        let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
-        let shown_by = self
-            .latest
-            .as_ref()
-            .map(|latest| ShownBy::new(&latest.inventory, now.saturating_duration_since(latest.asked)));
-        let shown_by = shown_by.or_else(|| {
-            self.shown_by.as_ref().map(|(shown_by, at)| {
-                let later = now.saturating_duration_since(*at);
-                ShownBy { runs_for: shown_by.runs_for + later, ..shown_by.clone() }
-            })
-        });
-        Memory { backends: backends.collect(), shown_by }
-    }
-
     /// What is known of every backend, for status, metrics and health.
     pub fn views(&mut self, now: Instant) -> Vec<View> {
         let ids: Vec<BackendId> = self.backends.keys().copied().collect();
@@ -396,11 +378,6 @@ pub struct Counted {
     pub elsewhere: u64,
     /// Told of already by a line before.
     pub duplicate: u64,
-}
-
-/// At least one process is still there.
-fn goes_on(before: &[Option<u32>], now: &[Option<u32>]) -> bool {
-    before.iter().zip(now).any(|(before, now)| before.is_some() && before == now)
 }
 
 fn record(record: Record) -> Action {

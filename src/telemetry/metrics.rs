@@ -19,7 +19,7 @@ use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::AdminState;
-use crate::core::plan::nodes::{NodeState, Standing};
+use crate::core::plan::nodes::NodeState;
 use crate::core::plan::outcome::Outcome;
 use crate::core::settings::{ReadyLimits, Timer};
 use crate::lasting::event::Event as LastingEvent;
@@ -283,7 +283,7 @@ impl Metrics {
     /// How each HAProxy stands.
     pub fn show_nodes<'a>(&self, nodes: impl Iterator<Item = (&'a str, &'a NodeState)>) {
         for (node, state) in nodes {
-            let up = matches!(state.standing, Standing::Behind | Standing::InLine);
+            let up = state.standing.answers();
             let labels = Node { node: node.to_owned() };
             self.node_up.get_or_create(&labels).set(i64::from(up));
             self.node_left.get_or_create(&labels).set(i64::try_from(state.left).unwrap_or(i64::MAX));

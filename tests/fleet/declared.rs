@@ -1,6 +1,8 @@
 //! Servers that all have in their configuration, and what becomes of nodes that come and go.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use super::site::{Node, Site, config, pin, shown, stands};
 use super::support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
@@ -161,6 +163,32 @@ fn where_one_changes_nothing_it_is_named_and_the_others_are_left_as_they_are() {
             .is_some_and(|status| status["haproxy"]["nodes"][0]["pid"] == site.nodes[0].haproxy.pid())
     });
     assert!(site.nodes[0].is("s2", "MAINT 1") && site.nodes[1].is("s2", "MAINT 1"));
+}
+
+#[test]
+fn two_sockets_of_one_haproxy_count_once() {
+    let Some(site) = Site::start(&["", "disabled"]) else { return };
+    let [_, master] = &site.nodes[..] else { return };
+    let worker = master.haproxy.socket().display().to_string();
+    let config = site.config("").replace(&master.socket, &format!("{}, {worker}", master.socket));
+    let log = master.haproxy.dir().join("output").display().to_string();
+    let agent = Agent::start(&config, &[&log]);
+    wait_until("it is noticed", PATIENCE, || stands(&agent, 2) == "the same HAProxy as another");
+    pin(&agent, 2);
+    site.wait_for("s2", "READY 1");
+    wait_until("the move is over", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    let told = |event: &Value| event["message"].as_str().is_some_and(|text| text.contains("it counts once"));
+    let told: Vec<Value> = agent.events().into_iter().filter(told).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["node"], worker);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
+    let output =
+        check.args(["check", "--config"]).arg(agent.config()).output().expect("it was built for this test");
+    let found = String::from_utf8_lossy(&output.stdout);
+    let line = format!("FAIL  sockets: {} and {worker} are the same HAProxy", master.socket);
+    assert!(found.contains(&line), "{found}");
+    // The other two are still compared.
+    assert!(found.contains("the same on all 2 HAProxys"), "{found}");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_reload_in_the_middle_of_a_start_is_made_good() {
     site.haproxy.reload();
     wait_until("it is there again", PATIENCE, || site.in_state("DRAIN").values().any(|at| *at == dead));
     let port: u16 = dead.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let _late = super::support::Origin::start_on(port);
+    let _late = Origin::start_on(port);
     site.wait_for_ready(1);
     site.all_answered(6);
 }

@@ -94,6 +94,7 @@ impl Haproxy {
             pid: self.pid,
             uptime_s: u64::from(self.pid),
             started: None,
+            node: None,
             stopping: false,
         };
         Inventory {

@@ -22,13 +22,17 @@ pub(super) fn compare(
     memory: &Memory,
     names: &Names,
 ) -> Vec<Finding> {
+    let twins = twins(nodes);
+    let is_twin = |node: &Node| twins.iter().any(|(twin, _)| twin.socket == node.socket);
+    let mut findings: Vec<Finding> = twins.iter().map(|(twin, other)| tell_twin(twin, other)).collect();
+    let nodes: Vec<&Node> = nodes.iter().filter(|node| !is_twin(node)).collect();
     if nodes.len() < 2 {
-        return Vec::new();
+        return findings;
     }
-    let mut findings: Vec<Finding> = versions(nodes).into_iter().collect();
+    findings.extend(versions(&nodes));
     for settings in backends {
         let Some(id) = names.backend(&settings.name) else { continue };
-        let theirs = nodes.iter().filter_map(|node| Some((node, node.inventory.backend(id)?)));
+        let theirs = nodes.iter().filter_map(|&node| Some((node, node.inventory.backend(id)?)));
         let remembered = memory.backends.iter().find(|memory| memory.name == settings.name);
         let is_placed = |server: ServerId| {
             remembered.is_some_and(|memory| memory.placed.contains_key(&*names.of_server(server)))
@@ -40,7 +44,23 @@ pub(super) fn compare(
     findings
 }
 
-fn versions(nodes: &[Node]) -> Option<Finding> {
+/// Those that are the same HAProxy as one before them, with that one.
+fn twins(nodes: &[Node]) -> Vec<(&Node, &Node)> {
+    let is_same = |one: &Node, other: &Node| one.inventory.process.is_the_same_as(&other.inventory.process);
+    let twin = |(at, node)| Some((node, nodes[..at].iter().find(|other| is_same(node, other))?));
+    nodes.iter().enumerate().filter_map(twin).collect()
+}
+
+fn tell_twin(twin: &Node, other: &Node) -> Finding {
+    let pid = twin.inventory.process.pid;
+    Finding::fail(
+        "sockets",
+        format!("{} and {} are the same HAProxy (process {pid})", other.socket, twin.socket),
+        "leave one of them out of `haproxy.sockets`: it is one HAProxy, however it is reached",
+    )
+}
+
+fn versions(nodes: &[&Node]) -> Option<Finding> {
     let found = nodes.iter().map(|node| (node.socket.as_str(), Some(&node.inventory.process.version)));
     let found = differing(&found.collect::<Vec<_>>(), |version| version.as_str().to_owned())?;
     let remedy = "what one of them refuses fails the move on all; bring them to the same release";

@@ -168,9 +168,7 @@ impl Backend {
         self.claims.weights_owed = !self.borrowed.is_empty();
         let left_alone = memory.left_alone.iter().filter_map(|(name, &left)| Some((server(name)?, left)));
         let left_alone: Vec<_> = left_alone.collect();
-        for (server, known) in memory.known.iter().filter_map(|(name, known)| Some((server(name)?, known))) {
-            self.hands_off.recall(server, known, self.store.place(server));
-        }
+        self.recall_known(memory, id, names);
         self.recall_hands_off(left_alone.into_iter(), now);
         if let Some((direction, left)) = memory.cooldown {
             self.mind.recall(direction, now + left);

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
-use super::memory::Known;
+use super::memory::{BackendMemory, Known};
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
@@ -182,17 +182,6 @@ impl HandsOff {
         self.seen.iter().map(known).collect()
     }
 
-    /// Takes how an agent before this one found `server`, and where it was put, if it is a slot. If HAProxy was restarted since, see [`restart`](Self::restart).
-    pub(super) fn recall(&mut self, server: ServerId, known: &Known, place: Option<SocketAddr>) {
-        self.seen.insert(server, Seen { state: known.state, weight: known.weight, place });
-        if !known.states.is_empty() || !known.weights.is_empty() {
-            let states = known.states.iter().copied().collect();
-            let weights = known.weights.iter().copied().collect();
-            let touch = Touch { states, weights, ..Touch::default() };
-            self.touched.insert(server, touch);
-        }
-    }
-
     /// How long `server` is still left alone; `None` if it is not.
     pub(super) fn left(&self, server: ServerId, now: Instant) -> Option<Duration> {
         self.until.get(&server).map(|until| until.saturating_duration_since(now))
@@ -217,6 +206,21 @@ impl Backend {
         for (server, left) in left {
             self.hands_off.until.insert(server, now + left);
             self.claims.left_alone.insert(server);
+        }
+    }
+
+    /// Takes how an agent before this one found each server, and where slots were put. If HAProxy was restarted since,
+    /// see [`restart`](HandsOff::restart).
+    pub(super) fn recall_known(&mut self, memory: &BackendMemory, id: BackendId, names: &Names) {
+        for (name, known) in &memory.known {
+            let Some(server) = names.server(id, name) else { continue };
+            let place = self.store.place(server);
+            self.hands_off.seen.insert(server, Seen { state: known.state, weight: known.weight, place });
+            if !known.states.is_empty() || !known.weights.is_empty() {
+                let states = known.states.iter().copied().collect();
+                let weights = known.weights.iter().copied().collect();
+                self.hands_off.touched.insert(server, Touch { states, weights, ..Touch::default() });
+            }
         }
     }
 

@@ -21,9 +21,9 @@
 //! the same HAProxy: one that was restarted has what its configuration says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::goes_on;
+use super::Controller;
 use super::overrides::{Operator, Order};
 use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::supply::Placement;
@@ -125,4 +125,31 @@ pub struct OverrideMemory {
     pub age: Duration,
     /// What is left of it; `None`: it has no end of its own.
     pub left: Option<Duration>,
+}
+
+impl Controller {
+    /// What HAProxy cannot hold, to be written down.
+    pub fn memory(&self, now: Instant) -> Memory {
+        let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
+        let ago = |at: Instant| now.saturating_duration_since(at);
+        let shown_by = match (&self.latest, &self.shown_by) {
+            (Some(latest), _) => Some(ShownBy::new(&latest.inventory, ago(latest.asked))),
+            (None, Some((before, at))) => {
+                Some(ShownBy { runs_for: before.runs_for + ago(*at), ..before.clone() })
+            }
+            (None, None) => None,
+        };
+        Memory { backends: backends.collect(), shown_by }
+    }
+
+    /// The HAProxy that shows `inventory`, asked for at `asked`, is the one that an agent before this one has left.
+    pub(super) fn is_known(&mut self, inventory: &Inventory, asked: Instant) -> bool {
+        let before = self.shown_by.take();
+        before.is_some_and(|(before, at)| before.shows(inventory, asked.saturating_duration_since(at)))
+    }
+}
+
+/// At least one process is still there.
+pub(super) fn goes_on(before: &[Option<u32>], now: &[Option<u32>]) -> bool {
+    before.iter().zip(now).any(|(before, now)| before.is_some() && before == now)
 }

@@ -92,8 +92,14 @@ impl World {
     }
 
     fn inventory(&self) -> Inventory {
-        let process =
-            Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, started: None, stopping: false };
+        let process = Process {
+            version: "2.6.12".into(),
+            pid: self.pid,
+            uptime_s: 9,
+            started: None,
+            node: None,
+            stopping: false,
+        };
         let counted = vec![Some(process.pid)];
         Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false }
     }

@@ -42,6 +42,8 @@ pub struct Process {
     pub uptime_s: u64,
     /// When it started, in seconds of Unix time; `None` where HAProxy does not tell (2.2).
     pub started: Option<u64>,
+    /// What it calls its machine (`node`).
+    pub node: Option<String>,
     /// It is an old worker that only finishes what it has.
     pub stopping: bool,
 }
@@ -52,6 +54,18 @@ impl Process {
     pub fn is_another_than(&self, before: &Self) -> bool {
         let started_anew = self.started.zip(before.started).is_some_and(|(now, before)| now != before);
         self.pid != before.pid || self.uptime_s < before.uptime_s || started_anew
+    }
+
+    /// The same process as `other`, which was asked at the same time on another socket. A pid alone is also that of
+    /// a process in another container.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        let is_same_start = match (self.started, other.started) {
+            (Some(one), Some(other)) => one == other,
+            // Both are cut to whole seconds, one a moment later.
+            _ => self.uptime_s.abs_diff(other.uptime_s) <= 1,
+        };
+        let identity = |process: &Self| (process.pid, process.version.clone(), process.node.clone());
+        self.node.is_some() && is_same_start && identity(self) == identity(other)
     }
 
     /// It runs for longer than `other`, which answered so long `ago`: in a reload both take connections for a moment, as
@@ -319,8 +333,14 @@ mod tests {
 
     #[track_caller]
     fn check(version: &str, expected: Option<[u32; 3]>) {
-        let process =
-            Process { version: version.to_owned(), pid: 1, uptime_s: 0, started: None, stopping: false };
+        let process = Process {
+            version: version.to_owned(),
+            pid: 1,
+            uptime_s: 0,
+            started: None,
+            node: None,
+            stopping: false,
+        };
         assert_eq!(process.release(), expected, "{version}");
     }
 
@@ -331,6 +351,7 @@ mod tests {
             pid,
             uptime_s,
             started,
+            node: None,
             stopping: false,
         };
         let before = process(8, 60, Some(1_000));
@@ -342,12 +363,35 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_the_same_on_two_sockets_if_all_that_it_is_known_by_is_the_same() {
+        let process = |node: Option<&str>, pid, uptime_s, started| Process {
+            version: "2.6.12".to_owned(),
+            pid,
+            uptime_s,
+            started,
+            node: node.map(str::to_owned),
+            stopping: false,
+        };
+        let one = process(Some("vm"), 8, 60, Some(1_000));
+        assert!(one.is_the_same_as(&process(Some("vm"), 8, 61, Some(1_000))));
+        assert!(!one.is_the_same_as(&process(Some("other"), 8, 60, Some(1_000))), "another machine");
+        assert!(!one.is_the_same_as(&process(Some("vm"), 8, 60, Some(1_001))), "another container");
+        assert!(!one.is_the_same_as(&process(Some("vm"), 9, 60, Some(1_000))), "nbproc");
+        let one = process(Some("vm"), 8, 60, None);
+        assert!(one.is_the_same_as(&process(Some("vm"), 8, 61, None)));
+        assert!(!one.is_the_same_as(&process(Some("vm"), 8, 62, None)));
+        let one = process(None, 8, 60, Some(1_000));
+        assert!(!one.is_the_same_as(&one), "nobody knows");
+    }
+
+    #[test]
     fn the_one_that_runs_for_longer_is_the_older_one() {
         let process = |pid, uptime_s| Process {
             version: "2.6.12".to_owned(),
             pid,
             uptime_s,
             started: None,
+            node: None,
             stopping: false,
         };
         let second = Duration::from_secs(1);

@@ -78,7 +78,14 @@ mod tests {
     }
 
     fn process() -> Process {
-        Process { version: "2.6.12".to_owned(), pid: 1, uptime_s: 9, started: None, stopping: false }
+        Process {
+            version: "2.6.12".to_owned(),
+            pid: 1,
+            uptime_s: 9,
+            started: None,
+            node: None,
+            stopping: false,
+        }
     }
 
     #[test]

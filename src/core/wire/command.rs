@@ -527,8 +527,14 @@ mod tests {
     #[test]
     fn maxconn_is_set_only_where_that_does_not_kill_haproxy() {
         let line = |version: &str, maxconn| {
-            let process =
-                Process { version: version.to_owned(), pid: 1, uptime_s: 0, started: None, stopping: false };
+            let process = Process {
+                version: version.to_owned(),
+                pid: 1,
+                uptime_s: 0,
+                started: None,
+                node: None,
+                stopping: false,
+            };
             Command::out_of_drain(web1(), maxconn, &process).to_string()
         };
         let (plain, both) = (

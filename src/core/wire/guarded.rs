@@ -142,7 +142,7 @@ mod tests {
                            srv_check_health srv_check_state srv_port srv_use_ssl\n";
 
     fn process(pid: u32) -> Process {
-        Process { version: "2.6.12".to_owned(), pid, uptime_s: 9, started: None, stopping: false }
+        Process { version: "2.6.12".to_owned(), pid, uptime_s: 9, started: None, node: None, stopping: false }
     }
 
     /// s1 was read in DRAIN, with weight 1; now its row says `admin` and `weight`.

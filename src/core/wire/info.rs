@@ -18,6 +18,7 @@ pub fn process(text: &str) -> Result<Process, AnswerError> {
         pid: number(text, "Pid")?,
         uptime_s: number(text, "Uptime_sec")?,
         started: value(text, "Start_time_sec").and_then(|started| started.parse().ok()),
+        node: value(text, "node").filter(|node| !node.is_empty()).map(str::to_owned),
         stopping: value(text, "Stopping").is_some_and(|stopping| stopping != "0"),
     })
 }
@@ -56,6 +57,7 @@ mod tests {
             pid: 4711,
             uptime_s: 60,
             started: None,
+            node: Some("vm".to_owned()),
             stopping: false,
         };
         let started = Process { started: Some(9), ..process.clone() };

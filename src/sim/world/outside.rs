@@ -181,6 +181,7 @@ impl World {
             pid: 1,
             uptime_s: self.now_s as u64,
             started: None,
+            node: None,
             stopping: false,
         };
         Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }

@@ -78,7 +78,7 @@ pub(super) async fn standings(config: &Config) -> Vec<Option<Vec<BackendStanding
     }
     let (states, latest) = (haproxy.nodes(), haproxy.latest());
     let answers = states.iter().zip(&latest).map(|(state, latest)| {
-        let in_line = state.standing == Standing::InLine;
+        let in_line = matches!(state.standing, Standing::InLine | Standing::Twin(_));
         latest.as_deref().map(|inventory| Answer { inventory, in_line })
     });
     answers.map(|answer| Some(of_node(&together, answer, &names))).collect()

@@ -10,7 +10,7 @@
 //!      ▲                                    │                         │
 //!      └──────────── does not answer ◀──────┴─────────────────────────┘
 //! ```
-//! Plans move nodes that are in line. While none is, the one that has run longest is: a HAProxy that is alone goes
+//! The second of two sockets of one HAProxy is a `Twin`: it is not moved. Plans move nodes that are in line. While none is, the one that has run longest is: a HAProxy that is alone goes
 //! on from what it says, and so do several that were restarted together.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +44,8 @@ pub enum Standing {
     Behind,
     /// It can be gone by.
     InLine,
+    /// It is the HAProxy of this number, by another socket: it counts once.
+    Twin(usize),
 }
 
 impl Standing {
@@ -54,7 +56,13 @@ impl Standing {
             Self::Absent => "does not answer",
             Self::Behind => "behind",
             Self::InLine => "in line",
+            Self::Twin(_) => "the same HAProxy as another",
         }
+    }
+
+    /// There is a HAProxy that answers.
+    pub const fn answers(self) -> bool {
+        matches!(self, Self::Behind | Self::InLine | Self::Twin(_))
     }
 }
 
@@ -175,10 +183,11 @@ impl Nodes {
         self.nodes.get(node).map_or(Standing::Unknown, |node| node.standing)
     }
 
-    /// Nodes that are worth asking: all but those that did not answer last time.
+    /// Nodes that are worth asking: all but those that did not answer last time, or are another one.
     pub fn answering(&self) -> Vec<usize> {
-        let absent = |&node: &usize| self.nodes[node].standing != Standing::Absent;
-        (0..self.nodes.len()).filter(absent).collect()
+        let is_worth_it =
+            |&node: &usize| !matches!(self.nodes[node].standing, Standing::Absent | Standing::Twin(_));
+        (0..self.nodes.len()).filter(is_worth_it).collect()
     }
 
     /// What there is to show.
@@ -254,9 +263,19 @@ impl Nodes {
     /// What they have together comes back; `None` if none has answered.
     pub fn take(&mut self, answers: Vec<Option<Answer>>, now: Instant) -> Option<Inventory> {
         let mut found: Vec<(usize, Inventory)> = Vec::new();
+        let mut counted = vec![None; self.nodes.len()];
         for (node, answer) in answers.into_iter().enumerate() {
             match answer {
-                Some(Ok(inventory)) => found.push((node, inventory)),
+                Some(Ok(inventory)) => {
+                    counted[node] = Some(inventory.process.pid);
+                    self.nodes[node].read_only = inventory.read_only;
+                    let same =
+                        found.iter().find(|(_, other)| inventory.process.is_the_same_as(&other.process));
+                    match same {
+                        Some(&(of, _)) => self.nodes[node].note_twin(of, inventory.process),
+                        None => found.push((node, inventory)),
+                    }
+                }
                 Some(Err(error)) => self.failed(node, error),
                 None => {}
             }
@@ -264,11 +283,6 @@ impl Nodes {
         self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
         if self.nodes.len() > 1 {
             self.compare(&found, now);
-        }
-        let mut counted = vec![None; self.nodes.len()];
-        for (node, inventory) in &found {
-            counted[*node] = Some(inventory.process.pid);
-            self.nodes[*node].read_only = inventory.read_only;
         }
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;
@@ -351,6 +365,12 @@ impl Nodes {
 }
 
 impl Node {
+    /// It is the one of number `of`.
+    fn note_twin(&mut self, of: usize, process: Process) {
+        (self.standing, self.process, self.error) = (Standing::Twin(of), Some(process), None);
+        (self.todo, self.behind_since) = (Todo::default(), None);
+    }
+
     /// What the agent has added is known until it is seen to be gone, whatever becomes of it elsewhere.
     fn note_added(&mut self, kept: &[Kept], found: &Inventory) {
         let has = |server: &ServerId| found.backends.iter().any(|backend| backend.server(*server).is_some());

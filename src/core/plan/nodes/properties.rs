@@ -82,7 +82,14 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         proptest::option::weighted(0.9, backend(names, "b")),
     );
     (backends, 1u32..9, 0u64..9).prop_map(|((a, b), pid, uptime_s)| Inventory {
-        process: Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, stopping: false },
+        process: Process {
+            version: "2.6.12".to_owned(),
+            pid,
+            uptime_s,
+            started: None,
+            node: None,
+            stopping: false,
+        },
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
         read_only: false,
