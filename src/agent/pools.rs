@@ -30,6 +30,13 @@ impl Agent {
                     let (addresses, keywords) = (offer.candidates.len(), offer.keywords.to_string());
                     if self.controller.handle_offer(id, offer) {
                         info!(backend = provider.backend(), addresses, keywords, "pool read");
+                        if let Some(why) = self.controller.loses_clients(id) {
+                            let remedy = "use `spares: { kind: slots }`";
+                            warn!(
+                                backend = provider.backend(),
+                                why, remedy, "clients cannot be kept on servers that are added"
+                            );
+                        }
                     }
                     if !dropped.is_empty() {
                         let left_out = dropped.join(", ");

@@ -13,7 +13,7 @@ use super::response::Refusal;
 use super::servers_state::{self, StateRow};
 use super::stat::{self, StatRow};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::{BackendState, Inventory, OperationalState, ServerState};
+use crate::core::plan::inventory::{BackendState, Cookie, Inventory, OperationalState, ServerState};
 
 /// What HAProxy's name for a backend's own row is.
 const BACKEND: &str = "BACKEND";
@@ -99,8 +99,10 @@ fn backends(
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
         let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
+        let cookie = Cookie::of(figures.cookie, servers.clone().map(|(_, figures)| figures.cookie));
         let servers = servers.map(|(state, figures)| server(state, figures, id, names));
-        backends.push(backend(name, figures, servers.collect::<Result<_, _>>()?, names)?);
+        let found = backend(name, figures, servers.collect::<Result<_, _>>()?, names)?;
+        backends.push(BackendState { cookie, ..found });
     }
     Ok(backends)
 }
@@ -116,7 +118,7 @@ fn backend(
         algorithm: figures.algorithm.to_owned(),
         dynamic: stat::is_dynamic(figures.algorithm),
         tcp: figures.tcp,
-        cookie: figures.cookie,
+        cookie: Cookie::None,
         queued: figures.queued,
         sessions: figures.sessions,
         total_sessions: figures.total_sessions,

@@ -35,8 +35,9 @@ pub struct StatRow<'a> {
     /// The health of a server whose last check passed: `check_rise + check_fall - 1`. `None`
     /// without a check, and in MAINT.
     pub full_health: Option<u32>,
-    /// A backend's cookie that keeps clients on their servers, or a server's in it (`cookie`).
-    pub cookie: bool,
+    /// The name of a backend's cookie that keeps clients on their servers, or a server's value in it (`cookie`); empty
+    /// without one.
+    pub cookie: &'a str,
     /// `mode tcp` (`mode`).
     pub tcp: bool,
     /// A backend's algorithm (`algo`); empty for a server, and where HAProxy does not say.
@@ -191,7 +192,7 @@ impl Columns {
             // `* ` before it: a check is under way, and this is the status of the one before.
             last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
             full_health: self.full_health(&row)?,
-            cookie: !or_empty(self.cookie)?.is_empty(),
+            cookie: or_empty(self.cookie)?,
             tcp: or_empty(self.mode)? == "tcp",
             algorithm: or_empty(self.algo)?,
         }))
@@ -250,7 +251,7 @@ mod tests {
             tracked: None,
             last_check_ok: true,
             full_health: Some(4),
-            cookie: false,
+            cookie: "",
             tcp: false,
             algorithm: "",
         };
