@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::core::controller::{Action, Controller, Record};
@@ -29,9 +29,9 @@ use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
 use crate::lasting::event::Event as LastingEvent;
-use crate::provider::Provider;
 use crate::report::chain;
 use crate::state_file::StateDir;
+use crate::telemetry::files::ConfigAccount;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::Question;
@@ -44,6 +44,7 @@ mod lasting;
 mod nodes;
 mod orders;
 mod pools;
+mod reload;
 mod repeats;
 mod signals;
 mod start;
@@ -54,6 +55,7 @@ pub use error::AgentError;
 use ingest::Delivery;
 use lasting::Lasting;
 use nodes::NodeWatch;
+use pools::Pools;
 use repeats::Repeats;
 use signals::{Signal, Signals};
 use start::Look;
@@ -93,8 +95,8 @@ struct Agent {
     state: Option<StateDir>,
     journal: Option<Journal>,
     executor: Option<Arc<Executor>>,
-    lasting: Option<Lasting>,
-    providers: Vec<Provider>,
+    lasting: Vec<Lasting>,
+    pools: Pools,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -109,6 +111,8 @@ struct Agent {
     repeats: Repeats,
     summary: Summary,
     haproxy: Reach,
+    /// Since when HAProxy does not answer, and why.
+    absent: Option<(Timestamp, String)>,
     nodes: NodeWatch,
     started: Instant,
 }
@@ -120,7 +124,7 @@ struct Inbox {
     outcomes: mpsc::Receiver<Outcome>,
     signals: Signals,
     questions: mpsc::Receiver<Question>,
-    lasting: mpsc::Receiver<LastingEvent>,
+    lasting: mpsc::Receiver<(usize, LastingEvent)>,
 }
 
 /// What is needed of the options after the start.
@@ -129,6 +133,7 @@ struct Settings {
     config: Config,
     dry_run: bool,
     reload: Box<dyn Fn() -> Result<Config, String>>,
+    account: ConfigAccount,
 }
 
 /// Whether HAProxy answered last time; told when it changes.
@@ -187,23 +192,30 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found, nodes, differences }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, latest, differences }: Look) {
         let now = Instant::now();
-        self.nodes.take(nodes, &self.names);
+        self.nodes.take(nodes, latest, &self.names);
         let reach = match found {
             Ok(inventory) => {
                 if self.haproxy != Reach::Answers {
-                    let process = &inventory.process;
-                    info!(version = process.version, pid = process.pid, "haproxy answers");
+                    // Of several, each one's is told with its node.
+                    let process = Some(&inventory.process).filter(|_| self.settings.config.nodes.len() == 1);
+                    let version = process.map(|process| process.version.as_str());
+                    let (sockets, pid) = (self.nodes.answering(), process.map(|process| process.pid));
+                    info!(sockets, version, pid, "haproxy answers");
                 }
                 self.nodes.compare(&differences, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
+                self.absent = None;
                 Reach::Answers
             }
             Err(error) => {
+                let error = chain(&error);
                 if self.haproxy != Reach::Absent {
-                    warn!(error = chain(&error), "haproxy does not answer; waiting for it");
+                    warn!(error, "haproxy does not answer; waiting for it");
                 }
+                let since = self.absent.take().map_or_else(Timestamp::now, |(since, _)| since);
+                self.absent = Some((since, error));
                 Reach::Absent
             }
         };
@@ -214,12 +226,12 @@ impl Agent {
         self.look_at_pools();
         self.controller.handle_tick(now);
         self.keep_alike();
-        self.show_standing();
+        self.show_standing(asked);
     }
 
     /// What a plan puts somewhere is known to be ours before it is there: plans begin behind this.
     fn keep_alike(&self) {
-        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.sockets.len() > 1) {
+        if let Some(executor) = self.executor.as_ref().filter(|_| self.settings.config.nodes.len() > 1) {
             executor.keep_alike(self.controller.kept());
         }
     }
@@ -257,7 +269,7 @@ impl Agent {
     }
 
     fn record(&mut self, record: &Record) {
-        words::tell(record, &self.names);
+        words::tell(record, &self.names, self.settings.dry_run);
         self.metrics.count(record, &self.names);
         self.summary.count(record);
         self.keep_entry(words::entry(record, &self.names, Timestamp::now(), self.settings.dry_run));
@@ -297,6 +309,7 @@ impl Agent {
             Question::Metrics(to) => {
                 let views = self.controller.views(now);
                 self.metrics.show(&views, &self.names);
+                self.metrics.show_files(self.settings.account.is_refused(), self.pools.troubles());
                 drop(to.send(self.metrics.encode()));
             }
         }
@@ -308,38 +321,19 @@ impl Agent {
             dry_run: self.settings.dry_run,
             running: now.saturating_duration_since(self.started),
             haproxy_answers: self.haproxy == Reach::Answers,
+            haproxy_absent: self
+                .absent
+                .as_ref()
+                .map_or(Value::Null, |(since, error)| json!({ "since": since.to_string(), "error": error })),
             process: self.controller.process(),
-            nodes: self.nodes.value(&self.names),
-            lasting: self.lasting.as_ref().map_or(Value::Null, Lasting::value),
+            nodes: self.nodes_value(),
+            config: self.settings.account.value(),
             lines: self.summary.lines_value(),
             views,
+            pools: self.pools.troubles().filter_map(|(of, trouble)| Some((of, trouble?))).collect(),
             recent: self.recent.make_contiguous(),
             names: &self.names,
         })
-    }
-
-    /// Takes new backends, and tells what else has changed and needs a restart.
-    fn reload(&mut self) {
-        signals::notify_reloading();
-        match (self.settings.reload)() {
-            Ok(config) if self.executor.is_none() && !config.backends.is_empty() => {
-                warn!("config not reloaded: this agent was started to observe; restart it to scale");
-            }
-            Ok(mut config) => {
-                let waiting = self.settings.config.differing_keys(&config).join(", ");
-                let backends = backend_names(&config);
-                self.providers = pools::providers(&config.pools);
-                self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
-                self.keep_alike();
-                if waiting.is_empty() {
-                    info!(backends, "config reloaded");
-                } else {
-                    warn!(backends, waiting, "config reloaded; what is waiting takes effect at a restart");
-                }
-            }
-            Err(error) => error!(error, "config not reloaded; the old one stays"),
-        }
-        signals::notify_ready();
     }
 }
 

@@ -189,10 +189,16 @@ fn sighup_takes_a_good_config_and_keeps_the_old_one_when_the_new_is_bad() {
         told.is_some_and(|event| event["error"].as_str().is_some_and(|error| error.contains("belw")))
     });
     assert_eq!(names(), ["app"]);
+    let shown = || String::from_utf8_lossy(&agent.command(&["status"]).stdout).into_owned();
+    let text = shown();
+    let place = format!("{}:", agent.config().display());
+    assert!(text.contains(" holds. Put it right and reload again:\n    ") && text.contains(&place), "{text}");
+    assert!(text.contains("\n      did you mean `below`?\n"), "{text}");
 
     fs::write(agent.config(), good + "  - name: api\n    target: { below: 250ms }\n").unwrap();
     agent.signal(Signal::SIGHUP);
     wait_until("api is shown too", PATIENCE, || names().len() == 2);
+    assert!(!shown().contains("REFUSED"));
     assert_eq!(agent.event("config reloaded").unwrap_or_default()["backends"], "app, api");
 
     let slower = fs::read_to_string(agent.config()).unwrap() + "tick: 2s\nlog_level: warn\n";
@@ -202,6 +208,11 @@ fn sighup_takes_a_good_config_and_keeps_the_old_one_when_the_new_is_bad() {
         let told = agent.event("config reloaded; what is waiting takes effect at a restart");
         told.is_some_and(|event| event["waiting"] == "log_level, tick")
     });
+    assert!(shown().contains(": waits for a restart: log_level, tick\n"), "{}", shown());
+    let entries = agent.journal();
+    let events = entries.iter().filter_map(|entry| entry["event"].as_str());
+    let of_the_config: Vec<_> = events.filter(|event| event.starts_with("config")).collect();
+    assert_eq!(of_the_config, ["config_refused", "config_reloaded", "config_reloaded"]);
 }
 
 #[test]

@@ -223,6 +223,29 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
 }
 
 #[test]
+fn haproxys_slowstart_is_told_where_its_configuration_is_known() {
+    let place = Place::new();
+    let text = "defaults\n    mode http\n    option httplog\n    default-server slowstart 30s\nfrontend users\n\
+                backend app\n    server s1 127.0.0.1:1\n    server s2 127.0.0.1:2 slowstart 1m\n";
+    fs::write(place.path("haproxy.cfg"), text).unwrap();
+    let app = "name: app, target: { below: 1s }, warm_up: { ramp: 10s }";
+    let config = config(Path::new("/nowhere/admin.sock"), app);
+    let told = |found: &Value| found["found"].as_str().unwrap_or_default().contains("slowstart");
+    assert!(!place.check(&config).1.iter().any(told), "nobody knows");
+    for spares in [
+        "",
+        ", spares: { kind: dynamic, pool: [127.0.0.1:3], default_server: { haproxy_cfg: \"{place}/haproxy.cfg\" } }",
+    ] {
+        let config = config.replace("ramp: 10s }", &format!("ramp: 10s }}{spares}"));
+        let (_, findings) =
+            place.check(&format!("log_format: {{ haproxy_cfg: \"{{place}}/haproxy.cfg\" }}\n{config}"));
+        let added = if spares.is_empty() { "" } else { ", those that are added" };
+        let found = format!("slowstart: 1m for s2; 30s for s1{added}; `warm_up.ramp` is not for them");
+        check_found(&findings, "ok", "backend app", &found);
+    }
+}
+
+#[test]
 fn a_maint_is_somebody_elses_unless_the_agent_remembers_it() {
     let Some(haproxy) = Haproxy::start(BACKENDS) else { return };
     haproxy.ask("set server good/s1 state maint");
@@ -275,8 +298,13 @@ fn a_running_agent_is_found_by_its_lock_and_its_socket() {
         "haproxy: { sockets: [/nowhere/admin.sock] }\nbackends: [{ name: app, target: { below: 1s } }]\n";
     let agent = Agent::start(text, &["/nowhere/haproxy.log"]);
     wait_until("it answers", PATIENCE, || agent.status().is_some());
-    let (_, findings) = place.check(&fs::read_to_string(agent.config()).unwrap());
-    check_found(&findings, "warn", "state_dir", &format!("(process {})", agent.pid()));
+    let text = fs::read_to_string(agent.config()).unwrap();
+    let (_, findings) = place.check(&text);
+    check_found(&findings, "ok", "state_dir", &format!("the running agent (process {})", agent.pid()));
+    let another = text.replace("/run\n", "/another\n");
+    assert_ne!(another, text);
+    let (_, of_another) = place.check(&another);
+    check_found(&of_another, "warn", "state_dir", &format!("(process {})", agent.pid()));
     check_found(&findings, "ok", "runtime_dir", &format!("(process {})", agent.pid()));
 }
 

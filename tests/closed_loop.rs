@@ -157,7 +157,13 @@ fn a_dry_run_decides_and_touches_nothing() {
     wait_until("it decides to scale up", PATIENCE, || {
         agent.journal().iter().any(|entry| entry["decision"] == "scale_up" && entry["dry_run"] == true)
     });
+    wait_until("it tells what would have come of it", PATIENCE, || {
+        agent.journal().iter().any(|entry| entry["event"] == "serving" && entry["dry_run"] == true)
+    });
     drop(load);
+    let told = |message: &str| agent.event(message).is_some();
+    assert!(told("dry run: decided") && told("dry run: not sent") && told("dry run: server serves"));
+    assert!(!told("server serves"), "nothing is told as done");
     assert_eq!(serving(&haproxy), 1);
     assert!(servers.iter().all(|server| server.counters().warm_ups() == 0), "no warm-up request was sent");
     let (status, _) = agent.stop();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haproxy_autoscale::config::{
-    Config, ConfigError, DefaultServer, Keep, Lasting, LogFormat, Mistake, PoolSettings, PoolSource,
-    ReloadBy, ReloadWhen, Reloading,
+    Config, ConfigError, DefaultServer, Keep, Lasting, LogFormat, Mistake, NodeSettings, PoolSettings,
+    PoolSource, ReloadBy, ReloadWhen, Reloading,
 };
 use haproxy_autoscale::core::plan::supply::Candidate;
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
@@ -133,7 +133,7 @@ fn every_key_is_in_the_reference() {
     let keys = known_keys();
     for deep in [
         &["backends", "[]", "servers", "{}", "capacity"][..],
-        &["haproxy", "sockets"],
+        &["haproxy", "sockets", "[]", "reload", "by"],
         &["log_format", "regex"],
     ] {
         assert!(keys.iter().any(|path| path == deep), "{deep:?} is not among {keys:?}");
@@ -152,6 +152,11 @@ fn every_key_is_in_the_reference() {
             // The same keys as in the backend's own.
             ["backends", "[]", "spares", "pool", "[]", "warm_up", _] => {}
             ["backends", "[]", "servers", "{}", "warm_up", _] => {}
+            ["haproxy", "sockets", "[]", "address"] => assert!(REFERENCE.contains("{ address: ")),
+            // The same keys as in `haproxy` itself.
+            ["haproxy", "sockets", "[]", ref own @ ..] => {
+                assert!(has(&reference, &[&["haproxy"], own].concat()), "{own:?} is not in the reference");
+            }
             _ => assert!(has(&reference, &path), "{} is not in the reference", path.join(".")),
         }
     }
@@ -254,7 +259,7 @@ backends:
       max: 9
       schedule: [{ at: Mon-Fri 08:00-18:00, min: 4 }, { at: 1970-01-01..1970-01-03, max: all }]
     scale_up: { stabilization_window: 11s, breaches: 4, cooldown: 12s, step: 5 }
-    scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s, shutdown_sessions: 50s }
+    scale_down: { stabilization_window: 13s, idle_after: 14s, cooldown: 15s, step: 6, drain_timeout: 16s, sticky_quiet: 51s, shutdown_sessions: 50s }
     warm_up:
       path: /health?x=1
       method: HEAD
@@ -348,6 +353,7 @@ fn every_setting_reaches_its_place() {
             cooldown: seconds(15),
             step: 6,
             drain_timeout: seconds(16),
+            sticky_quiet: seconds(51),
             shutdown_sessions: Some(seconds(50)),
         },
         warm_up,
@@ -377,24 +383,26 @@ fn every_setting_reaches_its_place() {
     let expected = Config {
         sources: vec!["/a.log".to_owned(), "-".to_owned()],
         log_format: LogFormat::Regex("(?<backend>\\S+) (?<server>\\S+) (?<Tt>\\d+)".into()),
-        sockets: vec!["127.0.0.1:9999".to_owned()],
-        socket_timeout: seconds(7),
-        lasting: Lasting {
-            config: "/h.cfg".into(),
-            binary: "/opt/haproxy".into(),
-            keep: Keep::Block,
-            state_file: "/servers.state".into(),
-            template: "/h.template".into(),
-            reload: Reloading {
-                by: ReloadBy::Binary,
-                when: ReloadWhen::Changed,
-                unit: "lb@1.service".to_owned(),
-                socket: "/master.sock".into(),
-                pid_file: "/h.pid".into(),
-                min_interval: seconds(8),
+        nodes: vec![NodeSettings {
+            socket: "127.0.0.1:9999".to_owned(),
+            lasting: Lasting {
+                config: "/h.cfg".into(),
+                binary: "/opt/haproxy".into(),
+                keep: Keep::Block,
+                state_file: "/servers.state".into(),
+                template: "/h.template".into(),
+                reload: Reloading {
+                    by: ReloadBy::Binary,
+                    when: ReloadWhen::Changed,
+                    unit: "lb@1.service".to_owned(),
+                    socket: "/master.sock".into(),
+                    pid_file: "/h.pid".into(),
+                    min_interval: seconds(8),
+                },
+                start: true,
             },
-            start: true,
-        },
+        }],
+        socket_timeout: seconds(7),
         state_dir: "/state".into(),
         runtime_dir: "/run/dir".into(),
         metrics_listen: Some("0.0.0.0:9101".parse().unwrap()),
@@ -448,6 +456,77 @@ fn settings_can_be_shared_by_an_alias() {
     assert_eq!(config.backends[0].target, config.backends[1].target);
 }
 
+/// What holds for each socket, as `keep` and the file that it is about.
+fn kept(config: &Config) -> Vec<(&str, &str, String)> {
+    let kept = |node: &'_ NodeSettings| -> (&'static str, String) {
+        let lasting = &node.lasting;
+        let file = if lasting.keep == Keep::StateFile { &lasting.state_file } else { &lasting.config };
+        (lasting.keep.name(), file.display().to_string())
+    };
+    let nodes = config.nodes.iter().map(|node| (node.socket.as_str(), kept(node)));
+    nodes.map(|(socket, (keep, file))| (socket, keep, file)).collect()
+}
+
+const SEVERAL: &str = "
+haproxy:
+  binary: /opt/haproxy
+  reload: { by: systemd, min_interval: 8s }
+  sockets:
+    - { address: /run/a.sock, keep: block, config: /etc/a.cfg, reload: { unit: a }, start: true }
+    - { address: /run/b.sock, keep: state_file, config: /etc/b.cfg, state_file: /b.state, reload: { by: none } }
+    - 10.0.0.2:9999
+";
+
+#[test]
+fn each_of_several_haproxys_has_what_stands_with_its_socket() {
+    let config = parsed(SEVERAL);
+    assert_eq!(
+        kept(&config),
+        [
+            ("/run/a.sock", "block", "/etc/a.cfg".to_owned()),
+            ("/run/b.sock", "state_file", "/b.state".to_owned()),
+            ("10.0.0.2:9999", "none", "/etc/haproxy/haproxy.cfg".to_owned()),
+        ]
+    );
+    let lasting = |node: usize| &config.nodes[node].lasting;
+    assert_eq!([0, 1, 2].map(|node| lasting(node).start), [true, false, false]);
+    let reload = |node| (lasting(node).reload.by, lasting(node).reload.unit.as_str());
+    assert_eq!([0, 1].map(reload), [(ReloadBy::Systemd, "a"), (ReloadBy::None, "haproxy")]);
+    // What is nobody's own holds for all.
+    assert!((0..3).all(|node| lasting(node).binary == Path::new("/opt/haproxy")));
+    assert!((0..3).all(|node| lasting(node).reload.min_interval == Duration::from_secs(8)));
+}
+
+#[test]
+fn one_haproxy_may_have_its_keys_with_its_socket_too() {
+    let plain = parsed("haproxy: { sockets: [/a], keep: block, config: /a.cfg }");
+    assert_eq!(parsed("haproxy: { sockets: [{ address: /a, keep: block, config: /a.cfg }] }"), plain);
+    assert_eq!(
+        parsed("haproxy: { sockets: [{ address: /a, keep: block }], keep: none, config: /a.cfg }"),
+        plain
+    );
+}
+
+#[test]
+fn sockets_of_the_command_line_have_what_the_file_says_of_them() {
+    let with = |text: &str, sockets: &[&str]| {
+        parsed(text).with_sockets(sockets.iter().map(|&socket| socket.to_owned()).collect())
+    };
+    let keeps = |text: &str, sockets: &[&str]| {
+        let config = with(text, sockets).unwrap();
+        kept(&config).iter().map(|(socket, keep, _)| format!("{socket} {keep}")).collect::<Vec<_>>()
+    };
+    assert_eq!(keeps(SEVERAL, &["/c.sock", "/run/b.sock"]), ["/c.sock none", "/run/b.sock state_file"]);
+    assert_eq!(keeps(SEVERAL, &["/c.sock"]), ["/c.sock none"]);
+    let one = "haproxy: { sockets: [/a], keep: block }";
+    assert_eq!(keeps(one, &["/b"]), ["/b block"]);
+    assert_eq!(keeps(one, &["/b", "/a"]), ["/b none", "/a block"]);
+    check_option(
+        with(one, &["/b", "/c"]),
+        "--socket: the config file keeps changes to, or starts, `/a`, which is not among the 2\n  name it too, or leave `keep` and `start` out of the file",
+    );
+}
+
 #[test]
 fn the_command_line_wins_over_the_file() {
     let file =
@@ -455,7 +534,7 @@ fn the_command_line_wins_over_the_file() {
     let sources = file().with_sources(vec!["-".to_owned()]).sources;
     assert_eq!(sources, ["-"]);
     assert_eq!(file().with_sources(Vec::new()), file());
-    assert_eq!(file().with_sockets(vec!["/x".to_owned()]).unwrap().sockets, ["/x"]);
+    assert_eq!(file().with_sockets(vec!["/x".to_owned()]).unwrap().sockets(), ["/x"]);
     assert_eq!(file().with_sockets(Vec::new()).unwrap(), file());
 
     let only_b = file().with_backend("b", None).unwrap();

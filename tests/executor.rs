@@ -200,6 +200,9 @@ impl Play {
             Outcome::Moved { server, .. } => format!("{} moved", name(server)),
             Outcome::Failed { step, error, .. } => format!("failed: {}: {error}", step.words(&self.names)),
             Outcome::Outdated { .. } => "outdated".to_owned(),
+            Outcome::Kept { by, .. } => {
+                by.as_ref().map_or("kept no more".to_owned(), |by| format!("kept by {by}"))
+            }
             Outcome::LeftBehind { error, .. } => format!("left behind: {error}"),
             Outcome::RampGivenUp { error, .. } => format!("ramp given up: {error}"),
             Outcome::Finished { called_off, .. } => {
@@ -644,6 +647,114 @@ async fn weights_follow_capacities() {
     stage.play_plan(plan).await.check("set weights: web/s1 255, web/s2 85\n finished");
     let inventory = stage.inventory().await;
     assert_eq!(weights::reweigh(&inventory.backends[0], &stage.settings, &stage.names), None);
+}
+
+// --- A newcomer that HAProxy itself lets into its share.
+
+/// s1 serves; s2 is a spare with a `slowstart` of this length, and a ramp of ten minutes.
+fn slow_starting(length: &str) -> Option<(Haproxy, Stage, [Origin; 2])> {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!(
+        "server s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} check inter 100ms slowstart {length} disabled",
+        s1.port(),
+        s2.port()
+    );
+    let haproxy = haproxy(port, "roundrobin", &servers)?;
+    let stage = Stage::new(
+        &haproxy.socket(),
+        "warm_up: { path: /, requests: 1, timeout: 10m, ramp: 10m }\nscale_down: { drain_timeout: 2s }",
+    );
+    Some((haproxy, stage, [s1, s2]))
+}
+
+#[tokio::test]
+async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
+    let Some((_haproxy, stage, _origins)) = slow_starting("10s") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    let begun = stage.server("s2").await;
+    assert!(
+        begun.is_serving() && begun.slowstart && begun.throttle.is_some_and(|percent| percent < 90),
+        "{begun:?}"
+    );
+    assert_eq!(stage.weights().await, [100, 100], "a ramp of ten minutes begins at a tenth");
+    play.end(PATIENCE).await;
+    let full = stage.server("s2").await;
+    assert!(
+        full.is_serving() && full.throttle.is_none(),
+        "it was on its way until HAProxy was through: {full:?}"
+    );
+    play.check(
+        "set weights: web/s1 100, web/s2 100
+         set web/s2 DRAIN
+         wait up to 120s until web/s2 is healthy
+         warm up web/s2
+         set web/s2 READY
+         s2 moved
+         set weights: web/s1 1, web/s2 1
+         finished",
+    );
+}
+
+#[tokio::test]
+async fn a_warm_up_that_outlasts_haproxys_slowstart_does_not_use_it_up() {
+    let Some((_haproxy, stage, [_s1, s2])) = slow_starting("8s") else { return };
+    s2.set_delay(NEVER);
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("wait up to 120s until web/s2 is healthy").await;
+    eventually("its slowstart is over, in DRAIN", PATIENCE, async || !stage.server("s2").await.slowstart)
+        .await;
+    s2.let_go();
+    play.until("set web/s2 READY").await;
+    let begun = stage.server("s2").await;
+    assert!(
+        begun.is_serving() && begun.throttle.is_some_and(|percent| percent < 90),
+        "it begins with READY: {begun:?}"
+    );
+    play.until("s2 moved").await;
+    assert_eq!(stage.server("s2").await.throttle, None);
+    play.end(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_can_be_turned_away_in_the_middle_of_haproxys_slowstart() {
+    let Some((_haproxy, stage, _origins)) = slow_starting("1h") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    let why = "12 of 20 requests to it failed".to_owned();
+    play.changes.send_modify(|changes| drop(changes.ramps.insert(stage.id("s2"), Ramp::TurnedAway(why))));
+    play.end(PATIENCE).await;
+    let end = play.told.iter().position(|told| told == "set web/s2 READY").expect("it was READY");
+    assert_eq!(play.told[end + 1], "set web/s2 DRAIN");
+    assert_eq!(play.told[end + 3], "set web/s2 MAINT");
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_reload_in_the_middle_of_haproxys_slowstart_is_made_good() {
+    let Some((mut haproxy, stage, _origins)) = slow_starting("1h") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.until("set web/s2 READY").await;
+    haproxy.reload();
+    let serves = async || stage.server("s2").await.throttle.is_some();
+    eventually("it serves again, in its slowstart", PATIENCE, serves).await;
+    play.stop();
+    play.end(PATIENCE).await;
+    assert!(stage.server("s2").await.is_serving());
+    assert_eq!(stage.weights().await, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_newcomer_that_is_held_is_watched_beyond_haproxys_slowstart() {
+    let Some((_haproxy, stage, _origins)) = slow_starting("1s") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.hold_ramp(stage.id("s2"));
+    play.until("set web/s2 READY").await;
+    eventually("its slowstart is over", PATIENCE, async || !stage.server("s2").await.slowstart).await;
+    play.nothing_for(Duration::from_millis(500)).await;
+    play.go_on();
+    play.until("s2 moved").await;
+    play.end(PATIENCE).await;
 }
 
 // --- Scaling down.
@@ -1206,4 +1317,19 @@ async fn an_empty_server_stays_in_drain_for_the_trial() {
     let trial = "wait 1s at least, up to 60s until web/s2 has no sessions";
     play.check(&format!("set web/s2 DRAIN\n{trial}\nset web/s2 MAINT\ns2 moved\nfinished"));
     assert!(play.took(trial) >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_drain_comes_before_the_end_of_its_trial() {
+    let Some((haproxy, _, _servers)) = two_servers() else { return };
+    let keys = "policy: model\nmodel: { trial: 1h }\nscale_down: { drain_timeout: 300ms }";
+    let stage = Stage::new(&haproxy.socket(), &format!("{S2_GOES}\n{keys}"));
+    let play = stage.play(&down(1)).await;
+    play.check(
+        "set web/s2 DRAIN
+         wait 300ms at least, up to 300ms until web/s2 has no sessions
+         set web/s2 MAINT
+         s2 moved
+         finished",
+    );
 }

@@ -2,6 +2,7 @@
 //! before it that was killed.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
@@ -33,7 +34,7 @@ impl Site {
             )
         });
         let haproxy = Haproxy::start(&format!(
-            "global\n    log stdout format raw local0\n\
+            "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
              \x20   timeout client 10m\n    timeout server 10m\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
@@ -234,7 +235,91 @@ fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_t
     drop(load);
 }
 
+// --- HAProxy lets a newcomer into its share by itself.
+
+/// What HAProxy shows of s2 in its slowstart, and how often it has chosen each server since it started.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    throttle: Option<u64>,
+    weights: [u64; 2],
+    chosen: [u64; 2],
+}
+
+impl Site {
+    /// `None` as long as s2 is not READY.
+    fn share(&self) -> Option<Share> {
+        let servers = self.servers();
+        let weight = |server: &str| servers[server].strip_prefix("READY ")?.parse().ok();
+        let weights = [weight("s1")?, weight("s2")?];
+        let stat = self.haproxy.ask("show stat app 4 -1");
+        let heading: Vec<&str> = stat.lines().next()?.split(',').collect();
+        let figure = |server: &str, column: &str| {
+            let row = stat.lines().find(|line| line.starts_with(&format!("app,{server},")))?;
+            row.split(',').nth(heading.iter().position(|name| *name == column)?)?.parse().ok()
+        };
+        let chosen = [figure("s1", "lbtot")?, figure("s2", "lbtot")?];
+        Some(Share { throttle: figure("s2", "throttle"), weights, chosen })
+    }
+}
+
+#[test]
+fn a_newcomer_gets_what_haproxys_slowstart_gives_it_and_no_ramp_makes_it_less() {
+    const FULL: f64 = 0.4;
+    let Some(site) = Site::start(&["check inter 100ms", "check inter 100ms slowstart 10s disabled"]) else {
+        return;
+    };
+    let load = site.load(200.0).start(NEVER).expect("the load runs");
+    let agent = site.agent("ready: { min: 2 }\nwarm_up: { ramp: 10m }");
+    let (mut shares, mut is_shown): (Vec<Share>, bool) = (Vec::new(), false);
+    wait_until("HAProxy is through with it", PATIENCE, || {
+        shares.extend(site.share());
+        is_shown |= shown(&agent, "s2")["throttle_percent"].is_u64();
+        shares.last().is_some_and(|share| share.throttle.is_none())
+    });
+    assert!(shares[0].throttle.is_some_and(|percent| percent < 50), "it begins with READY: {:?}", shares[0]);
+    assert!(is_shown, "`status` tells of it");
+    assert!(
+        shares.iter().all(|share| share.weights[1] >= share.weights[0]),
+        "no ramp comes on top: {shares:?}"
+    );
+    // Of the requests between two looks no more than the later one lets it have; some are under way.
+    for pair in shares.windows(2) {
+        let [s1, s2] = [0, 1].map(|server| (pair[1].chosen[server] - pair[0].chosen[server]) as f64);
+        let throttle = pair[1].throttle.unwrap_or(100) as f64;
+        assert!(s2 <= (s1 + s2) * throttle / (100.0 + throttle) + 5.0, "{pair:?}");
+    }
+    let before = *shares.last().expect("waited for");
+    wait_until("it has all of its share", PATIENCE, || {
+        let now = site.share().expect("it is READY");
+        let [s1, s2] = [0, 1].map(|server| (now.chosen[server] - before.chosen[server]) as f64);
+        s1 + s2 > 100.0 && s2 / (s1 + s2) > FULL
+    });
+    site.wait_for("s2", "READY 1");
+    drop(load);
+}
+
 // --- The agent before was killed.
+
+#[test]
+fn a_socket_that_changes_nothing_is_told_and_no_server_is_blamed_for_it() {
+    let Some(mut site) = Site::start(&["", "disabled"]) else { return };
+    let config = site.config("ready: { min: 2 }").replace("admin.sock", "operator.sock");
+    let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+    let agent = site.agent_with(dir, &config);
+    let told = || agent.status().map(|status| status["backends"][0].clone()).unwrap_or_default();
+    wait_until("it is told", PATIENCE, || told()["health"] == "read_only");
+    let reason = "needs `level admin`";
+    wait_until("the spare is wanted", PATIENCE, || {
+        told()["refused"].as_str().is_some_and(|why| why.contains(reason))
+    });
+    assert!(told()["doubt"].as_str().unwrap().contains(reason), "{}", told());
+    assert_eq!(shown(&agent, "s2")["quarantine_s"], Value::Null, "it has not failed");
+    let file = site.haproxy.dir().join("haproxy.cfg");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("level operator", "level admin")).unwrap();
+    site.haproxy.reload();
+    site.wait_for("s2", "READY 1");
+}
 
 #[test]
 fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {

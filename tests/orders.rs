@@ -215,6 +215,26 @@ fn orders_survive_the_agent() {
     drop(load);
 }
 
+#[test]
+fn what_somebody_has_done_and_resume_does_not_undo_is_named() {
+    let Some(site) = Site::start() else { return };
+    let agent = site.agent("");
+    ordered(&agent, &["pin", "app", "3"]);
+    site.wait_for(3);
+    let shown = |server: usize| backend(&agent)["servers"][server].clone();
+    wait_until("the move is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    site.haproxy.ask("set server app/s1 state drain");
+    site.haproxy.ask("set server app/s2 weight 0%");
+    wait_until("both are left alone", PATIENCE, || (0..2).all(|n| shown(n)["left_alone_s"].is_u64()));
+    let told = ordered(&agent, &["resume", "app"]);
+    for line in [
+        "  s1 stays in DRAIN, which is not of this agent's doing; to undo it: `set server app/s1 state ready`\n",
+        "  s2 keeps its weight of 0, which is not of this agent's doing; to undo it: `set server app/s2 weight 100%`\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
 /// A value of TZ in which the clock shows so many seconds of the day now.
 fn zone(shown: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -267,7 +287,7 @@ fn explain_says_what_is_what_it_wants_and_what_keeps_it_from_it() {
         "  servers that may serve: at least 1\n".into(),
         "when it may move next\n  as soon as ".into(),
         "last moves (UTC)\n".into(),
-        "  scale_up 1 -> 2  pinned to 2 for another 5".into(),
+        "  scale_up 1 -> 2  pinned to 2 for another ".into(),
         "  serving s2".into(),
     ] {
         assert!(text.contains(&sentence), "{sentence}\nis not in\n{text}");
@@ -278,7 +298,7 @@ fn explain_says_what_is_what_it_wants_and_what_keeps_it_from_it() {
     assert!(json["explanation"]["limited_by"].is_array() && json["figures"]["samples"].is_number());
 
     ordered(&agent, &["pause", "app"]);
-    wait_until("it is paused", PATIENCE, || backend(&agent)["reason"] == format!("paused by {me}"));
+    assert_eq!(backend(&agent)["reason"], format!("paused by {me}"), "it holds at once");
     let text = stdout(&agent.command(&["explain", "app"]));
     assert!(text.contains("when it may move next\n  when somebody resumes it\n"), "{text}");
 

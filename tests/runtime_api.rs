@@ -125,6 +125,37 @@ async fn the_fake_looks_to_the_client_like_haproxy() {
     assert!(look(&client, "web/s2").await.is_serving(), "it only said so");
 }
 
+/// HAProxy of two processes: one socket for both, and one for each.
+const TWO_PROCESSES: &str = "\
+global
+    nbproc 2
+    stats socket {dir}/1.sock level admin process 1
+    stats socket {dir}/2.sock level admin process 2
+backend web
+    server s1 127.0.0.1:1
+";
+
+/// Processes other than threads are a thing of HAProxy up to 2.4 (configuration manual 3.1).
+#[tokio::test]
+async fn a_part_of_haproxys_processes_is_not_taken_for_haproxy() {
+    if Haproxy::version().is_none_or(|version| version >= vec![2, 5]) {
+        return;
+    }
+    let Some(haproxy) = Haproxy::start_with_master(TWO_PROCESSES) else { return };
+    let names = Names::default();
+    let (one, two) = (haproxy.dir().join("1.sock"), haproxy.dir().join("2.sock"));
+    let master = format!("master:{}", haproxy.master_socket().display()).parse::<Endpoint>().unwrap();
+    for alone in [client(&haproxy.socket()), client(&one), Client::new(master, PATIENCE).one_of(2)] {
+        let error = alone.inventory(&names).await.expect_err("another process has the rest");
+        assert!(matches!(error, RuntimeError::ManyProcesses { processes: 2, .. }), "{error}");
+        assert!(error.to_string().contains("process N"), "{error}");
+    }
+    for both in [&one, &two] {
+        let inventory = client(both).one_of(2).inventory(&names).await;
+        assert!(inventory.is_ok(), "{inventory:?}");
+    }
+}
+
 // --- A real HAProxy.
 
 #[tokio::test]
@@ -157,21 +188,27 @@ async fn the_process_is_told_and_another_one_after_a_reload() {
     assert_eq!(client.process().await.unwrap().pid, haproxy.pid());
 }
 
+/// HAProxy takes no line that is longer than its buffers; a master puts a worker's name before each part.
 #[tokio::test]
-async fn weights_of_many_servers_change_in_one_line() {
+async fn weights_of_many_servers_change_in_a_few_lines_that_small_buffers_take() {
     let servers: String = (0..150).map(|n| format!("    server s{n} 127.0.0.1:1 weight 10\n")).collect();
-    let Some(haproxy) = Haproxy::start(&format!("backend web\n{servers}")) else { return };
-    let client = client(&haproxy.socket());
-    let wanted: Vec<_> =
-        (0..150).map(|n| (server_name(&format!("web/s{n}")), Weight::new(n).unwrap())).collect();
-    let commands = Command::set_weights(wanted);
-    assert_eq!(commands.len(), 1);
-    run(&client, &commands[0]).await;
-    let names = Names::default();
-    let inventory = client.inventory(&names).await.unwrap();
-    for n in 0..150 {
-        let server = find(&inventory, &names, &format!("web/s{n}"));
-        assert_eq!((server.weight.value(), server.initial_weight.value()), (n, 10));
+    let config = format!("global\n    tune.bufsize 4096\nbackend web\n{servers}");
+    let Some(haproxy) = Haproxy::start_with_master(&config) else { return };
+    let master = format!("master:{}", haproxy.master_socket().display()).parse::<Endpoint>().unwrap();
+    for (client, by) in [(client(&haproxy.socket()), 0u16), (Client::new(master, PATIENCE), 1)] {
+        let weight = |n| Weight::new(n + by).unwrap();
+        let wanted = (0..150).map(|n| (server_name(&format!("web/s{n}")), weight(n)));
+        let commands = Command::set_weights(wanted);
+        assert!(commands.len() < 4, "{commands:?}");
+        for command in &commands {
+            run(&client, command).await;
+        }
+        let names = Names::default();
+        let inventory = client.inventory(&names).await.unwrap();
+        for n in 0..150 {
+            let server = find(&inventory, &names, &format!("web/s{n}"));
+            assert_eq!((server.weight, server.initial_weight.value()), (weight(n), 10));
+        }
     }
 }
 

@@ -1,93 +1,130 @@
-//! The task that makes changes last: it is told how the servers stand, and is waited for at the end.
+//! The tasks that make changes last, one for each HAProxy that wants it: they are told how the servers stand, and are waited for
+//! at the end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, Reach};
-use crate::config::Config;
+use super::{Agent, AgentError};
+use crate::config::{Config, NodeSettings};
+use crate::core::controller::of_node;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::lasting::event::Event;
 use crate::lasting::keeper::{Keeper, Sight};
+use crate::lasting::turn::Turn;
 use crate::telemetry::lasting::{self, Account};
 
 /// At the end it may take so long to write down the last change.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
-/// The running task.
+/// The running task of one HAProxy.
 pub(super) struct Lasting {
+    node: usize,
     sights: watch::Sender<Sight>,
     task: JoinHandle<()>,
     account: Account,
 }
 
 impl Lasting {
-    /// Starts it if the config wants it. In a dry run nothing was done that could be kept.
+    /// Starts those that the config wants. In a dry run nothing was done that could be kept.
     pub(super) fn start(
         config: &Config,
         dry_run: bool,
-        events: mpsc::Sender<Event>,
-    ) -> Result<Option<Self>, AgentError> {
-        let Some(address) = config.sockets.first().filter(|_| config.lasting.is_wanted()) else {
-            return Ok(None);
-        };
-        if dry_run {
+        events: &mpsc::Sender<(usize, Event)>,
+    ) -> Result<Vec<Self>, AgentError> {
+        let wanted = config.nodes.iter().enumerate().filter(|(_, node)| node.lasting.is_wanted());
+        if dry_run && wanted.clone().next().is_some() {
             info!("dry run: nothing is kept in HAProxy's configuration or state file");
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let address: Endpoint = address.parse().map_err(|error| AgentError::Socket(format!("{error}")))?;
-        let keeper = Keeper::new(config.lasting.clone(), Client::new(address, config.socket_timeout), events);
-        let (sights, seen) = watch::channel(Sight::default());
-        let account = Account::new(&config.lasting);
-        Ok(Some(Self { sights, task: tokio::spawn(keeper.run(seen)), account }))
+        let turn = Arc::new(Turn::default());
+        let start = |(node, settings): (usize, &NodeSettings)| {
+            let address: Endpoint =
+                settings.socket.parse().map_err(|error| AgentError::Socket(format!("{error}")))?;
+            let client = Client::new(address, config.socket_timeout);
+            let lasting = settings.lasting.clone();
+            let account = Account::new(&lasting);
+            let keeper = Keeper::new((node, lasting), client, turn.clone(), events.clone());
+            let (sights, seen) = watch::channel(Sight::default());
+            Ok(Self { node, sights, task: tokio::spawn(keeper.run(seen)), account })
+        };
+        wanted.map(start).collect()
     }
 
-    /// What it has done, for `status`.
-    pub(super) fn value(&self) -> Value {
-        self.account.value()
+    /// Lets them write down what they have been told last.
+    pub(super) async fn end(all: Vec<Self>) {
+        let (sights, tasks): (Vec<_>, Vec<_>) = all.into_iter().map(|one| (one.sights, one.task)).unzip();
+        drop(sights);
+        let deadline = tokio::time::Instant::now() + END_WITHIN;
+        for mut task in tasks {
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                warn!("the last changes were not kept in time; they are at the next start");
+            }
+        }
     }
 
-    /// Lets it write down what it has been told last.
-    pub(super) async fn end(self) {
-        drop(self.sights);
-        let mut task = self.task;
-        if timeout(END_WITHIN, &mut task).await.is_err() {
-            task.abort();
-            warn!("the last changes were not kept in time; they are at the next start");
-        }
+    /// Whose it is, by its place in the config.
+    pub(super) const fn node(&self) -> usize {
+        self.node
     }
 }
 
 impl Agent {
     /// Tells what was kept, reloaded or started.
-    pub(super) fn take_lasting(&mut self, event: &Event) {
+    pub(super) fn take_lasting(&mut self, (node, event): &(usize, Event)) {
         let now = Timestamp::now();
-        lasting::tell(event);
-        self.metrics.count_lasting(event, now.as_millisecond() as f64 / 1e3);
-        if let Some(lasting) = &mut self.lasting {
+        let socket = &self.settings.config.nodes[*node].socket;
+        let named = (self.settings.config.nodes.len() > 1).then_some(socket.as_str());
+        lasting::tell(event, named);
+        self.metrics.count_lasting(event, socket, now.as_millisecond() as f64 / 1e3);
+        if let Some(lasting) = self.lasting.iter_mut().find(|lasting| lasting.node == *node) {
             lasting.account.note(event, now);
         }
-        if let Some(entry) = lasting::entry(event, now) {
+        if let Some(entry) = lasting::entry(event, named, now) {
             self.keep_entry(entry);
         }
     }
 
-    /// Tells the task how the servers stand now.
-    pub(super) fn show_standing(&self) {
-        let Some(lasting) = &self.lasting else { return };
-        let answers = self.haproxy == Reach::Answers;
-        let standing = self.controller.standing(Instant::now());
-        lasting.sights.send_if_modified(|sight| {
-            let new = Sight { answers, standing };
-            let differs = *sight != new;
-            *sight = new;
-            differs
-        });
+    /// Tells the tasks how the servers stand now; HAProxy was asked at `asked`.
+    pub(super) fn show_standing(&self, asked: Instant) {
+        if self.lasting.is_empty() {
+            return;
+        }
+        let (together, wait) = (self.controller.standing(Instant::now()), self.nodes.wait());
+        for lasting in &self.lasting {
+            let (answers, in_line) = self.nodes.reach(lasting.node);
+            let standing = match &together {
+                Some(together) if self.settings.config.nodes.len() > 1 => {
+                    Some(of_node(together, self.nodes.answer(lasting.node), &self.names))
+                }
+                alone => alone.clone(),
+            };
+            let new = Sight { asked: Some(asked), answers, in_line, wait: wait.clone(), standing };
+            lasting.sights.send_if_modified(|sight| {
+                // That time has passed is no news.
+                sight.asked = new.asked;
+                let differs = *sight != new;
+                *sight = new;
+                differs
+            });
+        }
+    }
+
+    /// How each HAProxy stands, for `status`.
+    pub(super) fn nodes_value(&self) -> Value {
+        let mut nodes = self.nodes.value(&self.names);
+        for (node, value) in nodes.as_array_mut().into_iter().flatten().enumerate() {
+            let lasting = self.lasting.iter().find(|lasting| lasting.node == node);
+            value["lasting"] = lasting.map_or(Value::Null, |lasting| lasting.account.value());
+        }
+        nodes
     }
 }

@@ -1,13 +1,17 @@
 //! Several HAProxys: what changes about one of them is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::core::controller::Answer;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::AdminState;
+use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::nodes::{Difference, NodeState, Standing};
+use crate::telemetry::words::done;
 
 /// A move takes a moment from one HAProxy to the next: what differs in so many readings differs.
 const READINGS: u32 = 3;
@@ -16,7 +20,9 @@ const READINGS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct NodeWatch {
     names: Vec<String>,
+    dry_run: bool,
     states: Vec<NodeState>,
+    latest: Vec<Option<Arc<Inventory>>>,
     told: Vec<Told>,
     /// Servers that are not alike, and in how many readings.
     differing: BTreeMap<ServerId, u32>,
@@ -25,25 +31,57 @@ pub(super) struct NodeWatch {
 #[derive(Debug, Default)]
 struct Told {
     standing: Option<Standing>,
+    /// Since when it does not answer.
+    absent: Option<Timestamp>,
     pid: Option<u32>,
     lacks: BTreeSet<BackendId>,
 }
 
 impl NodeWatch {
     /// `names` are the sockets, as the config has them.
-    pub(super) fn new(names: Vec<String>) -> Self {
+    pub(super) fn new(names: Vec<String>, dry_run: bool) -> Self {
         let told = names.iter().map(|_| Told::default()).collect();
-        Self { names, states: Vec::new(), told, differing: BTreeMap::new() }
+        Self { names, dry_run, states: Vec::new(), latest: Vec::new(), told, differing: BTreeMap::new() }
     }
 
-    /// Takes how they stand, and tells what has changed. One alone is told of elsewhere.
-    pub(super) fn take(&mut self, states: Vec<NodeState>, names: &Names) {
+    /// Takes how they stand and what each of several has answered last, and tells what has changed. One alone is told of
+    /// elsewhere.
+    pub(super) fn take(
+        &mut self,
+        states: Vec<NodeState>,
+        latest: Vec<Option<Arc<Inventory>>>,
+        names: &Names,
+    ) {
         if self.names.len() > 1 {
             for ((state, told), node) in states.iter().zip(&mut self.told).zip(&self.names) {
-                told.note(state, node, names);
+                told.note(state, node, names, self.dry_run);
             }
         }
-        self.states = states;
+        (self.states, self.latest) = (states, latest);
+    }
+
+    /// Whether `node` answers, and whether it is in line.
+    pub(super) fn reach(&self, node: usize) -> (bool, bool) {
+        let standing = self.states.get(node).map(|state| state.standing);
+        let in_line = standing == Some(Standing::InLine);
+        (in_line || standing == Some(Standing::Behind), in_line)
+    }
+
+    /// What `node`, one of several, has answered last.
+    pub(super) fn answer(&self, node: usize) -> Option<Answer<'_>> {
+        let inventory = self.latest.get(node)?.as_deref()?;
+        Some(Answer { inventory, in_line: self.reach(node).1 })
+    }
+
+    /// Why none of them may be taken away for a moment.
+    pub(super) fn wait(&self) -> Option<String> {
+        self.states().find_map(|(name, state)| match state.standing {
+            Standing::InLine => None,
+            Standing::Behind => Some(format!("`{name}` has to be in line with the others first")),
+            Standing::Absent | Standing::Unknown => {
+                Some(format!("`{name}` does not answer, and only one HAProxy is to be away at a time"))
+            }
+        })
     }
 
     /// Takes what they do not have alike.
@@ -76,9 +114,16 @@ impl NodeWatch {
         self.names.iter().map(String::as_str).zip(&self.states)
     }
 
+    /// The sockets of those that answer.
+    pub(super) fn answering(&self) -> String {
+        let answers =
+            |(_, state): &(&str, &NodeState)| matches!(state.standing, Standing::Behind | Standing::InLine);
+        self.states().filter(answers).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
+
     /// How they stand, for `status`.
     pub(super) fn value(&self, names: &Names) -> Value {
-        let node = |(name, state): (&str, &NodeState)| {
+        let node = |((name, state), told): ((&str, &NodeState), &Told)| {
             let lacks = state.lacks.iter().map(|&id| names.of_backend(id).to_string());
             json!({
                 "socket": name,
@@ -87,17 +132,19 @@ impl NodeWatch {
                 "version": state.process.as_ref().map(|process| process.version.as_str()),
                 "pid": state.process.as_ref().map(|process| process.pid),
                 "error": state.error,
+                "absent_since": told.absent.map(|since| since.to_string()),
                 "left": state.left,
                 "refused": state.refused.iter().map(|refused| refused.error.as_str()).collect::<Vec<_>>(),
                 "lacks": lacks.collect::<Vec<_>>(),
+                "read_only": state.read_only,
             })
         };
-        Value::Array(self.states().map(node).collect())
+        Value::Array(self.states().zip(&self.told).map(node).collect())
     }
 }
 
 impl Told {
-    fn note(&mut self, state: &NodeState, node: &str, names: &Names) {
+    fn note(&mut self, state: &NodeState, node: &str, names: &Names, dry_run: bool) {
         let pid = state.process.as_ref().map(|process| process.pid);
         let before = self.standing.replace(state.standing);
         let restarted = self.pid.is_some() && pid.is_some() && self.pid != pid;
@@ -105,18 +152,20 @@ impl Told {
         match (before, state.standing) {
             (before, Standing::Absent) if before != Some(Standing::Absent) => {
                 let error = state.error.as_deref().unwrap_or_default();
+                self.absent = Some(Timestamp::now());
                 warn!(node, error, "this haproxy does not answer; the others go on");
             }
             (before, Standing::Behind) if before != Some(Standing::Behind) || restarted => {
-                info!(
-                    node,
-                    pid,
-                    restarted,
-                    left = state.left,
-                    "this haproxy is brought in line with the others"
-                );
+                let left = state.left;
+                done!(info, dry_run, { node, pid, restarted, left }, "this haproxy is brought in line with the others");
             }
-            (Some(Standing::Behind), Standing::InLine) => info!(node, "this haproxy is in line again"),
+            (Some(Standing::Behind), Standing::InLine) => {
+                done!(info, dry_run, { node }, "this haproxy is in line again");
+            }
+            (None, Standing::InLine) => {
+                let version = state.process.as_ref().map(|process| process.version.as_str());
+                info!(node, version, pid, "this haproxy answers, and is in line");
+            }
             (Some(Standing::Absent), Standing::InLine) => {
                 info!(node, pid, restarted, "this haproxy answers again, and is in line");
             }
@@ -124,6 +173,9 @@ impl Told {
                 info!(node, pid, "this haproxy was restarted, and is in line")
             }
             _ => {}
+        }
+        if state.standing != Standing::Absent {
+            self.absent = None;
         }
         for &backend in &state.lacks {
             if self.lacks.insert(backend) {

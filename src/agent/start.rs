@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -12,9 +13,10 @@ use tracing::{info, warn};
 use super::ingest::{Delivery, Ingest, line_format};
 use super::lasting::Lasting;
 use super::nodes::NodeWatch;
+use super::pools::Pools;
 use super::repeats::Repeats;
 use super::signals::Signals;
-use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names, pools};
+use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
 use crate::config::Config;
 use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
@@ -25,6 +27,7 @@ use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
 use crate::state_file::StateDir;
+use crate::telemetry::files::{self, ConfigAccount};
 use crate::telemetry::journal::{self, Journal};
 use crate::telemetry::metrics::{Metrics, Observer};
 use crate::telemetry::question::{self, Asker};
@@ -47,14 +50,14 @@ impl Agent {
         let now = Instant::now();
         let names = Names::default();
         let observes_only = config.backends.is_empty();
-        let providers = pools::providers(&config.pools);
+        let pools = Pools::new(&config.pools);
         let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
         let recent =
             state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
         let signals = Signals::new().map_err(|e| AgentError::Start("signal handling", e))?;
 
         let mut tasks = JoinSet::new();
-        let node_names = config.sockets.clone();
+        let node_names = config.sockets();
         let (looks_in, looks) = mpsc::channel(1);
         let controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
         let executor =
@@ -63,7 +66,7 @@ impl Agent {
             tasks.spawn(poll_haproxy(executor, config.tick, looks_in));
         }
         let (kept, lasting_events) = mpsc::channel(LASTING_EVENTS);
-        let lasting = if observes_only { None } else { Lasting::start(&config, dry_run, kept)? };
+        let lasting = if observes_only { Vec::new() } else { Lasting::start(&config, dry_run, &kept)? };
         let (asker, questions) = question::channel();
         serve(&config, asker, &mut tasks).await?;
 
@@ -78,31 +81,39 @@ impl Agent {
         let sources = sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ");
         info!(version = env!("CARGO_PKG_VERSION"), dry_run, backends, sources, "started");
         config.backends.clear();
+        let metrics = Metrics::default();
+        metrics.set_dry_run(dry_run);
         let observer = config.metrics_listen.map(|_| Observer::default());
-        Ok(Self {
+        lasting.iter().for_each(|lasting| metrics.begin_lasting(&config.nodes[lasting.node()].socket));
+        let mut agent = Self {
             controller,
             names,
-            settings: Settings { config, dry_run, reload },
+            settings: Settings { config, dry_run, reload, account: ConfigAccount::new(Timestamp::now()) },
             journal: state.as_ref().map(|state| Journal::new(state.path())),
             state,
             executor,
             lasting,
-            providers,
+            pools,
             plans: JoinSet::new(),
             changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions, lasting: lasting_events },
             outcomes: outcomes_in,
             reading: Some(reading),
             _tasks: tasks,
-            metrics: Metrics::default(),
+            metrics,
             observer,
             recent: recent.unwrap_or_default().into(),
             repeats: Repeats::new(TELL_EVERY),
             summary: Summary::default(),
             haproxy: Reach::Unknown,
-            nodes: NodeWatch::new(node_names),
+            absent: None,
+            nodes: NodeWatch::new(node_names, dry_run),
             started: now,
-        })
+        };
+        if agent.journal.is_some() {
+            agent.keep_entry(files::started(dry_run, Timestamp::now()));
+        }
+        Ok(agent)
     }
 }
 
@@ -112,7 +123,7 @@ fn open_executor(
     kept: Vec<Kept>,
     dry_run: bool,
 ) -> Result<Option<Arc<Executor>>, AgentError> {
-    let executor = Executor::open(&config.sockets, config.socket_timeout, names.clone(), dry_run);
+    let executor = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), dry_run);
     let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
     executor.keep_alike(kept);
     Ok(Some(Arc::new(executor)))
@@ -177,6 +188,8 @@ pub(super) struct Look {
     pub(super) found: Result<Inventory, RuntimeError>,
     /// How each of them stands.
     pub(super) nodes: Vec<NodeState>,
+    /// What each of several has answered last.
+    pub(super) latest: Vec<Option<Arc<Inventory>>>,
     /// Servers that they do not have alike.
     pub(super) differences: Vec<Difference>,
 }
@@ -189,11 +202,8 @@ async fn poll_haproxy(executor: Arc<Executor>, tick: Duration, looks: mpsc::Send
         ticks.tick().await;
         let asked = Instant::now();
         let found = executor.inventory().await;
-        if looks
-            .send(Look { asked, found, nodes: executor.nodes(), differences: executor.differences() })
-            .await
-            .is_err()
-        {
+        let (nodes, latest, differences) = (executor.nodes(), executor.latest(), executor.differences());
+        if looks.send(Look { asked, found, nodes, latest, differences }).await.is_err() {
             return;
         }
         let executor = executor.clone();

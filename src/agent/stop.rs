@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
+use super::lasting::Lasting;
 use super::{Agent, Summary, signals};
 use crate::core::controller::Action;
 use crate::core::log::reader::LineCounts;
 use crate::core::plan::outcome::Changes;
+use crate::telemetry::files;
 
 /// Plans have so long to put temporary weights right.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -25,16 +28,21 @@ impl Agent {
             }
         }
         self.remember();
-        if let Some(lasting) = self.lasting.take() {
-            lasting.end().await;
-            while let Ok(event) = self.inbox.lasting.try_recv() {
-                self.take_lasting(&event);
-            }
+        Lasting::end(std::mem::take(&mut self.lasting)).await;
+        while let Ok(event) = self.inbox.lasting.try_recv() {
+            self.take_lasting(&event);
+        }
+        if self.journal.is_some() {
+            self.keep_entry(files::stopped(Timestamp::now()));
         }
         self.repeats.tell_now();
         let Summary { lines, duplicate, decisions, moves } = self.summary;
         let LineCounts { lines, requests, messages, unparsed, dropped, lost, .. } = lines;
-        info!(lines, requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, "stopped");
+        let dry_run = self.settings.dry_run.then_some(true);
+        info!(
+            lines,
+            requests, messages, unparsed, dropped, lost, duplicate, decisions, moves, dry_run, "stopped"
+        );
         self.summary
     }
 

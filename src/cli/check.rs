@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::output::{is_terminal, print, print_json};
+use super::output::{is_terminal, print_fitted, print_json};
 use super::{ConfigArguments, Failure, Output, runtime, sources};
 use crate::config::Config;
 use crate::core::policy::Span;
@@ -24,6 +24,7 @@ mod nodes;
 mod omissions;
 mod places;
 mod schedule;
+mod slowstart;
 mod spares;
 
 /// How bad it is.
@@ -77,11 +78,12 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
             findings.extend(logs::check(source, &config).await);
         }
         findings.extend(omissions::check(&config));
+        findings.extend(slowstart::check(&config));
         findings.extend(coverage::check(&sources, &config).await);
     });
     match output {
         Output::Json => print_json(&as_json(&findings))?,
-        Output::Text => print(&as_text(&findings, is_terminal()))?,
+        Output::Text => print_fitted(&as_text(&findings, is_terminal()))?,
     }
     if findings.iter().any(|finding| finding.grade == Grade::Fail) { Err(Failure::Told) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::orders::OrderArguments;
-use super::output::{print, print_json, table};
+use super::output::{print_fitted, print_json, table};
 use super::status::recent_row;
 use super::{Failure, Output, ask_agent, load_places};
 use crate::telemetry::journal::last_entries;
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: OrderArguments) -> Result<(), Failure> {
     };
     match output.output {
         Output::Json => print_json(&answer),
-        Output::Text => print(&text(&answer)),
+        Output::Text => print_fitted(&text(&answer)),
     }
 }
 

@@ -294,7 +294,7 @@ fn sources(config: &Config) -> Result<Vec<Source>, Failure> {
     for text in &config.sources {
         match source(text)? {
             Source::Ring(ring) => {
-                for socket in &config.sockets {
+                for socket in &config.sockets() {
                     let wrong = |error| usage(format!("SOURCE `{text}`: {error}"));
                     let endpoint: Endpoint = socket.parse().map_err(wrong)?;
                     let at = ring.clone().or_at(&endpoint.address);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output::{print, print_json};
+use super::output::{print_fitted, print_json};
 use super::{Failure, Output, OutputArguments, ask_agent};
 use crate::config::parse_duration;
 use crate::telemetry::socket::Request;
@@ -71,6 +71,6 @@ fn tell(request: &Request, config: Option<PathBuf>, output: OutputArguments) -> 
     let answer = ask_agent(&super::load_places(config.as_deref())?, request)?;
     match output.output {
         Output::Json => print_json(&answer),
-        Output::Text => print(&format!("{}\n", answer["text"].as_str().unwrap_or_default())),
+        Output::Text => print_fitted(&format!("{}\n", answer["text"].as_str().unwrap_or_default())),
     }
 }

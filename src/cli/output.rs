@@ -16,6 +16,48 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes `text`; on a terminal that is too narrow for a line, the rest of it goes below, further in.
+pub(super) fn print_fitted(text: &str) -> Result<(), Failure> {
+    let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    print(&width.map_or_else(|| text.to_owned(), |width| fitted(text, width.max(LEAST_WIDTH))))
+}
+
+/// Below this, lines are left to the terminal.
+const LEAST_WIDTH: usize = 60;
+
+fn fitted(text: &str, width: usize) -> String {
+    let mut fitted = String::new();
+    for line in text.lines() {
+        let indent = line.chars().take_while(|&c| c == ' ').count();
+        let mut at = 0;
+        for word in line.split_inclusive(' ') {
+            let length = visible(word.trim_end());
+            if at > indent && at + length > width {
+                fitted.truncate(fitted.trim_end_matches(' ').len());
+                fitted.push('\n');
+                at = (indent + 4).min(width / 2);
+                fitted.extend(std::iter::repeat_n(' ', at));
+            }
+            fitted.push_str(word);
+            at += visible(word);
+        }
+        fitted.push('\n');
+    }
+    fitted
+}
+
+/// Characters of `text` that take room: colours do not.
+fn visible(text: &str) -> usize {
+    let mut in_colour = false;
+    text.chars()
+        .filter(|&c| {
+            let shown = !in_colour && c != '\x1b';
+            in_colour = c == '\x1b' || (in_colour && c != 'm');
+            shown
+        })
+        .count()
+}
+
 /// Writes `value` as indented JSON.
 pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
@@ -62,6 +104,18 @@ pub(super) fn flush_right(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_too_long_for_the_terminal_goes_on_further_in() {
+        let text =
+            "app: 1 serving\n  hold: 20 req/s x 60 ms = 1.2 busy workers\n\n\x1b[32mok\x1b[0m  that it is\n";
+        let expected = "app: 1 serving\n  hold: 20 req/s x 60\n      ms = 1.2 busy\n      workers\n\n\
+                        \x1b[32mok\x1b[0m  that it is\n";
+        assert_eq!(fitted(text, 22), expected);
+        assert_eq!(fitted(text, 100), text);
+        let word = "cannot-connect-to-/run/haproxy/admin.sock\n";
+        assert_eq!(fitted(word, 10), word, "what has no gap is not broken");
+    }
 
     #[test]
     fn columns_line_up() {

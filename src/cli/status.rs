@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::output::{print, print_json, table};
+use super::output::{print_fitted, print_json, table};
 use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
 
+mod files;
 mod lasting;
 
 pub(super) fn run(config: Option<&Path>, output: Output) -> Result<(), Failure> {
     let status = ask_agent(&load_places(config)?, &Request::Status)?;
     match output {
         Output::Json => print_json(&status),
-        Output::Text => print(&text(&status)),
+        Output::Text => print_fitted(&text(&status)),
     }
 }
 
@@ -36,16 +37,24 @@ fn text(status: &Value) -> String {
 fn head(status: &Value) -> String {
     let haproxy = &status["haproxy"];
     let answers = match (haproxy["answers"].as_bool(), haproxy["version"].as_str()) {
-        (Some(true), version) => format!("HAProxy {} answers", version.unwrap_or("?")),
+        (Some(true), version) => match list(&haproxy["nodes"]) {
+            [] | [_] => format!("HAProxy {} answers", version.unwrap_or("?")),
+            nodes => {
+                let answer = nodes.iter().filter(|node| node["answers"] == true).count();
+                format!("{answer} of {} HAProxys answer", nodes.len())
+            }
+        },
         _ if list(&status["backends"]).is_empty() => "observes only".to_owned(),
-        (_, Some(_)) => "HAProxy does not answer any more: what follows is old".to_owned(),
+        (_, Some(_)) => "HAProxy does not answer any more".to_owned(),
         (_, None) => "HAProxy has not answered yet".to_owned(),
     };
+    let absent = absent(&haproxy["absent"], !haproxy["version"].is_null());
     let lines = &status["lines"];
     let nodes = nodes(&haproxy["nodes"]);
-    let lasting = lasting::text(&haproxy["lasting"]);
+    let lasting = lasting::text(list(&haproxy["nodes"]));
+    let config = files::config(&status["config"]);
     format!(
-        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{nodes}{lasting}\
+        "haproxy-autoscale {}{}, process {}, running for {}; {answers}\n{absent}{nodes}{lasting}{config}\
          log: {} lines, {} requests, {} messages, {} not understood{}\n",
         word(&status["version"]),
         if status["dry_run"] == true { " (dry run)" } else { "" },
@@ -62,6 +71,13 @@ fn head(status: &Value) -> String {
     )
 }
 
+/// Since when HAProxy does not answer, and why; nothing while it does.
+fn absent(absent: &Value, was_there: bool) -> String {
+    let Some(since) = absent["since"].as_str() else { return String::new() };
+    let old = if was_there { "  what follows is how it was then\n" } else { "" };
+    format!("  since {}: {}\n{old}", utc(since), word(&absent["error"]))
+}
+
 /// A line for each of several HAProxys.
 fn nodes(nodes: &Value) -> String {
     let nodes = list(nodes);
@@ -70,6 +86,9 @@ fn nodes(nodes: &Value) -> String {
     }
     let row = |node: &Value| {
         let mut what = word(&node["standing"]);
+        if let Some(since) = node["absent_since"].as_str() {
+            what.push_str(&format!(" since {}", utc(since)));
+        }
         match (node["error"].as_str(), node["left"].as_u64()) {
             (Some(error), _) => what.push_str(&format!(": {error}")),
             (None, Some(left)) if left > 0 => what.push_str(&format!(", {left} to be put right")),
@@ -77,6 +96,9 @@ fn nodes(nodes: &Value) -> String {
         }
         for refused in list(&node["refused"]) {
             what.push_str(&format!("; {}", word(refused)));
+        }
+        if node["read_only"] == true {
+            what.push_str("; lets nothing be changed: not `level admin`");
         }
         for backend in list(&node["lacks"]) {
             what.push_str(&format!("; has no backend {}", word(backend)));
@@ -123,6 +145,7 @@ fn backend_text(backend: &Value) -> String {
     if backend["cooldown_s"].as_f64().is_some_and(|left| left > 0.0) {
         text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
+    text.push_str(&files::pool(&backend["pool_trouble"]));
     text.push_str(&limits(&backend["limits"]));
     if let Some(order) = backend["override"]["order"].as_str() {
         text.push_str(&format!(
@@ -131,16 +154,28 @@ fn backend_text(backend: &Value) -> String {
             left(&backend["override"])
         ));
     }
-    if let Some(moving) = backend["moving"].as_str() {
-        text.push_str(&format!("  under way: {moving}\n"));
-    }
+    text.push_str(&under_way(backend));
     text.push_str(&table(&server_rows(backend)));
     text
 }
 
+/// `under way: s2, s3 to serve`; nothing if there is no plan.
+fn under_way(backend: &Value) -> String {
+    let who: Vec<String> = list(&backend["under_way"]).iter().map(word).collect();
+    let who = who.join(", ");
+    let what = match backend["moving"].as_str() {
+        None => return String::new(),
+        Some("add") => format!("{who} to serve"),
+        Some("remove") => format!("{who} to MAINT"),
+        Some("shut_down") => format!("sessions on {who} to be closed"),
+        Some(_) => "weights to be set".to_owned(),
+    };
+    format!("  under way: {what}\n")
+}
+
 /// A heading, and a row for each server; with its address where addresses come from a pool.
 fn server_rows(backend: &Value) -> Vec<Vec<String>> {
-    let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", "note"];
+    let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", ""];
     let mut rows = vec![heading.map(String::from).to_vec()];
     let servers = list(&backend["servers"]);
     rows.extend(servers.iter().map(server_row));
@@ -178,11 +213,13 @@ fn limits(limits: &Value) -> String {
 /// How much of what HAProxy counts the log tells of; nothing while that cannot be said.
 fn coverage(found: &Value) -> String {
     let Some(ratio) = found["ratio"].as_f64() else { return String::new() };
+    let hidden = "; a HAProxy does not answer, and its lines may stand for missing ones";
     format!(
-        "  log: {} % of the {} requests that HAProxy counts in {}\n",
+        "  log: {} % of the {} requests that HAProxy counts in {}{}\n",
         (ratio * 100.0).floor(),
         word(&found["expected"]),
         span(&found["span_s"]),
+        if found["whole"] == false { hidden } else { "" },
     )
 }
 
@@ -211,8 +248,27 @@ fn server_row(server: &Value) -> Vec<String> {
 /// What the figures do not say about a server.
 fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
+    let what = match server["doing"].as_str() {
+        Some(doing) => Some(doing.to_owned()),
+        None if is_ready && server["up"] == false => Some("DOWN: its check fails".to_owned()),
+        None if is_ready && server["weight"] == 0 => Some("weight 0: no new requests".to_owned()),
+        None => None,
+    };
+    let role = role(server);
+    match what {
+        None => role,
+        Some(what) if role.is_empty() => what,
+        Some(what) => format!("{what}; {role}"),
+    }
+}
+
+/// What the agent may do with it.
+fn role(server: &Value) -> String {
+    let is_ready = server["state"] == "READY";
     if server["left_alone_s"].is_u64() {
-        return format!("changed by somebody else, left alone for {}", span(&server["left_alone_s"]));
+        let differs = if server["alike"] == false { "; differs between the haproxys" } else { "" };
+        let left = span(&server["left_alone_s"]);
+        return format!("changed by somebody else, left alone for {left}{differs}");
     }
     match (server["quarantine_s"].as_u64(), server["role"].as_str()) {
         (Some(_), _) => {
@@ -220,12 +276,19 @@ fn note(server: &Value) -> String {
         }
         _ if server["alike"] == false => "differs between the haproxys, left alone".to_owned(),
         (None, Some("spare")) if server["there"] == false => "spare, not added yet".to_owned(),
+        // It is on its way to serve, or from there.
+        (None, Some("spare")) if server["state"] != "MAINT" => String::new(),
         (None, Some("spare")) => "spare".to_owned(),
         (None, Some("vacant")) => "slot without an address".to_owned(),
         (None, Some("retired")) => "its address has left the pool".to_owned(),
         (None, Some("kept")) => "never taken away".to_owned(),
+        _ if server["throttle_percent"].is_u64() => {
+            format!("in HAProxy's slowstart: {} % of its weight", word(&server["throttle_percent"]))
+        }
         (None, Some("foreign")) if !is_ready => "not ours, left alone".to_owned(),
-        _ if is_ready && server["serving"] == false => "does not serve".to_owned(),
+        _ if is_ready && server["serving"] == false && server["up"] == true && server["weight"] != 0 => {
+            "does not serve".to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -238,6 +301,7 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
         None => [&entry["event"], &entry["server"]]
             .iter()
             .filter_map(|value| value.as_str())
+            .chain(entry["purpose"].as_str().filter(|_| entry["event"] == "called_off"))
             .collect::<Vec<_>>()
             .join(" "),
     };
@@ -250,6 +314,16 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
 fn time(at: &str) -> String {
     let at = at.replace('T', " ");
     at.get(..19).unwrap_or(&at).to_owned()
+}
+
+/// `2026-11-23 08:00:00 UTC`: an operator who looks at a clock may mean another zone.
+fn utc(at: &str) -> String {
+    time(at) + " UTC"
+}
+
+/// What may have several lines.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 /// Seconds as people say them.
@@ -298,11 +372,31 @@ mod tests {
             "changed by somebody else, left alone for 29 min",
             json!({"state": "READY", "role": "kept", "serving": true, "left_alone_s": 1740}),
         );
+        check_note(
+            "in HAProxy's slowstart: 43 % of its weight",
+            json!({"state": "READY", "role": "serving", "serving": true, "throttle_percent": 43}),
+        );
+        check_note(
+            "changed by somebody else, left alone for 1 s; differs between the haproxys",
+            json!({"state": "DRAIN", "left_alone_s": 1, "alike": false}),
+        );
         check_note("spare, not added yet", json!({"state": "MAINT", "role": "spare", "there": false}));
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
         check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
-        check_note("does not serve", json!({"state": "READY", "role": "foreign", "serving": false}));
+        check_note(
+            "DOWN: its check fails",
+            json!({"state": "READY", "role": "foreign", "serving": false, "up": false}),
+        );
+        check_note("weight 0: no new requests", json!({"state": "READY", "up": true, "weight": 0}));
+        check_note(
+            "drains 3 sessions; MAINT in 7 s at most",
+            json!({"state": "DRAIN", "role": "draining", "doing": "drains 3 sessions; MAINT in 7 s at most"}),
+        );
+        check_note(
+            "2 sessions still open, closed in 3 s; spare",
+            json!({"state": "MAINT", "role": "spare", "doing": "2 sessions still open, closed in 3 s"}),
+        );
         check_note(
             "it failed to start, or stood out: passed over for 1 min 1 s",
             json!({"state": "MAINT", "role": "spare", "quarantine_s": 61}),
@@ -327,6 +421,33 @@ mod tests {
     fn what_a_dry_run_decided_is_told_apart() {
         let entry = json!({"event": "serving", "server": "s2", "dry_run": true});
         assert_eq!(recent_row(&entry)[2], "dry run: serving s2");
+    }
+
+    #[test]
+    fn a_haproxy_that_does_not_answer_is_told_with_since_when_and_why() {
+        let absent = json!({"since": "2026-11-23T08:00:00.123Z", "error": "cannot connect"});
+        let text = text(&json!({"haproxy": {"answers": false, "version": "2.6.12", "absent": absent}}));
+        let expected = "  since 2026-11-23 08:00:00 UTC: cannot connect\n  what follows is how it was then\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(super::text(&json!({"haproxy": {"absent": absent}})).contains("cannot connect\nlog: "));
+    }
+
+    #[test]
+    fn of_several_haproxys_it_is_told_how_many_answer() {
+        let since = "2026-11-23T08:00:00Z";
+        let away = json!({"socket": "b.sock", "standing": "does not answer", "absent_since": since});
+        let nodes = json!([{"socket": "a.sock", "standing": "in line", "answers": true}, away]);
+        let text = text(&json!({"haproxy": {"answers": true, "version": "2.6.12", "nodes": nodes}}));
+        assert!(text.contains("; 1 of 2 HAProxys answer\n"), "{text}");
+        assert!(text.contains("does not answer since 2026-11-23 08:00:00 UTC\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_with_its_servers() {
+        let of = |moving: &str| under_way(&json!({"moving": moving, "under_way": ["s2", "s3"]}));
+        assert_eq!(of("remove"), "  under way: s2, s3 to MAINT\n");
+        assert_eq!(of("add"), "  under way: s2, s3 to serve\n");
+        assert_eq!(under_way(&json!({"moving": null, "under_way": []})), "");
     }
 
     #[test]

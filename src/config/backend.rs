@@ -252,6 +252,7 @@ impl Checker<'_> {
         self.set_within(&mut down.cooldown, at.key("cooldown"), file.cooldown, UP_TO_A_DAY);
         self.set_within(&mut down.step, at.key("step"), file.step, SERVERS);
         self.set_within(&mut down.drain_timeout, at.key("drain_timeout"), file.drain_timeout, UP_TO_A_DAY);
+        self.set_within(&mut down.sticky_quiet, at.key("sticky_quiet"), file.sticky_quiet, UP_TO_A_DAY);
         if let Some(Value(OrNone(Some(after)))) = file.shutdown_sessions {
             let mut within = Duration::ZERO;
             self.set_within(&mut within, at.key("shutdown_sessions"), Some(Value(after)), UP_TO_A_DAY);

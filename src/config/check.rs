@@ -13,7 +13,6 @@ use super::document::locate;
 use super::duration::Written;
 use super::error::{Mistake, Problem};
 use super::file::{Backend, File, Haproxy, Metrics};
-use super::lasting;
 use super::path::KeyPath;
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
@@ -39,34 +38,6 @@ pub(super) fn check(file: File, text: &str) -> Result<Config, Vec<Problem>> {
     let mut problems = checker.problems;
     problems.sort_by_key(|problem| problem.at);
     if problems.is_empty() { Ok(config) } else { Err(problems) }
-}
-
-/// What is wrong with these as sockets.
-pub(super) fn sockets_mistake(sockets: &[String]) -> Option<Mistake> {
-    let twice = (1..sockets.len()).find(|&n| sockets[..n].contains(&sockets[n]));
-    if let Some(n) = twice {
-        return Some(Mistake::Value(format!("`{}` is in it twice", sockets[n])));
-    }
-    let wrong = sockets.iter().find(|socket| !is_socket(socket))?;
-    Some(Mistake::Value(format!(
-        "`{wrong}` is not a path such as /run/haproxy/admin.sock or an address such as 127.0.0.1:9999"
-    )))
-}
-
-/// An absolute path, or a host and a port; with or without what HAProxy's own `stats socket` puts before them.
-fn is_socket(socket: &str) -> bool {
-    let socket = socket.strip_prefix("master:").unwrap_or(socket);
-    let without = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| socket.strip_prefix(prefix));
-    if let Some(path) = without(&["unix://", "unix:", "unix@"]) {
-        return path.starts_with('/');
-    }
-    let place = without(&["tcp://", "tcp:", "tcp@", "tcp4@", "tcp6@", "ipv4@", "ipv6@"]).unwrap_or(socket);
-    let is_host = |host: &str| {
-        !host.is_empty() && !host.contains(['/', '@', '*']) && !host.contains(char::is_whitespace)
-    };
-    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    socket.starts_with('/')
-        || place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
 /// Collects what is wrong on the way through a file.
@@ -129,20 +100,8 @@ impl Checker<'_> {
     }
 
     fn haproxy(&mut self, config: &mut Config, mut file: Haproxy, at: &KeyPath) {
-        self.lasting(&mut config.lasting, &mut file, at);
-        if let Some(sockets) = file.sockets.map(plain) {
-            let at = at.key("sockets");
-            match sockets_mistake(&sockets) {
-                Some(mistake) => self.report(&at, &at, mistake),
-                None if sockets.is_empty() => self.report(&at, &at, Mistake::EmptyList),
-                None => config.sockets = sockets,
-            }
-        }
-        if let Some(mistake) = lasting::several_mistake(&config.lasting, &config.sockets) {
-            let at = at.key("sockets");
-            self.report(&at, &at, mistake);
-        }
-        self.set_within(&mut config.socket_timeout, at.key("timeout"), file.timeout, SOCKET_TIMEOUT);
+        self.set_within(&mut config.socket_timeout, at.key("timeout"), file.timeout.take(), SOCKET_TIMEOUT);
+        self.nodes(&mut config.nodes, file, at);
     }
 
     fn metrics(&mut self, config: &mut Config, file: &Metrics, at: &KeyPath) {
@@ -229,32 +188,3 @@ macro_rules! shown_by_display {
 }
 
 shown_by_display!(u32, u64, usize, f64, Percent);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_is_a_path_or_a_host_and_a_port() {
-        for socket in
-            ["/a", "unix@/a", "unix:///a", "localhost:1", "[::1]:9", "ipv4@127.0.0.1:65535", "ipv6@::1:9"]
-        {
-            assert!(is_socket(socket), "{socket}");
-        }
-        for text in [
-            "",
-            "a",
-            "a/b",
-            "unix@a",
-            "localhost",
-            "localhost:",
-            "localhost:0",
-            "x:65536",
-            ":9",
-            "*:9",
-            "a b:9",
-        ] {
-            assert!(!is_socket(text), "{text}");
-        }
-    }
-}

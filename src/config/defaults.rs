@@ -47,10 +47,9 @@ pub(super) fn config() -> Config {
     Config {
         sources: vec!["/var/log/haproxy.log".to_owned()],
         log_format: LogFormat::Auto,
-        sockets: vec!["/run/haproxy/admin.sock".to_owned()],
+        nodes: vec![super::nodes::default()],
         // HAProxy answers in milliseconds; it drops an idle connection after 10 s.
         socket_timeout: Duration::from_secs(5),
-        lasting: super::lasting::default(),
         state_dir: PathBuf::from("/var/lib/haproxy-autoscale"),
         runtime_dir: PathBuf::from("/run/haproxy-autoscale"),
         metrics_listen: None,
@@ -91,6 +90,7 @@ pub(super) const SCALE_DOWN: ScaleDown = ScaleDown {
     cooldown: Duration::from_secs(120),
     step: 1,
     drain_timeout: Duration::from_secs(60),
+    sticky_quiet: Duration::from_secs(300),
     shutdown_sessions: None,
 };
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::lasting::{Keep, ReloadBy, ReloadWhen, Unit};
 use super::log_format::{LogFormat, Pattern};
+use super::nodes::Socket;
 use super::percent::Percent;
 use super::share::{SampleRate, Share};
 use super::spares::{DefaultServerFile, Kind, Pool, ServerAddress};
@@ -59,8 +60,25 @@ pub(super) struct CustomFormat {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping with keys such as `sockets`")]
 pub(super) struct Haproxy {
-    pub(super) sockets: Option<Vec<Value<String>>>,
+    pub(super) sockets: Option<Vec<Socket>>,
     pub(super) timeout: Option<Value<Duration>>,
+    pub(super) config: Option<Value<PathBuf>>,
+    pub(super) binary: Option<Value<PathBuf>>,
+    pub(super) keep: Option<Value<Keep>>,
+    pub(super) state_file: Option<Value<PathBuf>>,
+    pub(super) template: Option<Value<PathBuf>>,
+    pub(super) reload: Option<Reload>,
+    pub(super) start: Option<Value<bool>>,
+}
+
+/// One of `haproxy.sockets:`.
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping such as `{address: /run/haproxy/admin.sock, keep: block}`"
+)]
+pub(super) struct Node {
+    pub(super) address: Value<String>,
     pub(super) config: Option<Value<PathBuf>>,
     pub(super) binary: Option<Value<PathBuf>>,
     pub(super) keep: Option<Value<Keep>>,
@@ -234,6 +252,7 @@ pub(super) struct ScaleDown {
     pub(super) cooldown: Option<Value<Duration>>,
     pub(super) step: Option<Value<u32>>,
     pub(super) drain_timeout: Option<Value<Duration>>,
+    pub(super) sticky_quiet: Option<Value<Duration>>,
     pub(super) shutdown_sessions: Option<Value<OrNone<Duration>>>,
 }
 

@@ -8,7 +8,7 @@ use serde::de::Error;
 
 use super::check::{Checker, set};
 use super::error::Mistake;
-use super::file::{Haproxy, Reload};
+use super::file::{Haproxy, Node, Reload};
 use super::path::KeyPath;
 use super::value::{FromText, Value, unfit};
 
@@ -137,19 +137,30 @@ impl Lasting {
     }
 }
 
-/// What is wrong with `lasting` for these sockets: its files, its pid and its master are those of one HAProxy.
-pub(super) fn several_mistake(lasting: &Lasting, sockets: &[String]) -> Option<Mistake> {
-    let wanted = match lasting.keep {
-        Keep::None if lasting.start => "start: true".to_owned(),
-        Keep::None => return None,
-        keep => format!("keep: {}", keep.name()),
-    };
-    (sockets.len() > 1).then(|| {
-        Mistake::Value(format!(
-            "`{wanted}` is for one HAProxy, and there are {} sockets\n  leave it out: after a reload or restart each HAProxy is brought in line with the others",
-            sockets.len()
-        ))
-    })
+/// What a file says of it: in `haproxy:`, and in each of its `sockets`.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) start: Option<Value<bool>>,
+    keep: Option<Value<Keep>>,
+    config: Option<Value<PathBuf>>,
+    binary: Option<Value<PathBuf>>,
+    state_file: Option<Value<PathBuf>>,
+    template: Option<Value<PathBuf>>,
+    reload: Option<Reload>,
+}
+
+impl From<Haproxy> for Keys {
+    fn from(file: Haproxy) -> Self {
+        let Haproxy { start, keep, config, binary, state_file, template, reload, .. } = file;
+        Self { start, keep, config, binary, state_file, template, reload }
+    }
+}
+
+impl From<Node> for Keys {
+    fn from(file: Node) -> Self {
+        let Node { start, keep, config, binary, state_file, template, reload, .. } = file;
+        Self { start, keep, config, binary, state_file, template, reload }
+    }
 }
 
 /// The name of a systemd unit; whatever could be read as an option is none.
@@ -167,28 +178,15 @@ impl FromText for Unit {
 }
 
 impl Checker<'_> {
-    /// What `haproxy:` says of it, at `at`.
-    pub(super) fn lasting(&mut self, slot: &mut Lasting, file: &mut Haproxy, at: &KeyPath) {
-        set(&mut slot.keep, file.keep.take());
-        set(&mut slot.start, file.start.take());
-        self.absolute(&mut slot.config, file.config.take(), &at.key("config"));
-        self.absolute(&mut slot.state_file, file.state_file.take(), &at.key("state_file"));
-        self.absolute(&mut slot.template, file.template.take(), &at.key("template"));
-        self.program(&mut slot.binary, file.binary.take(), &at.key("binary"));
-        let reload = file.reload.take();
-        let place = at.key("reload");
-        self.reload(&mut slot.reload, reload.unwrap_or_default(), &place);
-        if slot.start && !matches!(slot.reload.by, ReloadBy::Systemd | ReloadBy::Binary) {
-            let at = at.key("start");
-            let by = slot.reload.by.name();
-            self.report(
-                &at,
-                &at,
-                Mistake::Value(format!(
-                    "HAProxy can be started by `reload.by: systemd` or `binary`, not by `{by}`"
-                )),
-            );
-        }
+    /// What `keys` say of it, at `at`.
+    pub(super) fn lasting(&mut self, slot: &mut Lasting, keys: Keys, at: &KeyPath) {
+        set(&mut slot.keep, keys.keep);
+        set(&mut slot.start, keys.start);
+        self.absolute(&mut slot.config, keys.config, &at.key("config"));
+        self.absolute(&mut slot.state_file, keys.state_file, &at.key("state_file"));
+        self.absolute(&mut slot.template, keys.template, &at.key("template"));
+        self.program(&mut slot.binary, keys.binary, &at.key("binary"));
+        self.reload(&mut slot.reload, keys.reload.unwrap_or_default(), &at.key("reload"));
     }
 
     fn reload(&mut self, slot: &mut Reloading, file: Reload, at: &KeyPath) {

@@ -19,6 +19,7 @@ mod lasting;
 mod log_format;
 mod model;
 pub mod nearest;
+mod nodes;
 mod path;
 mod percent;
 mod schedule;
@@ -38,6 +39,7 @@ pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, Mistake, Order, Position, Problem};
 pub use lasting::{Keep, Lasting, ReloadBy, ReloadWhen, Reloading};
 pub use log_format::{FormatError, LoadedFormat, LogFormat};
+pub use nodes::NodeSettings;
 pub use spares::{DefaultServer, PoolSettings, PoolSource};
 
 use crate::core::settings::{BackendSettings, LogSettings};
@@ -52,12 +54,10 @@ pub struct Config {
     pub sources: Vec<String>,
     /// How a line of the log reads.
     pub log_format: LogFormat,
-    /// The socket of each HAProxy: a path or `HOST:PORT`, behind `master:` that of a master. At least one.
-    pub sockets: Vec<String>,
+    /// Each HAProxy; at least one, and no two with the same socket or a file in common.
+    pub nodes: Vec<NodeSettings>,
     /// For one command and its answer.
     pub socket_timeout: Duration,
-    /// How changes outlast HAProxy's process.
-    pub lasting: Lasting,
     /// Where the journal and the state file are.
     pub state_dir: PathBuf,
     /// Where the agent's own socket is.
@@ -126,9 +126,9 @@ impl Config {
         let differs = [
             ("sources", self.sources != other.sources),
             ("log_format", self.log_format != other.log_format),
-            ("haproxy.sockets", self.sockets != other.sockets),
+            ("haproxy.sockets", self.sockets() != other.sockets()),
             ("haproxy.timeout", self.socket_timeout != other.socket_timeout),
-            ("haproxy.keep and what belongs to it", self.lasting != other.lasting),
+            ("haproxy.keep and what belongs to it", self.lasting().ne(other.lasting())),
             ("state_dir", self.state_dir != other.state_dir),
             ("runtime_dir", self.runtime_dir != other.runtime_dir),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
@@ -154,18 +154,22 @@ impl Config {
     /// With these instead of the file's (`--socket`); no change if there are none.
     ///
     /// # Errors
-    /// One that is there twice, or is no address.
+    /// One that is there twice, or is no address; or the one whose changes are to last is not among several.
     pub fn with_sockets(mut self, sockets: Vec<String>) -> Result<Self, ConfigError> {
-        if let Some(mistake) = check::sockets_mistake(&sockets) {
-            return Err(ConfigError::Option { option: "--socket", mistake });
-        }
-        if let Some(mistake) = lasting::several_mistake(&self.lasting, &sockets) {
-            return Err(ConfigError::Option { option: "--socket", mistake });
-        }
         if !sockets.is_empty() {
-            self.sockets = sockets;
+            let nodes = nodes::with_sockets(&self.nodes, sockets);
+            self.nodes = nodes.map_err(|mistake| ConfigError::Option { option: "--socket", mistake })?;
         }
         Ok(self)
+    }
+
+    fn lasting(&self) -> impl Iterator<Item = &Lasting> {
+        self.nodes.iter().map(|node| &node.lasting)
+    }
+
+    /// The socket of each HAProxy.
+    pub fn sockets(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.socket.clone()).collect()
     }
 
     /// With `name` as the only backend (`--backend`): as the file has it, or with the defaults

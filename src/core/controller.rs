@@ -32,6 +32,7 @@ use super::settings::BackendSettings;
 use super::settings::schedule::CivilTime;
 
 mod backend;
+mod checks;
 mod doubt;
 mod forgotten;
 mod hands_off;
@@ -61,7 +62,7 @@ pub use limits::LimitsView;
 pub use memory::{BackendMemory, Memory, OverrideMemory};
 pub use overrides::{Operator, Order, Override};
 pub use record::{Event, Record};
-pub use standing::{BackendStanding, Origin, ServerStanding};
+pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
 pub use view::{Health, ServerView, View};
 
 /// An inventory older than this is no ground for a decision: two ticks and a slow answer.
@@ -100,6 +101,12 @@ struct Latest {
     asked: Instant,
     arrived: Instant,
     inventory: Inventory,
+}
+
+impl Latest {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.arrived) <= STALE_AFTER
+    }
 }
 
 impl Controller {
@@ -210,6 +217,7 @@ impl Controller {
         for (&id, backend) in &mut self.backends {
             backend.store.note_processes(&inventory);
             let Some(state) = inventory.backend(id) else { continue };
+            backend.read_only = inventory.read_only;
             if anew {
                 backend.count_anew();
             }
@@ -244,6 +252,7 @@ impl Controller {
         let (before, actions) = ours.take_order(backend, wanted, now);
         self.actions.extend(actions);
         ours.settle_limits(backend, self.local, &mut self.actions);
+        self.decide_anew(backend, now);
         before
     }
 
@@ -256,7 +265,18 @@ impl Controller {
             self.actions.extend(actions);
             order
         });
+        ours.settle_limits(backend, self.local, &mut self.actions);
+        self.decide_anew(backend, now);
         Resumed { order, servers }
+    }
+
+    /// What an operator says holds at once: `backend` is shown so, and evaluated without waiting for the next tick.
+    fn decide_anew(&mut self, backend: BackendId, now: Instant) {
+        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
+        let Some((ours, latest)) = self.backends.get_mut(&backend).zip(latest) else { return };
+        let state = latest.inventory.backend(backend);
+        ours.reconsider(state, &self.names, now);
+        ours.evaluate(backend, Some(latest.asked), state, &self.names, now, &mut self.actions);
     }
 
     /// Evaluates every backend. What outcomes have changed since the last tick is written down with it.
@@ -264,10 +284,7 @@ impl Controller {
         if std::mem::take(&mut self.unwritten) {
             self.actions.push_back(Action::Remember);
         }
-        let latest = self
-            .latest
-            .as_ref()
-            .filter(|latest| now.saturating_duration_since(latest.arrived) <= STALE_AFTER);
+        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
         let asked = latest.map(|latest| latest.asked);
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());

@@ -4,7 +4,7 @@
 //! [`Sample`](super::log::sample::Sample). The table is shared by whoever reads logs and the
 //! controller, only grows, and is bounded, so that garbage in a log cannot fill the memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A HAProxy backend (or the backend half of a `listen`), by its place in [`Names`].
@@ -42,6 +42,7 @@ struct Table {
     servers: Vec<(BackendId, Arc<str>)>,
     backend_ids: HashMap<Arc<str>, BackendId>,
     server_ids: HashMap<(BackendId, Arc<str>), ServerId>,
+    with_servers: HashSet<BackendId>,
 }
 
 impl Names {
@@ -79,6 +80,7 @@ impl Names {
         }
         let id = ServerId(table.next_id()?.1);
         table.servers.push((backend, name));
+        table.with_servers.insert(backend);
         table.server_ids.insert(key, id);
         Some(id)
     }
@@ -86,6 +88,12 @@ impl Names {
     /// The backend's name.
     pub fn of_backend(&self, id: BackendId) -> Arc<str> {
         self.read().backends[id.index()].clone()
+    }
+
+    /// Whether a backend of that name has had a server.
+    pub fn has_servers(&self, backend: &str) -> bool {
+        let table = self.read();
+        table.backend_ids.get(backend).is_some_and(|id| table.with_servers.contains(id))
     }
 
     /// The server's own name, without its backend.

@@ -58,6 +58,14 @@ impl BackendSettings {
     pub fn warm_up_of(&self, server: &str) -> &WarmUp {
         self.servers.get(server).map_or(&self.warm_up, |server| &server.warm_up)
     }
+
+    /// So long a server that is taken away stays in DRAIN at least; never past `drain_timeout`.
+    pub fn trial(&self) -> Duration {
+        match self.policy {
+            Policy::Model => self.model.trial.min(self.scale_down.drain_timeout),
+            Policy::Threshold => Duration::ZERO,
+        }
+    }
 }
 
 /// How decisions are made.
@@ -261,8 +269,10 @@ pub struct ScaleDown {
     pub cooldown: Duration,
     /// Servers a move, at least 1.
     pub step: u32,
-    /// How long DRAIN waits for sessions to end before MAINT.
+    /// How long DRAIN waits at most, for sessions to end and for clients that stick to the server, before MAINT.
     pub drain_timeout: Duration,
+    /// Clients that a cookie keeps on a server are taken to have gone once no session has come to it for so long.
+    pub sticky_quiet: Duration,
     /// Sessions that are still on a server so long after it went to MAINT are closed; `None`: never.
     pub shutdown_sessions: Option<Duration>,
 }

@@ -50,6 +50,8 @@ pub struct Client {
     is_master: bool,
     timeout: Duration,
     connections: Arc<Semaphore>,
+    /// So many sockets there are, this one with them.
+    sockets: usize,
     pub(super) known: Known,
     pub(super) environment: Environment,
 }
@@ -67,9 +69,16 @@ impl Client {
             is_master,
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            sockets: 1,
             known: Known::default(),
             environment: Environment::default(),
         }
+    }
+
+    /// The same, as one of so many `sockets` that are all asked: each may be that of one of HAProxy's processes.
+    #[must_use]
+    pub fn one_of(self, sockets: usize) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Where HAProxy listens.
@@ -153,6 +162,17 @@ impl Client {
         Err(RuntimeError::OldWorker { address: self.address.clone(), pid: process.pid })
     }
 
+    /// A process of which others have a part of the servers' states is not all of HAProxy. A master's `@1` is one of
+    /// them, too.
+    fn must_be_whole(&self) -> Result<(), RuntimeError> {
+        let processes = self.capabilities().map_or(1, |known| known.processes);
+        let reached = if self.is_master { 1 } else { self.sockets };
+        if processes as usize <= reached {
+            return Ok(());
+        }
+        Err(RuntimeError::ManyProcesses { address: self.address.clone(), processes })
+    }
+
     /// Everything HAProxy has. Process and tables come from the same connection, so from the
     /// same process; a process that was not asked before is asked what it can do.
     ///
@@ -164,6 +184,7 @@ impl Client {
         let mut inventory = reading::inventory(&text, &scope, names).map_err(|error| self.garbage(error))?;
         self.must_go_on(&inventory.process)?;
         self.show_capabilities(&mut inventory, names).await;
+        self.must_be_whole()?;
         self.ask_for_variables(&inventory.process).await;
         Ok(inventory)
     }
@@ -223,7 +244,24 @@ impl Client {
         }
     }
 
-    fn garbage(&self, error: AnswerError) -> RuntimeError {
+    /// What `command`, which only shows, shows; not more than about `most` bytes of it.
+    pub(super) async fn beginning(&self, command: &Command, most: usize) -> Result<String, RuntimeError> {
+        let (_connection, start) = self.begin().await;
+        let answer = async {
+            let mut conversation = Conversation::open(self, start + self.timeout).await?;
+            conversation.say(&self.line(command.parts())).await?;
+            conversation.hear(|answer| answer.len() >= most).await
+        };
+        let answer = answer.await;
+        self.trace(command, start, &answer);
+        let answer = answer?;
+        if answer.len() >= most {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+        response::show(command, answer).map_err(|error| self.garbage(error))
+    }
+
+    pub(super) fn garbage(&self, error: AnswerError) -> RuntimeError {
         RuntimeError::of_answer(error, &self.address)
     }
 

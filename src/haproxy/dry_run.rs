@@ -93,6 +93,8 @@ struct Pretence<T> {
 impl Overlay {
     /// Shows in `inventory`, which is what HAProxy really has, what would be.
     fn apply(&mut self, inventory: &mut Inventory) {
+        // Nothing is sent that would need more.
+        inventory.read_only = false;
         let before = self.process.replace(inventory.process.clone());
         if before.is_some_and(|before| inventory.process.is_another_than(&before)) {
             *self = Self { process: self.process.take(), ..Self::default() };
@@ -115,7 +117,9 @@ impl Overlay {
         match command {
             Command::SetState { server, state } => self.pretend_state(server, *state, names),
             Command::DrainUntilChecked { server } => self.pretend_state(server, AdminState::Drain, names),
-            Command::ReadyFromDrain { server, .. } => self.pretend_state(server, AdminState::Ready, names),
+            Command::ReadyFromDrain { server, .. } | Command::SlowStart { server } => {
+                self.pretend_state(server, AdminState::Ready, names)
+            }
             Command::SetWeights(line) => {
                 for (server, weight) in line.weights() {
                     let Some((id, (_, real))) = self.known(server, names) else { continue };
@@ -141,6 +145,7 @@ impl Overlay {
             | Command::ShutdownSessions { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
             Command::ShowAbilities | Command::ShowVariable(_) | Command::TryDynamic(_) => {}
+            Command::ShowTables(_) | Command::ShowEntries { .. } => {}
         }
     }
 
@@ -213,6 +218,6 @@ fn show(server: &mut ServerState, state: AdminState) {
         (server.operational, server.check_passed) = (OperationalState::Running, server.checked);
     }
     if state != AdminState::Ready {
-        (server.sessions, server.queued) = (0, 0);
+        (server.sessions, server.queued, server.cookie) = (0, 0, None);
     }
 }

@@ -81,6 +81,18 @@ pub enum RuntimeError {
         /// Its process id.
         pid: u32,
     },
+    /// HAProxy consists of several processes (`nbproc`), and nobody can say which of them a socket reaches.
+    #[error(
+        "HAProxy at `{address}` has {processes} processes (`nbproc`), each with servers of its own, and not all of \
+         them can be reached: use `nbthread` instead, or give each a socket (`stats socket PATH level admin process N`) \
+         and name them all in `haproxy.sockets`"
+    )]
+    ManyProcesses {
+        /// Where.
+        address: Address,
+        /// How many.
+        processes: u32,
+    },
     /// HAProxy is not as it was read, and so the change was not sent.
     #[error("HAProxy at `{address}` was not told to `{command}`")]
     Overtaken {

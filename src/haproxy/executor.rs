@@ -67,7 +67,8 @@ impl Executor {
         names: Names,
         dry_run: bool,
     ) -> Result<Self, AddressError> {
-        let client = |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout));
+        let client =
+            |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout).one_of(sockets.len()));
         let clients: Vec<Client> = sockets.iter().map(client).collect::<Result<_, _>>()?;
         if clients.is_empty() {
             return Err(AddressError::Unknown { text: String::new() });
@@ -88,6 +89,11 @@ impl Executor {
     /// How each HAProxy stands, in the order in which they were given.
     pub fn nodes(&self) -> Vec<NodeState> {
         self.nodes.states()
+    }
+
+    /// What each of several HAProxys has answered last.
+    pub fn latest(&self) -> Vec<Option<Arc<Inventory>>> {
+        self.nodes.latest()
     }
 
     /// Servers that are to be alike on all of them, and are not.

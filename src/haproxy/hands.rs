@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::core::log::log_format::words::Variable;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::Name;
+use crate::core::wire::command::{Name, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::warm_up::probe::{self, WarmUpError, Warmth};
 
@@ -39,6 +40,11 @@ impl Hands {
             Self::Real(client) => client.address(),
             Self::Pretending(dry_run) => dry_run.address(),
         }
+    }
+
+    /// They do what they are told to.
+    pub(super) fn are_real(&self) -> bool {
+        matches!(self, Self::Real(_))
     }
 
     /// See [`Client::variable`].
@@ -62,6 +68,18 @@ impl Hands {
         match self {
             Self::Real(client) => client.backend_inventory(backend, names).await,
             Self::Pretending(dry_run) => dry_run.backend(backend, names).await,
+        }
+    }
+
+    /// The stick-table that keeps clients on `server`, if there is one. Where nothing is really drained, nobody is waited for.
+    pub(super) async fn table_of(
+        &self,
+        server: &ServerName,
+        names: &Names,
+    ) -> Result<Option<Arc<str>>, RuntimeError> {
+        match self {
+            Self::Real(client) => client.table_of(server, names).await,
+            Self::Pretending(_) => Ok(None),
         }
     }
 

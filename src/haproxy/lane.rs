@@ -18,14 +18,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod slowstart;
+mod sticking;
 mod supply;
 mod waiting;
 
+use self::waiting::Drain;
 use super::attempt::{Retry, StepError};
 use super::work::{Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
-use crate::core::plan::outcome::{CallOff, Outcome};
+use crate::core::plan::outcome::{CallOff, KeptBy, Outcome};
 use crate::core::plan::step::{Lane, Purpose, Step};
 use crate::core::plan::weights::WeightList;
 use crate::core::wire::command::{Command, ServerName};
@@ -127,13 +130,17 @@ struct Walker<'a> {
     /// How long it may take to become healthy; `None`: the lane does not wait for it.
     healthy_within: Option<Duration>,
     /// How long its sessions are waited for; `None`: the lane does not wait for them.
-    drained_within: Option<(Duration, Duration)>,
+    drain: Option<Drain>,
     /// It began anew after a restart, and has not been seen healthy since.
     unproven: bool,
     /// An address that was given, or a server that was added: a restart takes it away.
     provided: Option<Step>,
     /// No reading tells whether an agent check is on.
     agent_enabled: bool,
+    /// HAProxy's own `slowstart` lets it into its share.
+    slowstart: bool,
+    /// It was sent through MAINT for that, and may be seen there.
+    passes_maint: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -154,10 +161,12 @@ impl<'a> Walker<'a> {
             goal,
             moved: false,
             healthy_within: None,
-            drained_within: None,
+            drain: None,
             unproven: false,
             provided: None,
             agent_enabled: false,
+            slowstart: false,
+            passes_maint: false,
         }
     }
 
@@ -168,6 +177,7 @@ impl<'a> Walker<'a> {
             if self.moved && Some(place) <= last_set {
                 continue;
             }
+            let step = self.in_place_of(step);
             let (start, before) = (Instant::now(), self.moved);
             match self.take(step).await {
                 Ok(taken) => {
@@ -191,6 +201,20 @@ impl<'a> Walker<'a> {
                 }
                 Err(error) => return End::Failed(step, error),
             }
+        }
+        self.see_in().await
+    }
+
+    /// A newcomer that HAProxy slow-starts is on its way until that is over.
+    async fn see_in(&mut self) -> End<'a> {
+        // One that is brought back while it is warm has no way of retreat, and needs none.
+        if !self.slowstart || self.lane.retreat.is_empty() {
+            return End::Arrived;
+        }
+        match (self.await_full_share().await, self.lane.steps.last()) {
+            (Err(error), Some(last)) if error.is_foreign() => return End::Failed(last, error),
+            (Err(error), _) => self.tell_ramp_given_up(&error).await,
+            (Ok(()), _) => {}
         }
         End::Arrived
     }
@@ -239,11 +263,10 @@ impl<'a> Walker<'a> {
                     self.await_healthy(within).await?;
                 }
                 while let Err(error) = self.set(*state).await {
-                    let (StepError::ServesAgain, Some((at_least, within))) = (&error, self.drained_within)
-                    else {
+                    let (StepError::ServesAgain, Some(drain)) = (&error, self.drain) else {
                         return Err(error);
                     };
-                    self.await_drained(at_least, within).await?;
+                    self.await_drained(drain).await?;
                 }
             }
             Step::AwaitHealthy { within, .. } => {
@@ -251,13 +274,16 @@ impl<'a> Walker<'a> {
                 self.await_healthy(*within).await?;
             }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            Step::AwaitDrained { at_least, within, .. } => {
-                self.drained_within = Some((*at_least, *within));
-                self.await_drained(*at_least, *within).await?;
+            &Step::AwaitDrained { at_least, quiet, within, .. } => {
+                let drain = Drain { at_least, quiet, within };
+                self.drain = Some(drain);
+                self.await_drained(drain).await?;
             }
             Step::SetWeights(_) | Step::Pause(_) if self.work.has_given_ramps_up() => {
                 return Ok(Taken::Skipped);
             }
+            Step::SetWeights(weights) if self.has_full(weights) => return Ok(Taken::Skipped),
+            Step::Pause(_) if self.slowstart => return Ok(Taken::Skipped),
             Step::SetWeights(weights) => return self.set_weights(weights).await,
             Step::Pause(pause) => {
                 self.work.all.pause(*pause).await;
@@ -282,11 +308,12 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
             let serves = reading.nodes.iter().any(|node| node.has(self.server, AdminState::Ready));
-            if self.reset && serves && state == AdminState::Maint && self.drained_within.is_some() {
+            if self.reset && serves && state == AdminState::Maint && self.drain.is_some() {
                 return Err(StepError::ServesAgain);
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
+            self.passes_maint |= commands.iter().any(|(_, it)| matches!(it, Command::SlowStart { .. }));
             let had_acted = std::mem::replace(&mut self.acted, true);
             self.asked = Some(state);
             if let Err(error) = work.change(&reading, commands, patience).await {
@@ -307,7 +334,7 @@ impl<'a> Walker<'a> {
             let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        (self.state, self.asked, self.reset) = (state, None, false);
+        (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
         Ok(())
     }
 
@@ -330,8 +357,11 @@ impl<'a> Walker<'a> {
         for node in &reading.nodes {
             let Some(server) = node.backend.server(self.server) else { continue };
             if server.state() != state {
-                let name = self.work.server_name(self.server)?;
-                commands.push((node.node, command(name, server, state, &node.process)));
+                let command = match self.slow_start(server, state)? {
+                    Some(slow) => slow,
+                    None => command(self.work.server_name(self.server)?, server, state, &node.process),
+                };
+                commands.push((node.node, command));
             }
         }
         Ok(commands)
@@ -382,10 +412,12 @@ impl<'a> Walker<'a> {
         let server = reading.backend.server(self.server).ok_or(StepError::Gone)?;
         self.notice(reading);
         self.go_on_only_where_begun()?;
+        self.notice_slowstart(reading);
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            if found != expected && self.asked != Some(found) && !self.reset {
+            let is_passing = self.passes_maint && found == AdminState::Maint;
+            if found != expected && self.asked != Some(found) && !is_passing && !self.reset {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }
@@ -435,6 +467,11 @@ impl<'a> Walker<'a> {
     async fn tell_done(&self, step: &Step, took: Duration) {
         let (backend, step) = (self.work.plan.backend, step.clone());
         self.work.tell(Outcome::StepDone { backend, step, took }).await;
+    }
+
+    async fn tell_kept(&self, by: Option<KeptBy>, within: Duration) {
+        let (backend, server) = (self.work.plan.backend, self.server);
+        self.work.tell(Outcome::Kept { backend, server, by, within }).await;
     }
 
     async fn tell_left_behind(&self, step: &Step, error: &StepError) {

@@ -16,6 +16,7 @@ mod environment;
 mod hands;
 mod lane;
 mod nodes;
+mod stickiness;
 mod work;
 
 pub(crate) mod words;

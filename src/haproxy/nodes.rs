@@ -22,7 +22,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
-use crate::core::wire::command::Name;
+use crate::core::wire::command::{Name, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::report::chain;
@@ -46,7 +46,7 @@ struct Node {
     /// Asks one that does not answer, until it does.
     probe: Mutex<Option<JoinHandle<Result<Inventory, RuntimeError>>>>,
     /// What it answered last.
-    latest: Mutex<Option<Inventory>>,
+    latest: Mutex<Option<Arc<Inventory>>>,
     /// The process that was asked last for all it has.
     process: Mutex<Option<Process>>,
 }
@@ -89,6 +89,11 @@ impl Nodes {
     /// How each of them stands.
     pub(super) fn states(&self) -> Vec<NodeState> {
         self.standings().states()
+    }
+
+    /// What each of several has answered last.
+    pub(super) fn latest(&self) -> Vec<Option<Arc<Inventory>>> {
+        self.nodes.iter().map(|node| lock(&node.latest).clone()).collect()
     }
 
     /// See [`nodes::Nodes::differences`].
@@ -144,7 +149,7 @@ impl Nodes {
                 Some(Ok(inventory)) => {
                     *lock(&node.process) = Some(inventory.process.clone());
                     if self.are_several() {
-                        *lock(&node.latest) = Some(inventory.clone());
+                        *lock(&node.latest) = Some(Arc::new(inventory.clone()));
                     }
                     Some(Ok(inventory))
                 }
@@ -203,6 +208,32 @@ impl Nodes {
     /// How `found` counts that `node` has.
     pub(super) fn part<T>(&self, node: usize, found: T) -> nodes::merge::Part<T> {
         self.standings().part(node, found)
+    }
+
+    /// The stick-table that keeps clients on `server`, on any node that answers and has it.
+    ///
+    /// # Errors
+    /// If none was found, but one of them did not tell.
+    pub(super) async fn table_of(
+        &self,
+        server: &ServerName,
+        names: &Names,
+    ) -> Result<Option<Arc<str>>, RuntimeError> {
+        let ask = |node: usize| {
+            let (hands, server, names) = (self.nodes[node].hands.clone(), server.clone(), names.clone());
+            async move { hands.table_of(&server, &names).await }
+        };
+        let mut found = Ok(None);
+        for (_, answer) in self.gather(&self.asked(), ask).await {
+            match answer {
+                Ok(Some(table)) => return Ok(Some(table)),
+                // One that has no such server, or knows no such question, keeps nobody on it.
+                Err(error) if error.refusal().is_some() => {}
+                Ok(None) => {}
+                Err(error) => found = Err(error),
+            }
+        }
+        found
     }
 
     /// Changes states or weights: each node as it needs it.

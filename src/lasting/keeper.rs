@@ -1,9 +1,13 @@
-//! The task that keeps changes: it looks at how the servers stand, writes that down where HAProxy finds it, and has HAProxy
-//! reloaded where that takes one. The agent's loop never waits for it.
+//! The task that keeps changes of one HAProxy: it looks at how the servers stand, writes that down where HAProxy finds it, and has
+//! HAProxy reloaded where that takes one. The agent's loop never waits for it.
+//!
+//! With several HAProxys each has a task of its own. What is written for one that is away is what the others have, so that
+//! it starts with that.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -11,20 +15,21 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::block::BlockError;
-use super::declared::Declared;
 use super::difference::needs_reload;
 use super::event::{Event, Refused};
 use super::file::{self, Backup, FileError, Staged};
 use super::program::ProgramError;
-use super::reload::{ReloadError, Reloader};
+use super::reload::Reloader;
 use super::render::{self, Blocks};
 use super::state::{self, StateError};
 use super::template::TemplateError;
+use super::turn::Turn;
 use crate::config::{Keep, Lasting, ReloadBy, ReloadWhen, Reloading};
 use crate::core::controller::BackendStanding;
-use crate::core::plan::inventory::Process;
 use crate::haproxy::client::Client;
 use crate::report::chain;
+
+mod reloading;
 
 /// Changes come in batches: what follows the first within this time is written with it.
 const DEBOUNCE: Duration = Duration::from_millis(500);
@@ -35,15 +40,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After what failed; doubled each time, up to the last.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// HAProxy is started when it has been away for so long: a restart by somebody else takes less.
-const ABSENT: Duration = Duration::from_secs(3);
-
 /// What the agent sees.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sight {
+    /// When it was looked.
+    pub asked: Option<Instant>,
     /// HAProxy answered last time.
     pub answers: bool,
-    /// How its servers stand; `None` before it was read.
+    /// And shows what is to last: it has what the others have.
+    pub in_line: bool,
+    /// Why none of several HAProxys may be reloaded now.
+    pub wait: Option<String>,
+    /// How its servers are to stand; `None` before any HAProxy was read.
     pub standing: Option<Vec<BackendStanding>>,
 }
 
@@ -70,15 +78,19 @@ pub enum KeepError {
     State(#[from] StateError),
 }
 
-/// Keeps what was changed at run time.
+/// Keeps what was changed at run time of one HAProxy.
 #[derive(Debug)]
 pub struct Keeper {
+    node: usize,
     lasting: Lasting,
     client: Client,
     reloader: Reloader,
-    events: mpsc::Sender<Event>,
+    turn: Arc<Turn>,
+    events: mpsc::Sender<(usize, Event)>,
     /// What is written down.
     kept: Option<Vec<BackendStanding>>,
+    /// The state file is not all HAProxy's own: it was away, or had not what the others have.
+    is_provisional: bool,
     /// The template as it was when something was written last, or was to be.
     template: Option<Stamp>,
     retry: Option<(Instant, Duration)>,
@@ -110,15 +122,23 @@ impl Stamp {
 }
 
 impl Keeper {
-    /// For the HAProxy that `client` asks. What happens is told to `events`.
-    pub fn new(lasting: Lasting, client: Client, events: mpsc::Sender<Event>) -> Self {
+    /// For the HAProxy that `client` asks, which is `node` to those who read `events`. It is reloaded when it has the `turn`.
+    pub fn new(
+        (node, lasting): (usize, Lasting),
+        client: Client,
+        turn: Arc<Turn>,
+        events: mpsc::Sender<(usize, Event)>,
+    ) -> Self {
         let reloader = Reloader::new(lasting.clone(), client.clone());
         Self {
+            node,
             lasting,
             client,
             reloader,
+            turn,
             events,
             kept: None,
+            is_provisional: false,
             template: None,
             retry: None,
             due: None,
@@ -133,18 +153,19 @@ impl Keeper {
         loop {
             let sight = sights.borrow_and_update().clone();
             self.attend_absence(sight.answers).await;
-            if sight.answers && self.is_behind(&sight) && self.may_retry() {
+            if self.is_behind(&sight) && self.may_retry() {
                 sleep(DEBOUNCE).await;
                 let latest = sights.borrow_and_update().clone();
-                self.keep(latest.standing.unwrap_or_default()).await;
+                self.keep(latest).await;
             }
             if sight.answers && self.due.is_some() {
-                self.reload(sight.standing.as_deref().unwrap_or_default()).await;
+                let latest = sights.borrow().clone();
+                self.reload(&latest).await;
             }
             if let Ok(Err(_)) = timeout(LOOK, sights.changed()).await {
                 let last = sights.borrow().clone();
                 if self.is_behind(&last) {
-                    self.keep(last.standing.unwrap_or_default()).await;
+                    self.keep(last).await;
                 }
                 return;
             }
@@ -156,7 +177,8 @@ impl Keeper {
         if self.lasting.keep == Keep::None || sight.standing.is_none() {
             return false;
         }
-        self.kept != sight.standing || self.has_other_template()
+        let is_final = sight.in_line && self.is_provisional;
+        is_final || self.kept != sight.standing || self.has_other_template()
     }
 
     fn has_other_template(&self) -> bool {
@@ -168,17 +190,18 @@ impl Keeper {
         self.retry.is_none_or(|(at, _)| at <= Instant::now()) || self.has_other_template()
     }
 
-    /// Writes `standing` down, or tells why not and tries again later.
-    async fn keep(&mut self, standing: Vec<BackendStanding>) {
+    /// Writes down how the servers stand, or tells why not and tries again later.
+    async fn keep(&mut self, sight: Sight) {
+        let standing = sight.standing.as_deref().unwrap_or_default();
         self.template = Stamp::of(&self.lasting.template);
         let written = match self.lasting.keep {
             Keep::None => Ok(()),
-            Keep::StateFile => self.keep_state(&standing).await,
-            Keep::Block => self.write_blocks(&standing).await,
-            Keep::Template => self.write_whole(&standing).await,
+            Keep::StateFile => self.keep_state(&sight, standing).await,
+            Keep::Block => self.write_blocks(standing).await,
+            Keep::Template => self.write_whole(standing).await,
         };
         match written {
-            Ok(()) => (self.kept, self.retry) = (Some(standing), None),
+            Ok(()) => (self.kept, self.retry) = (Some(standing.to_vec()), None),
             Err(error) => {
                 let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
                 self.retry = Some((Instant::now() + pause, pause));
@@ -193,7 +216,7 @@ impl Keeper {
 
     /// It cannot fail but at the agent's end.
     async fn tell(&self, event: Event) {
-        let _ = self.events.send(event).await;
+        let _ = self.events.send((self.node, event)).await;
     }
 
     async fn tell_kept(&self, changed: bool, reload_needed: bool) {
@@ -202,8 +225,16 @@ impl Keeper {
         self.tell(Event::Kept { keep, file: file.clone(), changed, reload_needed }).await;
     }
 
-    async fn keep_state(&self, standing: &[BackendStanding]) -> Result<(), KeepError> {
-        self.write_state(standing).await?;
+    async fn keep_state(&mut self, sight: &Sight, standing: &[BackendStanding]) -> Result<(), KeepError> {
+        let path = &self.lasting.state_file;
+        self.is_provisional = !sight.in_line;
+        match sight.answers {
+            true if sight.in_line => state::write(&self.client, path, standing).await?,
+            true => state::write_as_meant(&self.client, path, standing).await?,
+            // What HAProxy had is not known but for that file.
+            false if !state::put_right(path, standing).await? => return Ok(()),
+            false => {}
+        }
         // A ramp is no change that is to last, though HAProxy's file has each of its steps.
         let settled = |standing: &[BackendStanding]| {
             let mut standing = standing.to_vec();
@@ -214,10 +245,6 @@ impl Keeper {
         let changed = self.kept.as_deref().map(settled) != Some(settled(standing));
         self.tell_kept(changed, false).await;
         Ok(())
-    }
-
-    async fn write_state(&self, standing: &[BackendStanding]) -> Result<(), StateError> {
-        state::write(&self.client, &self.lasting.state_file, standing).await
     }
 
     async fn write_blocks(&mut self, standing: &[BackendStanding]) -> Result<(), KeepError> {
@@ -282,104 +309,6 @@ impl Keeper {
             None => staged.install(),
         });
         Ok(installed.await?)
-    }
-
-    /// Makes the reload that is due, unless it has to wait.
-    async fn reload(&mut self, standing: &[BackendStanding]) {
-        let by = self.lasting.reload.by;
-        let before = match self.reloader.may_reload(Instant::now()).await {
-            Ok((process, _)) if self.is_done_by(&process) => {
-                (self.due, self.told_wait) = (None, None);
-                let pid = process.pid;
-                return self
-                    .tell(Event::Reloaded { by: None, before: None, pid, took: Duration::ZERO })
-                    .await;
-            }
-            Ok(_) if by == ReloadBy::None => {
-                let why = "haproxy.cfg asks for a reload of HAProxy, and `haproxy.reload.by` is none";
-                return self.wait(why.to_owned(), None).await;
-            }
-            Ok((process, Ok(()))) => process,
-            Ok((_, Err(wait))) => return self.wait(wait.to_string(), wait.left()).await,
-            Err(error) => return self.wait(chain(&error), None).await,
-        };
-        match self.may_lose(standing).await {
-            Ok(None) => {}
-            Ok(Some(server)) => {
-                let why = format!(
-                    "`{server}` is in MAINT or DRAIN, and haproxy.cfg does not say so: a reload would put it back into service"
-                );
-                return self.wait(why, None).await;
-            }
-            Err(error) => return self.wait(chain(&error), None).await,
-        }
-        (self.due, self.told_wait) = (None, None);
-        let start = Instant::now();
-        match self.reloader.reload(&before).await {
-            Ok(Process { pid, .. }) => {
-                let before = Some(before.pid);
-                self.tell(Event::Reloaded { by: Some(by), before, pid, took: start.elapsed() }).await;
-            }
-            Err(error) => self.take_back(&error).await,
-        }
-    }
-
-    /// Whether this process was started with what a reload was to be made for. Its uptime is in whole seconds.
-    fn is_done_by(&self, process: &Process) -> bool {
-        self.due.is_some_and(|due| due.elapsed().as_secs() > process.uptime_s + 1)
-    }
-
-    /// After a reload that failed: the old process runs on, and gets its file back.
-    async fn take_back(&mut self, error: &ReloadError) {
-        let config = self.lasting.config.clone();
-        let back = blocking(move || file::take_back(&config)).await;
-        // What was changed since is not in that file; it is written once the reason may have gone.
-        (self.kept, self.retry) = (None, Some((Instant::now() + RETRY.1, RETRY.1)));
-        let (by, taken_back) = (self.lasting.reload.by, back.map_err(|error| chain(&error)));
-        self.tell(Event::NotReloaded { by, error: chain(error), taken_back }).await;
-    }
-
-    /// A server that a reload would put back into service though somebody has taken it out. Writes the state file
-    /// where HAProxy loads it: what is in there outlasts a reload.
-    async fn may_lose(&self, standing: &[BackendStanding]) -> Result<Option<String>, KeepError> {
-        let declared = Declared::read(&file::read(&self.lasting.config)?);
-        let state_file = &self.lasting.state_file;
-        if declared.proxies.iter().any(|proxy| declared.loads(&proxy.name, state_file)) {
-            self.write_state(standing).await?;
-        }
-        let out = state::out_of_service(&self.client).await?;
-        let is_lost = |(backend, server): &(String, String)| {
-            !declared.loads(backend, state_file)
-                && declared.server(backend, server).is_some_and(|server| !server.disabled)
-        };
-        Ok(out.into_iter().find(is_lost).map(|(backend, server)| format!("{backend}/{server}")))
-    }
-
-    /// Tells why a reload waits, when that has changed.
-    async fn wait(&mut self, why: String, left: Option<Duration>) {
-        // The number of old processes changes all the time.
-        let kind = why.split(char::is_numeric).next().unwrap_or_default().to_owned();
-        if self.told_wait.as_ref() != Some(&kind) {
-            self.told_wait = Some(kind);
-            self.tell(Event::Owed { why, left }).await;
-        }
-    }
-
-    /// Starts HAProxy once it has been away for a while.
-    async fn attend_absence(&mut self, answers: bool) {
-        if answers || !self.lasting.start {
-            self.absent_since = None;
-            return;
-        }
-        if self.absent_since.get_or_insert_with(Instant::now).elapsed() < ABSENT {
-            return;
-        }
-        let by = self.lasting.reload.by;
-        match self.reloader.start().await {
-            Ok(None) => {}
-            Ok(Some(process)) => self.tell(Event::Started { by, process }).await,
-            Err(error) => self.tell(Event::NotStarted { by, error: chain(&error) }).await,
-        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod program;
 pub mod reload;
 pub mod state;
 pub mod template;
+pub mod turn;
 
 pub(crate) mod render;
 

@@ -3,14 +3,17 @@
 //!
 //! Slots, and servers that were added, are left out. Of a slot HAProxy would take state and port from the file but not
 //! the address, and send requests to the placeholder (seen on 2.2 to 3.2); it has to start empty, and is filled anew.
+//!
+//! Of a HAProxy that is away, or has not yet what others have, the rows are put right: it starts with what they have.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::Path;
 
 use tokio::task::spawn_blocking;
 
-use super::file::{FileError, Staged};
-use crate::core::controller::{BackendStanding, Origin};
+use super::file::{self, FileError, Staged};
+use crate::core::controller::{BackendStanding, Origin, ServerStanding};
 use crate::core::plan::inventory::AdminState;
 use crate::core::wire::error::AnswerError;
 use crate::core::wire::{info, servers_state};
@@ -43,7 +46,41 @@ pub(super) async fn write(
     path: &Path,
     standing: &[BackendStanding],
 ) -> Result<(), StateError> {
+    put(path, without_pools(&ask(client).await?, standing)).await
+}
+
+/// The same with states and weights as `standing` says, which are not yet those of HAProxy.
+///
+/// # Errors
+/// The file is then as it was.
+pub(super) async fn write_as_meant(
+    client: &Client,
+    path: &Path,
+    standing: &[BackendStanding],
+) -> Result<(), StateError> {
     let text = without_pools(&ask(client).await?, standing);
+    put(path, as_meant(&text, standing)).await
+}
+
+/// Puts states and weights right in the file at `path`, whose HAProxy cannot be asked. False if there is none.
+///
+/// # Errors
+/// The file is then as it was.
+pub(super) async fn put_right(path: &Path, standing: &[BackendStanding]) -> Result<bool, StateError> {
+    let text = match file::read(path) {
+        Ok(text) => text,
+        Err(FileError::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let meant = as_meant(&text, standing);
+    if meant != text {
+        put(path, meant).await?;
+    }
+    Ok(true)
+}
+
+async fn put(path: &Path, text: String) -> Result<(), StateError> {
     let path = path.to_owned();
     let written = spawn_blocking(move || Staged::write(&path, text.as_bytes())?.install()).await;
     match written {
@@ -81,6 +118,40 @@ fn without_pools(text: &str, standing: &[BackendStanding]) -> String {
     text.split_inclusive('\n').filter(|line| !is_of_pool(line)).collect()
 }
 
+/// `text` with rows as `standing` says; of those that it does not tell they are as they were.
+fn as_meant(text: &str, standing: &[BackendStanding]) -> String {
+    let servers = standing.iter().flat_map(|backend| {
+        backend.servers.iter().map(|server| ((backend.backend.as_str(), server.server.as_str()), server))
+    });
+    let servers: HashMap<_, _> = servers.collect();
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let server = servers.get(&(*words.get(1)?, *words.get(3)?))?;
+        meant_row(&words, server)
+    };
+    text.split_inclusive('\n').map(|line| row(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+/// A row with the operational state, the administrative one and the weight of `server` (management manual 9.3); `None` if it
+/// is no such row.
+fn meant_row(words: &[&str], server: &ServerStanding) -> Option<String> {
+    const FORCED_MAINT: u32 = 0x01;
+    const FORCED_DRAIN: u32 = 0x08;
+    const RUNNING: &str = "2";
+    let &[_, _, _, _, _, operational, admin, weight, ..] = words else { return None };
+    let before: u32 = admin.parse().ok()?;
+    let admin = match server.disabled {
+        Some(true) => (before | FORCED_MAINT) & !FORCED_DRAIN,
+        Some(false) => before & !(FORCED_MAINT | FORCED_DRAIN),
+        None => before,
+    };
+    // In MAINT it is stopped. Whether it is up is for its check to say; without one it is.
+    let operational = if before & !admin & FORCED_MAINT != 0 { RUNNING } else { operational };
+    let weight = server.weight.map_or(weight.to_owned(), |weight| weight.to_string());
+    let (before, after) = (words[..5].join(" "), words[8..].join(" "));
+    Some(format!("{before} {operational} {admin} {weight} {after}"))
+}
+
 /// What `show servers state` shows, of a process that is to stay.
 async fn ask(client: &Client) -> Result<String, StateError> {
     let answer = client.tell("show info;show servers state").await?;
@@ -106,5 +177,31 @@ mod tests {
         let text = "1\n# be_id be_name srv_id srv_name\n2 app 1 s1 10.0.0.1 2\n2 app 2 s2 10.0.0.4 2\n3 b 1 s2 10.0.0.9 2\n";
         assert_eq!(without_pools(text, &standing), text.replace("2 app 2 s2 10.0.0.4 2\n", ""));
         assert_eq!(without_pools(text, &[]), text);
+    }
+
+    #[track_caller]
+    fn check(row: &str, disabled: Option<bool>, weight: u16, expected: &str) {
+        let servers = vec![server("s1", disabled, weight, "10.0.0.1:80")];
+        let standing = [BackendStanding { backend: "app".to_owned(), servers }];
+        let text = |row: &str| {
+            format!(
+                "1\n# be_id be_name srv_id srv_name\n2 app 1 s1 10.0.0.1 {row} 10 0\n3 b 1 s1 10.0.0.9 0 1 9\n"
+            )
+        };
+        assert_eq!(as_meant(&text(row), &standing), text(expected), "{row}");
+    }
+
+    #[test]
+    fn rows_are_put_right() {
+        check("2 0 10", Some(false), 10, "2 0 10");
+        // Declared `disabled`, in MAINT; taken into service.
+        check("0 5 10", Some(false), 70, "2 4 70");
+        check("2 4 70", Some(true), 70, "2 5 70");
+        check("2 8 10", Some(true), 10, "2 1 10");
+        check("2 8 10", Some(false), 10, "2 0 10");
+        // Its check has failed there.
+        check("0 0 10", Some(false), 10, "0 0 10");
+        check("2 8 10", None, 10, "2 8 10");
+        check("x y z", Some(false), 10, "x y z");
     }
 }

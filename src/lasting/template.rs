@@ -87,13 +87,14 @@ impl Server {
         Name::new(name).map_err(|_| TemplateError::Name(name.clone()))?;
         let declared = present.server(backend, name);
         // A name that DNS resolves, a path, a variable: HAProxy only tells what became of it.
-        let written = declared.map(|declared| &declared.address).filter(|text| literal(text).is_none());
+        let written = declared.map(|declared| declared.address.clone());
+        let stays = written.clone().filter(|text| literal(text).is_none());
         let told = standing.address.map(|ip| address_text((ip, standing.port)));
         let no_address = || TemplateError::NoAddress { backend: backend.to_owned(), server: name.clone() };
         let weight = standing.weight.or_else(|| declared?.weight).unwrap_or(standing.initial_weight);
         Ok(Self {
             name: name.clone(),
-            address: written.cloned().or(told).ok_or_else(no_address)?,
+            address: stays.or(told).or(written).ok_or_else(no_address)?,
             weight: weight.value(),
             disabled: match (standing.disabled, declared) {
                 (Some(disabled), _) => disabled,
@@ -284,15 +285,19 @@ mod tests {
     #[test]
     fn what_haproxy_cannot_tell_stays_as_the_file_has_it() {
         let present = Declared::read(
-            b"backend app\nserver s1 web.example:80 weight 7\nserver s2 unix@/run/s2.sock disabled\nserver s3 10.0.0.3:80\n",
+            b"backend app\nserver s1 web.example:80 weight 7\nserver s2 unix@/run/s2.sock disabled\nserver s3 10.0.0.3:80\nserver s4 10.0.0.4:80\n",
         );
         let foreign = |name, address| ServerStanding { weight: None, ..server(name, None, 1, address) };
-        let standing =
-            app(vec![foreign("s1", "10.0.0.1:80"), foreign("s2", "-"), foreign("s3", "10.0.0.3:80")]);
+        let standing = app(vec![
+            foreign("s1", "10.0.0.1:80"),
+            foreign("s2", "-"),
+            foreign("s3", "10.0.0.9:80"),
+            foreign("s4", "-"),
+        ]);
         assert_eq!(
             render("backend app\n{{ servers }}\n", &standing, &present).unwrap(),
             "backend app\nserver s1 web.example:80 weight 7\nserver s2 unix@/run/s2.sock weight 1 disabled\n\
-             server s3 10.0.0.3:80 weight 1\n",
+             server s3 10.0.0.9:80 weight 1\nserver s4 10.0.0.4:80 weight 1\n",
         );
         let error = render("", &app(vec![foreign("s9", "-")]), &present).unwrap_err().to_string();
         assert!(error.starts_with("where the server `app/s9` is"), "{error}");

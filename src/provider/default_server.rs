@@ -1,4 +1,4 @@
-//! The `default-server` lines that hold for a backend, in HAProxy's own configuration.
+//! The `default-server` lines that hold for a backend, in HAProxy's own configuration, and what its servers have of them.
 //!
 //! In: the text of `haproxy.cfg`, and what is known of HAProxy's environment. Out: the words of those lines, as HAProxy
 //! reads them; or which of them cannot be told from the text alone. Each line adds to those before it; a
@@ -44,13 +44,28 @@ pub(crate) fn keywords(
     backend: &str,
     environment: Environment<'_>,
 ) -> Result<Option<Vec<String>>, Untold> {
+    let said = read(text, backend, environment).map(|section| section.said);
+    said.map_or(Ok(None), |said| said.untold.map_or(Ok(Some(said.words)), Err))
+}
+
+/// How long HAProxy's own `slowstart` lets servers of `backend` into their share, by name, as it is written; those of a
+/// `server-template` by its prefix. Lines that only HAProxy can read are left out.
+pub(crate) fn slowstarts(text: &str, backend: &str) -> Vec<(String, String)> {
+    let servers = read(text, backend, &|_| Variable::Unknown).map(|section| section.servers);
+    let length = |words: &[String]| {
+        let at = words.iter().rposition(|word| word == "slowstart")?;
+        words.get(at + 1).filter(|length| length.trim_end_matches(char::is_alphabetic) != "0").cloned()
+    };
+    let servers = servers.unwrap_or_default().into_iter();
+    servers.filter_map(|(name, words)| Some((name, length(&words)?))).collect()
+}
+
+/// The section of `backend`; `None` if there is none.
+fn read(text: &str, backend: &str, environment: Environment<'_>) -> Option<Section> {
     let mut reader = Reader::default();
-    for (number, line) in (1..).zip(text.lines().chain(["global"])) {
-        if let Some(said) = reader.line(number, line, environment).filter(|_| reader.ended == backend) {
-            return said.untold.map_or(Ok(Some(said.words)), Err);
-        }
-    }
-    Ok(None)
+    let lines = (1..).zip(text.lines().chain(["global"]));
+    let mut ended = lines.filter_map(|(number, line)| reader.line(number, line, environment));
+    ended.find(|section| section.name == backend)
 }
 
 /// What a section has said of its servers, its defaults included.
@@ -61,10 +76,19 @@ struct Said {
     untold: Option<Untold>,
 }
 
+/// A section as far as it has come.
+#[derive(Debug, Default)]
+struct Section {
+    keyword: String,
+    name: String,
+    said: Said,
+    /// Its servers, each with all words that hold for it.
+    servers: Vec<(String, Vec<String>)>,
+}
+
 #[derive(Debug, Default)]
 struct Reader {
-    /// The section's keyword, its name, and what it has said so far.
-    section: (String, String, Said),
+    section: Section,
     /// It begins within the `.if` of that line.
     of_branch: Option<usize>,
     last_defaults: Said,
@@ -73,13 +97,11 @@ struct Reader {
     branches: Vec<usize>,
     /// Set by `setenv` and `presetenv`.
     variables: RefCell<HashMap<String, String>>,
-    /// The backend that the last line has ended.
-    ended: String,
 }
 
 impl Reader {
-    /// Takes a line; gives what a backend has said that it ends.
-    fn line(&mut self, number: usize, line: &str, environment: Environment<'_>) -> Option<Said> {
+    /// Takes a line; gives the backend that it ends.
+    fn line(&mut self, number: usize, line: &str, environment: Environment<'_>) -> Option<Section> {
         // Only the lines that matter are asked for their variables.
         let keyword = line.split_ascii_whitespace().next()?;
         let known = |name: &str| {
@@ -94,6 +116,9 @@ impl Reader {
                 let words = words::split(line, &known);
                 self.default_server(number, words);
             }
+            // Before the options: a name and an address, a template's number between them.
+            "server" => self.server(words::split(line, &known), 2),
+            "server-template" => self.server(words::split(line, &known), 3),
             keyword if SECTIONS.contains(&keyword) => {
                 let words = words::split(line, &known).unwrap_or_default();
                 return self.begin(keyword, words.iter().skip(1).map(Word::text).collect());
@@ -118,7 +143,7 @@ impl Reader {
 
     fn default_server(&mut self, number: usize, words: Result<Vec<Word>, LogFormatError>) {
         let branch = self.branches.last().copied().or(self.of_branch);
-        let said = &mut self.section.2;
+        let said = &mut self.section.said;
         let why = match (branch, words) {
             (Some(branch), _) => UntoldError::Conditional(branch),
             (None, Err(error)) => UntoldError::Words(error),
@@ -130,35 +155,36 @@ impl Reader {
         said.untold.get_or_insert(Untold { line: number, why });
     }
 
-    fn begin(&mut self, keyword: &str, rest: Vec<&str>) -> Option<Said> {
-        let (of, name, mut said) = std::mem::take(&mut self.section);
-        let ended = match of.as_str() {
-            "backend" | "listen" => {
-                self.ended = name;
-                Some(said)
+    fn server(&mut self, words: Result<Vec<Word>, LogFormatError>, options: usize) {
+        let words = words.unwrap_or_default();
+        let words: Vec<String> = words.iter().skip(1).map(|word| word.text().to_owned()).collect();
+        if let (Some(name), Some(options)) = (words.first(), words.get(options..)) {
+            let all = [&self.section.said.words, options].concat();
+            self.section.servers.push((name.clone(), all));
+        }
+    }
+
+    fn begin(&mut self, keyword: &str, rest: Vec<&str>) -> Option<Section> {
+        let mut ended = std::mem::take(&mut self.section);
+        if ended.keyword == "defaults" {
+            if let Some(branch) = self.of_branch.filter(|_| !self.last_defaults.words.is_empty()) {
+                // Whether they take the place of those before them is not known.
+                let why = UntoldError::Conditional(branch);
+                ended.said.untold.get_or_insert(Untold { line: branch, why });
             }
-            "defaults" => {
-                if let Some(branch) = self.of_branch.filter(|_| !self.last_defaults.words.is_empty()) {
-                    // Whether they take the place of those before them is not known.
-                    let why = UntoldError::Conditional(branch);
-                    said.untold.get_or_insert(Untold { line: branch, why });
-                }
-                self.named.insert(name, said.clone());
-                self.last_defaults = said;
-                None
-            }
-            _ => None,
-        };
+            self.named.insert(ended.name.clone(), ended.said.clone());
+            self.last_defaults = ended.said.clone();
+        }
         let from = rest.iter().position(|&word| word == "from").and_then(|at| rest.get(at + 1));
-        let begun = match (from, keyword) {
+        let said = match (from, keyword) {
             (Some(&from), _) => self.named.get(from).cloned().unwrap_or_default(),
             (None, "backend" | "listen") => self.last_defaults.clone(),
             (None, _) => Said::default(),
         };
-        let name = rest.first().filter(|&&name| name != "from").copied().unwrap_or_default();
+        let name = rest.first().filter(|&&name| name != "from").copied().unwrap_or_default().to_owned();
         self.of_branch = self.branches.last().copied();
-        self.section = (keyword.to_owned(), name.to_owned(), begun);
-        ended
+        self.section = Section { keyword: keyword.to_owned(), name, said, servers: Vec::new() };
+        ["backend", "listen"].contains(&ended.keyword.as_str()).then_some(ended)
     }
 }
 
@@ -199,6 +225,27 @@ backend none from missing
         check(text, "plain", Some("inter 2s"));
         check(text, "none", Some(""));
         check(text, "other", None);
+    }
+
+    #[test]
+    fn servers_have_the_slowstart_of_their_line_or_of_the_defaults_before_it() {
+        let text = "\
+defaults
+  default-server slowstart 30s
+backend app
+  server s1 127.0.0.1:80 check
+  default-server slowstart 1m
+  server s2 127.0.0.1:80
+  server s3 127.0.0.1:80 slowstart 5000 check
+  server s4 127.0.0.1:80 slowstart 0s
+  server-template w 3 127.0.0.1:80 check
+backend other
+  server s1
+";
+        let found = slowstarts(text, "app");
+        let found: Vec<_> = found.iter().map(|(name, length)| (name.as_str(), length.as_str())).collect();
+        assert_eq!(found, [("s1", "30s"), ("s2", "1m"), ("s3", "5000"), ("w", "1m")]);
+        assert!(slowstarts(text, "other").is_empty() && slowstarts(text, "none").is_empty());
     }
 
     #[test]

@@ -10,9 +10,9 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::config::{DefaultServer, PoolSettings, PoolSource};
 use crate::core::log::log_format::words::{self, Variable};
@@ -74,6 +74,26 @@ pub enum ProviderError {
         /// The backend.
         backend: String,
     },
+}
+
+impl ProviderError {
+    /// What to do about it. It is looked at again as soon as its file has changed.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Read(_, error) if error.kind() == io::ErrorKind::NotFound => {
+                "write it, or name the right one in the config"
+            }
+            Self::Read(..) => "let the agent's user read it",
+            Self::Line { .. } => {
+                "put the line right: an address, and perhaps a name, as in `10.0.0.4:80 web4`"
+            }
+            Self::NoAddress(_) => "write an address a line, as in `10.0.0.4:80`",
+            Self::Untold { .. } | Self::Keywords { .. } => {
+                "say in the config what HAProxy can be told: `spares: { default_server: KEYWORDS }`"
+            }
+            Self::NoBackend { .. } => "name the file that has it: `default_server: { haproxy_cfg: FILE }`",
+        }
+    }
 }
 
 /// The pool of one backend.
@@ -193,17 +213,19 @@ fn text(path: &Path) -> Result<String, ProviderError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// By what a change of a file is noticed.
+/// By what a change of a file is noticed: another file, other bytes, or who may read it. When it was modified can be set
+/// to anything (`cp -p`, `rsync -t`), and does not tell of the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stamp {
-    modified: Option<SystemTime>,
+    inode: u64,
+    changed: (i64, i64),
     bytes: u64,
 }
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
         let file = fs::metadata(path).ok()?;
-        Some(Self { modified: file.modified().ok(), bytes: file.len() })
+        Some(Self { inode: file.ino(), changed: (file.ctime(), file.ctime_nsec()), bytes: file.len() })
     }
 }
 
@@ -241,6 +263,22 @@ mod tests {
         assert_eq!(addresses(&mut provider).map(|all| all.len()), Some(2));
         fs::write(&file, "# nothing\n").unwrap();
         assert!(matches!(provider.look(NOWHERE), Err(ProviderError::NoAddress(_))));
+    }
+
+    #[test]
+    fn a_change_is_noticed_whatever_the_file_says_of_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, copy) = (folder.path().join("app.pool"), folder.path().join("app.pool.new"));
+        let write = |file: &Path, text: &str| {
+            fs::write(file, text).unwrap();
+            fs::File::options().write(true).open(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        };
+        let mut provider = provider(&file, None);
+        write(&file, "10.0.0.4:80\n");
+        assert_eq!(addresses(&mut provider), Some(vec!["10.0.0.4:80".to_owned()]));
+        write(&copy, "10.0.0.5:80\n");
+        fs::rename(&copy, &file).unwrap();
+        assert_eq!(addresses(&mut provider), Some(vec!["10.0.0.5:80".to_owned()]));
     }
 
     #[test]

@@ -167,9 +167,9 @@ impl Underway {
                 _ => Taken::NotYet,
             },
             Step::WarmUp { server, requests } => self.warm_up(place, *server, requests, since_s, world),
-            Step::AwaitDrained { server, at_least, within } => {
+            Step::AwaitDrained { server, at_least, within, .. } => {
                 let is_empty = world.place(*server).is_none_or(|server| world.sessions(server) == 0);
-                done_if(waited(*at_least) && (is_empty || waited(*within)))
+                done_if(waited(*within) || (waited(*at_least) && is_empty))
             }
             Step::Pause(pause) => done_if(waited(*pause)),
         }

@@ -82,14 +82,21 @@ pub(super) fn need(evaluation: &Evaluation) -> Option<String> {
         fast if fast > 0.0 => format!(", {fast:.1} at once"),
         _ => String::new(),
     };
-    Some(format!("the load takes {slow:.1} servers{at_once}, within the limits {want}"))
+    Some(format!("the load takes {slow:.1} servers{at_once}; wanted within the limits: {want}"))
 }
 
 /// When it may add, and when it may take away.
 pub(super) fn next_move(evaluation: &Evaluation) -> String {
-    let more = match evaluation.may_add_in {
-        left if left.is_zero() => "as soon as the load asks for it".to_owned(),
-        left => format!("in {} at the earliest", Span(left)),
+    let stops = evaluation.limits.iter().find_map(|limit| match limit {
+        Limit::NoSpare => Some("when there is one to add".to_owned()),
+        Limit::Max(_) => Some("when more are allowed".to_owned()),
+        Limit::Unproven(left) => Some(format!("in {}, or when requests are late", Span(*left))),
+        _ => None,
+    });
+    let more = match (stops, evaluation.may_add_in) {
+        (Some(when), _) => when,
+        (None, left) if left.is_zero() => "as soon as the load asks for it".to_owned(),
+        (None, left) => format!("in {} at the earliest", Span(left)),
     };
     let fewer = match evaluation.may_remove_in {
         left if left.is_zero() => "as soon as the load allows it".to_owned(),

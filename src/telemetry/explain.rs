@@ -6,11 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::evaluation;
+use super::files::PoolTrouble;
+use super::progress;
 use super::status;
 use super::words::{self, civil_words};
-use crate::core::controller::{Order, ServerView, View};
+use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::Names;
+use crate::core::plan::inventory::AdminState;
 use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
@@ -18,14 +21,14 @@ use crate::core::policy::decision::{Decision, Reason};
 use crate::core::settings::ReadyLimits;
 
 /// What `status` says of the backend, and the same in sentences.
-pub fn backend(view: &View, names: &Names) -> Value {
-    let mut value = status::backend(view, names);
+pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value {
+    let mut value = status::backend(view, pool, names);
     let is = [servers(view, names), latency(view), load(view), model(view, names)].concat();
     value["evaluation"] = json!(view.evaluation.as_ref().map(evaluation::value));
     value["explanation"] = json!({
         "is": is,
         "wants": wants(view),
-        "limited_by": limits(view, names),
+        "limited_by": limits(view, pool, names),
         "next_move": next_move(view),
     });
     value
@@ -40,11 +43,22 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
         let found = view.servers.iter().filter(wanted);
         found.map(|server| names.of_server(server.state.id).to_string()).collect::<Vec<_>>().join(", ")
     };
+    let no_answer = match view.health {
+        Health::HaproxyAbsent => Some("HAProxy does not answer; when it did last:".to_owned()),
+        _ => None,
+    };
     let serving = view.servers.iter().filter(|server| server.state.is_serving()).count();
     let there = view.servers.iter().filter(|server| !server.state.is_absent()).count();
     let mut text = format!("{serving} of {there} servers serve");
+    let is_ready = |server: &ServerView| server.state.state() == AdminState::Ready;
+    let is_other = |server: &ServerView| server.role == Role::Foreign && !is_ready(server);
     let groups = [
         (":", list(&|server| server.state.is_serving())),
+        ("; DOWN:", list(&|server| is_ready(server) && !server.state.is_up())),
+        (
+            "; READY with weight 0:",
+            list(&|server| is_ready(server) && server.state.is_up() && server.state.weight.value() == 0),
+        ),
         ("; spare:", list(&|server| server.role == Role::Spare)),
         ("; slots without an address:", list(&|server| server.role == Role::Vacant)),
         (
@@ -52,14 +66,15 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
             list(&|server| server.role == Role::Retired),
         ),
         ("; draining:", list(&|server| server.role == Role::Draining)),
-        ("; not ours:", list(&|server| server.role == Role::Foreign && !server.state.is_serving())),
+        ("; changed by somebody else:", list(&|server| is_other(server) && server.left_alone.is_some())),
+        ("; not ours:", list(&|server| is_other(server) && server.left_alone.is_none())),
     ];
     for (what, who) in groups.iter().filter(|(_, who)| !who.is_empty()) {
         text.push_str(&format!("{what} {who}"));
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    [text].into_iter().chain(missing).collect()
+    no_answer.into_iter().chain([text]).chain(missing).collect()
 }
 
 fn latency(view: &View) -> Vec<String> {
@@ -108,9 +123,26 @@ fn wants(view: &View) -> Vec<String> {
     let Some((decision, _)) = &view.decision else {
         return vec!["nothing yet: no evaluation was made".to_owned()];
     };
-    let need = view.evaluation.as_ref().and_then(evaluation::need);
-    let by_itself = view.wish.as_ref().map(|wish| format!("by itself it would want {}", wanted(wish)));
+    let need = view.evaluation.as_ref().filter(|_| answers(view)).and_then(evaluation::need);
+    // Under a pin it may want nothing but what the pin wants.
+    let is_its_own = |wish: &&Decision| match wish.reason() {
+        Reason::Scheduled { reason, .. } if wish_is_pinned(view) => {
+            !matches!(**reason, Reason::BelowMin { .. } | Reason::AboveMax { .. })
+        }
+        _ => true,
+    };
+    let wish = view.wish.as_ref().filter(is_its_own);
+    let by_itself = wish.map(|wish| format!("by itself it would want {}", wanted(wish)));
     [wanted(decision)].into_iter().chain(by_itself).chain(need).collect()
+}
+
+fn wish_is_pinned(view: &View) -> bool {
+    matches!(view.overridden.as_ref().map(|wanted| wanted.order), Some(Order::Pin(_)))
+}
+
+/// What is known of HAProxy is of now.
+fn answers(view: &View) -> bool {
+    !matches!(view.health, Health::HaproxyAbsent | Health::BackendAbsent)
 }
 
 /// `2 more servers: p95 412 ms has been above 250 ms for 20 s`.
@@ -126,8 +158,12 @@ fn wanted(decision: &Decision) -> String {
 }
 
 /// Each thing that keeps it from moving, or will.
-fn limits(view: &View, names: &Names) -> Vec<String> {
+fn limits(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Vec<String> {
     let mut limits = Vec::new();
+    limits.extend(pool.map(|trouble| {
+        let (error, remedy, meanwhile) = (&trouble.error, trouble.remedy, trouble.meanwhile());
+        format!("its pool could not be read: {error}; {remedy}; {meanwhile}")
+    }));
     limits.extend(
         view.overridden.as_ref().map(|order| format!("an operator's order: {}", words::begun(order))),
     );
@@ -138,7 +174,8 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
         let more = if view.overridden.is_none() { ", and only a burst adds" } else { "" };
         limits.push(format!("cooling down for {}: nothing is taken away{more}", Span(view.cooldown)));
     }
-    let of_the_model = view.evaluation.iter().flat_map(|evaluation| &evaluation.limits);
+    let rules = view.overridden.is_none() && answers(view);
+    let of_the_model = view.evaluation.iter().filter(|_| rules).flat_map(|evaluation| &evaluation.limits);
     limits.extend(of_the_model.map(ToString::to_string));
     for server in &view.servers {
         let name = names.of_server(server.state.id);
@@ -153,6 +190,11 @@ fn limits(view: &View, names: &Names) -> Vec<String> {
                 .push(format!("{name} failed to start, or stood out, and is passed over for {}", Span(left)));
         }
     }
+    let kept = view.servers.iter().filter(|server| server.kept.is_some());
+    limits.extend(kept.filter_map(|server| {
+        let doing = progress::words(server)?;
+        Some(format!("{} is in DRAIN: {doing}", names.of_server(server.state.id)))
+    }));
     limits.push(may_serve(view));
     limits
 }
@@ -192,9 +234,15 @@ pub fn range(limits: ReadyLimits) -> String {
 fn next_move(view: &View) -> String {
     let order = view.overridden.as_ref().map(|wanted| wanted.order);
     let Some(left) = view.next_move else { return "when somebody resumes it".to_owned() };
+    match view.health {
+        Health::HaproxyAbsent => return "as soon as HAProxy answers".to_owned(),
+        Health::BackendAbsent => return "as soon as HAProxy has this backend".to_owned(),
+        _ => {}
+    }
     let span = Span(left);
     match order {
         Some(Order::Pause) => return format!("in {span}, when the pause is over"),
+        Some(Order::Pin(_)) if view.moving.is_some() => return "when the move under way is over".to_owned(),
         Some(Order::Pin(_)) if left.is_zero() => return "as soon as more or fewer servers serve".to_owned(),
         Some(Order::Pin(_)) => {
             return format!("as soon as servers are missing; in {span} if there are too many");
@@ -239,8 +287,9 @@ mod tests {
         let (names, now) = (Names::default(), Instant::now());
         let mut controller = Controller::new(names.clone(), settings, &Memory::default(), now);
         let mut view = controller.views(now).remove(0);
+        view.health = Health::Good;
         change(&mut view);
-        backend(&view, &names)["explanation"].clone()
+        backend(&view, None, &names)["explanation"].clone()
     }
 
     #[track_caller]
@@ -277,6 +326,45 @@ mod tests {
             let wish = Box::new(Reason::Idle { since: s(6) });
             view.decision = hold(Reason::PendingDown { wish, since: s(6), needed: s(10) });
         });
+    }
+
+    #[test]
+    fn while_haproxy_does_not_answer_nothing_is_told_as_if_it_did() {
+        let absent = |view: &mut View| {
+            (view.health, view.evaluation) = (Health::HaproxyAbsent, Some(evaluation()));
+            view.decision = hold(Reason::NoInventory);
+        };
+        check("next_move", "as soon as HAProxy answers", absent);
+        let explained = explained(absent);
+        let wants = ["no change: HAProxy does not answer: nothing can be moved"];
+        assert_eq!(explained["wants"], json!(wants));
+        assert_eq!(explained["limited_by"], json!(["servers that may serve: at least 1"]));
+    }
+
+    #[test]
+    fn more_servers_are_not_promised_where_there_are_none() {
+        check("next_move", "more servers when there is one to add; fewer in 40 s at the earliest", |view| {
+            view.evaluation = Some(Evaluation { limits: vec![Limit::NoSpare], ..evaluation() });
+        });
+    }
+
+    #[test]
+    fn under_a_pin_what_the_policy_waits_for_limits_nothing() {
+        let pinned = |view: &mut View| {
+            view.evaluation = Some(evaluation());
+            view.decision = hold(Reason::Acting);
+            let above = Box::new(Reason::AboveMax { serving: 4, max: 2 });
+            let wish = Reason::Scheduled { reason: above, at: "pinned to 2".to_owned() };
+            view.wish = Some(Decision::ScaleDown { by: 2, prefer: Vec::new(), reason: wish });
+            let by = crate::core::controller::Operator::default();
+            let since = Instant::now();
+            let order = crate::core::controller::Override { order: Order::Pin(2), by, since, until: None };
+            view.overridden = Some(order);
+        };
+        let explained = explained(pinned);
+        assert_eq!(explained["limited_by"].as_array().map(Vec::len), Some(2), "{explained}");
+        let text = explained["wants"].to_string();
+        assert!(!text.contains("by itself"), "{text}");
     }
 
     fn evaluation() -> Evaluation {
@@ -336,7 +424,7 @@ mod tests {
             with,
         );
         check("is", "3 requests wait beyond what is usual", with);
-        check("wants", "the load takes 1.5 servers, within the limits 2", |view| {
+        check("wants", "the load takes 1.5 servers; wanted within the limits: 2", |view| {
             view.evaluation = Some(evaluation());
             view.decision = hold(Reason::Acting);
         });

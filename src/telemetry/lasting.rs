@@ -9,51 +9,51 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Keep, Lasting, ReloadBy};
 use crate::lasting::event::{Event, Refused};
 
-/// Tells the log.
-pub fn tell(event: &Event) {
+/// Tells the log. `node`: of which HAProxy, where there are several.
+pub fn tell(event: &Event, node: Option<&str>) {
     match event {
         Event::Kept { changed: false, .. } => {}
         Event::Kept { keep: Keep::StateFile, file, .. } => {
-            debug!(file = %file.display(), "state file written");
+            debug!(node, file = %file.display(), "state file written");
         }
         Event::Kept { file, reload_needed, .. } => {
-            info!(file = %file.display(), reload_needed, "haproxy.cfg written");
+            info!(node, file = %file.display(), reload_needed, "haproxy.cfg written");
         }
         Event::NotKept { error, refused, retry } => {
             let line = refused.as_ref().and_then(line_words);
             let retry_s = retry.as_secs();
-            error!(error, line, retry_s, "changes not kept; a reload of HAProxy would lose them");
+            error!(node, error, line, retry_s, "changes not kept; a reload of HAProxy would lose them");
         }
         Event::NoLine(servers) if servers.is_empty() => {
-            info!("every server has its line in haproxy.cfg again")
+            info!(node, "every server has its line in haproxy.cfg again")
         }
         Event::NoLine(servers) => {
-            warn!(servers = servers.join(", "), "no line in the block of haproxy.cfg: not kept");
+            warn!(node, servers = servers.join(", "), "no line in the block of haproxy.cfg: not kept");
         }
         Event::Owed { why, left } => {
-            info!(reason = why, left_s = left.map(whole_seconds), "reload of haproxy waits");
+            info!(node, reason = why, left_s = left.map(whole_seconds), "reload of haproxy waits");
         }
         Event::Reloaded { by: None, pid, .. } => {
-            info!(pid, "haproxy was reloaded by somebody else meanwhile");
+            info!(node, pid, "haproxy was reloaded by somebody else meanwhile");
         }
         Event::Reloaded { by: Some(by), before, pid, took } => {
             let elapsed_ms = took.as_millis() as u64;
-            info!(by = by.name(), before, pid, elapsed_ms, "haproxy reloaded");
+            info!(node, by = by.name(), before, pid, elapsed_ms, "haproxy reloaded");
         }
         Event::NotReloaded { by, error, taken_back } => {
             let (by, file_taken_back) = (by.name(), taken_back_words(taken_back));
-            error!(by, error, file_taken_back, "haproxy not reloaded; the old process goes on");
+            error!(node, by, error, file_taken_back, "haproxy not reloaded; the old process goes on");
         }
         Event::Started { by, process } => {
             let (by, pid, version) = (by.name(), process.pid, &process.version);
-            info!(by, pid, version, "haproxy started");
+            info!(node, by, pid, version, "haproxy started");
         }
-        Event::NotStarted { by, error } => error!(by = by.name(), error, "haproxy not started"),
+        Event::NotStarted { by, error } => error!(node, by = by.name(), error, "haproxy not started"),
     }
 }
 
-/// The journal entry; none for what was as it should be.
-pub fn entry(event: &Event, time: Timestamp) -> Option<Value> {
+/// The journal entry; none for what was as it should be. `node`: of which HAProxy, where there are several.
+pub fn entry(event: &Event, node: Option<&str>, time: Timestamp) -> Option<Value> {
     let (name, more) = match event {
         Event::Kept { changed: false, .. } => return None,
         Event::NoLine(servers) if servers.is_empty() => return None,
@@ -95,13 +95,14 @@ pub fn entry(event: &Event, time: Timestamp) -> Option<Value> {
     let mut entry = Map::new();
     entry.insert("time".into(), json!(time.to_string()));
     entry.insert("event".into(), json!(format!("haproxy_{name}")));
+    entry.extend(node.map(|node| ("node".into(), json!(node))));
     if let Value::Object(more) = more {
         entry.extend(more);
     }
     Some(Value::Object(entry))
 }
 
-/// The last of each, for `status`.
+/// The last of each of one HAProxy, for `status`.
 #[derive(Debug)]
 pub struct Account {
     keep: Keep,
@@ -231,9 +232,9 @@ mod tests {
 
     #[test]
     fn status_tells_the_last_of_each() {
-        let mut config = Config::default();
-        (config.lasting.keep, config.lasting.reload.by) = (Keep::Block, ReloadBy::Master);
-        let mut account = Account::new(&config.lasting);
+        let mut lasting = Config::default().nodes.remove(0).lasting;
+        (lasting.keep, lasting.reload.by) = (Keep::Block, ReloadBy::Master);
+        let mut account = Account::new(&lasting);
         let mut at = 0;
         let mut note = |event: &Event| {
             at += 60;
@@ -267,7 +268,11 @@ mod tests {
         let value = note(&failed);
         assert_eq!(value["reload"]["owed"], Value::Null);
         assert_eq!(value["reload"]["last"]["error"], "HAProxy's words");
-        assert_eq!(entry(&kept(false), Timestamp::UNIX_EPOCH), None);
-        assert_eq!(entry(&failed, Timestamp::UNIX_EPOCH).unwrap()["event"], "haproxy_reload_failed");
+        assert_eq!(entry(&kept(false), None, Timestamp::UNIX_EPOCH), None);
+        let entry = entry(&failed, Some("/run/a.sock"), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(
+            (&entry["event"], &entry["node"]),
+            (&json!("haproxy_reload_failed"), &json!("/run/a.sock"))
+        );
     }
 }

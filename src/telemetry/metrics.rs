@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::files::PoolTrouble;
 use crate::core::controller::{Counted, Event, Order, Record, View};
 use crate::core::log::reader::LineCounts;
 use crate::core::log::sample::{Class, Sample};
@@ -117,6 +118,9 @@ pub struct Metrics {
     haproxy_up: Gauge,
     node_up: Family<Node, Gauge>,
     node_left: Family<Node, Gauge>,
+    dry_run: Gauge,
+    config_refused: Gauge,
+    pool_not_read: Family<Backend, Gauge>,
     lasting: LastingMetrics,
 }
 
@@ -147,6 +151,9 @@ impl Default for Metrics {
             haproxy_up: Gauge::default(),
             node_up: Family::default(),
             node_left: Family::default(),
+            dry_run: Gauge::default(),
+            config_refused: Gauge::default(),
+            pool_not_read: Family::default(),
             lasting: LastingMetrics::default(),
         };
         metrics.register();
@@ -197,6 +204,11 @@ impl Metrics {
         r.register("haproxy_node_up", "1 if this HAProxy answered last time", self.node_up.clone());
         let help = "What this HAProxy is still to be told, to have what the others have";
         r.register("haproxy_node_left", help, self.node_left.clone());
+        r.register("dry_run", "1 if nothing is really moved", self.dry_run.clone());
+        let help = "1 while an older config holds, as the one that was to be reloaded was refused";
+        r.register("config_refused", help, self.config_refused.clone());
+        let help = "1 while the pool of the backend cannot be read, and what it offered before holds";
+        r.register("pool_not_read", help, self.pool_not_read.clone());
         self.lasting.register(r);
     }
 
@@ -243,13 +255,24 @@ impl Metrics {
             | Event::OrderEnded { .. }
             | Event::ChangedByOther { .. }
             | Event::HandsOffEnded { .. }
+            | Event::Checked { .. }
             | Event::Restarted(_) => {}
         }
     }
 
-    /// Counts what was kept, reloaded or started at `now_s`, in seconds of Unix time.
-    pub fn count_lasting(&self, event: &LastingEvent, now_s: f64) {
-        self.lasting.count(event, now_s);
+    /// Counts what was kept, reloaded or started of `node` at `now_s`, in seconds of Unix time.
+    pub fn count_lasting(&self, event: &LastingEvent, node: &str, now_s: f64) {
+        self.lasting.count(event, node, now_s);
+    }
+
+    /// Shows that nothing was kept yet of `node`, where changes are to last.
+    pub fn begin_lasting(&self, node: &str) {
+        self.lasting.begin(node);
+    }
+
+    /// Nothing is really done.
+    pub fn set_dry_run(&self, dry_run: bool) {
+        self.dry_run.set(i64::from(dry_run));
     }
 
     /// Whether HAProxy answered.
@@ -335,6 +358,20 @@ impl Metrics {
         }
     }
 
+    /// Takes over whether the config was refused, and what is wrong with each pool.
+    pub fn show_files<'a>(
+        &self,
+        config_refused: bool,
+        pools: impl Iterator<Item = (&'a str, Option<&'a PoolTrouble>)>,
+    ) {
+        self.config_refused.set(i64::from(config_refused));
+        self.pool_not_read.clear();
+        for (backend, trouble) in pools {
+            let labels = Backend { backend: backend.to_owned() };
+            self.pool_not_read.get_or_create(&labels).set(i64::from(trouble.is_some()));
+        }
+    }
+
     /// All of them in the OpenMetrics text format, which Prometheus reads.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -409,5 +446,27 @@ mod tests {
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"request\"} 4\n"), "{text}");
         assert!(text.contains("haproxy_autoscale_log_lines_total{kind=\"unparsed\"} 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_a_one_until_it_is_right() {
+        let metrics = Metrics::default();
+        let trouble = PoolTrouble {
+            since: jiff::Timestamp::UNIX_EPOCH,
+            error: String::new(),
+            remedy: "",
+            addresses: 0,
+        };
+        metrics.show_files(true, [("app", Some(&trouble)), ("api", None)].into_iter());
+        let text = metrics.encode();
+        assert!(text.contains("haproxy_autoscale_config_refused 1\n"), "{text}");
+        assert!(text.contains("haproxy_autoscale_pool_not_read{backend=\"app\"} 1\n"), "{text}");
+        assert!(text.contains("haproxy_autoscale_pool_not_read{backend=\"api\"} 0\n"), "{text}");
+        metrics.show_files(false, std::iter::empty());
+        let text = metrics.encode();
+        assert!(
+            text.contains("haproxy_autoscale_config_refused 0\n") && !text.contains("pool_not_read{"),
+            "{text}"
+        );
     }
 }

@@ -3,10 +3,12 @@
 pub mod endpoint;
 pub mod evaluation;
 pub mod explain;
+pub mod files;
 pub mod journal;
 pub mod lasting;
 pub mod logging;
 pub mod metrics;
+pub mod progress;
 pub mod question;
 pub mod socket;
 pub mod status;

@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::files::PoolTrouble;
+use super::progress;
 use super::words::{self, figures};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
 use crate::core::plan::inventory::Process;
+use crate::core::policy::fleet::Fleet;
 use crate::core::settings::ReadyLimits;
 
 /// What there is to know of the agent as a whole.
@@ -23,16 +26,20 @@ pub struct Overview<'a> {
     pub running: Duration,
     /// HAProxy answered last time.
     pub haproxy_answers: bool,
+    /// Since when it does not, and why; null if it does.
+    pub haproxy_absent: Value,
     /// The HAProxy process that answered last.
     pub process: Option<&'a Process>,
-    /// How each HAProxy stands.
+    /// How each HAProxy stands, and what lasts there.
     pub nodes: Value,
-    /// What lasts; null where nothing is to.
-    pub lasting: Value,
+    /// The config that holds.
+    pub config: Value,
     /// What became of the lines.
     pub lines: Value,
     /// Every backend.
     pub views: &'a [View],
+    /// What is wrong with pools, by the names of their backends.
+    pub pools: Vec<(&'a str, &'a PoolTrouble)>,
     /// The newest entries of the journal, oldest first.
     pub recent: &'a [Value],
     /// Their names.
@@ -49,13 +56,14 @@ pub fn agent(overview: &Overview<'_>) -> String {
         running_s: overview.running.as_secs(),
         haproxy: json!({
             "answers": overview.haproxy_answers,
+            "absent": overview.haproxy_absent,
             "version": process.map(|process| process.version.as_str()),
             "pid": process.map(|process| process.pid),
             "nodes": overview.nodes,
-            "lasting": overview.lasting,
         }),
+        config: &overview.config,
         lines: &overview.lines,
-        backends: Backends(overview.views, overview.names),
+        backends: Backends(overview),
         recent: overview.recent,
     };
     // Texts are the keys of all maps: nothing in it can fail.
@@ -69,17 +77,23 @@ struct Whole<'a> {
     dry_run: bool,
     running_s: u64,
     haproxy: Value,
+    config: &'a Value,
     lines: &'a Value,
     backends: Backends<'a>,
     recent: &'a [Value],
 }
 
 /// Each is a value only while it is written.
-struct Backends<'a>(&'a [View], &'a Names);
+struct Backends<'a>(&'a Overview<'a>);
 
 impl Serialize for Backends<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|view| backend(view, self.1)))
+        let Overview { views, pools, names, .. } = self.0;
+        let pool = |view: &View| {
+            let name = names.of_backend(view.backend);
+            pools.iter().find(|(backend, _)| *backend == &*name).map(|&(_, trouble)| trouble)
+        };
+        serializer.collect_seq(views.iter().map(|view| backend(view, pool(view), names)))
     }
 }
 
@@ -95,7 +109,7 @@ pub fn troubles(views: &[View], names: &Names) -> Vec<String> {
 }
 
 /// One backend as it is now.
-pub fn backend(view: &View, names: &Names) -> Value {
+pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value {
     let (decision, refused) = match &view.decision {
         Some((decision, refused)) => (Some(decision), refused.as_deref()),
         None => (None, None),
@@ -112,8 +126,9 @@ pub fn backend(view: &View, names: &Names) -> Value {
         "decision": decision.map(|decision| decision.name()),
         "reason": decision.map(|decision| decision.reason().to_string()),
         "refused": refused,
-        "serving": view.fleet.map(|fleet| fleet.serving),
-        "spare": view.fleet.map(|fleet| fleet.startable),
+        "serving": known_fleet(view).map(|fleet| fleet.serving),
+        "spare": known_fleet(view).map(|fleet| fleet.startable),
+        "under_way": view.under_way.iter().map(|&server| names.of_server(server).to_string()).collect::<Vec<_>>(),
         "moving": view.moving.map(|purpose| purpose.name()),
         "cooldown_s": view.cooldown.as_secs_f64().ceil(),
         "next_move_s": view.next_move.map(|left| left.as_secs_f64().ceil()),
@@ -125,14 +140,21 @@ pub fn backend(view: &View, names: &Names) -> Value {
             "understood": found.understood,
             "expected": found.expected,
             "counted": found.counted,
+            "whole": found.is_whole,
             "span_s": round(found.span.as_secs_f64()),
         })),
         "doubt": view.doubt.as_ref().map(ToString::to_string),
         "figures": figures(&view.snapshot),
         "spares": view.settings.spares.name(),
+        "pool_trouble": pool.map(PoolTrouble::value),
         "missing_slots": view.missing_slots,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
+}
+
+/// What HAProxy has, if it says so.
+pub fn known_fleet(view: &View) -> Option<Fleet> {
+    view.fleet.filter(|_| !matches!(view.health, Health::HaproxyAbsent | Health::BackendAbsent))
 }
 
 /// Fewest and most serving servers, now and next; no most: as many as there are.
@@ -173,7 +195,10 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "queued": state.queued,
         "role": server.role.name(),
         "alike": state.alike,
+        "slowstart": state.slowstart,
+        "throttle_percent": state.throttle,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
+        "doing": progress::words(server),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })
@@ -190,6 +215,7 @@ fn health(health: Health) -> &'static str {
         Health::Good => "good",
         Health::HaproxyAbsent => "haproxy_absent",
         Health::BackendAbsent => "backend_absent",
+        Health::ReadOnly => "read_only",
         Health::Blind => "blind",
         Health::Uncovered => "uncovered",
         Health::TooManyLines => "too_many_lines",

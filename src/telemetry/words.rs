@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 
 use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::Names;
-use crate::core::plan::outcome::Outcome;
+use crate::core::names::{Names, ServerId};
+use crate::core::plan::outcome::{KeptBy, Outcome};
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::Decision;
@@ -46,6 +46,11 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             entry.insert("event".into(), json!("hands_off_ended"));
             entry.insert("server".into(), json!(&*names.of_server(*server)));
         }
+        Event::Checked { server, up } => {
+            entry.insert("event".into(), json!(if *up { "up" } else { "down" }));
+            entry.insert("server".into(), json!(&*names.of_server(*server)));
+            entry.insert("reason".into(), json!(checked(*up, record.serving)));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -56,7 +61,8 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
     if let Some(snapshot) = &record.snapshot {
         entry.insert("figures".into(), figures(snapshot));
     }
-    if dry_run {
+    let is_pretended = matches!(record.event, Event::Decided { .. } | Event::Outcome(_));
+    if dry_run && is_pretended {
         entry.insert("dry_run".into(), json!(true));
     }
     Value::Object(entry)
@@ -141,6 +147,16 @@ fn left_alone(change: Option<Change>, lasts: Duration) -> String {
     format!("{what}, not by this agent: left alone for {}", Span(lasts))
 }
 
+/// `HAProxy's check fails: 2 servers serve without it`.
+fn checked(up: bool, serving: u32) -> String {
+    let says = if up { "passes again" } else { "fails" };
+    let serving = match serving {
+        1 => "1 server serves".to_owned(),
+        n => format!("{n} servers serve"),
+    };
+    format!("HAProxy's check {says}: {serving}")
+}
+
 /// `Mon 2026-11-23 08:00`.
 pub fn civil_words(time: CivilTime) -> String {
     let then =
@@ -180,6 +196,11 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("event", json!("outdated"));
             put("server", json!(server.map(|server| names.of_server(server).to_string())));
         }
+        Outcome::Kept { server, by, within, .. } => {
+            put("event", json!("clients_stick"));
+            put("server", json!(&*names.of_server(*server)));
+            put("reason", json!(kept(by.as_ref(), *within)));
+        }
         Outcome::LeftBehind { server, step, error, .. } => {
             put("event", json!("left_behind"));
             put("server", json!(&*names.of_server(*server)));
@@ -198,6 +219,13 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
     }
 }
 
+/// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
+pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
+    let by = by.map(|by| format!("clients stick to it ({by})"));
+    let what = by.unwrap_or_else(|| "no client sticks to it any more".to_owned());
+    format!("{what}; MAINT in {} at most", Span(within))
+}
+
 fn moved(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Add => "serving",
@@ -207,41 +235,27 @@ fn moved(purpose: Purpose) -> &'static str {
     }
 }
 
+/// An event that tells of something done, and in a dry run says that it was not.
+macro_rules! done {
+    ($level:ident, $dry_run:expr, { $($fields:tt)* }, $message:literal) => {
+        if $dry_run {
+            $level!($($fields)*, concat!("dry run: ", $message));
+        } else {
+            $level!($($fields)*, $message);
+        }
+    };
+}
+pub(crate) use done;
+
 /// Tells the log. Moves and what became of them are `info`, what failed is `warn`; a hold is `warn`
 /// where the backend cannot be decided about, `info` where it is kept from a move, else `debug`.
-pub fn tell(record: &Record, names: &Names) {
+pub fn tell(record: &Record, names: &Names, dry_run: bool) {
     let backend = &*names.of_backend(record.backend);
     match &record.event {
-        Event::Decided { decision, refused } => tell_decision(backend, record, decision, refused.as_deref()),
-        Event::Outcome(Outcome::StepDone { .. }) => {}
-        Event::Outcome(Outcome::Moved { server, purpose: Purpose::Add, .. }) => {
-            info!(backend, server = &*names.of_server(*server), "server serves");
+        Event::Decided { decision, refused } => {
+            tell_decision(backend, record, decision, refused.as_deref(), dry_run)
         }
-        Event::Outcome(Outcome::Moved { server, purpose: Purpose::ShutDown, .. }) => {
-            info!(backend, server = &*names.of_server(*server), "sessions that had not ended are closed");
-        }
-        Event::Outcome(Outcome::Moved { server, .. }) => {
-            info!(backend, server = &*names.of_server(*server), "server is in MAINT");
-        }
-        Event::Outcome(Outcome::Failed { server, step, error, .. }) => {
-            let server = server.map(|server| names.of_server(server).to_string());
-            warn!(backend, server, step = step.words(names), error, "step failed");
-        }
-        Event::Outcome(Outcome::Outdated { server, .. }) => {
-            let server = server.map(|server| names.of_server(server).to_string());
-            info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
-        }
-        Event::Outcome(Outcome::LeftBehind { server, step, error, .. }) => {
-            let (server, step) = (&*names.of_server(*server), step.words(names));
-            warn!(backend, server, step, error, "server left in MAINT; its deletion is tried again");
-        }
-        Event::Outcome(Outcome::RampGivenUp { error, .. }) => {
-            warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");
-        }
-        Event::Outcome(Outcome::Finished { purpose, called_off: true, .. }) => {
-            info!(backend, purpose = purpose.name(), "plan called off");
-        }
-        Event::Outcome(Outcome::Finished { .. }) => {}
+        Event::Outcome(outcome) => tell_outcome(backend, outcome, names, dry_run),
         Event::Ordered(what) => {
             info!(backend, reason = begun(what), uid = what.by.uid, pid = what.by.pid, "operator's order");
         }
@@ -256,9 +270,63 @@ pub fn tell(record: &Record, names: &Names) {
         Event::HandsOffEnded { server } => {
             info!(backend, server = &*names.of_server(*server), "server no longer left alone");
         }
+        Event::Checked { server, up: true } => {
+            info!(
+                backend,
+                server = &*names.of_server(*server),
+                serving = record.serving,
+                "server is UP again"
+            );
+        }
+        Event::Checked { server, up: false } => {
+            warn!(backend, server = &*names.of_server(*server), serving = record.serving, "server is DOWN");
+        }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");
         }
+    }
+}
+
+fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) {
+    let name = |server: &ServerId| names.of_server(*server).to_string();
+    match outcome {
+        Outcome::StepDone { .. } => {}
+        Outcome::Moved { server, purpose: Purpose::Add, .. } => {
+            done!(info, dry_run, { backend, server = name(server) }, "server serves");
+        }
+        Outcome::Moved { server, purpose: Purpose::ShutDown, .. } => {
+            done!(info, dry_run, { backend, server = name(server) }, "sessions that had not ended are closed");
+        }
+        Outcome::Moved { server, .. } => {
+            done!(info, dry_run, { backend, server = name(server) }, "server is in MAINT");
+        }
+        Outcome::Failed { server, step, error, .. } => {
+            let (server, step) = (server.as_ref().map(name), step.words(names));
+            done!(warn, dry_run, { backend, server, step, error }, "step failed");
+        }
+        Outcome::Outdated { server, .. } => {
+            let server = server.as_ref().map(name);
+            info!(backend, server, "haproxy was restarted before the move began; it is decided on anew");
+        }
+        Outcome::Kept { server, by, within, .. } => {
+            info!(
+                backend,
+                server = name(server),
+                reason = kept(by.as_ref(), *within),
+                "server stays in DRAIN"
+            );
+        }
+        Outcome::LeftBehind { server, step, error, .. } => {
+            let (server, step) = (name(server), step.words(names));
+            warn!(backend, server, step, error, "server left in MAINT; its deletion is tried again");
+        }
+        Outcome::RampGivenUp { error, .. } => {
+            warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");
+        }
+        Outcome::Finished { purpose, called_off: true, .. } => {
+            done!(info, dry_run, { backend, purpose = purpose.name() }, "plan called off");
+        }
+        Outcome::Finished { .. } => {}
     }
 }
 
@@ -288,7 +356,7 @@ pub fn is_notable(entry: &Value) -> bool {
     }
 }
 
-fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: Option<&str>) {
+fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: Option<&str>, dry_run: bool) {
     let (from, to) = change(decision, record.serving);
     let snapshot = record.snapshot.as_ref();
     let p95_ms = snapshot.and_then(|snapshot| snapshot.p95).map(|p95| p95.as_millis() as u64);
@@ -310,7 +378,8 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
     } else if matches!(decision, Decision::Hold(_)) && !LIMITED.contains(&rule) {
         debug!(backend, decision = name, reason, p95_ms, samples, "decided");
     } else {
-        info!(backend, decision = name, from, to, reason, p95_ms, samples, "decided");
+        let dry_run = dry_run && !matches!(decision, Decision::Hold(_));
+        done!(info, dry_run, { backend, decision = name, from, to, reason, p95_ms, samples }, "decided");
     }
 }
 

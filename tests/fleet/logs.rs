@@ -36,6 +36,9 @@ fn while_one_is_away_the_log_is_held_against_what_the_others_count() {
         let app = app(&agent);
         app["coverage"]["expected"].as_u64() > Some(100) && app["doubt"].is_null()
     });
+    assert_eq!(app(&agent)["coverage"]["whole"], false);
+    let status = String::from_utf8_lossy(&agent.command(&["status"]).stdout).into_owned();
+    assert!(status.contains("may stand for missing ones"), "{status}");
     // What is decided rests on it: one server is too slow.
     site.servers[0].set_delay(Duration::from_millis(400));
     site.nodes[0].wait_for("s2", "READY 1");

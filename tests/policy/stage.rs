@@ -31,6 +31,7 @@ pub(crate) fn defaults() -> BackendSettings {
             cooldown: s(120),
             step: 1,
             drain_timeout: s(60),
+            sticky_quiet: s(300),
             shutdown_sessions: None,
         },
         warm_up: WarmUp {

@@ -1,7 +1,13 @@
 //! Dynamic servers: added to HAProxy when they are needed, and deleted again.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+
 use super::site::{Site, backend, checked, has_journaled, list, pin};
-use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
+use super::support::{Haproxy, Origin, PATIENCE, ask, free_port, wait_until};
 
 const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
 
@@ -46,6 +52,27 @@ fn a_server_is_added_checked_serves_and_is_deleted_again() {
 }
 
 #[test]
+fn a_server_is_added_with_haproxys_slowstart_and_no_ramp_of_the_agents() {
+    let Some(site) = start(1, &LINES) else { return };
+    let spares = dynamic(&site).replace("check inter", "slowstart 10s check inter");
+    let agent = site.agent(&format!("{spares} }}\n    warm_up: {{ ramp: 10m"));
+    pin(&agent, 2);
+    let server = name(&site.addresses()[0]);
+    wait_until("it is in its slowstart", PATIENCE, || {
+        let servers = backend(&agent)["servers"].clone();
+        let servers = servers.as_array().cloned().unwrap_or_default();
+        servers.iter().any(|it| it["server"] == server && it["throttle_percent"].is_u64())
+    });
+    let weights = || site.haproxy.servers("app", |row| row[7].to_owned());
+    assert_eq!(
+        weights(),
+        [("s1", "READY 1"), (&server, "READY 1")].map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+    );
+    wait_until("it is through with it", PATIENCE, || has_journaled(&agent, "event", "serving"));
+    assert_eq!(weights()[&server], "READY 1");
+}
+
+#[test]
 fn a_reload_takes_added_servers_away_and_they_are_added_again() {
     let Some(mut site) = start(2, &LINES) else { return };
     let agent = site.agent(&dynamic(&site));
@@ -54,6 +81,72 @@ fn a_reload_takes_added_servers_away_and_they_are_added_again() {
     site.haproxy.reload();
     assert_eq!(site.wait_for_ready(2), added);
     wait_until("the agent has seen it", PATIENCE, || backend(&agent)["serving"] == 3);
+}
+
+/// The site's socket by another way, on which somebody else adds each server first, at its address or at `instead`.
+fn with_somebody_quicker(site: &Site, instead: Option<&str>) -> PathBuf {
+    let (way, socket) = (site.haproxy.dir().join("way.sock"), site.haproxy.socket());
+    let (listener, instead) =
+        (UnixListener::bind(&way).expect("the folder is ours"), instead.map(str::to_owned));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (socket, instead) = (socket.clone(), instead.clone());
+            thread::spawn(move || pass_on(stream, &socket, instead.as_deref()));
+        }
+    });
+    way
+}
+
+/// One conversation, until either side ends it.
+fn pass_on(mut agent: UnixStream, socket: &Path, instead: Option<&str>) -> std::io::Result<()> {
+    let mut haproxy = UnixStream::connect(socket)?;
+    let (mut answers, mut to_agent) = (haproxy.try_clone()?, agent.try_clone()?);
+    thread::spawn(move || {
+        let ended = std::io::copy(&mut answers, &mut to_agent);
+        to_agent.shutdown(Shutdown::Both).and(ended)
+    });
+    let mut chunk = [0; 16384];
+    loop {
+        let read = agent.read(&mut chunk)?;
+        let said = String::from_utf8_lossy(&chunk[..read]).into_owned();
+        for part in
+            said.split([';', '\n']).map(str::trim).filter(|part| part.starts_with("add server app/dyn-"))
+        {
+            let ours = part.split(' ').nth(3).unwrap_or_default();
+            ask(socket, &part.replacen(&format!(" {ours}"), &format!(" {}", instead.unwrap_or(ours)), 1))?;
+        }
+        if read == 0 {
+            return haproxy.shutdown(Shutdown::Write);
+        }
+        haproxy.write_all(&chunk[..read])?;
+    }
+}
+
+#[test]
+fn a_server_that_somebody_else_adds_at_the_same_moment_is_taken_as_it_is() {
+    let Some(site) = start(1, &LINES) else { return };
+    let way = with_somebody_quicker(&site, None);
+    let agent = site.agent_at(&way, &dynamic(&site));
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "serving"));
+    assert!(!has_journaled(&agent, "event", "failed"), "{:#?}", agent.journal());
+    let stat = site.haproxy.ask("show stat app 4 -1");
+    assert!(
+        stat.lines().any(|line| line.contains(",dyn-") && line.contains(",L4OK,")),
+        "its checks are on: {stat}"
+    );
+}
+
+#[test]
+fn a_server_that_somebody_else_adds_at_another_address_is_theirs() {
+    let Some(site) = start(1, &LINES) else { return };
+    let theirs = "127.0.0.1:9";
+    let way = with_somebody_quicker(&site, Some(theirs));
+    let agent = site.agent_at(&way, &dynamic(&site));
+    pin(&agent, 2);
+    wait_until("it is told", PATIENCE, || has_journaled(&agent, "error", "with another address"));
+    site.wait_until_is(&name(&site.addresses()[0]), &format!("MAINT {theirs}"));
 }
 
 #[test]

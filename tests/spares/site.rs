@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -60,11 +60,26 @@ impl Site {
         self.agent_in(tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder"), spares)
     }
 
+    /// One that reaches HAProxy at `socket`.
+    pub(crate) fn agent_at(&self, socket: &Path, spares: &str) -> Agent {
+        let ours = self.haproxy.socket().display().to_string();
+        self.agent_with(&self.config(spares).replace(&ours, &socket.display().to_string()))
+    }
+
+    fn agent_with(&self, config: &str) -> Agent {
+        let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
+        self.start_agent(dir, config)
+    }
+
     /// In a folder that an agent before it has left.
     pub(crate) fn agent_in(&self, dir: TempDir, spares: &str) -> Agent {
+        self.start_agent(dir, &self.config(spares))
+    }
+
+    fn start_agent(&self, dir: TempDir, config: &str) -> Agent {
         let log = self.haproxy.dir().join("output");
         let log = log.to_str().expect("a temporary path is text");
-        let agent = Agent::start_in(dir, &self.config(spares), &[log], Stdio::null());
+        let agent = Agent::start_in(dir, config, &[log], Stdio::null());
         wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
         agent
     }

@@ -122,12 +122,37 @@ fn a_pool_file_is_followed_while_the_agent_runs() {
     });
     let kept = site.in_state("READY");
     assert!(kept.iter().any(|(slot, address)| filled.get(slot) == Some(address)), "{kept:?} of {filled:?}");
-    // A file that says nothing changes nothing.
+    site.all_answered(6);
+}
+
+#[test]
+fn a_pool_file_that_is_wrong_changes_nothing_and_is_shown_until_it_is_right() {
+    let Some(site) = Site::start(2, &LINES) else { return };
+    let file = site.write_pool(&[0, 1]);
+    let agent = site.agent(&format!("kind: slots, pool: {{ file: {} }}", file.display()));
+    pin(&agent, 3);
+    let filled = site.wait_for_ready(2);
+    let shown = || String::from_utf8_lossy(&agent.command(&["status"]).stdout).into_owned();
+    let told = |text: &str| wait_until(text, PATIENCE, || shown().contains(text));
+    assert!(!shown().contains("pool NOT READ"));
+    std::fs::write(&file, "10.0.0.4:80\n10.0.0.5\n").expect("the folder is ours");
+    told(
+        "app.pool:2: `10.0.0.5` is not an IP address with a port, such as 10.0.0.4:80\n    put the line right",
+    );
+    let since = backend(&agent)["pool_trouble"]["since"].clone();
     std::fs::write(&file, "# being written\n").expect("the folder is ours");
-    wait_until("that is told", PATIENCE, || {
-        agent.event("pool not read; what it offered before still holds").is_some()
-    });
-    assert_eq!(site.in_state("READY"), kept);
+    told(&format!(
+        "no address in `{}`\n    write an address a line, as in `10.0.0.4:80`; until then the 2 addresses",
+        file.display()
+    ));
+    assert_eq!(backend(&agent)["pool_trouble"]["since"], since, "it has been wrong since then");
+    let explained = String::from_utf8_lossy(&agent.command(&["explain", "app"]).stdout).into_owned();
+    assert!(explained.contains("  its pool could not be read: no address in "), "{explained}");
+    assert!(has_journaled(&agent, "event", "pool_not_read"));
+    assert_eq!(site.in_state("READY"), filled);
+    site.write_pool(&[0, 1]);
+    wait_until("it is right again", PATIENCE, || !shown().contains("pool NOT READ"));
+    assert!(has_journaled(&agent, "event", "pool_read"));
     site.all_answered(6);
 }
 

@@ -96,7 +96,12 @@ impl Haproxy {
             started: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![self.state.clone()], counted: vec![Some(self.pid)] }
+        Inventory {
+            process,
+            backends: vec![self.state.clone()],
+            counted: vec![Some(self.pid)],
+            read_only: false,
+        }
     }
 
     /// `set server ... state`. READY out of MAINT means UP at once, before any check.
@@ -204,7 +209,11 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         tls: Some(false),
         sessions: 0,
         queued: 0,
+        total_sessions: 0,
+        cookie: None,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }

@@ -171,6 +171,7 @@ fn settings() -> BackendSettings {
             step: 1,
             shutdown_sessions: None,
             drain_timeout: s(8),
+            sticky_quiet: s(8),
         },
         warm_up: WarmUp {
             path: None,

@@ -22,7 +22,7 @@ use crate::state_file::StateDir;
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (memory, _) = StateDir::peek(&config.state_dir);
     let (names, mut findings, mut nodes) = (Names::default(), Vec::new(), Vec::new());
-    for socket in &config.sockets {
+    for socket in &config.sockets() {
         let (found, inventory) = check_socket(socket, config, &memory, &names).await;
         findings.extend(found);
         nodes.extend(inventory.map(|inventory| Node { socket: socket.clone(), inventory }));
@@ -42,7 +42,7 @@ async fn check_socket(
         Ok(endpoint) => endpoint,
         Err(error) => return (vec![Finding::fail(&about, format!("{error}"), "")], None),
     };
-    let client = Client::new(endpoint, config.socket_timeout);
+    let client = Client::new(endpoint, config.socket_timeout).one_of(config.nodes.len());
     let inventory = match client.inventory(names).await {
         Ok(mut inventory) => {
             let least =
@@ -61,12 +61,16 @@ async fn check_socket(
         }
     };
     for settings in &config.backends {
-        let about = match config.sockets.len() {
+        let about = match config.nodes.len() {
             0 | 1 => format!("backend {}", settings.name),
             _ => format!("backend {} on {socket}", settings.name),
         };
         let told = match config.pools.get(&settings.name) {
-            Some(pool) => Some(spares::told(&settings.name, pool, &client, &inventory.process).await),
+            Some(pool) => {
+                let environment = |name: &str| client.variable(name);
+                let ask = client.ask_for_variables(&inventory.process);
+                Some(spares::told(&settings.name, pool, &environment, ask).await)
+            }
             None => None,
         };
         let (offer, of_pool) = spares::pool(&about, told);

@@ -45,6 +45,7 @@ pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<F
                 "kept, as another backend's servers track them",
                 listed(state, names, |server| server.needed_elsewhere),
             ),
+            ("in slowstart now", listed(state, names, |server| server.slowstart)),
             ("by host name", listed(state, names, |server| server.by_name)),
         ]
         .into_iter()

@@ -62,7 +62,7 @@ fn good(about: &str, understood: u64, expected: u64, span_s: f64) -> Finding {
 /// `None` if HAProxy or the log cannot be watched, which others tell.
 async fn watch(sources: &[Source], config: &Config) -> Option<Vec<Finding>> {
     let names = Names::default();
-    let haproxy = Executor::open(&config.sockets, config.socket_timeout, names.clone(), true).ok()?;
+    let haproxy = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), true).ok()?;
     let heard = Heard::new(sources.iter().filter(|source| can_be_watched(source)).count(), config, &names)?;
     let watched: Vec<Source> = sources.iter().filter(|source| can_be_watched(source)).cloned().collect();
     if watched.len() < sources.len() {

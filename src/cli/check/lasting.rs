@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, Gid, Uid, eaccess};
 
 use super::Finding;
-use crate::config::{Config, Keep, ReloadBy};
+use crate::config::{Config, Keep, NodeSettings, ReloadBy};
 use crate::core::controller::BackendStanding;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
@@ -19,11 +19,30 @@ use crate::report::chain;
 mod draft;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let lasting = &config.lasting;
-    if !lasting.is_wanted() || config.backends.is_empty() {
+    let is_wanted = |node: &&NodeSettings| node.lasting.is_wanted();
+    if config.backends.is_empty() || !config.nodes.iter().any(|node| is_wanted(&node)) {
         return Vec::new();
     }
-    let about = format!("haproxy.keep {}", lasting.keep.name());
+    let standings = draft::standings(config).await;
+    let mut findings = Vec::new();
+    for (node, standing) in config.nodes.iter().zip(standings).filter(|(node, _)| is_wanted(node)) {
+        findings.extend(check_node(config, node, standing.as_deref()).await);
+    }
+    findings
+}
+
+/// Of which of several HAProxys.
+fn of(config: &Config, node: &NodeSettings) -> String {
+    if config.nodes.len() > 1 { format!(" of {}", node.socket) } else { String::new() }
+}
+
+async fn check_node(
+    config: &Config,
+    node: &NodeSettings,
+    standing: Option<&[BackendStanding]>,
+) -> Vec<Finding> {
+    let lasting = &node.lasting;
+    let about = format!("haproxy.keep {}{}", lasting.keep.name(), of(config, node));
     let text = match fs::read(&lasting.config) {
         Ok(text) => text,
         Err(error) => {
@@ -33,23 +52,22 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     let mut findings = match lasting.keep {
         Keep::None => Vec::new(),
-        Keep::StateFile => state_file(&about, config, &Declared::read(&text)),
+        Keep::StateFile => state_file(&about, config, &lasting.state_file, &Declared::read(&text)),
         Keep::Block => blocks(&about, config, &text),
         Keep::Template => vec![template(&about, &lasting.template)],
     };
     if matches!(lasting.keep, Keep::Block | Keep::Template) {
         findings.push(replaceable(&about, &lasting.config, Owner::Kept));
     }
-    findings.extend(haproxy(&about, config).await);
+    findings.extend(haproxy(&about, config, node, standing).await);
     findings
 }
 
 /// Whether HAProxy loads the state file, and this user can write it.
-fn state_file(about: &str, config: &Config, declared: &Declared) -> Vec<Finding> {
-    let path = &config.lasting.state_file;
+fn state_file(about: &str, config: &Config, path: &Path, declared: &Declared) -> Vec<Finding> {
     let mut findings = vec![replaceable(about, path, Owner::Any)];
     let file = path.display();
-    if declared.state_file.as_ref() != Some(path) {
+    if declared.state_file.as_deref() != Some(path) {
         let found = match &declared.state_file {
             Some(other) => format!("haproxy.cfg loads `{}`, and not `{file}`", other.display()),
             None => "haproxy.cfg names no state file".to_owned(),
@@ -135,22 +153,25 @@ fn replaceable(about: &str, path: &Path, owner: Owner) -> Finding {
 }
 
 /// What would be written, what HAProxy says to that, and whether it can be reloaded.
-async fn haproxy(about: &str, config: &Config) -> Vec<Finding> {
-    let lasting = &config.lasting;
-    let Some(address) = config.sockets.first().and_then(|socket| socket.parse::<Endpoint>().ok()) else {
-        return Vec::new();
-    };
+async fn haproxy(
+    about: &str,
+    config: &Config,
+    node: &NodeSettings,
+    standing: Option<&[BackendStanding]>,
+) -> Vec<Finding> {
+    let lasting = &node.lasting;
+    let Ok(address) = node.socket.parse::<Endpoint>() else { return Vec::new() };
     let client = Client::new(address, config.socket_timeout);
     let reloader = Reloader::new(lasting.clone(), client.clone());
     let mut findings = match lasting.keep {
         Keep::StateFile => Vec::new(),
-        _ => draft::check(about, config, &client, &reloader).await,
+        _ => draft::check(about, lasting, standing, &reloader).await,
     };
     // That HAProxy does not answer is told elsewhere.
     if lasting.reload.by != ReloadBy::None
         && let Ok(process) = client.process().await
     {
-        let about = format!("haproxy.reload {}", lasting.reload.by.name());
+        let about = format!("haproxy.reload {}{}", lasting.reload.by.name(), of(config, node));
         findings.push(match reloader.probe(process.pid).await {
             Ok(how) => Finding::ok(&about, how),
             Err(error) => Finding::fail(&about, chain(&error), ""),

@@ -16,10 +16,12 @@ const AGENT_USER: &str = "haproxy-autoscale";
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(user());
+    let running = ask(&config.runtime_dir, &Request::Status).await.ok();
+    let running = running.and_then(|status| status["pid"].as_u64());
     if !config.backends.is_empty() {
-        findings.push(state_dir(&config.state_dir));
+        findings.push(state_dir(&config.state_dir, running));
     }
-    findings.push(runtime_dir(&config.runtime_dir).await);
+    findings.push(runtime_dir(&config.runtime_dir, running));
     findings
 }
 
@@ -35,11 +37,16 @@ fn user() -> Option<Finding> {
     })
 }
 
-fn state_dir(path: &Path) -> Finding {
+/// `running`: the agent that answers in the runtime directory.
+fn state_dir(path: &Path, running: Option<u64>) -> Finding {
     let about = "state_dir";
     match access(path) {
         Access::Writable => match StateDir::probe(path) {
             Ok(()) => Finding::ok(about, format!("`{}` can be written", path.display())),
+            Err(StateError::Taken(_, Some(pid))) if running == Some(u64::from(pid)) => Finding::ok(
+                about,
+                format!("`{}` is that of the running agent (process {pid})", path.display()),
+            ),
             Err(StateError::Taken(_, pid)) => {
                 let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
                 let found = format!("an agent is running on `{}`{who}", path.display());
@@ -57,15 +64,14 @@ fn state_dir(path: &Path) -> Finding {
     }
 }
 
-async fn runtime_dir(path: &Path) -> Finding {
+fn runtime_dir(path: &Path, running: Option<u64>) -> Finding {
     let about = "runtime_dir";
     match access(path) {
-        Access::Writable => match ask(path, &Request::Status).await {
-            Ok(status) => Finding::ok(
-                about,
-                format!("an agent answers in `{}` (process {})", path.display(), status["pid"]),
-            ),
-            Err(_) => Finding::ok(about, format!("`{}` can be written", path.display())),
+        Access::Writable => match running {
+            Some(pid) => {
+                Finding::ok(about, format!("an agent answers in `{}` (process {pid})", path.display()))
+            }
+            None => Finding::ok(about, format!("`{}` can be written", path.display())),
         },
         Access::Missing { can_be_made: true } => {
             Finding::ok(about, format!("`{}` will be made", path.display()))

@@ -5,29 +5,28 @@ use std::collections::{HashMap, HashSet};
 use super::Finding;
 use crate::config::PoolSettings;
 use crate::core::controller::BackendMemory;
+use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, Process};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
 use crate::core::wire::version::{Keeping, can_add_servers, keeping};
-use crate::haproxy::client::Client;
 use crate::provider::{Provider, ProviderError, Told};
 use crate::report::chain;
 
-/// What a pool offers on the HAProxy that answers.
+/// What a pool offers on the HAProxy whose `environment` that is: once it has been asked, if it has to be.
 pub(super) async fn told(
     backend: &str,
     pool: &PoolSettings,
-    client: &Client,
-    process: &Process,
+    environment: &dyn Fn(&str) -> Option<Variable>,
+    ask: impl Future<Output = ()>,
 ) -> Result<Told, ProviderError> {
     let mut provider = Provider::new(backend, pool.clone());
-    let environment = |name: &str| client.variable(name);
-    let mut told = provider.look(&environment)?;
+    let mut told = provider.look(environment)?;
     if told.is_none() {
-        client.ask_for_variables(process).await;
-        told = provider.look(&environment)?;
+        ask.await;
+        told = provider.look(environment)?;
     }
     Ok(told.unwrap_or_default())
 }
@@ -51,8 +50,10 @@ pub(super) fn pool(about: &str, told: Option<Result<Told, ProviderError>>) -> (O
             (Some(offer), findings)
         }
         Err(error) => {
-            let remedy =
-                "an agent that starts now has no spares until it is right; one that runs keeps what it had";
+            let remedy = format!(
+                "{}; an agent that starts now has no spares until then, one that runs keeps what it had",
+                error.remedy()
+            );
             (None, vec![Finding::fail(about, chain(&error), remedy)])
         }
     }

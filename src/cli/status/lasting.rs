@@ -2,23 +2,28 @@
 
 use serde_json::Value;
 
-use super::{list, word};
+use super::{indented, list, utc, word};
 
-/// `2026-11-23 08:00:00 UTC`: an operator who looks at a clock may mean another zone.
-fn time(at: &str) -> String {
-    super::time(at) + " UTC"
+/// Of each of `nodes`, by name if there are several; nothing where nothing is to last.
+pub(super) fn text(nodes: &[Value]) -> String {
+    let of =
+        |node: &Value| if nodes.len() > 1 { format!(" of {}", word(&node["socket"])) } else { String::new() };
+    nodes.iter().map(|node| node_text(&node["lasting"], &of(node))).collect()
 }
 
-/// Nothing where nothing is to last.
-pub(super) fn text(lasting: &Value) -> String {
+fn node_text(lasting: &Value, of: &str) -> String {
     let mut text = String::new();
     if !lasting["file"].is_null() {
         let (keep, file) = (word(&lasting["keep"]), word(&lasting["file"]));
         text.push_str(&match (lasting["written_at"].as_str(), lasting["kept_at"].as_str()) {
-            (None, None) => format!("changes: not kept yet (keep: {keep}, in {file})\n"),
-            (None, Some(_)) => format!("changes: kept in {file} (keep: {keep}), which was as it should be\n"),
-            (Some(at), _) => format!("changes: kept in {file} (keep: {keep}), written {}\n", time(at)),
+            (None, None) => format!("changes{of}: not kept yet (keep: {keep}, in {file})\n"),
+            (None, Some(_)) => {
+                format!("changes{of}: kept in {file} (keep: {keep}), which was as it should be\n")
+            }
+            (Some(at), _) => format!("changes{of}: kept in {file} (keep: {keep}), written {}\n", utc(at)),
         });
+    } else if !of.is_empty() && lasting["start"].is_object() {
+        text.push_str(&format!("process{of}:\n"));
     }
     text.push_str(&not_kept(&lasting["not_kept"]));
     let without_line: Vec<String> = list(&lasting["without_line"]).iter().map(word).collect();
@@ -37,9 +42,9 @@ fn not_kept(trouble: &Value) -> String {
     let refused = &trouble["refused"];
     let words = list(&refused["words"]);
     if words.is_empty() {
-        return format!("  NOT KEPT since {}: {}\n", time(since), indented(&word(&trouble["error"])));
+        return format!("  NOT KEPT since {}: {}\n", utc(since), indented(&word(&trouble["error"])));
     }
-    let mut text = format!("  NOT KEPT since {}: HAProxy refuses what would be written:\n", time(since));
+    let mut text = format!("  NOT KEPT since {}: HAProxy refuses what would be written:\n", utc(since));
     words.iter().for_each(|line| text.push_str(&format!("    {}\n", word(line))));
     if refused["line"].is_u64() {
         text.push_str(&format!("    line {} is: {}\n", word(&refused["line"]), word(&refused["text"])));
@@ -49,8 +54,8 @@ fn not_kept(trouble: &Value) -> String {
 
 fn owed(owed: &Value) -> String {
     let Some(since) = owed["since"].as_str() else { return String::new() };
-    let from = owed["from"].as_str().map(|from| format!("; not before {}", time(from)));
-    format!("  a reload is owed since {}: {}{}\n", time(since), word(&owed["why"]), from.unwrap_or_default())
+    let from = owed["from"].as_str().map(|from| format!("; not before {}", utc(from)));
+    format!("  a reload is owed since {}: {}{}\n", utc(since), word(&owed["why"]), from.unwrap_or_default())
 }
 
 /// The last reload or start; nothing if there was none.
@@ -58,12 +63,7 @@ fn done(yes: &str, no: &str, last: &Value) -> String {
     let Some(at) = last["at"].as_str() else { return String::new() };
     let by = word(&last["by"]);
     match last["done"].as_bool() {
-        Some(true) => format!("  {yes} {} by {by}: process {}\n", time(at), word(&last["pid"])),
-        _ => format!("  {no} {} by {by}: {}\n", time(at), indented(&word(&last["error"]))),
+        Some(true) => format!("  {yes} {} by {by}: process {}\n", utc(at), word(&last["pid"])),
+        _ => format!("  {no} {} by {by}: {}\n", utc(at), indented(&word(&last["error"]))),
     }
-}
-
-/// HAProxy's words may have several lines.
-fn indented(text: &str) -> String {
-    text.replace('\n', "\n    ")
 }

@@ -1,7 +1,9 @@
 //! One backend: its estimates, the policy's state, the plan under way, whose servers are whose.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
 use super::hands_off::HandsOff;
@@ -43,14 +45,19 @@ pub(super) struct Backend {
     /// Ours: in MAINT or DRAIN by this agent's doing, or about to be.
     pub(super) claims: Claims,
     pub(super) hands_off: HandsOff,
+    pub(super) checks: Checks,
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
     /// The latest reading, for plans that are made from it.
     pub(super) found: Option<Found>,
+    /// HAProxy's socket changes nothing.
+    pub(super) read_only: bool,
     pub(super) moving: Option<Moving>,
     pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
+    /// Servers that HAProxy's own `slowstart` was seen to let into their share.
+    pub(super) slowstarts: HashSet<ServerId>,
     pub(super) latency_weights: LatencyWeights,
     pub(super) outliers: Outliers,
     /// Weights a ramp has to put back.
@@ -97,12 +104,15 @@ impl Backend {
             settings: Arc::new(settings),
             claims: Claims::default(),
             hands_off: HandsOff::default(),
+            checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
             found: None,
+            read_only: false,
             moving: None,
             lingering: Lingering::default(),
             newcomers: Newcomers::default(),
+            slowstarts: HashSet::new(),
             latency_weights: LatencyWeights::default(),
             outliers: Outliers::default(),
             borrowed: Vec::new(),
@@ -203,6 +213,8 @@ impl Backend {
         self.counted = None;
         self.coverage.restart();
         self.hands_off.restart();
+        // Its configuration may be another one.
+        self.slowstarts.clear();
     }
 
     /// Compares what HAProxy has, asked at `asked`, with what we remember. True if the memory changed. If
@@ -219,12 +231,15 @@ impl Backend {
         self.found = Some(Found { pids: pids.clone(), weights });
         self.coverage.count_all(!pids.contains(&None));
         self.coverage.take_stock(counters(state), asked);
+        let slowstarts = state.servers.iter().filter(|server| server.slowstart);
+        self.slowstarts.extend(slowstarts.map(|server| server.id));
         if std::mem::take(&mut self.lines_since_stock) || self.counted.is_none() {
             self.counted = Some(state.total_sessions);
         }
         if self.is_outdated(asked) {
             return false;
         }
+        self.look_at_checks(id, state, asked, actions);
         let others = self.look_for_other_hands(id, state, asked, actions);
         if self.is_moving() {
             return others;
@@ -296,7 +311,7 @@ impl Backend {
             self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
             return;
         };
-        let may_tidy = !self.is_paused() && self.tidy_from.is_none_or(|from| now >= from);
+        let may_tidy = !self.is_paused() && !self.read_only && self.tidy_from.is_none_or(|from| now >= from);
         if may_tidy && self.put_weights_back(state, now, actions) {
             return;
         }
@@ -333,7 +348,7 @@ impl Backend {
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);
     }
 
-    fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
+    pub(super) fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
         let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));

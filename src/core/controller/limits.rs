@@ -38,22 +38,35 @@ impl Limits {
     }
 
     /// `decision`, with the entry of the schedule whose limit is its reason.
-    pub(super) fn named(&self, mut decision: Decision) -> Decision {
-        let Some(at) = &self.entry else { return decision };
-        let (Decision::Hold(reason)
-        | Decision::ScaleUp { reason, .. }
-        | Decision::ScaleDown { reason, .. }
-        | Decision::Reweigh { reason, .. }) = &mut decision;
-        let is_from_entry = match reason {
-            Reason::BelowMin { .. } | Reason::AtMin { .. } => self.always.min != self.scheduled.min,
-            Reason::AboveMax { .. } | Reason::AtMax { .. } => self.always.max != self.scheduled.max,
-            _ => false,
-        };
-        if is_from_entry {
-            *reason = Reason::Scheduled { reason: Box::new(reason.clone()), at: at.clone() };
+    pub(super) fn named(&self, decision: Decision) -> Decision {
+        match &self.entry {
+            Some(at) => named(decision, self.always, self.scheduled, at),
+            None => decision,
         }
-        decision
     }
+
+    /// The same of a pin to so many servers, which are fewest and most to the policy.
+    pub(super) fn named_by_pin(&self, decision: Decision, to: u32) -> Decision {
+        let pinned = ReadyLimits { min: to, max: Some(to) };
+        named(decision, self.scheduled, pinned, &format!("pinned to {to}"))
+    }
+}
+
+/// `decision`, with what has put `limits` in the place of those `before`, if one of them is its reason.
+fn named(mut decision: Decision, before: ReadyLimits, limits: ReadyLimits, by: &str) -> Decision {
+    let (Decision::Hold(reason)
+    | Decision::ScaleUp { reason, .. }
+    | Decision::ScaleDown { reason, .. }
+    | Decision::Reweigh { reason, .. }) = &mut decision;
+    let is_by_these = match reason {
+        Reason::BelowMin { .. } | Reason::AtMin { .. } => before.min != limits.min,
+        Reason::AboveMax { .. } | Reason::AtMax { .. } => before.max != limits.max,
+        _ => false,
+    };
+    if is_by_these {
+        *reason = Reason::Scheduled { reason: Box::new(reason.clone()), at: by.to_owned() };
+    }
+    decision
 }
 
 impl Backend {

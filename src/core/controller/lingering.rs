@@ -2,7 +2,7 @@
 //! are closed only where the config says after how long.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Action;
 use super::backend::Backend;
@@ -13,6 +13,19 @@ use crate::core::plan::planner;
 /// Servers of ours in MAINT with sessions on them, and since when they have been seen so.
 #[derive(Debug, Default)]
 pub(super) struct Lingering(BTreeMap<ServerId, Instant>);
+
+impl Lingering {
+    /// When the sessions of `server` are closed, which is done `after` so long.
+    pub(super) fn closes_in(
+        &self,
+        server: ServerId,
+        after: Option<Duration>,
+        now: Instant,
+    ) -> Option<Duration> {
+        let lasts = now.saturating_duration_since(*self.0.get(&server)?);
+        Some(after?.saturating_sub(lasts))
+    }
+}
 
 impl Backend {
     /// Closes what has lingered for too long. True if a plan for it has begun.

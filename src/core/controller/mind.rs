@@ -134,6 +134,9 @@ impl Modelled {
         let serving: Vec<Serving> =
             serving.map(|member| Serving { server: member.server, share: member.share }).collect();
         self.load.observe(&serving, now);
+        for member in pool.at(Stage::Starting) {
+            self.load.set_cold(member.server, now);
+        }
         let load = self.load.figures(now);
         let decision = self.model.decide(now, &load, pool, settings);
         for member in &pool.servers {

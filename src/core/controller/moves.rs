@@ -1,13 +1,13 @@
 //! From decisions to plans, and what becomes of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::outcome::{Changes, Outcome};
+use crate::core::plan::outcome::{Changes, KeptBy, Outcome};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
@@ -31,12 +31,17 @@ pub(super) struct Moving {
     failed: HashSet<ServerId>,
     /// Servers that nothing was done about, as HAProxy was restarted.
     outdated: HashSet<ServerId>,
+    /// What keeps clients on servers in DRAIN.
+    kept: HashMap<ServerId, KeptBy>,
     /// Weights could not be set, or not be put right.
     weights_failed: bool,
+    /// So many steps of a server's lane are done, since when.
+    steps: HashMap<ServerId, (usize, Instant)>,
+    begun: Instant,
 }
 
 impl Moving {
-    fn new(plan: Plan, decision: Option<Decision>) -> Self {
+    fn new(plan: Plan, decision: Option<Decision>, now: Instant) -> Self {
         Self {
             plan,
             decision,
@@ -44,8 +49,31 @@ impl Moving {
             moved: HashSet::new(),
             failed: HashSet::new(),
             outdated: HashSet::new(),
+            kept: HashMap::new(),
             weights_failed: false,
+            steps: HashMap::new(),
+            begun: now,
         }
+    }
+
+    fn lane(&self, server: ServerId) -> Option<&Lane> {
+        self.plan.lanes.iter().chain(&self.changes.added).find(|lane| lane.server == server)
+    }
+
+    fn note_done(&mut self, step: &Step, now: Instant) {
+        let Some(server) = step.server() else { return };
+        let done = self.steps.get(&server).map_or(0, |&(done, _)| done);
+        let left = self.lane(server).and_then(|lane| lane.steps.get(done..)).unwrap_or_default();
+        if let Some(at) = left.iter().position(|left| left == step) {
+            self.steps.insert(server, (done + at + 1, now));
+        }
+    }
+
+    /// The step that `server` is at, if it is on its way, and for how long already.
+    pub(super) fn step(&self, server: ServerId, now: Instant) -> Option<(Step, Duration)> {
+        let lane = self.lane(server).filter(|_| self.under_way().any(|id| id == server))?;
+        let &(done, since) = self.steps.get(&server).unwrap_or(&(0, self.begun));
+        Some((lane.steps.get(done)?.clone(), now.saturating_duration_since(since)))
     }
 
     /// The servers that it is about.
@@ -59,6 +87,12 @@ impl Moving {
             let is_turned_round = self.changes.taken_back.contains(server) || self.outdated.contains(server);
             !is_turned_round && !self.moved.contains(server) && !self.failed.contains(server)
         })
+    }
+
+    /// What keeps clients on `server` in DRAIN.
+    pub(super) fn kept(&self, server: ServerId) -> Option<KeptBy> {
+        let is_under_way = self.under_way().any(|each| each == server);
+        self.kept.get(&server).filter(|_| is_under_way).cloned()
     }
 
     /// No step of it leaves fewer serving.
@@ -84,6 +118,10 @@ impl Backend {
     ) -> Result<bool, Reason> {
         let direction = match decision {
             Decision::Hold(_) => return Ok(false),
+            _ if self.read_only => {
+                self.mind.failed();
+                return Err(Reason::ReadOnly);
+            }
             Decision::Reweigh { shares, .. } => {
                 return Ok(self.share_out(shares, state, names, now, actions));
             }
@@ -259,7 +297,7 @@ impl Backend {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.owe(weights_of(&plan.after));
-        self.moving = Some(Moving::new(plan.clone(), decision));
+        self.moving = Some(Moving::new(plan.clone(), decision, now));
         actions.push_back(Action::Remember);
         actions.push_back(Action::Execute(plan));
     }
@@ -291,8 +329,13 @@ impl Backend {
     pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
-            Outcome::StepDone { .. } | Outcome::RampGivenUp { .. } => {}
+            Outcome::StepDone { step, .. } => moving.note_done(step, now),
+            Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
+            Outcome::Kept { server, by: Some(by), .. } => {
+                moving.kept.insert(*server, by.clone());
+            }
+            Outcome::Kept { server, .. } => drop(moving.kept.remove(server)),
             Outcome::LeftBehind { .. } => self.store.note_left_behind(now),
             Outcome::Moved { server, .. } => {
                 moving.moved.insert(*server);

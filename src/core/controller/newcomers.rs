@@ -1,4 +1,5 @@
-//! A newcomer's weight rises only as long as what it shows is near what the others show.
+//! A newcomer's weight rises only as long as what it shows is near what the others show. Where HAProxy's own `slowstart` raises
+//! its share nobody can hold that; but the newcomer is watched on until it is like the others, and turned away like any.
 //!
 //! ```text
 //!  fewer than 20 requests of its own, or nobody to compare with       the ramp goes on
@@ -8,14 +9,14 @@
 //!  slow for as long as the ramp, and for a minute at least            it is turned away
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Action;
 use super::backend::Backend;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::BackendState;
+use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::outcome::Ramp;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
@@ -117,30 +118,30 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        let moving = self
-            .moving
-            .as_ref()
-            .filter(|moving| moving.plan.purpose == Purpose::Add && moving.sets_weights());
+        let moving = self.moving.as_ref().filter(|moving| moving.plan.purpose == Purpose::Add);
         let Some(moving) = moving else {
             self.newcomers.0.clear();
             return;
         };
-        let newcomers: Vec<ServerId> = moving.under_way().collect();
+        let newcomers: HashSet<ServerId> = moving.under_way().collect();
+        let is_rising = |server: &ServerState| moving.sets_weights() || server.slowstart;
         let mut shown = |server| self.estimator.server(server, now).map(|snapshot| Shown::of(&snapshot));
         let serving = || state.serving().map(|server| server.id);
         let others: Vec<Shown> =
             serving().filter(|id| !newcomers.contains(id)).filter_map(&mut shown).collect();
         let may_go = serving().count() > self.settings.ready.min as usize;
-        let Some(others) = together(&others).filter(|_| may_go) else { return };
+        let others = together(&others).filter(|_| may_go);
         let mut ramps = moving.changes.ramps.clone();
-        for server in serving().filter(|id| newcomers.contains(id)) {
+        let watched = state.serving().filter(|server| newcomers.contains(&server.id) && is_rising(server));
+        for server in watched.map(|server| server.id) {
             if matches!(ramps.get(&server), Some(Ramp::TurnedAway(_))) {
                 continue;
             }
-            let Some(newcomer) = shown(server) else { continue };
             let held = self.newcomers.0.get(&server).map_or(Duration::ZERO, |&since| now - since);
             let ramp = self.settings.warm_up_of(&names.of_server(server)).ramp;
-            match judge(newcomer, others, self.settings.target.below, held, ramp.max(BORNE_WITH)) {
+            let (below, bearable) = (self.settings.target.below, ramp.max(BORNE_WITH));
+            let both = shown(server).zip(others);
+            match both.and_then(|(newcomer, others)| judge(newcomer, others, below, held, bearable)) {
                 Some(ramp) => {
                     self.newcomers.0.entry(server).or_insert(now);
                     ramps.insert(server, ramp);

@@ -12,10 +12,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::backend::Backend;
+use super::backend::{Backend, Latest};
 use super::memory::OverrideMemory;
 use super::{Action, Event, Record, record};
-use crate::core::names::BackendId;
+use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::BackendState;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
@@ -160,8 +160,23 @@ impl Backend {
         if is_weighed && matches!(decided, Decision::Hold(_)) {
             return decision;
         }
-        self.wish = Some(decision);
+        self.wish = Some(match self.pin() {
+            Some(to) => self.limits.named_by_pin(decision, to.max(self.limits.scheduled.min)),
+            None => decision,
+        });
         decided
+    }
+
+    /// What the latest evaluation comes to with the orders of now, for whoever looks before there is another one.
+    pub(super) fn reconsider(&mut self, state: Option<&BackendState>, names: &Names, now: Instant) {
+        let Some(state) = state else { return };
+        let Some(latest) = self.latest.take() else { return };
+        let by_itself = self.wish.take().unwrap_or(latest.decision);
+        let supplied = self.supplied(state, names, now);
+        let fleet = self.fleet(&supplied.state, names, now);
+        let decision = self.overrule(by_itself, &supplied.state, &fleet, now);
+        let decision = self.place_explained(decision, &supplied, names);
+        self.latest = Some(Latest { decision, refused: None, fleet });
     }
 
     /// The move that brings `to` servers to serve, counting those on their way.

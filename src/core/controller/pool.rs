@@ -13,13 +13,17 @@ use crate::core::policy::pool::{Member, Pool, Stage};
 
 impl Backend {
     /// What the policy may count on, and use. A server that is being started or taken away is so
-    /// from the moment that was decided, whatever HAProxy still says.
+    /// from the moment that was decided, whatever HAProxy still says; one in HAProxy's `slowstart` is being started.
     pub(super) fn pool(&self, state: &BackendState, fleet: &Fleet, names: &Names, now: Instant) -> Pool {
         let quarantined = self.quarantine.all(now);
         let moving = self.moving.as_ref().map(|moving| (moving.plan.purpose, moving.under_way().collect()));
         let roles = ownership::roles(state, &self.settings, &self.claims, names);
+        // One that is alone gets all there is, whatever its weight.
+        let others_serve = state.serving().any(|server| server.throttle.is_none());
         let members = roles.filter_map(|(server, role)| {
             let stage = stage(server, role, &moving, &quarantined)?;
+            let is_throttled = stage == Stage::Serving && server.throttle.is_some() && others_serve;
+            let stage = if is_throttled { Stage::Starting } else { stage };
             Some(Member {
                 server: server.id,
                 stage,

@@ -52,6 +52,13 @@ pub enum Event {
         /// Which server.
         server: ServerId,
     },
+    /// A server that is READY went DOWN, or came UP again.
+    Checked {
+        /// Which server.
+        server: ServerId,
+        /// What HAProxy's checks say now.
+        up: bool,
+    },
     /// HAProxy was restarted or reloaded: what was set at run time may be gone.
     Restarted(Process),
 }

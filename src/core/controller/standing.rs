@@ -1,11 +1,13 @@
 //! What of the servers should outlast HAProxy's process: what is meant to stay, without what is on its way.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::backend::Backend;
 use super::{Controller, Names};
-use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::supply::Supply;
 use crate::core::settings::spares::{Keywords, Spares};
@@ -29,7 +31,8 @@ pub struct ServerStanding {
     /// server is on its way, or out of service by somebody else's doing. Writing that down as `disabled`
     /// would make it a spare of ours.
     pub disabled: Option<bool>,
-    /// Its weight, without what is only for a while. `None`: leave what the configuration says.
+    /// Its weight, without what is only for a while. `None`: leave what the configuration says, for the server is out of
+    /// service by somebody else's doing, or an agent check sets it.
     pub weight: Option<Weight>,
     /// The weight it has now.
     pub current_weight: Weight,
@@ -64,6 +67,82 @@ impl ServerStanding {
             Origin::Declared | Origin::Slot => None,
         }
     }
+}
+
+/// What one of several HAProxys answered last.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// All it has.
+    pub inventory: &'a Inventory,
+    /// It still answers, and has what the others have.
+    pub in_line: bool,
+}
+
+/// What is meant to stay of one of several HAProxys; `together` is that of all of them. States are everybody's; what
+/// is one's own is as it was in its last `answer`: whether it has a backend or a server, addresses, configured weights. `None`:
+/// it has not answered yet, and is taken to have everything.
+pub fn of_node(
+    together: &[BackendStanding],
+    answer: Option<Answer<'_>>,
+    names: &Names,
+) -> Vec<BackendStanding> {
+    let of_backend = |standing: &BackendStanding| {
+        let Some(Answer { inventory, in_line }) = answer else {
+            let servers = standing.servers.iter().map(ServerStanding::unseen).collect();
+            return Some(BackendStanding { backend: standing.backend.clone(), servers });
+        };
+        let own = inventory.backend(names.backend(&standing.backend)?)?;
+        let own: HashMap<Arc<str>, &ServerState> =
+            own.servers.iter().map(|server| (names.of_server(server.id), server)).collect();
+        let of_server = |server: &ServerStanding| match own.get(server.server.as_str()) {
+            Some(own) => Some(server.seen(own, in_line)),
+            // It is to get it again.
+            None if !in_line && server.added().is_some() => Some(server.clone()),
+            None => None,
+        };
+        let servers = standing.servers.iter().filter_map(of_server).collect();
+        Some(BackendStanding { backend: standing.backend.clone(), servers })
+    };
+    together.iter().filter_map(of_backend).collect()
+}
+
+impl ServerStanding {
+    /// On a HAProxy that shows it as `own`; `in_line`: now, and as the others have it.
+    fn seen(&self, own: &ServerState, in_line: bool) -> Self {
+        let is_for_a_while = self.weight != Some(self.current_weight);
+        // The configured weight of the others is the configured one here.
+        let is_configured = self.weight == Some(self.initial_weight) && own.weight == own.initial_weight;
+        let is_own = in_line && !is_for_a_while || is_configured;
+        let (address, port) = match self.origin {
+            Origin::Slot | Origin::Added(_) if !in_line => (self.address, self.port),
+            _ => (own.address, own.port),
+        };
+        Self {
+            weight: if is_own { self.weight.and(Some(own.weight)) } else { self.weight },
+            current_weight: own.weight,
+            initial_weight: own.initial_weight,
+            is_out: is_out(own),
+            address,
+            port,
+            ..self.clone()
+        }
+    }
+
+    /// On a HAProxy of which nothing is known: its address may be another there, and a weight that nobody has changed.
+    fn unseen(&self) -> Self {
+        let is_changed = |weight: &Weight| *weight != self.initial_weight || self.added().is_some();
+        let (address, port) = match self.origin {
+            Origin::Declared => (None, 0),
+            Origin::Slot | Origin::Added(_) => (self.address, self.port),
+        };
+        Self { weight: self.weight.filter(is_changed), address, port, ..self.clone() }
+    }
+}
+
+/// In MAINT or DRAIN, by a command.
+fn is_out(server: &ServerState) -> bool {
+    let is_foreign = server.admin.is_foreign_maint() || server.admin.is_foreign_drain();
+    server.state() != AdminState::Ready && !is_foreign
 }
 
 impl Controller {
@@ -110,6 +189,8 @@ impl Backend {
         role: Role,
         names: &Names,
     ) -> ServerStanding {
+        // An agent check's weight is so many percent of the configured one: written down, it would be taken of itself.
+        let is_to_stay = role != Role::Foreign && !server.agent_checked;
         let borrowed = self.to_put_back().iter().find(|(id, _)| *id == server.id);
         let weight = borrowed.map_or(server.weight, |&(_, weight)| weight);
         ServerStanding {
@@ -119,12 +200,10 @@ impl Backend {
                 (AdminState::Maint, Role::Spare | Role::Vacant | Role::Retired) => Some(true),
                 _ => None,
             },
-            weight: (role != Role::Foreign).then_some(weight),
+            weight: is_to_stay.then_some(weight),
             current_weight: server.weight,
             initial_weight: server.initial_weight,
-            is_out: server.state() != AdminState::Ready
-                && !server.admin.is_foreign_maint()
-                && !server.admin.is_foreign_drain(),
+            is_out: is_out(server),
             address: server.address,
             port: server.port,
             origin: self.origin(state, server, names),

@@ -189,10 +189,10 @@ impl Backend {
         }
     }
 
-    /// What HAProxy has, and what the pool has to do with it.
+    /// What HAProxy has, what the pool has to do with it, and what has shown before.
     pub(super) fn supplied(&self, state: &BackendState, names: &Names, now: Instant) -> Supplied {
         let refused = self.store.refused.all(now);
-        supply::supplied(
+        let mut supplied = supply::supplied(
             state,
             &Stock {
                 settings: &self.settings,
@@ -203,7 +203,11 @@ impl Backend {
                 can_add: self.cannot_add(state).is_none(),
                 names,
             },
-        )
+        );
+        for server in &mut supplied.state.servers {
+            server.slowstart |= self.slowstarts.contains(&server.id);
+        }
+        supplied
     }
 
     /// Why no server can be added to it at run time.

@@ -19,6 +19,8 @@ mod hands;
 mod orders;
 mod outliers;
 mod remembered;
+mod seen;
+mod slowstart;
 mod standing;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -85,11 +87,14 @@ impl World {
 
     /// What was asked for at `asked` arrives.
     fn look_back_to(&mut self, asked: Instant) {
+        self.controller.handle_inventory(self.inventory(), asked, self.now);
+    }
+
+    fn inventory(&self) -> Inventory {
         let process =
             Process { version: "2.6.12".into(), pid: self.pid, uptime_s: 9, started: None, stopping: false };
         let counted = vec![Some(process.pid)];
-        let inventory = Inventory { process, backends: vec![self.site.backend.clone()], counted };
-        self.controller.handle_inventory(inventory, asked, self.now);
+        Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false }
     }
 
     fn seconds(&mut self, count: usize, latency_ms: i32) {

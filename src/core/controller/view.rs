@@ -11,8 +11,9 @@ use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::outcome::KeptBy;
 use crate::core::plan::ownership::{self, Role};
-use crate::core::plan::step::Purpose;
+use crate::core::plan::step::{Purpose, Step};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::model::Evaluation;
@@ -28,6 +29,8 @@ pub enum Health {
     HaproxyAbsent,
     /// HAProxy answers, but has no such backend.
     BackendAbsent,
+    /// Nothing can be moved: HAProxy's socket is not of `level admin`.
+    ReadOnly,
     /// HAProxy counts requests that no line tells of.
     Blind,
     /// HAProxy counts more requests than are understood in the log.
@@ -75,7 +78,7 @@ pub struct View {
     pub health: Health,
     /// How much of what HAProxy counts the log tells of; `None` while that cannot be said.
     pub coverage: Option<Share>,
-    /// Why the log cannot be gone by.
+    /// Why nothing can be moved at all, or the log cannot be gone by.
     pub doubt: Option<Reason>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
@@ -96,6 +99,12 @@ pub struct ServerView {
     pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
+    /// What keeps clients on it in DRAIN.
+    pub kept: Option<KeptBy>,
+    /// What the plan under way is doing about it, and for how long already.
+    pub step: Option<(Step, Duration)>,
+    /// Its sessions, which have outlasted its way to MAINT, are closed so long from now.
+    pub closes_in: Option<Duration>,
 }
 
 impl Backend {
@@ -117,6 +126,7 @@ impl Backend {
         let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
             Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(_) if self.read_only => Health::ReadOnly,
             Some(reason) => match (&self.doubt, reason) {
                 (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
                 (Some(_), _) => Health::Uncovered,
@@ -135,10 +145,13 @@ impl Backend {
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             left_alone: self.hands_off.left(server.id, now),
+            kept: self.moving.as_ref().and_then(|moving| moving.kept(server.id)),
             quarantine: self
                 .quarantine
                 .left(server.id, now)
                 .or_else(|| self.store.quarantine_left(server.id, now)),
+            step: self.moving.as_ref().and_then(|moving| moving.step(server.id, now)),
+            closes_in: self.lingering.closes_in(server.id, self.settings.scale_down.shutdown_sessions, now),
             state: server.clone(),
         });
         let servers: Vec<_> = servers.collect();
@@ -161,7 +174,7 @@ impl Backend {
             limits: self.limits_view(local),
             health,
             coverage: self.coverage.found(),
-            doubt: self.doubt.clone(),
+            doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
             missing_slots,
             servers,
         }

@@ -75,6 +75,9 @@ pub struct Share {
     pub understood: u64,
     /// Whether that is as it should be.
     pub verdict: Verdict,
+    /// Every HAProxy whose lines come here was counted. Else lines of those that were not may stand for missing ones of
+    /// the others: no line tells whose it is.
+    pub is_whole: bool,
 }
 
 impl Share {
@@ -239,7 +242,8 @@ impl Coverage {
         let (expected, slack) = self.expected(ended);
         let (at_most, slack_above) = self.expected(most);
         let share = |counted, expected: f64, understood, verdict| {
-            Some(Share { span, counted, expected: expected.round() as u64, understood, verdict })
+            let (expected, is_whole) = (expected.round() as u64, self.is_whole);
+            Some(Share { span, counted, expected, understood, verdict, is_whole })
         };
         if self.is_whole && most >= ENOUGH && fewest as f64 > TOO_MANY * at_most + slack_above {
             return share(most, at_most, fewest, Verdict::TooMany);

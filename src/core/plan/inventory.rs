@@ -4,6 +4,7 @@
 //! is remembered, HAProxy is the memory.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::supply::Supply;
@@ -19,6 +20,8 @@ pub struct Inventory {
     pub backends: Vec<BackendState>,
     /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
     pub counted: Vec<Option<u32>>,
+    /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
+    pub read_only: bool,
 }
 
 impl Inventory {
@@ -184,8 +187,16 @@ pub struct ServerState {
     pub sessions: u32,
     /// Requests waiting for this server.
     pub queued: u32,
+    /// All sessions since the process started (`stot`).
+    pub total_sessions: u64,
+    /// The cookie that keeps clients on it, if it has one.
+    pub cookie: Option<Arc<str>>,
     /// `maxconn` of the server; `None` without one.
     pub maxconn: Option<u32>,
+    /// What of its weight it gets, in percent, while it is READY and HAProxy's own `slowstart` goes on.
+    pub throttle: Option<u8>,
+    /// It has a `slowstart`. A reading tells only while that goes on; who remembers it knows for longer.
+    pub slowstart: bool,
     /// What the backend's pool has to do with it; no reading tells, see [`supply`](super::supply).
     pub supply: Option<Supply>,
 }
@@ -215,6 +226,12 @@ impl ServerState {
     pub fn is_serving(&self) -> bool {
         let is_in_service = self.state() == AdminState::Ready && self.is_up() && self.weight > Weight::ZERO;
         is_in_service && !self.backup && self.alike
+    }
+
+    /// HAProxy's `slowstart` goes on: in DRAIN too, from the check that passes or the end of MAINT on, where nothing
+    /// is throttled yet (seen on HAProxy 2.2 to 3.2).
+    pub fn is_slow_starting(&self) -> bool {
+        self.operational == OperationalState::Starting
     }
 
     /// Health checks do not object.

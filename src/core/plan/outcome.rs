@@ -1,6 +1,8 @@
 //! What became of a plan, one report at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::step::{Lane, Purpose, Step};
@@ -48,6 +50,17 @@ pub enum Outcome {
         /// The server of the lane; `None` for the whole plan.
         server: Option<ServerId>,
     },
+    /// A server in DRAIN: what keeps clients on it is waited for too, or not any more.
+    Kept {
+        /// Whose plan.
+        backend: BackendId,
+        /// The server.
+        server: ServerId,
+        /// By what.
+        by: Option<KeptBy>,
+        /// In so long it goes to MAINT all the same.
+        within: Duration,
+    },
     /// The server has moved, but what was to follow could not be done: one that was added is still there, in
     /// MAINT. It is tried again later.
     LeftBehind {
@@ -89,9 +102,29 @@ impl Outcome {
             | Self::Moved { backend, .. }
             | Self::Failed { backend, .. }
             | Self::Outdated { backend, .. }
+            | Self::Kept { backend, .. }
             | Self::LeftBehind { backend, .. }
             | Self::RampGivenUp { backend, .. }
             | Self::Finished { backend, .. } => backend,
+        }
+    }
+}
+
+/// What keeps clients on a server: DRAIN sends it nobody new, but them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptBy {
+    /// A cookie of this name.
+    Cookie(Arc<str>),
+    /// Entries of this stick-table.
+    Table(Arc<str>),
+}
+
+impl fmt::Display for KeptBy {
+    /// `cookie SRV`, `stick-table users`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::Table(name) => write!(f, "stick-table {name}"),
         }
     }
 }

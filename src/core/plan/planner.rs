@@ -9,6 +9,9 @@
 //! finish a drain     drained or too late, MAINT, [delete]
 //! bring back         [address, or add], DRAIN, healthy, READY                   undo: MAINT, [delete]
 //! ```
+//! A server that HAProxy itself lets into its share (`slowstart`) gets no ramp, if that is known beforehand; if it shows
+//! only then, whoever carries the plan out leaves it out.
+//!
 //! A spare goes through DRAIN because checks pause in MAINT, and because READY means UP at once,
 //! before any check has passed (seen on HAProxy 2.6.12).
 
@@ -24,7 +27,7 @@ use super::weights::{self, WeightList};
 use super::{ownership, ramp};
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::decision::{Decision, Reason};
-use crate::core::settings::{BackendSettings, Policy, WarmUp};
+use crate::core::settings::{BackendSettings, WarmUp};
 use crate::core::units::Weight;
 
 /// How long a spare may take until its health check passes. Some run already; a service that is just
@@ -240,11 +243,9 @@ impl Planner<'_> {
                     Step::AwaitHealthy { server, within: HEALTHY_WITHIN },
                     Step::WarmUp { server, requests: self.warm_up(state).clone() },
                 ]);
-                let (small, climb) = ramps.steps(server, self.warm_up(state).ramp);
-                if !climb.is_empty() {
-                    retreat.push(set(AdminState::Drain));
-                    retreat.extend(end_of_drain(state, self.settings));
-                }
+                let (small, climb) = ramps.steps(server, self.ramp(state));
+                retreat.push(set(AdminState::Drain));
+                retreat.extend(end_of_drain(state, self.settings));
                 steps.extend(small);
                 steps.push(set(AdminState::Ready));
                 steps.extend(climb);
@@ -271,6 +272,11 @@ impl Planner<'_> {
         of_pool.or_else(|| configured().map(|it| &it.warm_up)).unwrap_or(&self.settings.warm_up)
     }
 
+    /// How long its weight rises; HAProxy's own `slowstart` goes before.
+    fn ramp(&self, server: &ServerState) -> Duration {
+        if server.slowstart { Duration::ZERO } else { self.warm_up(server).ramp }
+    }
+
     /// Servers that are left when one is taken away: none that tracks it.
     fn serving_by_themselves(&self) -> u32 {
         u32::try_from(self.backend.serving_by_themselves().count()).unwrap_or(u32::MAX)
@@ -293,9 +299,8 @@ struct Ramps {
 impl Ramps {
     fn new(planner: &Planner<'_>, chosen: &[&ServerState]) -> Self {
         let Planner { backend, settings, names, .. } = *planner;
-        let has_ramp = |server: &ServerState| {
-            !planner.claims.is_warm(server) && planner.warm_up(server).ramp > Duration::ZERO
-        };
+        let has_ramp =
+            |server: &ServerState| !planner.claims.is_warm(server) && planner.ramp(server) > Duration::ZERO;
         let slow: Vec<ServerId> =
             chosen.iter().filter(|server| has_ramp(server)).map(|server| server.id).collect();
         // A server that is alone gets all the traffic, whatever its weight.
@@ -350,12 +355,13 @@ fn deletion(state: &ServerState) -> Option<Step> {
 
 fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
     let server = state.id;
-    let trial = match settings.policy {
-        Policy::Model => settings.model.trial,
-        Policy::Threshold => Duration::ZERO,
-    };
     let mut steps = vec![
-        Step::AwaitDrained { server, at_least: trial, within: settings.scale_down.drain_timeout },
+        Step::AwaitDrained {
+            server,
+            at_least: settings.trial(),
+            quiet: settings.scale_down.sticky_quiet,
+            within: settings.scale_down.drain_timeout,
+        },
         Step::Set { server, state: AdminState::Maint },
     ];
     steps.extend(deletion(state));
@@ -643,6 +649,25 @@ mod tests {
         assert!(text.starts_with("before: set weights: web/s1 100\n"), "{text}");
         assert!(text.contains("dyn-10.0.0.4-80: set weights: web/dyn-10.0.0.4-80 10\n"), "{text}");
         assert!(text.ends_with("after: set weights: web/s1 1, web/dyn-10.0.0.4-80 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_haproxy_slow_starts_gets_no_ramp_of_ours() {
+        let mut site = with_a_pool();
+        site.settings.warm_up.ramp = Duration::from_secs(10);
+        site.offer.as_mut().expect("just made").keywords =
+            Keywords::new("check slowstart 30s").expect("good");
+        let text = words(&site, &site.laid_out().plan(&up(1)).expect("a plan"));
+        assert!(!text.contains("weights"), "{text}");
+        let mut site = Site::new(3);
+        site.settings.warm_up.ramp = Duration::from_secs(10);
+        for name in ["s2", "s3"] {
+            testing::declared_disabled(site.server(name));
+        }
+        site.server("s3").slowstart = true;
+        let text = words(&site, &site.plan(&up(2)).expect("a plan"));
+        let weights = |server: &str| text.matches(&format!("{server}: set weights: web/{server} ")).count();
+        assert_eq!((weights("s2"), weights("s3")), (10, 1), "its full weight among the others': {text}");
     }
 
     #[test]

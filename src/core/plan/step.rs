@@ -89,7 +89,7 @@ pub struct Lane {
     /// Done if a step up to the last [`Step::Set`] fails, or if the plan is called off to be
     /// taken back before it. A server that serves already is not torn away again.
     pub undo: Vec<Step>,
-    /// Done if the server is turned away in the middle of its ramp.
+    /// Done if the server is turned away in the middle of its ramp, or of HAProxy's `slowstart`.
     pub retreat: Vec<Step>,
 }
 
@@ -143,13 +143,15 @@ pub enum Step {
         /// What is sent, and what has to come back.
         requests: WarmUp,
     },
-    /// Waits until no session is left on the server and none waits for it.
+    /// Waits until no session is left on the server, none waits for it, and no client sticks to it.
     AwaitDrained {
         /// Which server.
         server: ServerId,
         /// So long it waits in any case: until then the server can be taken back at once.
         at_least: Duration,
-        /// After this, and after `at_least`, the lane goes on all the same.
+        /// Clients that a cookie keeps on it are taken to have gone once no session has come for so long.
+        quiet: Duration,
+        /// After this the lane goes on all the same.
         within: Duration,
     },
     /// Closes what is left on a server in MAINT.
@@ -162,6 +164,25 @@ pub enum Step {
 }
 
 impl Step {
+    /// The one server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::SetAddress { server, .. }
+            | Self::Add { server, .. }
+            | Self::Remove { server, .. }
+            | Self::Set { server, .. }
+            | Self::AwaitHealthy { server, .. }
+            | Self::WarmUp { server, .. }
+            | Self::AwaitDrained { server, .. }
+            | Self::ShutdownSessions { server } => Some(*server),
+            Self::SetWeights(weights) => match weights[..] {
+                [(server, _)] => Some(server),
+                _ => None,
+            },
+            Self::Pause(_) => None,
+        }
+    }
+
     /// What is done, in words, such as `set web/s1 DRAIN`.
     pub fn words(&self, names: &Names) -> String {
         let named = |server: ServerId| {
@@ -182,7 +203,7 @@ impl Step {
                 format!("wait up to {within:?} until {} is healthy", named(*server))
             }
             Self::WarmUp { server, .. } => format!("warm up {}", named(*server)),
-            Self::AwaitDrained { server, at_least, within } if !at_least.is_zero() => {
+            Self::AwaitDrained { server, at_least, within, .. } if !at_least.is_zero() => {
                 let server = named(*server);
                 format!("wait {at_least:?} at least, up to {within:?} until {server} has no sessions")
             }

@@ -323,7 +323,11 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         tls: Some(keywords.words().any(|word| word == "ssl")),
         sessions: 0,
         queued: 0,
+        total_sessions: 0,
+        cookie: None,
         maxconn: keywords.number("maxconn").filter(|&maxconn| maxconn > 0),
+        throttle: None,
+        slowstart: keywords.has_slowstart(),
         supply: None,
     }
 }

@@ -195,7 +195,11 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         tls: Some(false),
         sessions: 0,
         queued: 0,
+        total_sessions: 0,
+        cookie: None,
         maxconn: None,
+        throttle: None,
+        slowstart: false,
         supply: None,
     }
 }
@@ -219,6 +223,7 @@ pub(in crate::core) fn settings() -> BackendSettings {
             cooldown: seconds(120),
             step: 1,
             drain_timeout: seconds(60),
+            sticky_quiet: seconds(300),
             shutdown_sessions: None,
         },
         warm_up: WarmUp {

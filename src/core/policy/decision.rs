@@ -77,8 +77,10 @@ pub enum Reason {
         /// Until it has.
         left: Duration,
     },
-    /// HAProxy has not said yet what it has.
+    /// HAProxy has not said lately, or yet, what it has.
     NoInventory,
+    /// HAProxy's socket shows everything and changes nothing.
+    ReadOnly,
     /// HAProxy answers, but has no such backend with servers.
     UnknownBackend,
     /// No line arrives, but HAProxy's counters show load: scale-down is off.
@@ -272,6 +274,11 @@ pub enum Reason {
         /// It has watched for so long.
         watched: Duration,
     },
+    /// Nor how much a server can carry; so far no request was late for want of servers.
+    Unproven {
+        /// It is taken for known after so long.
+        left: Duration,
+    },
     /// No line for a while, though requests were running: nothing is taken away.
     Silent {
         /// For so long.
@@ -423,93 +430,4 @@ pub enum Reason {
         /// Which.
         server: ServerId,
     },
-}
-
-impl Reason {
-    /// One snake_case word for each kind.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::Scheduled { reason, .. } => reason.key(),
-            Self::Ordered(ordered) => ordered.key(),
-            Self::TooFewSamples { .. } => "too_few_samples",
-            Self::JustStarted { .. } => "just_started",
-            Self::NoInventory => "no_inventory",
-            Self::UnknownBackend => "unknown_backend",
-            Self::Blind { .. } => "blind",
-            Self::Uncovered { .. } => "uncovered",
-            Self::TooManyLines { .. } => "too_many_lines",
-            Self::InBand { .. } => "in_band",
-            Self::PendingUp { .. } => "pending_up",
-            Self::PendingDown { .. } => "pending_down",
-            Self::Acting => "acting",
-            Self::CoolingDown { .. } => "cooling_down",
-            Self::AtMax { .. } => "at_max",
-            Self::NoSpare => "no_spare",
-            Self::NoPlace(why) => why.key(),
-            Self::AtMin { .. } => "at_min",
-            Self::NothingToRemove => "nothing_to_remove",
-            Self::RestTooFew { .. } => "rest_too_few",
-            Self::ServerFailures { .. } => "server_failures",
-            Self::Breach { .. } => "breach",
-            Self::Saturation { .. } => "saturation",
-            Self::Burst { .. } => "burst",
-            Self::SaturationBurst { .. } => "saturation_burst",
-            Self::BlindQueue { .. } => "blind_queue",
-            Self::BelowMin { .. } => "below_min",
-            Self::AboveMax { .. } => "above_max",
-            Self::Relaxed { .. } => "relaxed",
-            Self::Idle { .. } => "idle",
-            Self::Forgotten { .. } => "forgotten",
-            Self::Learning { .. } => "learning",
-            Self::Silent { .. } => "silent",
-            Self::Outrun { .. } => "outrun",
-            Self::Need { .. } => "need",
-            Self::Slots { .. } => "slots",
-            Self::Rising { .. } => "rising",
-            Self::Ample { .. } => "ample",
-            Self::Balanced { .. } => "balanced",
-            Self::OnTrial { .. } => "on_trial",
-            Self::NotLoad { .. } => "not_load",
-            Self::NoEffect { .. } => "no_effect",
-            Self::MovesSpent { .. } => "moves_spent",
-            Self::Slow { .. } => "slow",
-            Self::Smaller { .. } => "smaller",
-            Self::Failing { .. } => "failing",
-            Self::Overfull { .. } => "overfull",
-            Self::Outlier { .. } => "outlier",
-            Self::Recovered { .. } => "recovered",
-        }
-    }
-
-    /// The server it is about, if it is about one.
-    pub const fn server(&self) -> Option<ServerId> {
-        match self {
-            Self::Slow { server, .. }
-            | Self::Smaller { server, .. }
-            | Self::Failing { server, .. }
-            | Self::Overfull { server, .. }
-            | Self::Outlier { server, .. }
-            | Self::Recovered { server } => Some(*server),
-            _ => None,
-        }
-    }
-
-    /// A move was called for, had lasted, and was not allowed: more than patience is needed.
-    pub fn limited(&self) -> bool {
-        match self {
-            Self::Scheduled { reason, .. } => reason.limited(),
-            Self::Ordered(ordered) => ordered.limited(),
-            Self::AtMax { .. }
-            | Self::NoSpare
-            | Self::NoPlace(_)
-            | Self::AtMin { .. }
-            | Self::NothingToRemove
-            | Self::RestTooFew { .. }
-            | Self::ServerFailures { .. }
-            | Self::NotLoad { .. }
-            | Self::NoEffect { .. }
-            | Self::MovesSpent { .. } => true,
-            _ => false,
-        }
-    }
 }

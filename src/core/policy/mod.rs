@@ -9,6 +9,7 @@ pub mod order;
 pub mod place;
 pub mod pool;
 mod reading;
+mod reason;
 mod sentence;
 mod stabilizer;
 pub mod state;

@@ -65,7 +65,11 @@ impl Display for Reason {
                 write!(f, "just started, {} to go until the window is whole", Span(*left))
             }
             Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
-            Self::NoInventory => f.write_str("HAProxy has not said yet what servers it has"),
+            Self::NoInventory => f.write_str("HAProxy does not answer: nothing can be moved"),
+            Self::ReadOnly => f.write_str(
+                "HAProxy's socket lets nothing be changed: it needs `level admin` in haproxy.cfg, or \
+                 `haproxy.sockets` another one",
+            ),
             Self::Blind { requests } => {
                 write!(
                     f,
@@ -151,6 +155,10 @@ impl Display for Reason {
             Self::Ordered(ordered) => ordered.fmt(f),
             Self::Learning { watched } => {
                 write!(f, "watched for {}, too little to know what a request costs", Span(*watched))
+            }
+            Self::Unproven { left } => {
+                let left = Span(*left);
+                write!(f, "in time so far, and what a server can carry is not known yet: {left} to go")
             }
             Self::Silent { since, streams } => {
                 let running = Count(u64::from(*streams), "request");
@@ -265,11 +273,13 @@ impl Display for Part {
 }
 
 fn need(f: &mut Formatter<'_>, load: &Load, waiting: f64, more: f64, lost: f64) -> Result {
-    write!(f, "{load} = {:.1} busy workers", load.busy())?;
+    // Few of both would look the same.
+    let digits = if load.busy().max(load.carries) < 2.0 { 2 } else { 1 };
+    write!(f, "{load} = {:.digits$} busy workers", load.busy())?;
     if waiting >= 0.5 {
         write!(f, ", {} waiting need {more:.1} more", Figure(waiting))?;
     }
-    write!(f, "; a server carries {:.1} of its {:.1}", load.carries, load.workers)?;
+    write!(f, "; a server carries {:.digits$} of its {:.1}", load.carries, load.workers)?;
     match lost >= 0.05 {
         true => write!(f, "; slow ones carry {} less", Figure(lost)),
         false => Ok(()),

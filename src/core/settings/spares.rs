@@ -140,6 +140,11 @@ impl Keywords {
         self.words().any(|word| word == "check")
     }
 
+    /// HAProxy lets its share rise by itself (`slowstart 30s`).
+    pub fn has_slowstart(&self) -> bool {
+        self.words().any(|word| word == "slowstart")
+    }
+
     /// The server has an agent check.
     pub fn has_agent_check(&self) -> bool {
         self.words().any(|word| word == "agent-check")

@@ -13,9 +13,9 @@ use crate::core::plan::inventory::{AdminState, Process};
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
-/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize`,
-/// 16384 unless set; half of it leaves room for a smaller one.
-const MOST_LINE_BYTES: usize = 8 * 1024;
+/// A line longer than this is cut into several. HAProxy reads lines up to `tune.bufsize` (seen on 2.2 to 3.2), 16384 unless
+/// set, and 4096 where memory is short: with it there is room for what a master's worker is called in each part.
+const MOST_LINE_BYTES: usize = 2_500;
 
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
@@ -83,6 +83,27 @@ pub enum NameError {
     },
 }
 
+/// The name of a stick-table: of a backend or frontend, or, in a section of peers, `mine/users`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName(Arc<str>);
+
+impl TableName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// If HAProxy could not have a table of that name.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        let (section, table) = name.split_once('/').map_or((None, name), |(a, b)| (Some(a), b));
+        section.map_or(Ok(()), |section| Name::new(section).map(drop))?;
+        Name::new(table).map(|_| Self(name.into()))
+    }
+
+    /// The name as HAProxy writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A server of a backend, written `web/web1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName {
@@ -116,6 +137,17 @@ pub enum Command {
     /// `show info`, `show stat` and `show servers state` in one line, for
     /// [`reading::inventory`](super::reading::inventory).
     ShowInventory(Scope),
+    /// `show servers state` of the server's backend and `show table`: what stick-tables know the server by, and which
+    /// there are, for [`stick_tables::tables`](super::stick_tables::tables).
+    ShowTables(ServerName),
+    /// `show table ... data.server_id` of each of these: their entries for the server of this number, for
+    /// [`stick_tables::holding`](super::stick_tables::holding).
+    ShowEntries {
+        /// As [`Command::ShowTables`] has shown them.
+        tables: Vec<TableName>,
+        /// `srv_id` of the server.
+        number: u32,
+    },
     /// `show cli level`: what this socket may do.
     ShowLevel,
     /// `show info`, `show cli level` and `help` in one line, for
@@ -161,6 +193,16 @@ pub enum Command {
         server: ServerName,
         /// Its `maxconn` as it is.
         maxconn: u32,
+    },
+    /// `set server ... state maint` and `... state ready`: the way out of DRAIN for a newcomer with HAProxy's
+    /// `slowstart`. Needs level admin.
+    ///
+    /// `slowstart` begins when the server comes up, in DRAIN too, where nobody has any use for it. READY begins it
+    /// anew while it goes on in HAProxy 2.2 and 2.6, not in 3.2, and in none once it is over; leaving MAINT begins it
+    /// anew in all of them (seen on HAProxy 2.2 to 3.2). A server that leaves MAINT takes from the queue at once.
+    SlowStart {
+        /// Which server.
+        server: ServerName,
     },
     /// `set server ... addr ... port ...`, for a server in MAINT. Needs level admin.
     ///
@@ -276,6 +318,23 @@ impl Command {
         Self::TryDynamic(backends.iter().take_while(fits).cloned().collect())
     }
 
+    /// The entries of `tables` for the server of this `number`, in as few lines as possible.
+    pub fn show_entries(tables: Vec<TableName>, number: u32) -> Vec<Self> {
+        let bytes = |table: &TableName| table.0.len() + "show table  data.server_id eq 4294967295; ".len();
+        let mut commands: Vec<Self> = Vec::new();
+        let (mut line, mut line_bytes) = (Vec::new(), 0);
+        for table in tables {
+            if line_bytes + bytes(&table) > MOST_LINE_BYTES && !line.is_empty() {
+                commands.push(Self::ShowEntries { tables: std::mem::take(&mut line), number });
+                line_bytes = 0;
+            }
+            line_bytes += bytes(&table);
+            line.push(table);
+        }
+        commands.extend((!line.is_empty()).then_some(Self::ShowEntries { tables: line, number }));
+        commands
+    }
+
     /// What HAProxy carries out, one after the other.
     pub fn parts(&self) -> Vec<String> {
         match self {
@@ -294,12 +353,22 @@ impl Command {
                 let stat = format!("show stat {backend} 6 -1");
                 vec!["show info".to_owned(), stat, format!("show servers state {backend}")]
             }
+            Self::ShowTables(server) => {
+                vec![format!("show servers state {}", server.backend), "show table".to_owned()]
+            }
+            Self::ShowEntries { tables, number } => {
+                let part = |table: &TableName| format!("show table {} data.server_id eq {number}", table.0);
+                tables.iter().map(part).collect()
+            }
             Self::SetState { server, state } => vec![state_part(server, *state)],
             Self::DrainUntilChecked { server } => {
                 vec![state_part(server, AdminState::Drain), format!("set server {server} health stopping")]
             }
             Self::ReadyFromDrain { server, maxconn } => {
                 vec![state_part(server, AdminState::Ready), format!("set maxconn server {server} {maxconn}")]
+            }
+            Self::SlowStart { server } => {
+                vec![state_part(server, AdminState::Maint), state_part(server, AdminState::Ready)]
             }
             Self::SetAddress { server, address } => {
                 vec![format!("set server {server} addr {} port {}", address.ip(), address.port())]
@@ -328,6 +397,7 @@ impl Command {
             Self::SetState { server, .. }
             | Self::DrainUntilChecked { server }
             | Self::ReadyFromDrain { server, .. }
+            | Self::SlowStart { server }
             | Self::SetAddress { server, .. }
             | Self::AddServer { server, .. }
             | Self::EnableChecks { server, .. }
@@ -337,6 +407,7 @@ impl Command {
             Self::SetWeights(line) => (None, line.weights()),
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
             Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => (None, &[][..]),
+            Self::ShowTables(_) | Self::ShowEntries { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
     }
@@ -346,8 +417,10 @@ impl Command {
         match self {
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
             Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => false,
+            Self::ShowTables(_) | Self::ShowEntries { .. } => false,
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
-            Self::SetAddress { .. } | Self::AddServer { .. } | Self::EnableChecks { .. } => true,
+            Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
+            Self::EnableChecks { .. } => true,
             Self::AwaitRemovable { .. } | Self::DeleteServer { .. } | Self::SetWeights(_) => true,
             Self::ShutdownSessions { .. } => true,
         }
@@ -418,6 +491,10 @@ mod tests {
         check(
             &Command::ReadyFromDrain { server: web1(), maxconn: 50 },
             "set server web/web1 state ready; set maxconn server web/web1 50",
+        );
+        check(
+            &Command::SlowStart { server: web1() },
+            "set server web/web1 state maint; set server web/web1 state ready",
         );
         let address = "[::1]:8080".parse().unwrap();
         check(&Command::SetAddress { server: web1(), address }, "set server web/web1 addr ::1 port 8080");

@@ -22,6 +22,11 @@ pub fn process(text: &str) -> Result<Process, AnswerError> {
     })
 }
 
+/// How many processes HAProxy says it has (`Nbproc`, until 2.4: seen on 2.2.9); 1 where it does not say.
+pub fn processes(text: &str) -> u32 {
+    number(text, "Nbproc").unwrap_or(1)
+}
+
 /// The value of the first line with `key`.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
@@ -58,6 +63,12 @@ mod tests {
         check(INFO, Ok(process.clone()));
         check(&INFO.replace("Stopping: 0\n", ""), Ok(process.clone()));
         check(&INFO.replace("Stopping: 0", "Stopping: 1"), Ok(Process { stopping: true, ..process }));
+    }
+
+    #[test]
+    fn several_processes_are_told() {
+        assert_eq!(processes(&INFO.replace("Process_num", "Nbproc: 4\nProcess_num")), 4);
+        assert_eq!(processes(INFO), 1, "HAProxy 2.5 and newer have one");
     }
 
     #[test]

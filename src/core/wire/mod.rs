@@ -17,6 +17,7 @@ pub mod reading;
 pub mod response;
 pub mod servers_state;
 pub mod stat;
+pub mod stick_tables;
 pub mod version;
 
 mod table;

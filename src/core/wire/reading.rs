@@ -5,6 +5,7 @@
 //! their headings, not by counting empty lines, as a quoted field may hold one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::command::{Command, Scope};
 use super::error::{AnswerError, excerpt};
@@ -54,7 +55,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         backends.push(backend(name, figures, Vec::new(), names)?);
     }
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends, counted })
+    Ok(Inventory { process, backends, counted, read_only: false })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -99,10 +100,15 @@ fn backends(
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
         let servers = servers.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
-        let cookie = Cookie::of(figures.cookie, servers.clone().map(|(_, figures)| figures.cookie));
-        let servers = servers.map(|(state, figures)| server(state, figures, id, names));
+        let of_backend = Cookie::of(figures.cookie, servers.clone().map(|(_, figures)| figures.cookie));
+        // Without a value in it a server has no clients that are its own.
+        let cookie = Some(figures.cookie).filter(|name| !name.is_empty()).map(Arc::<str>::from);
+        let servers = servers.map(|(state, figures)| {
+            let cookie = cookie.clone().filter(|_| !figures.cookie.is_empty());
+            Ok(ServerState { cookie, ..server(state, figures, id, names)? })
+        });
         let found = backend(name, figures, servers.collect::<Result<_, _>>()?, names)?;
-        backends.push(BackendState { cookie, ..found });
+        backends.push(BackendState { cookie: of_backend, ..found });
     }
     Ok(backends)
 }
@@ -155,7 +161,11 @@ fn server(
         tls: state.tls,
         sessions: figures.sessions,
         queued: figures.queued,
+        total_sessions: figures.total_sessions,
+        cookie: None,
         maxconn: figures.limit,
+        throttle: figures.throttle,
+        slowstart: state.operational == OperationalState::Starting,
         supply: None,
     })
 }

@@ -20,6 +20,8 @@ pub struct StateRow<'a> {
     pub backend: &'a str,
     /// The server (`srv_name`).
     pub server: &'a str,
+    /// `srv_id`: what stick-tables know it by; 0 if HAProxy does not tell.
+    pub number: u32,
     /// `srv_addr`; `None` if it is no IP address: unresolved, or a unix socket.
     pub address: Option<IpAddr>,
     /// `srv_port`; 0 if it has none of its own.
@@ -67,6 +69,7 @@ pub fn rows(text: &str) -> Result<Vec<StateRow<'_>>, AnswerError> {
 struct Columns {
     be_name: Column,
     srv_name: Column,
+    srv_id: Option<Column>,
     srv_addr: Column,
     srv_op_state: Column,
     srv_admin_state: Column,
@@ -86,6 +89,7 @@ impl Columns {
         Ok(Self {
             be_name: heading.need("be_name")?,
             srv_name: heading.need("srv_name")?,
+            srv_id: heading.find("srv_id"),
             srv_addr: heading.need("srv_addr")?,
             srv_op_state: heading.need("srv_op_state")?,
             srv_admin_state: heading.need("srv_admin_state")?,
@@ -114,6 +118,7 @@ impl Columns {
         Ok(StateRow {
             backend: row.word(self.be_name)?,
             server: row.word(self.srv_name)?,
+            number: self.srv_id.map_or(Ok(0), |column| row.number(column, "a whole number"))?,
             address: row.word(self.srv_addr)?.parse().ok(),
             port: row.number(self.srv_port, "a port")?,
             admin: AdminFlags(row.number(self.srv_admin_state, "a whole number")?),
@@ -178,6 +183,7 @@ mod tests {
         let want = StateRow {
             backend: "web",
             server: "s1",
+            number: 1,
             address: Some([127, 0, 0, 1].into()),
             port: 8080,
             admin: AdminFlags(12),

@@ -35,13 +35,15 @@ pub struct StatRow<'a> {
     /// The health of a server whose last check passed: `check_rise + check_fall - 1`. `None`
     /// without a check, and in MAINT.
     pub full_health: Option<u32>,
-    /// The name of a backend's cookie that keeps clients on their servers, or a server's value in it (`cookie`); empty
-    /// without one.
+    /// The name of a backend's cookie that keeps clients on their servers, or a server's value in it (`cookie`);
+    /// empty without one.
     pub cookie: &'a str,
     /// `mode tcp` (`mode`).
     pub tcp: bool,
     /// A backend's algorithm (`algo`); empty for a server, and where HAProxy does not say.
     pub algorithm: &'a str,
+    /// What of its weight a server gets in HAProxy's `slowstart`, in percent (`throttle`): shown while it is READY.
+    pub throttle: Option<u8>,
 }
 
 /// Reads the rows of backends and servers up to the empty line that ends them, and returns
@@ -143,6 +145,7 @@ struct Columns {
     cookie: Option<Column>,
     mode: Option<Column>,
     algo: Option<Column>,
+    throttle: Option<Column>,
 }
 
 impl Columns {
@@ -165,6 +168,7 @@ impl Columns {
             cookie: heading.find("cookie"),
             mode: heading.find("mode"),
             algo: heading.find("algo"),
+            throttle: heading.find("throttle"),
         })
     }
 
@@ -195,6 +199,7 @@ impl Columns {
             cookie: or_empty(self.cookie)?,
             tcp: or_empty(self.mode)? == "tcp",
             algorithm: or_empty(self.algo)?,
+            throttle: self.throttle.map_or(Ok(None), |column| row.optional(column))?,
         }))
     }
 
@@ -254,6 +259,7 @@ mod tests {
             cookie: "",
             tcp: false,
             algorithm: "",
+            throttle: None,
         };
         assert_eq!(one("web,s1,3,20,20,5000000000,UP,0,,2,,L7OK,2,3,,"), want);
     }
@@ -266,6 +272,15 @@ mod tests {
         };
         assert_eq!(requests("web,BACKEND,0,0,200,9,UP,0,,1,,,,,7,"), Some(7));
         assert_eq!(requests("tcp,BACKEND,0,0,200,9,UP,0,,1,,,,,,"), None);
+    }
+
+    #[test]
+    fn a_server_in_slowstart_is_throttled() {
+        let throttle = |found: &str| {
+            let heading = HEADING.replace("algo,", "throttle,");
+            rows(&format!("{heading}web,s1,0,0,,9,UP,0,,2,,L4OK,2,3,{found},\n\n")).unwrap().0[0].throttle
+        };
+        assert_eq!((throttle("43"), throttle("")), (Some(43), None));
     }
 
     #[test]

@@ -151,6 +151,8 @@ pub struct Capabilities {
     pub process: Process,
     /// What the socket may do.
     pub level: Level,
+    /// So many processes share the configuration (`nbproc`, up to HAProxy 2.4), each with servers of its own; else 1.
+    pub processes: u32,
     abilities: BTreeSet<Ability>,
     /// Backends whose algorithm was tried: whether it takes any weight, and new servers; `None` if that did not tell.
     dynamic: HashMap<String, Option<bool>>,
@@ -166,13 +168,13 @@ impl Capabilities {
         if let Some(refusal) = Refusal::known(info) {
             return Err(AnswerError::Refused { command: "show info".to_owned(), refusal });
         }
-        let process = info::process(info)?;
+        let (process, processes) = (info::process(info)?, info::processes(info));
         let (level, help) = rest.trim_start().split_once('\n').unwrap_or((rest, ""));
         let level = Level::parse(level)?;
         let is_listed = |command: &str| help.lines().any(|line| line.trim_start().starts_with(command));
         let has = |row: &&Row| row.help.map_or_else(|| row.ability.is_in(&process), is_listed);
         let abilities = TABLE.iter().filter(has).map(|row| row.ability).collect();
-        Ok(Self { process, level, abilities, dynamic: HashMap::new() })
+        Ok(Self { process, level, processes, abilities, dynamic: HashMap::new() })
     }
 
     /// Whether HAProxy can do it.
@@ -210,6 +212,7 @@ impl Capabilities {
 
     /// Shows in `inventory` what was learned.
     pub fn show_in(&self, inventory: &mut Inventory, names: &Names) {
+        inventory.read_only = self.level < Level::Admin;
         for backend in inventory.backends.iter_mut().filter(|backend| backend.dynamic.is_none()) {
             backend.dynamic = self.dynamic.get(&*names.of_backend(backend.id)).copied().flatten();
         }

@@ -52,7 +52,11 @@ impl Walker<'_> {
             }
             self.acted = true;
             if let Err(error) = self.work.change(&reading, commands.clone(), self.work.patience).await {
-                retry.after(error).await?;
+                match error.refusal() {
+                    // Whoever brings this node in line was quicker: what stands there now is seen at the next look.
+                    Some(Refusal::NameTaken) => retry.until_shown(error).await?,
+                    _ => retry.after(error).await?,
+                }
             } else if !self.show(&commands).await? {
                 // A slot may have its address only a moment after HAProxy has said yes (seen on 3.2.26).
                 retry.until_shown(StepError::NoEffect).await?;

@@ -6,12 +6,21 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Walker;
+use super::sticking::Sticking;
 use crate::core::plan::inventory::ServerState;
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::Command;
 use crate::haproxy::attempt::{Retry, StepError};
 use crate::haproxy::work::NodeReading;
 use crate::warm_up::probe::WarmUpError;
+
+/// How long a server stays in DRAIN; see [`Step::AwaitDrained`](crate::core::plan::step::Step::AwaitDrained).
+#[derive(Clone, Copy)]
+pub(super) struct Drain {
+    pub(super) at_least: Duration,
+    pub(super) quiet: Duration,
+    pub(super) within: Duration,
+}
 
 impl Walker<'_> {
     /// Closes the sessions of a server that is still in MAINT.
@@ -68,19 +77,28 @@ impl Walker<'_> {
         Ok(())
     }
 
-    pub(super) async fn await_drained(
-        &mut self,
-        at_least: Duration,
-        within: Duration,
-    ) -> Result<(), StepError> {
+    pub(super) async fn await_drained(&mut self, drain: Drain) -> Result<(), StepError> {
         let start = Instant::now();
+        let (mut sticking, mut told) = (Sticking::new(start), None);
         loop {
             let server = self.look().await?;
-            let (is_empty, waited) = ((server.sessions, server.queued) == (0, 0), start.elapsed());
-            if self.is_there() || (is_empty && waited >= at_least) || waited >= within.max(at_least) {
+            let waited = start.elapsed();
+            if self.is_there() || waited >= drain.within {
                 return Ok(());
             }
-            sleep(self.work.patience.poll.min(within.max(at_least))).await;
+            let left = drain.within - waited;
+            let is_empty = (server.sessions, server.queued) == (0, 0);
+            let may_leave = is_empty && waited >= drain.at_least;
+            match sticking.look(self, &server, drain.quiet, may_leave).await {
+                Ok(None) if may_leave => return Ok(()),
+                Ok(by) if by != told => {
+                    told = by;
+                    self.tell_kept(told.clone(), left).await;
+                }
+                // Not known: it is asked again.
+                Ok(_) | Err(_) => {}
+            }
+            sleep(self.work.patience.poll.min(left)).await;
         }
     }
 }

@@ -70,7 +70,9 @@ impl Telling<'_> {
                 None => Guarded::anyhow(command),
             };
             self.hands.change(&change, self.names).await?;
-            info!(node = %self.hands.address(), command = %change.command(), "brought in line");
+            if self.hands.are_real() {
+                info!(node = %self.hands.address(), command = %change.command(), "brought in line");
+            }
         }
         if let Correction::Add { server, address, keywords } = correction {
             self.added.push(supply::newcomer(*server, *address, keywords));

@@ -156,7 +156,11 @@ impl World {
             tls: Some(false),
             sessions: line.served,
             queued: 0,
+            total_sessions: 0,
+            cookie: None,
             maxconn: self.scenario.haproxy.maxconn,
+            throttle: None,
+            slowstart: false,
             supply: None,
         };
         let backend = BackendState {
@@ -178,6 +182,6 @@ impl World {
             started: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)] }
+        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
     }
 }

@@ -6,34 +6,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Seconds;
+use super::{Node, Seconds};
 use crate::config::ReloadBy;
 use crate::lasting::event::Event;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Result {
+    node: String,
     result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Done {
+    node: String,
     by: &'static str,
     result: &'static str,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastingMetrics {
-    not_kept: Gauge,
-    kept_time: Seconds,
+    not_kept: Family<Node, Gauge>,
+    kept_time: Family<Node, Seconds>,
     keeps: Family<Result, Counter>,
-    reload_owed: Gauge,
+    reload_owed: Family<Node, Gauge>,
     reloads: Family<Done, Counter>,
     starts: Family<Done, Counter>,
 }
 
 impl LastingMetrics {
     pub(super) fn register(&self, r: &mut Registry) {
-        let help = "1 while what was changed at run time could not be written down";
+        let help = "1 while what was changed at run time could not be written down for this HAProxy";
         r.register("changes_not_kept", help, self.not_kept.clone());
         let help = "When all of it was written down last, in seconds of Unix time; 0: never";
         r.register("changes_kept_time_seconds", help, self.kept_time.clone());
@@ -41,7 +43,7 @@ impl LastingMetrics {
         r.register("changes", help, self.keeps.clone());
         r.register(
             "haproxy_reload_owed",
-            "1 while a reload of HAProxy is owed and waits",
+            "1 while a reload of this HAProxy is owed and waits",
             self.reload_owed.clone(),
         );
         let help = "Reloads of HAProxy for changes that are to last, by whom: done, failed";
@@ -49,29 +51,41 @@ impl LastingMetrics {
         r.register("haproxy_starts", "Starts of HAProxy by the agent: done, failed", self.starts.clone());
     }
 
-    pub(super) fn count(&self, event: &Event, now_s: f64) {
-        let keep = |result| self.keeps.get_or_create(&Result { result }).inc();
-        let done =
-            |by: Option<ReloadBy>, result| Done { by: by.map_or("somebody_else", ReloadBy::name), result };
+    pub(super) fn begin(&self, node: &str) {
+        let node = Node { node: node.to_owned() };
+        self.not_kept.get_or_create(&node).set(0);
+        self.kept_time.get_or_create(&node).set(0.0);
+        self.reload_owed.get_or_create(&node).set(0);
+    }
+
+    pub(super) fn count(&self, event: &Event, node: &str, now_s: f64) {
+        let of_node = Node { node: node.to_owned() };
+        let node = || node.to_owned();
+        let keep = |result| self.keeps.get_or_create(&Result { node: node(), result }).inc();
+        let done = |by: Option<ReloadBy>, result| Done {
+            node: node(),
+            by: by.map_or("somebody_else", ReloadBy::name),
+            result,
+        };
         let reload = |by, result| {
             self.reloads.get_or_create(&done(by, result)).inc();
-            self.reload_owed.set(0);
+            self.reload_owed.get_or_create(&of_node).set(0);
         };
         match event {
             Event::Kept { changed, .. } => {
-                self.not_kept.set(0);
-                self.kept_time.set(now_s);
+                self.not_kept.get_or_create(&of_node).set(0);
+                self.kept_time.get_or_create(&of_node).set(now_s);
                 if *changed {
                     keep("written");
                 }
             }
             Event::NotKept { refused, .. } => {
-                self.not_kept.set(1);
+                self.not_kept.get_or_create(&of_node).set(1);
                 keep(if refused.is_some() { "refused" } else { "failed" });
             }
             Event::NoLine(_) => {}
             Event::Owed { .. } => {
-                self.reload_owed.set(1);
+                self.reload_owed.get_or_create(&of_node).set(1);
             }
             Event::Reloaded { by, .. } => reload(*by, "done"),
             Event::NotReloaded { by, .. } => reload(Some(*by), "failed"),

@@ -1,13 +1,15 @@
 //! What the agent would write into haproxy.cfg now: made in memory, shown to HAProxy, and held against what is there.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use super::super::{Finding, spares};
-use crate::config::{Config, Keep};
-use crate::core::controller::{BackendStanding, Controller};
+use crate::config::{Config, Keep, Lasting};
+use crate::core::controller::{Answer, BackendStanding, Controller, of_node};
 use crate::core::names::Names;
-use crate::haproxy::client::Client;
+use crate::core::plan::nodes::Standing;
+use crate::haproxy::executor::Executor;
 use crate::haproxy::words::words;
 use crate::lasting::changes::changes;
 use crate::lasting::event::Refused;
@@ -23,14 +25,14 @@ const MOST_LINES: usize = 10;
 
 pub(super) async fn check(
     about: &str,
-    config: &Config,
-    client: &Client,
+    lasting: &Lasting,
+    standing: Option<&[BackendStanding]>,
     reloader: &Reloader,
 ) -> Vec<Finding> {
-    let path = &config.lasting.config;
+    let path = &lasting.config;
     let Ok(old) = fs::read(path) else { return Vec::new() };
-    let shown = match standing(config, client).await {
-        Some(standing) if config.lasting.keep != Keep::None => made(config, &old, &standing),
+    let shown = match standing {
+        Some(standing) if lasting.keep != Keep::None => made(lasting, &old, standing),
         _ => Ok(old.clone()),
     };
     let text = match shown {
@@ -38,38 +40,53 @@ pub(super) async fn check(
         Err(finding) => return vec![Finding { about: about.to_owned(), ..finding }],
     };
     let mut findings = Vec::new();
-    if config.lasting.keep != Keep::None && text != old {
+    if lasting.keep != Keep::None && text != old {
         let (old, new) = (String::from_utf8_lossy(&old), String::from_utf8_lossy(&text));
         let lines = changes(&old, &new, MOST_LINES).join("\n        ");
         findings
             .push(Finding::ok(about, format!("would be written to `{}`:\n        {lines}", path.display())));
     }
-    findings.push(taken(about, config, reloader, text, &old).await);
+    findings.push(taken(about, path, reloader, text, &old).await);
     findings
 }
 
-/// How the servers stand for an agent that starts now; `None` if HAProxy does not answer, or a pool cannot be
-/// read, which is told elsewhere.
-async fn standing(config: &Config, client: &Client) -> Option<Vec<BackendStanding>> {
+/// How the servers of each HAProxy stand for an agent that starts now; `None` if none answers, or a pool cannot be read,
+/// which is told elsewhere.
+pub(super) async fn standings(config: &Config) -> Vec<Option<Vec<BackendStanding>>> {
+    let nothing = config.nodes.iter().map(|_| None).collect();
     let (names, now) = (Names::default(), Instant::now());
-    let inventory = client.inventory(&names).await.ok()?;
     let (memory, _) = StateDir::peek(&config.state_dir);
+    let haproxy = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), true);
+    let Ok(haproxy) = haproxy else { return nothing };
     let mut controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
     for settings in &config.backends {
         let (Some(id), Some(pool)) = (names.backend(&settings.name), config.pools.get(&settings.name)) else {
             continue;
         };
-        if let Ok(told) = spares::told(&settings.name, pool, client, &inventory.process).await {
+        let environment = |name: &str| haproxy.variable(name);
+        let ask = async { drop(haproxy.inventory().await) };
+        if let Ok(told) = spares::told(&settings.name, pool, &environment, ask).await {
             controller.handle_offer(id, told.offer);
         }
     }
+    haproxy.keep_alike(controller.kept());
+    let Ok(inventory) = haproxy.inventory().await else { return nothing };
     controller.handle_inventory(inventory, now, now);
-    controller.standing(now)
+    let Some(together) = controller.standing(now) else { return nothing };
+    if config.nodes.len() == 1 {
+        return vec![Some(together)];
+    }
+    let (states, latest) = (haproxy.nodes(), haproxy.latest());
+    let answers = states.iter().zip(&latest).map(|(state, latest)| {
+        let in_line = state.standing == Standing::InLine;
+        latest.as_deref().map(|inventory| Answer { inventory, in_line })
+    });
+    answers.map(|answer| Some(of_node(&together, answer, &names))).collect()
 }
 
 /// The new text, or why there is none.
-fn made(config: &Config, old: &[u8], standing: &[BackendStanding]) -> Result<Vec<u8>, Finding> {
-    if config.lasting.keep == Keep::Block {
+fn made(lasting: &Lasting, old: &[u8], standing: &[BackendStanding]) -> Result<Vec<u8>, Finding> {
+    if lasting.keep == Keep::Block {
         // A block that is missing has been told.
         let blocks = render::blocks(old, standing, None);
         return match blocks.wrong {
@@ -79,7 +96,7 @@ fn made(config: &Config, old: &[u8], standing: &[BackendStanding]) -> Result<Vec
             _ => Ok(blocks.text),
         };
     }
-    let path = &config.lasting.template;
+    let path = &lasting.template;
     // That it cannot be read has been told.
     let Ok(template) = fs::read_to_string(path) else { return Ok(old.to_vec()) };
     render::whole(&template, Some(old), standing).map_err(|error| {
@@ -88,17 +105,14 @@ fn made(config: &Config, old: &[u8], standing: &[BackendStanding]) -> Result<Vec
 }
 
 /// Whether HAProxy takes `text`, which is to replace `old`.
-async fn taken(about: &str, config: &Config, reloader: &Reloader, text: Vec<u8>, old: &[u8]) -> Finding {
-    let path = config.lasting.config.display();
+async fn taken(about: &str, config: &Path, reloader: &Reloader, text: Vec<u8>, old: &[u8]) -> Finding {
+    let path = config.display();
     let is_same = text == old;
     let shown = String::from_utf8_lossy(&text).into_owned();
     // HAProxy would look for other files beside what it is shown.
     let is_beside = is_beside(&shown);
-    let checked = if is_same || is_beside {
-        reloader.check(&config.lasting.config).await
-    } else {
-        reloader.check_text(text).await
-    };
+    let checked =
+        if is_same || is_beside { reloader.check(config).await } else { reloader.check_text(text).await };
     match checked {
         Ok(()) if is_same => Finding::ok(about, format!("HAProxy takes `{path}` from this user")),
         Ok(()) if is_beside => {
@@ -116,8 +130,7 @@ async fn taken(about: &str, config: &Config, reloader: &Reloader, text: Vec<u8>,
             "name HAProxy's program as `haproxy.binary`; nothing is written that it has not taken",
         ),
         Err(error) => {
-            let name =
-                if is_same || is_beside { config.lasting.config.to_string_lossy() } else { NOWHERE.into() };
+            let name = if is_same || is_beside { config.to_string_lossy() } else { NOWHERE.into() };
             let found = match error.said() {
                 Some(said) => refused_words(&Refused::read(said, &name, &shown)),
                 None => chain(&error),

@@ -67,6 +67,42 @@ fn a_paused_backend_is_left_alone_however_slow_it_is_and_goes_on_when_it_is_resu
     assert_eq!(world.take_plan().purpose, Purpose::Add, "it has been slow for long enough");
 }
 
+/// What an operator sees who looks before the next tick.
+#[test]
+fn an_order_is_shown_as_soon_as_it_is_given_and_no_longer_than_it_holds() {
+    let mut world = World::new(1, 2);
+    world.seconds(9, SLOW_MS);
+    world.check_reason("just started, 1 s to go until the window is whole");
+    world.order(Order::Pause, None);
+    world.check_reason("paused by kim");
+    assert_eq!(world.view().wish.map(|wish| wish.reason().key()), Some("just_started"));
+    world.order(Order::Pin(2), None);
+    world.check_reason("pinned to 2 by kim");
+    assert_eq!(world.view().decision.map(|(decision, _)| decision.name()), Some("scale_up"));
+    let plan = world.take_plan();
+    world.resume();
+    assert_eq!((world.view().wish, world.view().overridden), (None, None));
+    world.check_reason("just started, 1 s to go until the window is whole");
+    // Over after the latest reading of HAProxy, which is nothing to decide on any more.
+    world.now += SECOND / 2;
+    world.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: true });
+    world.order(Order::Pause, None);
+    world.check_reason("paused by kim");
+}
+
+#[test]
+fn what_the_policy_would_do_by_itself_names_the_pin_that_limits_it() {
+    let mut world = World::new(2, 2);
+    world.order(Order::Pin(2), None);
+    world.seconds_at_work(60, SLOW_MS);
+    let wish = world.view().wish.map(|wish| wish.to_string());
+    let expected = "hold: too much load, but 2 servers serve, the most allowed (pinned to 2)";
+    assert_eq!(wish.as_deref(), Some(expected));
+    world.resume();
+    let decision = world.view().decision.map(|(decision, _)| decision.to_string()).unwrap_or_default();
+    assert!(decision.starts_with("scale up by 1: mean 2 s has been above"), "{decision}");
+}
+
 #[test]
 fn a_pause_ends_by_itself_after_its_time_and_that_is_told() {
     let mut world = World::new(1, 2);
@@ -362,6 +398,7 @@ proptest! {
         let mut running: Option<Plan> = None;
         let mut changed = Changes::default();
         for (chance, latency) in chances {
+            world.done.clear();
             match chance {
                 Chance::Nothing => {}
                 Chance::Order(order, lasts) => world.order(order, Some(Duration::from_secs(lasts))),
@@ -370,7 +407,6 @@ proptest! {
                 Chance::Fail => if let Some(plan) = running.take() { world.fail(&plan) },
                 Chance::Hour(of_day) => world.controller.handle_local_time(hour(of_day)),
             }
-            world.done.clear();
             world.second(latency);
             let view = world.view();
             if view.overridden.is_some_and(|wanted| wanted.order == Order::Pause) {

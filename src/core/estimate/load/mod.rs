@@ -143,6 +143,12 @@ impl LoadEstimator {
         self.learner.servers.of(server).set_slow(slow);
     }
 
+    /// This server has not got all of its share yet: nothing is learned from it so soon.
+    pub fn set_cold(&mut self, server: ServerId, now: Instant) {
+        let now = self.millis(now);
+        self.learner.servers.of(server).set_cold(now);
+    }
+
     /// The figures at `now`. Called once a tick, and never with an earlier `now`.
     ///
     /// If the log or the servers stand still, they are those of the time before, for a minute.

@@ -105,7 +105,7 @@ impl Servers {
             if server.served == before && before > 0 {
                 stayed += 1;
             } else if before > 0 {
-                server.warm_from = now + COLD_MS;
+                server.set_cold(now);
             }
             server.served = observed;
             serve += 1;
@@ -255,6 +255,10 @@ impl Server {
 
     pub(super) fn set_slow(&mut self, slow: bool) {
         self.is_slow = slow;
+    }
+
+    pub(super) fn set_cold(&mut self, now: i64) {
+        self.warm_from = now + COLD_MS;
     }
 
     /// Whether it served long enough at `start` to be learned from.

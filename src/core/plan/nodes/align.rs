@@ -179,11 +179,13 @@ fn is_settable(server: &ServerState) -> bool {
     server.alike && !is_bound && !is_foreign
 }
 
-/// A weight that is the configured one there is the configured one here.
+/// A weight that is the configured one there is the configured one here. The same weight is right as it is: one that was
+/// changed and kept is the configured one where HAProxy was restarted with it.
 fn weight(wanted: &ServerState, found: &ServerState) -> Option<Correction> {
     let is_configured = wanted.weight == wanted.initial_weight;
     let to = if is_configured { found.initial_weight } else { wanted.weight };
-    (found.weight != to).then_some(Correction::Weight { server: wanted.id, to })
+    let is_right = found.weight == to || found.weight == wanted.weight;
+    (!is_right).then_some(Correction::Weight { server: wanted.id, to })
 }
 
 /// The state on the way out of service; `None` while a drain goes on.

@@ -4,7 +4,7 @@
 //!   sessions, queues, requests, maxconn     the sum
 //!   state                                   the weakest: MAINT before DRAIN before READY
 //!   health check                            the weakest: DOWN before UP
-//!   weight                                  the smallest
+//!   weight, share in slowstart              the smallest
 //! ```
 //! So a server serves if it does on each node. State, health and weight count where a node is in line; sessions and
 //! queues count on every node that answers, as a server is empty only if it is on all of them. The order of
@@ -59,6 +59,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     let process = leading.max_by_key(|process| (process.uptime_s, process.pid))?.clone();
     let mut counted: Vec<Option<u32>> = parts.iter().flat_map(|part| part.value().counted.clone()).collect();
     counted.sort_unstable();
+    let read_only = parts.iter().any(|part| part.value().read_only);
     let mut places: HashMap<_, usize> = HashMap::new();
     let mut states: HashMap<_, Vec<Part<BackendState>>> = HashMap::new();
     for part in parts {
@@ -72,7 +73,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     }
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
-    Some(Inventory { process, backends, counted })
+    Some(Inventory { process, backends, counted, read_only })
 }
 
 /// One backend on all nodes that have it; `None` if none of those that are in line does.
@@ -157,9 +158,13 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         tls: leading.iter().map(|server| server.tls).max()?,
         sessions: all().fold(0, |sum, server| sum.saturating_add(server.sessions)),
         queued: all().fold(0, |sum, server| sum.saturating_add(server.queued)),
+        total_sessions: all().fold(0, |sum, server| sum.saturating_add(server.total_sessions)),
+        cookie: all().find_map(|server| server.cookie.clone()),
         maxconn: all()
             .map(|server| server.maxconn)
             .try_fold(0u32, |sum, limit| Some(sum.saturating_add(limit?))),
+        throttle: leading.iter().filter_map(|server| server.throttle).min(),
+        slowstart: leading.iter().any(|server| server.slowstart),
     })
 }
 

@@ -73,6 +73,8 @@ pub struct NodeState {
     pub refused: Vec<Refused>,
     /// Backends that others have and it has not.
     pub lacks: Vec<BackendId>,
+    /// Its socket changes nothing.
+    pub read_only: bool,
 }
 
 /// A correction that a node has refused.
@@ -133,6 +135,7 @@ struct Node {
     todo: Todo,
     refused: Vec<Refused>,
     lacks: Vec<BackendId>,
+    read_only: bool,
     /// Servers that the agent has added to it.
     added: BTreeSet<ServerId>,
     /// Since it lags behind, so long as it does.
@@ -149,6 +152,7 @@ impl Nodes {
             todo: Todo::default(),
             refused: Vec::new(),
             lacks: Vec::new(),
+            read_only: false,
             added: BTreeSet::new(),
             behind_since: None,
         };
@@ -186,6 +190,7 @@ impl Nodes {
             left: node.todo.now.len() + node.todo.later.len(),
             refused: node.refused.clone(),
             lacks: node.lacks.clone(),
+            read_only: node.read_only,
         };
         self.nodes.iter().map(state).collect()
     }
@@ -263,6 +268,7 @@ impl Nodes {
         let mut counted = vec![None; self.nodes.len()];
         for (node, inventory) in &found {
             counted[*node] = Some(inventory.process.pid);
+            self.nodes[*node].read_only = inventory.read_only;
         }
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;

@@ -85,6 +85,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         process: Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, stopping: false },
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
+        read_only: false,
     })
 }
 

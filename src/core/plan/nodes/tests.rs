@@ -33,7 +33,7 @@ impl Stage {
             server.admin = AdminFlags(0).with(state);
         }
         let process = Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, stopping: false };
-        Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)] }))
+        Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)], read_only: false }))
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
@@ -179,7 +179,7 @@ fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
 fn a_backend_that_one_lacks_is_left_out_there() {
     let mut stage = Stage::new(2);
     let empty = Process { version: "2.6.12".to_owned(), pid: 2, uptime_s: 1, started: None, stopping: false };
-    let empty = Inventory { process: empty, backends: Vec::new(), counted: vec![Some(2)] };
+    let empty = Inventory { process: empty, backends: Vec::new(), counted: vec![Some(2)], read_only: false };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
     assert_eq!(stage.nodes.states()[1].lacks, [stage.site.backend.id]);
@@ -200,6 +200,9 @@ fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
     let mut wanted = wanted;
     wanted.servers[0].weight = weight(3.0);
     assert_eq!(told(&wanted, &found), [Correction::Weight { server, to: weight(3.0) }]);
+    // One that was changed and kept is the configured one there now, and not here.
+    (wanted.servers[0].weight, wanted.servers[0].initial_weight) = (weight(7.0), weight(7.0));
+    assert_eq!(told(&wanted, &found), []);
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub enum Limit {
     Blind,
     /// What a request costs is not known.
     Learning,
+    /// What a server can carry is not known, and no request was late for want of servers; so long to go.
+    Unproven(Duration),
     /// Fewer servers have not been enough for long enough, for so long.
     Hold(Duration),
     /// Servers were added not long ago; so long to go.
@@ -155,6 +157,7 @@ impl Limit {
             Self::NoEffect(_) => "no_effect",
             Self::Blind => "blind",
             Self::Learning => "learning",
+            Self::Unproven(_) => "unproven",
             Self::Hold(_) => "hold",
             Self::JustAdded(_) => "just_added",
             Self::JustRemoved(_) => "just_removed",
@@ -171,6 +174,7 @@ impl Limit {
     pub const fn left(&self) -> Option<Duration> {
         match self {
             Self::NoEffect(left)
+            | Self::Unproven(left)
             | Self::Hold(left)
             | Self::JustAdded(left)
             | Self::JustRemoved(left)
@@ -192,6 +196,9 @@ impl Display for Limit {
             }
             Self::Blind => f.write_str("no log line comes"),
             Self::Learning => f.write_str("what a request costs is not known yet"),
+            Self::Unproven(left) => {
+                write!(f, "what a server can carry is not known yet; {} to go", Span(*left))
+            }
             Self::Hold(left) => write!(f, "fewer must have been enough for {} longer", Span(*left)),
             Self::JustAdded(left) => write!(f, "servers were just added; {} to go", Span(*left)),
             Self::JustRemoved(left) => write!(f, "servers were just taken away; {} to go", Span(*left)),

@@ -94,8 +94,9 @@ impl Wish {
             return is_full.then(|| Decision::Hold(no_more(scene, limits)));
         }
         if self.is_unproven(scene) {
-            limits.push(Limit::Learning);
-            return Some(Decision::Hold(Reason::Learning { watched: scene.load.watched }));
+            let left = UNPROVEN.saturating_sub(scene.load.watched);
+            limits.push(Limit::Unproven(left));
+            return Some(Decision::Hold(Reason::Unproven { left }));
         }
         if let Some(reason) = model.effect.reason() {
             limits.push(Limit::NoEffect(model.effect.left(scene.now)));
@@ -174,7 +175,7 @@ impl Wish {
             return Decision::Hold(self.balanced(scene, evaluation.may_remove_in));
         };
         let (arrivals, busy) = (highest.arrivals, highest.busy);
-        let trial = scene.settings.model.trial;
+        let trial = scene.settings.trial();
         Decision::ScaleDown {
             by: u32::try_from(excess.div_ceil(2)).unwrap_or(u32::MAX),
             prefer: leaving,
@@ -201,7 +202,7 @@ impl Wish {
     /// What passes with time.
     fn waits(&self, model: &Model, scene: &Scene<'_>, until: Duration) -> Vec<Limit> {
         let now = scene.now;
-        let spacing = scene.settings.model.trial.saturating_add(AFTER_TRIAL);
+        let spacing = scene.settings.trial().saturating_add(AFTER_TRIAL);
         let removed = model
             .removed
             .map_or(Duration::ZERO, |removed| spacing.saturating_sub(now.saturating_duration_since(removed)));

@@ -187,8 +187,8 @@ fn in_the_first_minute_servers_that_are_in_time_are_not_taken_for_full() {
         world.load = LoadFigures { service: Some(service), watched, ..steady(60.0) };
         change(&mut world.load);
         let decision = world.tick();
-        assert_eq!(matches!(decision, Decision::Hold(Reason::Learning { .. })), holds, "{decision}");
-        assert_eq!(limits(&world).contains(&"learning"), holds);
+        assert_eq!(matches!(decision, Decision::Hold(Reason::Unproven { .. })), holds, "{decision}");
+        assert_eq!(limits(&world).contains(&"unproven"), holds);
         assert_eq!(matches!(decision, Decision::ScaleUp { .. }), !holds, "{decision}");
     }
     check(|_| {}, true);

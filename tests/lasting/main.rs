@@ -6,272 +6,23 @@
 use std::fs::{self, File, Permissions};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use haproxy_autoscale::demo::load::Load;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use support::haproxy::standing;
-use support::{Agent, Origin, PATIENCE, ask, free_port, wait_until};
+use site::{
+    As, BINARY, LOADED, MASTER, SLOTS, Site, findings, has_journaled, kept, metrics, of_node, order,
+    status_text, told,
+};
+use support::{Agent, PATIENCE, wait_until};
 use tempfile::TempDir;
 
+#[path = "../support/mod.rs"]
 mod support;
 
-/// How HAProxy is run.
-#[derive(Clone, Copy, PartialEq)]
-enum As {
-    /// A master, its CLI and a worker.
-    Master,
-    /// One process in the background, and a pid file.
-    Daemon,
-}
-
-/// HAProxy with its configuration in a folder, and its servers s1, s2 and s3.
-struct Site {
-    dir: TempDir,
-    program: PathBuf,
-    run: As,
-    master: Option<Child>,
-    port: u16,
-    /// Where the agent serves its own.
-    metrics: u16,
-    servers: Vec<Origin>,
-    /// More of the backend in the agent's config.
-    keys: String,
-}
-
-impl Site {
-    /// With s1 READY and two spares. `{dir}` in `global` and `defaults` stands for the folder.
-    fn start(run: As, global: &str, defaults: &str) -> Option<Self> {
-        let mut site = Self::stopped(run, global, defaults)?;
-        site.launch();
-        Some(site)
-    }
-
-    /// Not yet running.
-    fn stopped(run: As, global: &str, defaults: &str) -> Option<Self> {
-        let program = support::Haproxy::program()?;
-        let dir = tempfile::Builder::new().prefix("hl").tempdir().expect("a temporary folder");
-        let servers = (0..3).map(|_| Origin::start()).collect();
-        let (master, port, metrics, keys) = (None, free_port(), free_port(), String::new());
-        let site = Self { dir, program, run, master, port, metrics, servers, keys };
-        fs::write(site.cfg(), site.text(global, defaults, &site.lines())).unwrap();
-        Some(site)
-    }
-
-    /// With a master, s1, which always serves, and in the block what stands in `lines`. The other servers are the pool of
-    /// these spares.
-    fn with_pool(lines: &str, spares: &str, (global, defaults): (&str, &str)) -> Option<Self> {
-        let mut site = Self::stopped(As::Master, global, defaults)?;
-        let ports: Vec<u16> = site.servers.iter().map(Origin::port).collect();
-        let block = format!(
-            "    # BEGIN haproxy-autoscale app\n    server s1 127.0.0.1:{} weight 10\n{lines}    # END haproxy-autoscale app\n",
-            ports[0]
-        );
-        fs::write(site.cfg(), site.text(global, defaults, &block)).unwrap();
-        site.keys = format!(
-            "    servers: {{ s1: {{ always_up: true }} }}\n    spares: {{ {spares}, pool: ['127.0.0.1:{}', '127.0.0.1:{}'] }}\n",
-            ports[1], ports[2]
-        );
-        site.launch();
-        Some(site)
-    }
-
-    fn text(&self, global: &str, defaults: &str, servers: &str) -> String {
-        let text = format!(
-            "global\n    stats socket {{dir}}/admin.sock mode 600 level admin expose-fd listeners\n{global}\
-             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n{defaults}\
-             frontend users\n    bind 127.0.0.1:{}\n    default_backend app\n\
-             backend app\n    balance roundrobin\n{servers}",
-            self.port
-        );
-        text.replace("{dir}", &self.dir.path().display().to_string())
-    }
-
-    fn lines(&self) -> String {
-        let ports: Vec<u16> = self.servers.iter().map(Origin::port).collect();
-        format!(
-            "    # BEGIN haproxy-autoscale app\n    server s1 127.0.0.1:{} weight 10 # the first\n\
-             \x20   server s2 127.0.0.1:{} weight 10 disabled\n    server s3 127.0.0.1:{} weight 10 disabled\n\
-             \x20   # END haproxy-autoscale app\n",
-            ports[0], ports[1], ports[2]
-        )
-    }
-
-    fn template(&self, more: &str) {
-        let text = self.text("", "", &format!("    {{{{ servers }}}}\n{more}"));
-        fs::write(self.path("haproxy.cfg.template"), text).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn cfg(&self) -> PathBuf {
-        self.path("haproxy.cfg")
-    }
-
-    fn cfg_text(&self) -> String {
-        fs::read_to_string(self.cfg()).unwrap()
-    }
-
-    fn launch(&mut self) {
-        let output = File::options().create(true).append(true).open(self.path("output")).unwrap();
-        let mut command = Command::new(&self.program);
-        command.arg("-f").arg(self.cfg()).stdin(Stdio::null());
-        command.stdout(output.try_clone().unwrap()).stderr(output);
-        match self.run {
-            As::Master => {
-                command.args(["-W", "-S"]).arg(self.path("master.sock"));
-                self.master = Some(command.spawn().unwrap());
-            }
-            As::Daemon => {
-                let started = command.args(["-D", "-p"]).arg(self.path("haproxy.pid")).status().unwrap();
-                assert!(started.success());
-            }
-        }
-        wait_until("HAProxy answers", PATIENCE, || self.try_pid().is_some());
-    }
-
-    /// Ends HAProxy, whatever it is doing.
-    fn end(&mut self) {
-        let pids = fs::read_to_string(self.path("haproxy.pid")).unwrap_or_default();
-        let pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        if let Some(mut master) = self.master.take() {
-            // It takes its workers with it.
-            let _ = kill(Pid::from_raw(i32::try_from(master.id()).unwrap()), Signal::SIGTERM);
-            let _ = master.wait();
-        }
-        for pid in pids {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-
-    fn try_pid(&self) -> Option<u32> {
-        let info = ask(&self.path("admin.sock"), "show info").ok()?;
-        let stopping = info.lines().any(|line| line == "Stopping: 1");
-        let pid = info.lines().find_map(|line| line.strip_prefix("Pid: "))?;
-        (!stopping).then(|| pid.parse().ok())?
-    }
-
-    fn pid(&self) -> u32 {
-        wait_until("HAProxy answers", PATIENCE, || self.try_pid().is_some());
-        self.try_pid().expect("it has just answered")
-    }
-
-    /// What the agent has told is the process that answers, as soon as the one before it does no more.
-    #[track_caller]
-    fn check_pid(&self, told: &serde_json::Value) {
-        wait_until(&format!("process {told} answers"), PATIENCE, || {
-            self.try_pid().is_some_and(|pid| *told == pid)
-        });
-    }
-
-    fn ask(&self, command: &str) -> String {
-        ask(&self.path("admin.sock"), command).unwrap()
-    }
-
-    /// Reloads it as somebody else would.
-    fn reload(&mut self) {
-        let before = self.pid();
-        assert!(self.run == As::Master);
-        let _ = ask(&self.path("master.sock"), "reload");
-        wait_until("another worker answers", PATIENCE, || self.try_pid().is_some_and(|pid| pid != before));
-    }
-
-    /// Each server's admin state and weight, such as `s1 READY 10`, by name.
-    fn servers(&self) -> Vec<String> {
-        let servers = standing(&self.ask("show servers state app"), "app", |row| row[7].to_owned());
-        servers.into_iter().map(|(name, stands)| format!("{name} {stands}")).collect()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, expected: [&str; 3]) {
-        wait_until(&format!("{expected:?}"), PATIENCE, || self.servers() == expected);
-    }
-
-    /// The agent, with these lines in its `haproxy:`.
-    fn agent(&self, keys: &str) -> Agent {
-        let agent = Agent::start(&self.config(keys), &[self.log().as_str()]);
-        wait_until("it knows HAProxy", PATIENCE, || {
-            agent.status().is_some_and(|status| status["backends"][0]["serving"].is_number())
-        });
-        agent
-    }
-
-    fn log(&self) -> String {
-        let log = self.path("requests.log");
-        File::options().create(true).append(true).open(&log).unwrap();
-        log.to_str().unwrap().to_owned()
-    }
-
-    fn config(&self, keys: &str) -> String {
-        let (dir, program) = (self.dir.path().display(), self.program.display());
-        let (metrics, more) = (self.metrics, &self.keys);
-        format!(
-            "tick: 100ms\nmetrics: {{ listen: 127.0.0.1:{metrics} }}\nhaproxy:\n  sockets: [{dir}/admin.sock]\n  config: {dir}/haproxy.cfg\n  state_file: {dir}/servers.state\n\
-             \x20 binary: {program}\n  template: {dir}/haproxy.cfg.template\n{}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
-             \x20   coverage: 0%\n    policy: threshold\n    scale_up: {{ cooldown: 0s }}\n    scale_down: {{ cooldown: 0s, drain_timeout: 1s }}\n{more}",
-            keys.replace("{dir}", &dir.to_string())
-        )
-    }
-}
-
-impl Drop for Site {
-    #[expect(clippy::print_stderr, reason = "what a failed test left behind")]
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("--- haproxy.cfg:\n{}", fs::read_to_string(self.cfg()).unwrap_or_default());
-            eprintln!(
-                "--- HAProxy's output:\n{}",
-                fs::read_to_string(self.path("output")).unwrap_or_default()
-            );
-        }
-        self.end();
-    }
-}
-
-/// What `status` tells of what lasts.
-fn kept(agent: &Agent) -> serde_json::Value {
-    agent.status().unwrap()["haproxy"]["lasting"].clone()
-}
-
-fn status_text(agent: &Agent) -> String {
-    String::from_utf8(agent.command(&["status"]).stdout).unwrap()
-}
-
-fn has_journaled(agent: &Agent, event: &str) -> bool {
-    agent.journal().iter().any(|entry| entry["event"] == event)
-}
-
-fn metrics(site: &Site) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", site.metrics)).unwrap();
-    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn order(agent: &Agent, arguments: &[&str]) {
-    let output = agent.command(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-#[track_caller]
-fn told(agent: &Agent, message: &str) -> serde_json::Value {
-    wait_until(&format!("the agent tells `{message}`"), PATIENCE, || agent.event(message).is_some());
-    agent.event(message).unwrap()
-}
-
-const MASTER: &str = "  reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }\n";
-const BINARY: &str = "  reload: { by: binary, pid_file: {dir}/haproxy.pid, min_interval: 1s }\n";
-
-const LOADED: (&str, &str) =
-    ("    server-state-file {dir}/servers.state\n", "    load-server-state-from-file global\n");
+mod several;
+mod site;
 
 /// What the agent and an operator have changed is there after a reload and after a restart, without the agent.
 #[track_caller]
@@ -322,7 +73,7 @@ fn a_block_without_its_end_is_never_told_as_kept() {
     let shown = kept(&agent);
     assert!(shown["kept_at"].is_null() && !shown["not_kept"].is_null(), "{shown}");
     let told_metrics = metrics(&site);
-    assert!(told_metrics.contains("haproxy_autoscale_changes_kept_time_seconds 0.0\n"), "{told_metrics}");
+    assert!(told_metrics.contains(&of_node(&site, "changes_kept_time_seconds", "", "0.0")), "{told_metrics}");
 }
 
 #[test]
@@ -384,8 +135,11 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     let text = status_text(&agent);
     assert!(text.contains("NOT KEPT since ") && text.contains(" is: bogus keyword\n"), "{text}");
     let told_metrics = metrics(&site);
-    assert!(told_metrics.contains("haproxy_autoscale_changes_not_kept 1\n"), "{told_metrics}");
-    assert!(told_metrics.contains("haproxy_autoscale_changes_total{result=\"refused\"} "), "{told_metrics}");
+    assert!(told_metrics.contains(&of_node(&site, "changes_not_kept", "", "1")), "{told_metrics}");
+    assert!(
+        told_metrics.contains(&of_node(&site, "changes_total", ",result=\"refused\"", "")),
+        "{told_metrics}"
+    );
     assert_eq!((site.cfg_text(), site.pid()), (before.clone(), pid));
     let mut names: Vec<_> = fs::read_dir(site.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.retain(|name| name.to_string_lossy().starts_with("haproxy.cfg."));
@@ -404,8 +158,8 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     assert!(has_journaled(&agent, "haproxy_kept") && has_journaled(&agent, "haproxy_reloaded"));
     let text = status_text(&agent);
     assert!(text.contains("(keep: template), written ") && text.contains("HAProxy reloaded "), "{text}");
-    let reloads = "haproxy_autoscale_haproxy_reloads_total{by=\"master\",result=\"done\"} 1\n";
-    assert!(metrics(&site).contains(reloads), "{}", metrics(&site));
+    let reloads = of_node(&site, "haproxy_reloads_total", ",by=\"master\",result=\"done\"", "1");
+    assert!(metrics(&site).contains(&reloads), "{}", metrics(&site));
 }
 
 /// Two reloads under load, and no request fails.
@@ -507,7 +261,7 @@ fn a_reload_too_soon_after_another_waits() {
     let owed = &shown["reload"]["owed"];
     assert!(owed["from"].is_string() && owed["since"].as_str() < owed["from"].as_str(), "{shown}");
     assert!(status_text(&agent).contains("  a reload is owed since "), "{}", status_text(&agent));
-    assert!(metrics(&site).contains("haproxy_autoscale_haproxy_reload_owed 1\n"));
+    assert!(metrics(&site).contains(&of_node(&site, "haproxy_reload_owed", "", "1")));
     assert!(has_journaled(&agent, "haproxy_reload_waits"));
 }
 
@@ -755,17 +509,11 @@ fn systemd_is_asked_to_start_it() {
 
 /// What `check` finds about `haproxy.keep`, as `grade: found`.
 fn checked(site: &Site, keys: &str) -> Vec<String> {
-    let config = site.path("agent.yaml");
-    let dir = site.dir.path().display();
-    let own = format!("state_dir: {dir}/state\nruntime_dir: {dir}/run\n");
-    fs::write(&config, own + &site.config(keys)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_haproxy-autoscale"));
-    let output = command.args(["check", "--output", "json", "--config"]).arg(config).arg(site.log());
-    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.output().unwrap().stdout).unwrap();
-    let findings = findings.iter().filter(|one| one["about"].as_str().unwrap().starts_with("haproxy."));
-    let words =
-        findings.map(|one| format!("{}: {}", one["grade"].as_str().unwrap(), one["found"].as_str().unwrap()));
-    words.map(|words| words.replace(&dir.to_string(), "{dir}")).collect()
+    let findings = findings(site, &site.config(keys));
+    let words = findings
+        .iter()
+        .map(|one| format!("{}: {}", one["grade"].as_str().unwrap(), one["found"].as_str().unwrap()));
+    words.map(|words| words.replace(&site.dir.path().display().to_string(), "{dir}")).collect()
 }
 
 #[test]
@@ -831,9 +579,6 @@ fn check_tells_whether_changes_can_be_kept() {
         "{template:?}"
     );
 }
-
-const SLOTS: &str =
-    "    server slot1 127.0.0.1:1 weight 10 disabled\n    server slot2 127.0.0.1:1 weight 10 disabled\n";
 
 /// Whether haproxy.cfg has this line, `{0}` and `{1}` in it being the ports of the pool.
 fn has_line(site: &Site, line: &str) -> bool {
