@@ -258,6 +258,20 @@ fn a_slot_that_somebody_sent_elsewhere_is_not_started_there() {
 }
 
 #[test]
+fn an_empty_slot_is_no_spare_where_the_config_has_no_pool() {
+    let Some(site) = Site::start(0, &LINES) else { return };
+    let found = checked(&site, "kind: declared");
+    assert!(found.contains("empty slots, whose address is nobody's, and no spares: t1, t2, t3"), "{found}");
+    assert!(found.contains("spares: { kind: slots, pool: [...] }"), "{found}");
+    let before = site.servers();
+    let agent = site.agent("kind: declared");
+    pin(&agent, 2);
+    wait_until("none is left", PATIENCE, || has_journaled(&agent, "reason", "none is left to add"));
+    assert_eq!(backend(&agent)["spare"], 0);
+    assert_eq!(site.servers(), before);
+}
+
+#[test]
 fn a_slot_that_somebody_else_uses_is_left_alone() {
     let Some(site) = Site::start(2, &LINES) else { return };
     let taken = format!("127.0.0.1:{}", site.first.port());

@@ -53,7 +53,7 @@ impl Haproxy {
                 algorithm: "roundrobin".to_owned(),
                 dynamic: Some(true),
                 tcp: false,
-                cookie: false,
+                cookie: Cookie::None,
                 queued: 0,
                 sessions: 0,
                 total_sessions: 0,

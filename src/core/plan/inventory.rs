@@ -97,8 +97,8 @@ pub struct BackendState {
     pub dynamic: Option<bool>,
     /// It passes connections on, not HTTP requests (`mode tcp`).
     pub tcp: bool,
-    /// Clients are kept on their servers by a cookie.
-    pub cookie: bool,
+    /// Whether clients are kept on their servers by a cookie.
+    pub cookie: Cookie,
     /// Requests waiting in the backend's own queue.
     pub queued: u32,
     /// Sessions on the backend now.
@@ -131,6 +131,34 @@ impl BackendState {
     /// Those of them that do not track another one, and so do not go when that one goes.
     pub fn serving_by_themselves(&self) -> impl Iterator<Item = &ServerState> {
         self.serving().filter(|server| server.tracks.is_none())
+    }
+}
+
+/// By what cookie clients are kept on the servers of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cookie {
+    /// By none.
+    #[default]
+    None,
+    /// By one, but no server has a value in it: what they are to have is not known.
+    Unvalued,
+    /// HAProxy computes each server's value (`cookie ... dynamic`).
+    Computed,
+    /// Servers have values of their own.
+    Named,
+}
+
+impl Cookie {
+    /// What the backend's `name` for it (empty: there is none) and its servers' `values` tell.
+    pub fn of<'a>(name: &str, values: impl Iterator<Item = &'a str>) -> Self {
+        // A computed value is 16 hexadecimal digits (seen on HAProxy 2.6 to 3.2).
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_computed = |value: &str| value.len() == 16 && value.bytes().all(is_digit);
+        let of_value = |value| if is_computed(value) { Self::Computed } else { Self::Named };
+        if name.is_empty() {
+            return Self::None;
+        }
+        values.filter(|value| !value.is_empty()).map(of_value).max().unwrap_or(Self::Unvalued)
     }
 }
 

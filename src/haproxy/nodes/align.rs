@@ -14,6 +14,7 @@ use crate::core::plan::supply;
 use crate::core::wire::command::{Command, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
+use crate::core::wire::version::keywords_for;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::hands::Hands;
 use crate::haproxy::lane;
@@ -90,7 +91,12 @@ impl Telling<'_> {
             (Correction::Add { address, keywords, .. }, found) => {
                 let (health, agent) = (keywords.has_check(), keywords.has_agent_check());
                 let checks = Command::EnableChecks { server: server.clone(), health, agent };
-                let add = Command::AddServer { server, address: *address, keywords: keywords.clone() };
+                let of = self.latest.backend(self.names.backend_of(id));
+                let keywords = of.map(|backend| {
+                    keywords_for(&self.latest.process, backend, server.server.as_str(), keywords)
+                });
+                let Some(keywords) = keywords else { return Vec::new() };
+                let add = Command::AddServer { server, address: *address, keywords };
                 let is_absent = found.is_none();
                 let both = [(add, is_absent), (checks, health || agent)];
                 both.into_iter().filter(|(_, is_due)| *is_due).map(|(command, _)| command).collect()
