@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::address::Address;
@@ -70,7 +69,7 @@ impl Hands {
     /// Whether the server takes a connection.
     pub(super) async fn reach(&self, address: SocketAddr) -> io::Result<()> {
         match self {
-            Self::Real(_) => timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?.map(drop),
+            Self::Real(client) => timeout(CONNECT_WITHIN, client.reach(address)).await?,
             Self::Pretending(_) => Ok(()),
         }
     }

@@ -145,7 +145,7 @@ impl Nodes {
                 None => None,
             });
         }
-        let merged = self.standings().take(told, std::time::Instant::now());
+        let merged = self.standings().take(told, Instant::now().into_std());
         merged.ok_or_else(|| error.unwrap_or_else(|| self.none_answers()))
     }
 
