@@ -37,6 +37,31 @@ pub(super) struct Nodes {
     standings: Mutex<nodes::Nodes>,
     /// Held while nodes are brought in line.
     aligning: tokio::sync::Mutex<()>,
+    changing: Mutex<Changing>,
+}
+
+/// What is being changed.
+#[derive(Debug, Default)]
+struct Changing {
+    under_way: usize,
+    ended: Option<Instant>,
+}
+
+/// A change, until it has been made or was given up.
+struct Change<'a>(&'a Mutex<Changing>);
+
+impl<'a> Change<'a> {
+    fn begin(changing: &'a Mutex<Changing>) -> Self {
+        lock(changing).under_way += 1;
+        Self(changing)
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let mut changing = lock(self.0);
+        (changing.under_way, changing.ended) = (changing.under_way - 1, Some(Instant::now()));
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +97,7 @@ impl Nodes {
             nodes: hands.into_iter().map(node).collect(),
             standings,
             aligning: tokio::sync::Mutex::default(),
+            changing: Mutex::default(),
         }
     }
 
@@ -105,12 +131,15 @@ impl Nodes {
     /// # Errors
     /// If none answers: what the first of them said.
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
+        let since = Instant::now();
         let mut answers: Vec<Option<Result<Inventory, RuntimeError>>> = Vec::new();
         answers.resize_with(self.nodes.len(), || None);
         let asked = self.asked();
         for node in (0..self.nodes.len()).filter(|node| !asked.contains(node)) {
             answers[node] = self.probed(node, names).await;
         }
+        // What a node says that was away is from before.
+        let all_now = answers.iter().all(Option::is_none);
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
             async move { hands.inventory(&names).await }
@@ -118,10 +147,20 @@ impl Nodes {
         for (node, answer) in self.gather(&asked, ask).await {
             answers[node] = Some(answer);
         }
-        self.take(answers)
+        self.take(answers, all_now && self.has_been_still(since))
     }
 
-    fn take(&self, answers: Vec<Option<Result<Inventory, RuntimeError>>>) -> Result<Inventory, RuntimeError> {
+    /// No plan has changed anything since then.
+    fn has_been_still(&self, since: Instant) -> bool {
+        let Changing { under_way, ended } = *lock(&self.changing);
+        under_way == 0 && ended.is_none_or(|ended| ended < since)
+    }
+
+    fn take(
+        &self,
+        answers: Vec<Option<Result<Inventory, RuntimeError>>>,
+        settled: bool,
+    ) -> Result<Inventory, RuntimeError> {
         let mut error = None;
         let mut told = Vec::new();
         for (node, answer) in self.nodes.iter().zip(answers) {
@@ -145,7 +184,7 @@ impl Nodes {
                 None => None,
             });
         }
-        let merged = self.standings().take(told, Instant::now().into_std());
+        let merged = self.standings().take(told, settled, Instant::now().into_std());
         merged.ok_or_else(|| error.unwrap_or_else(|| self.none_answers()))
     }
 
@@ -204,6 +243,7 @@ impl Nodes {
         changes: Vec<(usize, Guarded)>,
         names: &Names,
     ) -> Result<(), RuntimeError> {
+        let _change = Change::begin(&self.changing);
         let asked: Vec<usize> = changes.iter().map(|(node, _)| *node).collect();
         let mut changes: std::collections::HashMap<usize, Guarded> = changes.into_iter().collect();
         let ask = |node: usize| {

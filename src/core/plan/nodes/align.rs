@@ -106,7 +106,11 @@ pub fn todo(
             aim.admin = aim.admin.with(AdminState::Maint);
         }
     }
-    todo.now.extend(aims.iter().filter_map(|(wanted, found)| weight(wanted, found)));
+    // A server with weight 0 takes nothing any more: it goes as those do that are drained.
+    let weights = aims.iter().filter_map(|(wanted, found)| Some((weight(wanted, found)?, *found)));
+    let (emptied, weights): (Vec<_>, Vec<_>) =
+        weights.partition(|(to, found)| *to == Weight::ZERO && found.is_serving());
+    todo.now.extend(weights.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to }));
     for (wanted, found) in aims.iter().filter(|(wanted, _)| wanted.state() == AdminState::Ready) {
         let (server, is_supplied) = (wanted.id, places.supplies(wanted.id));
         match way_up(wanted, found, is_supplied && waited < UP_WITHIN) {
@@ -121,6 +125,7 @@ pub fn todo(
     let leaving = surplus.map(|found| (in_maint(found), found));
     let down = aims.into_iter().filter(|(wanted, _)| wanted.state() != AdminState::Ready).chain(leaving);
     way_down(down.collect(), &found, least, waited, &mut todo);
+    empty(emptied, &found, least, &mut todo);
     todo.now.extend(deletions);
     todo
 }
@@ -168,6 +173,15 @@ fn way_down(
     }
 }
 
+/// How servers get weight 0, once nothing else is left to do.
+fn empty(emptied: Vec<(Weight, &ServerState)>, found: &BackendState, least: u32, todo: &mut Todo) {
+    let is_done = todo == &Todo::default();
+    let may_go = if is_done { found.serving().count().saturating_sub(least as usize) } else { 0 };
+    let mut corrections = emptied.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to });
+    todo.now.extend(corrections.by_ref().take(may_go));
+    todo.later.extend(corrections);
+}
+
 fn in_maint(found: &ServerState) -> ServerState {
     ServerState { admin: found.admin.with(AdminState::Maint), ..found.clone() }
 }
@@ -179,11 +193,12 @@ fn is_settable(server: &ServerState) -> bool {
     server.alike && !is_bound && !is_foreign
 }
 
-/// A weight that is the configured one there is the configured one here.
-fn weight(wanted: &ServerState, found: &ServerState) -> Option<Correction> {
+/// The weight that it is to have, if it has another one. One that is the configured one there is the configured one
+/// here.
+fn weight(wanted: &ServerState, found: &ServerState) -> Option<Weight> {
     let is_configured = wanted.weight == wanted.initial_weight;
     let to = if is_configured { found.initial_weight } else { wanted.weight };
-    (found.weight != to).then_some(Correction::Weight { server: wanted.id, to })
+    (found.weight != to).then_some(to)
 }
 
 /// The state on the way out of service; `None` while a drain goes on.

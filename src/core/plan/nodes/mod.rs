@@ -247,7 +247,10 @@ impl Nodes {
 
     /// Takes a reading of all nodes, in their order, at `now`; `None` for one that was not asked and is absent.
     /// What they have together comes back; `None` if none has answered.
-    pub fn take(&mut self, answers: Vec<Option<Answer>>, now: Instant) -> Option<Inventory> {
+    ///
+    /// Unless it is `settled`, something was changed while they answered: what they had one after the other may never
+    /// have been so on all of them, and none gets in line by it.
+    pub fn take(&mut self, answers: Vec<Option<Answer>>, settled: bool, now: Instant) -> Option<Inventory> {
         let mut found: Vec<(usize, Inventory)> = Vec::new();
         for (node, answer) in answers.into_iter().enumerate() {
             match answer {
@@ -258,7 +261,7 @@ impl Nodes {
         }
         self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
         if self.nodes.len() > 1 {
-            self.compare(&found, now);
+            self.compare(&found, settled, now);
         }
         let mut counted = vec![None; self.nodes.len()];
         for (node, inventory) in &found {
@@ -280,7 +283,7 @@ impl Nodes {
     }
 
     /// Finds out what those that lag behind are to be told; who has everything is in line.
-    fn compare(&mut self, found: &[(usize, Inventory)], now: Instant) {
+    fn compare(&mut self, found: &[(usize, Inventory)], settled: bool, now: Instant) {
         self.note_wanted(found);
         for (n, inventory) in found {
             let node = &mut self.nodes[*n];
@@ -307,7 +310,7 @@ impl Nodes {
             }
             let refused = &node.refused;
             node.todo.now.retain(|one| !refused.iter().any(|refused| refused.correction == *one));
-            if node.todo == Todo::default() {
+            if settled && node.todo == Todo::default() {
                 (node.standing, node.behind_since) = (Standing::InLine, None);
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
+use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
@@ -37,8 +38,12 @@ impl Stage {
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
+        self.take_reading(answers, true)
+    }
+
+    fn take_reading(&mut self, answers: impl Into<Vec<Option<Answer>>>, settled: bool) -> Option<Inventory> {
         self.now += Duration::from_secs(1);
-        self.nodes.take(answers.into(), self.now)
+        self.nodes.take(answers.into(), settled, self.now)
     }
 
     #[track_caller]
@@ -214,4 +219,26 @@ fn a_drain_that_does_not_end_is_ended() {
     let early = todo(&wanted, found, Duration::from_secs(5));
     assert_eq!((early.now, early.later), (vec![], vec![maint.clone()]));
     assert_eq!(todo(&wanted, found, Duration::from_secs(60)).now, [maint]);
+}
+
+#[test]
+fn a_weight_of_0_takes_no_more_servers_away_than_may_go() {
+    let found = Site::new(2);
+    let mut wanted = found.clone();
+    wanted.backend.servers.iter_mut().for_each(|server| server.weight = Weight::ZERO);
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let emptied = |server| Correction::Weight { server: found.id(server), to: Weight::ZERO };
+    assert_eq!((todo.now, todo.later), (vec![emptied("s1")], vec![emptied("s2")]));
+}
+
+#[test]
+fn nobody_gets_in_line_by_a_reading_that_something_was_changed_in() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 5, [Ready, Ready])]);
+    stage.check(&[InLine, Behind]);
+    let alike = [stage.node(1, 10, [Ready, Maint]), stage.node(2, 6, [Ready, Maint])];
+    stage.take_reading(alike.clone(), false);
+    stage.check(&[InLine, Behind]);
+    stage.take_reading(alike, true);
+    stage.check(&[InLine, InLine]);
 }
