@@ -19,6 +19,7 @@ use super::error::{Phase, RuntimeError};
 use super::hands::Hands;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
+use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::Name;
@@ -245,6 +246,8 @@ impl Nodes {
     ) -> Result<(), RuntimeError> {
         let _change = Change::begin(&self.changing);
         let asked: Vec<usize> = changes.iter().map(|(node, _)| *node).collect();
+        let made: Vec<Correction> =
+            changes.iter().flat_map(|(_, change)| align::corrections(change.command(), names)).collect();
         let mut changes: std::collections::HashMap<usize, Guarded> = changes.into_iter().collect();
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
@@ -258,6 +261,9 @@ impl Nodes {
         };
         let answers = self.gather(&asked, ask).await;
         let someone = answers.iter().any(|(_, answer)| answer.is_ok());
+        for change in made.iter().filter(|_| someone && self.are_several()) {
+            self.standings().made(names.backend_of(change.server()), change);
+        }
         let mut first = None;
         for (node, answer) in answers {
             match answer {

@@ -3,7 +3,7 @@
 //! In: a backend as it should be, and as the node has it. Out: [`Correction`]s for now and for later; the next
 //! reading shows what is left. First what comes from a pool is given its place (`places`), then servers
 //! are taken into service, and only when nothing is left of that, others out of it, one after the other as far as
-//! enough go on serving. On its way to MAINT a server is drained.
+//! enough go on serving, here and in backends whose servers track these. On its way to MAINT a server is drained.
 //!
 //! ```text
 //!  into service    [add, or address], READY                 a server that all have declared, or without a check
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::inventory::{AdminState, BackendState, ServerState};
+use super::super::supply;
 use super::places::{Places, Provided};
 use crate::core::names::ServerId;
 use crate::core::settings::spares::Keywords;
@@ -130,6 +131,27 @@ pub fn todo(
     todo
 }
 
+/// Makes `change` in `backend`.
+pub(super) fn make(backend: &mut BackendState, change: &Correction) {
+    if let Correction::Add { server, address, keywords } = change {
+        backend.servers.retain(|found| found.id != *server);
+        backend.servers.push(supply::newcomer(*server, *address, keywords));
+    }
+    for server in backend.servers.iter_mut().filter(|found| found.id == change.server()) {
+        match *change {
+            Correction::Add { .. } | Correction::Delete { .. } => {}
+            Correction::Address { address, .. } => {
+                (server.address, server.port) = (Some(address.ip()), address.port());
+            }
+            Correction::State { to, .. } => server.admin = server.admin.with(to),
+            Correction::Weight { to, .. } => server.weight = to,
+        }
+    }
+    if let Correction::Delete { server } = change {
+        backend.servers.retain(|found| found.id != *server);
+    }
+}
+
 /// How far a server is on its way.
 enum Way {
     There,
@@ -159,10 +181,10 @@ fn way_down(
     todo: &mut Todo,
 ) {
     let is_wide = todo == &Todo::default();
-    let mut serving = found.serving().count();
+    let mut serving = found.serving_by_themselves().count();
     for (wanted, found) in down.iter().filter(|(wanted, found)| wanted.state() != found.state()) {
         let server = wanted.id;
-        let may_go = !found.is_serving() || serving > least as usize;
+        let may_go = !found.is_serving() || (serving > least as usize && !found.needed_elsewhere);
         match next_state(wanted, found, waited) {
             Some(to) if is_wide && may_go => {
                 serving -= usize::from(found.is_serving());

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
+use super::trackers;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::spares::{Keywords, Spares};
 
@@ -261,6 +262,9 @@ impl Nodes {
         }
         self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
         if self.nodes.len() > 1 {
+            let least =
+                |id| self.kept.iter().find(|kept| kept.backend == id).map_or(1, |kept| kept.least_serving);
+            found.iter_mut().for_each(|(_, inventory)| trackers::mark(inventory, least));
             self.compare(&found, settled, now);
         }
         let mut counted = vec![None; self.nodes.len()];
@@ -271,6 +275,16 @@ impl Nodes {
         let mut merged = merge::inventory(parts)?;
         merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
         Some(Inventory { counted, ..merged })
+    }
+
+    /// A plan has made `change`. While none is in line plans move all of them, and what is wanted moves along.
+    pub fn made(&mut self, backend: BackendId, change: &Correction) {
+        if self.nodes.iter().any(|node| node.standing == Standing::InLine) {
+            return;
+        }
+        if let Some(wanted) = self.wanted.get_mut(&backend) {
+            align::make(wanted, change);
+        }
     }
 
     /// What `node` has, for what it counts. If none is in line, all count.

@@ -242,3 +242,28 @@ fn nobody_gets_in_line_by_a_reading_that_something_was_changed_in() {
     stage.take_reading(alike, true);
     stage.check(&[InLine, InLine]);
 }
+
+#[test]
+fn while_none_is_in_line_what_is_wanted_moves_with_the_plans() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 5, [Ready, Ready])]);
+    stage.take([stage.node(3, 0, [Ready, Ready]), stage.node(2, 6, [Ready, Ready])]);
+    stage.check(&[Behind, Behind]);
+    let drained = stage.to("s2", AdminState::Drain);
+    stage.nodes.made(stage.site.backend.id, &drained);
+    let both = [stage.node(3, 1, [AdminState::Drain, Maint]), stage.node(2, 7, [AdminState::Drain, Maint])];
+    stage.take(both);
+    stage.check(&[InLine, InLine]);
+}
+
+#[test]
+fn a_server_that_others_track_takes_them_with_it() {
+    let mut found = Site::new(3);
+    let s1 = found.id("s1");
+    (found.server("s2").tracks, found.server("s3").tracks) = (Some(s1), Some(s1));
+    let mut wanted = found.clone();
+    testing::drain(wanted.server("s1"));
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let drain = Correction::State { server: s1, to: AdminState::Drain };
+    assert_eq!((todo.now, todo.later), (vec![], vec![drain]));
+}
