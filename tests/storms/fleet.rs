@@ -74,7 +74,7 @@ impl Fleet {
             refuses: 0,
             loses: 0,
             has_refused: false,
-            behind: None,
+            behind: Some(0),
         };
         Self {
             nodes: haproxys.into_iter().map(node).collect(),
