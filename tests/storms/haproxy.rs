@@ -196,6 +196,7 @@ fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerStat
         checked: checked && kind != Kind::Tracking,
         check_passed: false,
         agent_checked: false,
+        agent_off: false,
         by_name: false,
         backup: kind == Kind::Backup,
         tracks: (kind == Kind::Tracking).then_some(id),

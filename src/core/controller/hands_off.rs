@@ -6,6 +6,8 @@
 //!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
 //!    another state or weight                                                  left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
+//!  another weight, and the server has an agent check                         nothing: it is what that says
+//!  READY again, and the server has an agent check                            no longer left alone
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -116,7 +118,8 @@ impl HandsOff {
             let before = self.seen.insert(server.id, now);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
-            changes.extend(found.map(|change| (server.id, change)));
+            let is_hand = |change: &Change| !matches!(change, Change::Weight { .. }) || !server.has_agent();
+            changes.extend(found.filter(is_hand).map(|change| (server.id, change)));
         }
         if moving.is_none() {
             self.touched.clear();
@@ -178,7 +181,13 @@ impl Backend {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
             }
-            self.leave_alone(id, server, Some(change), now, actions);
+            let has_agent = state.server(server).is_some_and(ServerState::has_agent);
+            let is_back = has_agent && matches!(change, Change::State { to: AdminState::Ready, .. });
+            if is_back && self.claims.left_alone.contains(&server) {
+                self.take_in_hand(id, &[server], now, actions);
+            } else {
+                self.leave_alone(id, server, Some(change), now, actions);
+            }
         }
         !changes.is_empty()
     }

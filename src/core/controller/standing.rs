@@ -113,7 +113,7 @@ impl Backend {
                 (AdminState::Maint, Role::Spare | Role::Vacant | Role::Retired) => Some(true),
                 _ => None,
             },
-            weight: (role != Role::Foreign).then_some(weight),
+            weight: (role != Role::Foreign && !server.has_agent()).then_some(weight),
             current_weight: server.weight,
             initial_weight: server.initial_weight,
             is_out: server.state() != AdminState::Ready

@@ -145,6 +145,7 @@ fn server(
         checked: state.checked,
         check_passed: check_passed(state, figures),
         agent_checked: state.agent_checked,
+        agent_off: state.agent_off,
         by_name: state.by_name,
         backup: figures.backup,
         tracks,

@@ -40,6 +40,8 @@ pub struct StateRow<'a> {
     pub paused: bool,
     /// `srv_agent_state`: an agent check is configured and enabled.
     pub agent_checked: bool,
+    /// `srv_agent_state`: an agent check is configured, and disabled.
+    pub agent_off: bool,
     /// `srv_fqdn`: it is declared by a host name.
     pub by_name: bool,
     /// `srv_use_ssl`; `None` where there is no such column (before HAProxy 2.4).
@@ -102,7 +104,8 @@ impl Columns {
 
     fn read<'a>(&self, row: usize, line: &'a str) -> Result<StateRow<'a>, AnswerError> {
         /// `srv_check_state`, `srv_agent_state`: a check is configured and enabled.
-        const CHECKED: u32 = 0x02 | 0x04;
+        const CONFIGURED: u32 = 0x02;
+        const CHECKED: u32 = CONFIGURED | 0x04;
         /// `srv_check_state`: checks pause.
         const PAUSED: u32 = 0x08;
 
@@ -124,6 +127,7 @@ impl Columns {
             checked: check_state & CHECKED == CHECKED,
             paused: check_state & PAUSED != 0,
             agent_checked: agent_state & CHECKED == CHECKED,
+            agent_off: agent_state & CHECKED == CONFIGURED,
             by_name: self.srv_fqdn.map_or(Ok("-"), |column| row.word(column))? != "-",
             tls: self.srv_use_ssl.map(|column| row.word(column)).transpose()?.map(|tls| tls != "0"),
         })
@@ -188,6 +192,7 @@ mod tests {
             checked: true,
             paused: false,
             agent_checked: false,
+            agent_off: false,
             by_name: false,
             tls: Some(true),
         };
@@ -204,7 +209,9 @@ mod tests {
     #[test]
     fn agent_checks_and_host_names_are_told() {
         let row = one("3 web 1 s1 127.0.0.1 2 0 1 1 2 1 0 2 0 22 0 0 web.example 80 - 0 0 - - 2");
-        assert!(row.agent_checked && row.by_name && !row.checked);
+        assert!(row.agent_checked && !row.agent_off && row.by_name && !row.checked);
+        let row = one("3 web 1 s1 127.0.0.1 0 1 1 1 2 1 0 2 0 18 0 0 - 80 - 0 0 - - 2");
+        assert!(row.agent_off && !row.agent_checked);
     }
 
     #[test]

@@ -183,7 +183,7 @@ fn is_settable(server: &ServerState) -> bool {
 fn weight(wanted: &ServerState, found: &ServerState) -> Option<Correction> {
     let is_configured = wanted.weight == wanted.initial_weight;
     let to = if is_configured { found.initial_weight } else { wanted.weight };
-    (found.weight != to).then_some(Correction::Weight { server: wanted.id, to })
+    (found.weight != to && !found.has_agent()).then_some(Correction::Weight { server: wanted.id, to })
 }
 
 /// The state on the way out of service; `None` while a drain goes on.

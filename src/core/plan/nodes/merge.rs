@@ -148,6 +148,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
         agent_checked: leading.iter().any(|server| server.agent_checked),
+        agent_off: leading.iter().any(|server| server.agent_off),
         by_name: leading.iter().any(|server| server.by_name),
         backup: leading.iter().any(|server| server.backup),
         supply: first.supply.clone(),
