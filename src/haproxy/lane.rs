@@ -92,12 +92,17 @@ pub(super) fn command(
     state: AdminState,
     process: &Process,
 ) -> Command {
-    match (server.state(), state) {
+    let change = match (server.state(), state) {
         (AdminState::Maint, AdminState::Drain) if server.checked => {
             Command::DrainUntilChecked { server: name }
         }
         (AdminState::Drain, AdminState::Ready) => Command::out_of_drain(name, server.maxconn, process),
         _ => Command::SetState { server: name, state },
+    };
+    let on = state == AdminState::Ready;
+    match if on { server.agent_off } else { server.agent_checked } {
+        true => Command::WithAgent { on, change: Box::new(change) },
+        false => change,
     }
 }
 

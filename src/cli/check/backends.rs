@@ -264,6 +264,13 @@ fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());
+    if state.servers.iter().any(|server| server.has_agent() && !server.backup) {
+        let found = "weights are what its agent checks say: none are set, ramps and `weights` have no effect";
+        return vec![match wants_weights {
+            true => Finding::warn(about, found, "leave ramps and `weights` out, or the agent checks"),
+            false => Finding::ok(about, found),
+        }];
+    }
     let (grade_fail, found) = match (state.dynamic, state.algorithm.as_str()) {
         (_, "first") => (false, "`balance first` ignores weights".to_owned()),
         (Some(true), _) => return Vec::new(),

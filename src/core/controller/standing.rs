@@ -190,7 +190,7 @@ impl Backend {
         names: &Names,
     ) -> ServerStanding {
         // An agent check's weight is so many percent of the configured one: written down, it would be taken of itself.
-        let is_to_stay = role != Role::Foreign && !server.agent_checked;
+        let is_to_stay = role != Role::Foreign && !server.has_agent();
         let borrowed = self.to_put_back().iter().find(|(id, _)| *id == server.id);
         let weight = borrowed.map_or(server.weight, |&(_, weight)| weight);
         ServerStanding {

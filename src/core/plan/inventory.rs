@@ -112,10 +112,11 @@ pub struct BackendState {
 }
 
 impl BackendState {
-    /// Whether weights have any effect, as far as that is known: `first` takes no notice of them, and whatever
-    /// is not known to refuse them gets the benefit of the doubt.
+    /// Whether weights are ours to set and have any effect, as far as that is known: `first` takes no notice of them,
+    /// agent checks set them, and whatever is not known to refuse them gets the benefit of the doubt.
     pub fn takes_weights(&self) -> bool {
-        self.dynamic != Some(false) && self.algorithm != "first"
+        let is_free = !self.servers.iter().any(|server| server.has_agent() && !server.backup);
+        self.dynamic != Some(false) && self.algorithm != "first" && is_free
     }
 
     /// The server `id`, if the backend has it.
@@ -185,6 +186,8 @@ pub struct ServerState {
     pub check_passed: bool,
     /// An agent check is configured and enabled: it may change state and weight by itself.
     pub agent_checked: bool,
+    /// An agent check is configured, and switched off.
+    pub agent_off: bool,
     /// It is declared by a host name: with a `resolvers` section its address is DNS's.
     pub by_name: bool,
     /// DNS says which servers there are: by a record, or by the addresses of one name that several servers have. With
@@ -249,6 +252,11 @@ impl ServerState {
     /// is throttled yet (seen on HAProxy 2.2 to 3.2).
     pub fn is_slow_starting(&self) -> bool {
         self.operational == OperationalState::Starting
+    }
+
+    /// It has an agent check: its weight is what that says, ratios of it and all.
+    pub fn has_agent(&self) -> bool {
+        self.agent_checked || self.agent_off
     }
 
     /// Health checks do not object.

@@ -187,6 +187,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         checked: false,
         check_passed: false,
         agent_checked: false,
+        agent_off: false,
         by_name: false,
         of_dns: false,
         backup: false,

@@ -167,6 +167,7 @@ fn server(
         agent_checked: state.agent_checked,
         by_name: state.host.is_some(),
         of_dns: state.by_record,
+        agent_off: state.agent_off,
         backup: figures.backup,
         tracks,
         needed_elsewhere: false,

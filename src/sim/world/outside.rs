@@ -148,6 +148,7 @@ impl World {
             checked: true,
             check_passed: line.up,
             agent_checked: false,
+            agent_off: false,
             by_name: false,
             of_dns: false,
             backup: false,

@@ -222,7 +222,7 @@ fn weight(wanted: &ServerState, found: &ServerState) -> Option<Weight> {
     let is_configured = wanted.weight == wanted.initial_weight;
     let to = if is_configured { found.initial_weight } else { wanted.weight };
     let is_right = found.weight == to || found.weight == wanted.weight;
-    (!is_right).then_some(to)
+    (!is_right && !found.has_agent()).then_some(to)
 }
 
 /// The state on the way out of service; `None` while a drain goes on.

@@ -149,6 +149,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
         agent_checked: leading.iter().any(|server| server.agent_checked),
+        agent_off: leading.iter().any(|server| server.agent_off),
         by_name: leading.iter().any(|server| server.by_name),
         of_dns: leading.iter().any(|server| server.of_dns),
         backup: leading.iter().any(|server| server.backup),
