@@ -149,7 +149,7 @@ impl HandsOff {
             let now = Seen::of(server, is_slot);
             let before = self.seen.insert(server.id, now);
             // What an agent check reports is another weight at any time.
-            let is_same = |before: Seen| before == now || before.state == now.state && server.agent_checked;
+            let is_same = |before: Seen| before == now || before.state == now.state && server.has_agent();
             is_news |= !before.is_some_and(is_same);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
