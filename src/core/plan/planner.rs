@@ -711,7 +711,8 @@ mod tests {
         assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Remove));
         site.settings.ready.min = 3;
         assert_eq!(retire(&site), None, "too few would be left, and there is no other");
-        testing::declared_disabled(site.server("s3"));
+        testing::maint(site.server("s3"));
+        site.claims.ours.insert(site.id("s3"));
         site.settings.ready.min = 2;
         assert_eq!(retire(&site).map(|plan| plan.purpose), Some(Purpose::Add), "another one first");
         testing::drain(site.server("s1"));
