@@ -387,7 +387,8 @@ fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
     let start = |keys: &str| {
         let config = format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
-             \x20   policy: threshold\n    window: {{ length: 1s }}\n    ready: {{ max: 1 }}\n{keys}",
+             \x20   policy: threshold\n    window: {{ length: 1s }}\n    ready: {{ max: 1 }}\n\
+             \x20   scale_down: {{ cooldown: 0s }}\n{keys}",
             haproxy.socket().display()
         );
         Agent::start(&config, &[&log])
