@@ -25,7 +25,7 @@ use proptest::test_runner::RngSeed;
 /// The same few every time, or as many new ones as the environment says.
 fn storms() -> ProptestConfig {
     let usual = ProptestConfig::default();
-    let few = ProptestConfig { cases: 75, rng_seed: RngSeed::Fixed(1), ..usual.clone() };
+    let few = ProptestConfig { cases: 30, rng_seed: RngSeed::Fixed(1), ..usual.clone() };
     let config = if std::env::var_os("PROPTEST_CASES").is_some() { usual } else { few };
     ProptestConfig { failure_persistence: None, max_shrink_iters: 200, ..config }
 }

@@ -181,7 +181,9 @@ fn way_down(
     todo: &mut Todo,
 ) {
     let is_wide = todo == &Todo::default();
-    let mut serving = found.serving_by_themselves().count();
+    // Those that track a server of this backend may go with it.
+    let stays = |server: &&ServerState| server.tracks.is_none_or(|root| found.server(root).is_none());
+    let mut serving = found.serving().filter(stays).count();
     for (wanted, found) in down.iter().filter(|(wanted, found)| wanted.state() != found.state()) {
         let server = wanted.id;
         let may_go = !found.is_serving() || (serving > least as usize && !found.needed_elsewhere);
