@@ -193,6 +193,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "weight": state.weight.value(),
         "sessions": state.sessions,
         "queued": state.queued,
+        "check_passed": state.checked.then_some(state.check_passed),
         "role": server.role.name(),
         "alike": state.alike,
         "slowstart": state.slowstart,

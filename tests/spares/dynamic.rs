@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::site::{Site, backend, checked, has_journaled, list, pin};
+use super::site::{Site, backend, checked, has_journaled, list, pin, sees_well};
 use super::support::{Haproxy, Origin, PATIENCE, ask, free_port, wait_until};
 
 const LINES: [&str; 2] = ["balance roundrobin", "server s1 {s1} check inter 100ms"];
@@ -82,6 +82,7 @@ fn an_added_server_takes_the_place_of_one_that_is_down() {
     pin(&agent, 2);
     let added = site.wait_for_ready(1);
     assert!(agent.command(&["resume", "app"]).status.success());
+    sees_well(&agent, &added);
     let first =
         site.pool.iter().find(|server| added.values().any(|it| it.ends_with(&format!(":{}", server.port()))));
     first.expect("it is of the pool").set_status(503);

@@ -201,3 +201,14 @@ pub(crate) fn has_journaled(agent: &Agent, key: &str, text: &str) -> bool {
 pub(crate) fn list(addresses: &[String]) -> String {
     format!("pool: [{}]", addresses.join(", "))
 }
+
+/// Waits until the agent has seen these serve with a check that passes: others are replaced by nobody.
+#[track_caller]
+pub(crate) fn sees_well(agent: &Agent, servers: &BTreeMap<String, String>) {
+    wait_until("their checks were seen to pass", PATIENCE, || {
+        let all = backend(agent)["servers"].as_array().cloned().unwrap_or_default();
+        let is_well = |it: &&Value| it["state"] == "READY" && it["check_passed"] == true;
+        let well = all.iter().filter(is_well).filter_map(|it| it["server"].as_str());
+        well.filter(|name| servers.contains_key(*name)).count() == servers.len()
+    });
+}

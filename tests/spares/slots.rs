@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::site::{Site, backend, checked, has_journaled, list, pin};
+use super::site::{Site, backend, checked, has_journaled, list, pin, sees_well};
 use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 const LINES: [&str; 3] = [
@@ -52,6 +52,7 @@ fn a_slot_that_is_down_is_replaced_by_one_with_another_address() {
     pin(&agent, 2);
     let filled = site.wait_for_ready(1);
     assert!(agent.command(&["resume", "app"]).status.success());
+    sees_well(&agent, &filled);
     let address = filled.values().next().expect("one").clone();
     let place = site.addresses().iter().position(|it| *it == address).expect("it is of the pool");
     site.pool[place].set_status(503);
