@@ -624,6 +624,37 @@ fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
 }
 
 #[test]
+fn a_spare_takes_the_place_of_a_server_that_is_slow_for_long_before_it_is_drained() {
+    let Some(site) = Site::start(&["", "", "", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    site.servers[1].set_delay(Duration::from_millis(150));
+    let load = site.load(200.0).start(NEVER).expect("the load runs");
+    let agent = site.agent(
+        "weights: by_latency\nready: { min: 3 }\nwindow: { length: 2s, min_samples: 10 }\n\
+         outliers: { drain_after: 1s }\nscale_down: { drain_timeout: 5s, idle_after: 1h }",
+    );
+    let rules = || -> Vec<String> {
+        let rule = |entry: &Value| Some(entry["rule"].as_str()?.to_owned());
+        agent
+            .journal()
+            .iter()
+            .filter_map(rule)
+            .filter(|rule| ["stand_in", "outlier"].contains(&&**rule))
+            .collect()
+    };
+    wait_until("it is drained", PATIENCE, || {
+        assert!(site.ready() >= 3, "{:?}", site.servers());
+        site.servers()["s2"].starts_with("MAINT")
+    });
+    assert!(site.servers()["s4"].starts_with("READY"), "{:?}", site.servers());
+    assert_eq!(rules(), ["stand_in", "outlier"]);
+    let told = agent.journal().into_iter().find(|entry| entry["rule"] == "stand_in").expect("it is told");
+    let reason = told["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("s2 has been slower") && reason.ends_with("s4 takes its place"), "{reason}");
+    drop(load);
+}
+
+#[test]
 fn a_server_that_the_last_one_of_another_backend_tracks_stays() {
     let check = "check inter 100ms fall 1000";
     let last = format!("{check}\nbackend side\n    server t2 127.0.0.1:1 track app/s2");
