@@ -786,6 +786,7 @@ async fn a_server_is_drained_of_its_last_session_before_maint() {
     wait_for_session(&haproxy);
     let mut play = stage.start(stage.plan(&down(1)).await);
     play.until("set web/s2 DRAIN").await;
+    wait_until("the request is with its server", PATIENCE, || s2.requests() > 0);
     s2.set_delay(Duration::ZERO);
     let users = Users::of(port);
     // Many looks at its sessions.

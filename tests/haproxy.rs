@@ -214,25 +214,54 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
 
 // --- A newcomer is not what it should be.
 
+const TRIED: &str = "band: { lower: 1ms, upper: 5ms }\nscale_up: { stabilization_window: 1s, cooldown: 0s }\n\
+    scale_down: { drain_timeout: 2s }\n";
+
 #[test]
 fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_tried() {
-    let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
+    // As the load asks for it; as the fewest allowed; by an operator's pin.
+    for (ready, pin) in
+        [("{ min: 2, max: 3 }", false), ("{ min: 3, max: 3 }", false), ("{ min: 2, max: 2 }", true)]
+    {
+        let Some(site) = Site::start(&["", "", "disabled", "disabled"]) else { return };
+        site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+        site.servers[2].set_status(500);
+        let load = site.load(200.0).start(NEVER).expect("the load runs");
+        let agent = site.agent(&format!("{TRIED}ready: {ready}\nwarm_up: {{ ramp: 8s }}"));
+        if pin {
+            assert!(agent.command(&["pin", "app", "3"]).status.success());
+        }
+        wait_until("it is turned away", PATIENCE, || {
+            agent.journal().iter().any(|entry| {
+                let error = entry["error"].as_str().unwrap_or_default();
+                let why = "requests to it failed, of those to the others 0.0 %";
+                entry["server"] == "s3" && error.contains(why) && !error.contains("; and")
+            })
+        });
+        site.wait_for("s3", "MAINT 1");
+        site.wait_for("s4", "READY 1");
+        assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
+        drop(load);
+    }
+}
+
+#[test]
+fn the_weight_of_a_newcomer_that_is_slow_stays_also_under_a_pin() {
+    let Some(site) = Site::start(&["", "", "disabled"]) else { return };
     site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
-    site.servers[2].set_status(500);
+    site.servers[2].set_delay(Duration::from_millis(400));
     let load = site.load(200.0).start(NEVER).expect("the load runs");
-    let agent = site.agent(
-        "band: { lower: 1ms, upper: 5ms }\nready: { min: 2, max: 3 }\nwarm_up: { ramp: 8s }\n\
-         scale_up: { stabilization_window: 1s, cooldown: 0s }\nscale_down: { drain_timeout: 2s }",
-    );
-    wait_until("it is turned away", PATIENCE, || {
-        agent.journal().iter().any(|entry| {
-            let error = entry["error"].as_str().unwrap_or_default();
-            entry["server"] == "s3" && error.contains("requests to it failed, of those to the others 0.0 %")
-        })
-    });
-    site.wait_for("s3", "MAINT 1");
-    site.wait_for("s4", "READY 1");
-    assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
+    let window = "window: { length: 3s, min_samples: 10 }";
+    let agent = site.agent(&format!("{TRIED}{window}\nwarm_up: {{ ramp: 15s }}"));
+    assert!(agent.command(&["pin", "app", "3"]).status.success());
+    wait_until("it serves", PATIENCE, || site.servers()["s3"].starts_with("READY"));
+    // Twice as long as its weight would rise.
+    thread::sleep(Duration::from_secs(30));
+    assert!(!site.is("s1", "READY 1"), "weights are as before: the ramp is over: {:?}", site.servers());
+    site.servers[2].set_delay(Duration::from_millis(20));
+    for server in ["s1", "s2", "s3"] {
+        site.wait_for(server, "READY 1");
+    }
     drop(load);
 }
 
@@ -690,6 +719,37 @@ fn a_server_that_is_slower_than_its_peers_gets_less_until_the_agent_stops() {
     assert!(weight("s2") * 4 > weight("s1"), "{:?}", site.servers());
     assert!(agent.stop().0.success());
     assert_eq!((weight("s1"), weight("s2")), (1, 1));
+    drop(load);
+}
+
+#[test]
+fn a_spare_takes_the_place_of_a_server_that_is_slow_for_long_before_it_is_drained() {
+    let Some(site) = Site::start(&["", "", "", "disabled"]) else { return };
+    site.servers.iter().for_each(|server| server.set_delay(Duration::from_millis(20)));
+    site.servers[1].set_delay(Duration::from_millis(150));
+    let load = site.load(200.0).start(NEVER).expect("the load runs");
+    let agent = site.agent(
+        "weights: by_latency\nready: { min: 3 }\nwindow: { length: 2s, min_samples: 10 }\n\
+         outliers: { drain_after: 1s }\nscale_down: { drain_timeout: 5s, idle_after: 1h }",
+    );
+    let rules = || -> Vec<String> {
+        let rule = |entry: &Value| Some(entry["rule"].as_str()?.to_owned());
+        agent
+            .journal()
+            .iter()
+            .filter_map(rule)
+            .filter(|rule| ["stand_in", "outlier"].contains(&&**rule))
+            .collect()
+    };
+    wait_until("it is drained", PATIENCE, || {
+        assert!(site.ready() >= 3, "{:?}", site.servers());
+        site.servers()["s2"].starts_with("MAINT")
+    });
+    assert!(site.servers()["s4"].starts_with("READY"), "{:?}", site.servers());
+    assert_eq!(rules(), ["stand_in", "outlier"]);
+    let told = agent.journal().into_iter().find(|entry| entry["rule"] == "stand_in").expect("it is told");
+    let reason = told["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("s2 has been slower") && reason.ends_with("s4 takes its place"), "{reason}");
     drop(load);
 }
 

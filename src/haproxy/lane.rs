@@ -48,6 +48,7 @@ pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
         End::CalledOff(CallOff::TurnAway(why)) => {
             let step = lane.steps.last().cloned().unwrap_or(Step::Pause(Duration::ZERO));
             let back = if walker.moved { &lane.retreat } else { &lane.undo };
+            walker.turned_away = true;
             let error = match walker.go_back(back).await {
                 Ok(()) => why,
                 Err((step, error)) => {
@@ -137,6 +138,8 @@ struct Walker<'a> {
     goal: Option<AdminState>,
     /// The last `Set` is done.
     moved: bool,
+    /// It is not like the others, and counts for none of the fewest that serve.
+    turned_away: bool,
     /// How long it may take to become healthy; `None`: the lane does not wait for it.
     healthy_within: Option<Duration>,
     /// How long its sessions are waited for; `None`: the lane does not wait for them.
@@ -170,6 +173,7 @@ impl<'a> Walker<'a> {
             processes: work.made_on.clone(),
             goal,
             moved: false,
+            turned_away: false,
             healthy_within: None,
             drain: None,
             unproven: false,
@@ -381,6 +385,7 @@ impl<'a> Walker<'a> {
     /// Whether the server may be put into `state` now, whatever held when the plan was made.
     fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
         let least = self.work.least_serving();
+        let least = if self.turned_away { least.min(1) } else { least };
         // Where a HAProxy is not like the others, the server may serve on that one alone.
         let each = reading.nodes.iter().map(|node| &node.backend).chain([&reading.backend]);
         for backend in each.filter(|_| state != AdminState::Ready) {

@@ -100,6 +100,16 @@ impl Moving {
         self.changes.least_serving.unwrap_or(self.plan.least_serving)
     }
 
+    /// It makes servers serve beside those that did, and not for some that are gone.
+    fn adds_one_more(&self) -> bool {
+        match &self.decision {
+            Some(Decision::ScaleUp { reason, .. }) => {
+                !matches!(reason, Reason::Down(_) | Reason::Forgotten { .. })
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn sets_weights(&self) -> bool {
         !self.plan.before.is_empty() || !self.plan.after.is_empty()
     }
@@ -361,6 +371,10 @@ impl Backend {
                 self.store.note_moved(*server, moving.plan.purpose);
                 if moving.plan.purpose == Purpose::Remove {
                     self.replacements.taken_away(*server);
+                    self.outliers.taken_away(*server);
+                }
+                if moving.adds_one_more() {
+                    self.outliers.relieve();
                 }
                 if moving.plan.purpose == Purpose::Add {
                     self.claims.ours.remove(server);
@@ -419,15 +433,20 @@ impl Backend {
             (None, _) => {}
             (Some(_), _) if moving.moved.is_empty() => self.mind.failed(),
             // It answers no demand: there is nothing to wait for.
-            (Some(Decision::ScaleUp { reason: Reason::Down(_), .. }), _) => self.mind.failed(),
+            (Some(Decision::ScaleUp { reason: Reason::Down(_) | Reason::StandIn { .. }, .. }), _) => {
+                self.mind.failed();
+            }
             (Some(_), Purpose::Remove) => self.mind.applied(now, Direction::Down, &self.settings),
             (Some(_), _) => self.mind.applied(now, Direction::Up, &self.settings),
         }
         // Not here: which servers are left, and with which weights, has to be read first.
         let failed = u32::try_from(moving.failed.len()).unwrap_or(u32::MAX);
         self.again = match moving.decision {
-            // A pin, if there still is one, and a server that is still DOWN ask again by themselves.
-            Some(Decision::ScaleUp { reason: Reason::Ordered(_) | Reason::Down(_), .. }) => None,
+            // A pin, if there still is one, a server that is still DOWN, and an outlier ask again by themselves.
+            Some(Decision::ScaleUp {
+                reason: Reason::Ordered(_) | Reason::Down(_) | Reason::StandIn { .. },
+                ..
+            }) => None,
             Some(Decision::ScaleUp { reason, .. }) if failed > 0 && !called_off => {
                 Some(Decision::ScaleUp { by: failed, reason })
             }

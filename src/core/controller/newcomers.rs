@@ -3,11 +3,13 @@
 //!
 //! ```text
 //!  fewer than 20 requests of its own, or nobody to compare with       the ramp goes on
-//!  without it there would be fewer than `ready.min`                   the same
 //!  failing well beyond the others                                    it is turned away: drained, MAINT, passed over
 //!  failing, or slow, beyond the others                               its weight stays
 //!  slow for as long as the ramp, and for a minute at least            it is turned away
+//!  without it there would be fewer than `ready.min`, and no spare     its weight stays for as long, then goes on
 //! ```
+//! A pin, and `ready.min`, are no reason to keep it where another spare can be tried: it counts for none of the fewest
+//! before its ramp is over.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::outcome::Ramp;
+use crate::core::plan::planner;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 
@@ -125,12 +128,13 @@ impl Backend {
         };
         let newcomers: HashSet<ServerId> = moving.under_way().collect();
         let is_rising = |server: &ServerState| moving.sets_weights() || server.slowstart;
+        let can_spare = state.serving().count() > self.settings.ready.min as usize;
+        let may_go = can_spare || self.has_another(&newcomers, state, names, now);
         let mut shown = |server| self.estimator.server(server, now).map(|snapshot| Shown::of(&snapshot));
         let serving = || state.serving().map(|server| server.id);
         let others: Vec<Shown> =
             serving().filter(|id| !newcomers.contains(id)).filter_map(&mut shown).collect();
-        let may_go = serving().count() > self.settings.ready.min as usize;
-        let others = together(&others).filter(|_| may_go);
+        let others = together(&others);
         let mut ramps = moving.changes.ramps.clone();
         let watched = state.serving().filter(|server| newcomers.contains(&server.id) && is_rising(server));
         for server in watched.map(|server| server.id) {
@@ -142,6 +146,12 @@ impl Backend {
             let (below, bearable) = (self.settings.target.below, ramp.max(BORNE_WITH));
             let both = shown(server).zip(others);
             match both.and_then(|(newcomer, others)| judge(newcomer, others, below, held, bearable)) {
+                Some(Ramp::TurnedAway(_)) if !may_go && held < bearable => {
+                    self.newcomers.0.entry(server).or_insert(now);
+                    ramps.insert(server, Ramp::Held);
+                }
+                // There is nobody better.
+                Some(Ramp::TurnedAway(_)) if !may_go => drop(ramps.remove(&server)),
                 Some(ramp) => {
                     self.newcomers.0.entry(server).or_insert(now);
                     ramps.insert(server, ramp);
@@ -158,6 +168,19 @@ impl Backend {
             moving.changes.ramps = ramps;
             actions.push_back(Action::Change(id, moving.changes.clone()));
         }
+    }
+
+    /// A spare that can be tried in the place of one of `newcomers`.
+    fn has_another(
+        &self,
+        newcomers: &HashSet<ServerId>,
+        state: &BackendState,
+        names: &Names,
+        now: Instant,
+    ) -> bool {
+        let quarantined = self.quarantine.all(now);
+        let spares = planner::startable(state, &self.settings, &self.claims, &quarantined, names);
+        spares.iter().any(|server| !newcomers.contains(server))
     }
 }
 

@@ -1,7 +1,15 @@
-//! A server that has been slower or failing for long is drained while a spare can take its place, and let back in
+//! A server that has been slower or failing for long is drained once another one has taken its place, and let back in
 //! later, each time later than the time before.
+//!
+//! ```text
+//!                          a spare                         relieved, and more serve
+//!  outlier for long enough -------> the spare is started ----------------------------> it is drained
+//!                     |                                    than `ready.min`
+//!                     '-- as many serve as `ready.max` allows: drained at once, where `ready.min` lets it go
+//! ```
+//! Whatever the policy starts while it is an outlier relieves it as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::back_off::BackOff;
@@ -9,6 +17,7 @@ use super::backend::Backend;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::BackendState;
 use crate::core::plan::ownership::{self, Role};
+use crate::core::plan::planner;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 
@@ -16,6 +25,8 @@ use crate::core::policy::fleet::Fleet;
 #[derive(Debug, Default)]
 pub(super) struct Outliers {
     since: BTreeMap<ServerId, Instant>,
+    /// Those of them that somebody else has begun to serve for since.
+    relieved: BTreeSet<ServerId>,
     drained: BackOff,
 }
 
@@ -23,6 +34,7 @@ impl Outliers {
     /// Which of the serving servers are outliers at `now`.
     fn note(&mut self, outliers: &[ServerId], now: Instant) {
         self.since.retain(|server, _| outliers.contains(server));
+        self.relieved.retain(|server| outliers.contains(server));
         for &server in outliers {
             self.since.entry(server).or_insert(now);
         }
@@ -35,6 +47,20 @@ impl Outliers {
         (lasted >= long).then_some((server, lasted))
     }
 
+    /// One more serves: so the one that has been an outlier for the longest can be done without.
+    pub(super) fn relieve(&mut self) {
+        let waiting = self.since.iter().filter(|(server, _)| !self.relieved.contains(server));
+        let longest = waiting.min_by_key(|(_, since)| **since).map(|(&server, _)| server);
+        self.relieved.extend(longest);
+    }
+
+    /// One less serves.
+    pub(super) fn taken_away(&mut self, server: ServerId) {
+        if !self.relieved.remove(&server) {
+            self.relieved.pop_first();
+        }
+    }
+
     /// `server` was drained for it: for how long it is passed over.
     pub(super) fn drained(&mut self, server: ServerId, now: Instant) -> Duration {
         self.since.remove(&server);
@@ -43,7 +69,8 @@ impl Outliers {
 }
 
 impl Backend {
-    /// `decision`, or, where nothing else is to be done, to drain a server that has been an outlier for long.
+    /// `decision`, or, where nothing else is to be done, to start another one in the place of a server that has been
+    /// an outlier for long, and then to drain that one.
     pub(super) fn without_outliers(
         &mut self,
         decision: Decision,
@@ -60,19 +87,39 @@ impl Backend {
         let outliers: Vec<ServerId> = mine.into_iter().filter(|&server| is_outlier(server)).collect();
         self.outliers.note(&outliers, now);
         let settings = self.settings.outliers;
-        let has_room = fleet.startable > 0 && fleet.serving > self.settings.ready.min;
         let most = settings.most_of(state.servers.len());
-        let may = matches!(decision, Decision::Hold(_))
-            && !settings.drain_after.is_zero()
-            && has_room
+        let may = !settings.drain_after.is_zero()
             && !self.is_moving()
             && self.doubt.is_none()
             && self.outliers.drained.count(now) < most;
-        match self.outliers.longest(settings.drain_after, now).filter(|_| may) {
-            Some((server, since)) => {
-                Decision::ScaleDown { by: 1, prefer: vec![server], reason: Reason::Outlier { server, since } }
+        let Some((server, since)) = self.outliers.longest(settings.drain_after, now).filter(|_| may) else {
+            return decision;
+        };
+        let is_relieved = self.outliers.relieved.contains(&server);
+        match decision {
+            // More are needed, and none is left: what it carries is missed.
+            Decision::Hold(Reason::NoSpare | Reason::NoPlace(_)) => return decision,
+            Decision::Hold(_) => {}
+            // One too many serves: the outlier.
+            Decision::ScaleDown { .. } if is_relieved => {}
+            _ => return decision,
+        }
+        let ready = self.settings.ready;
+        let is_full = ready.max.is_some_and(|max| fleet.serving >= max);
+        let quarantined = self.quarantine.all(now);
+        let spares = planner::startable(state, &self.settings, &self.claims, &quarantined, names);
+        let spare = spares.first();
+        if fleet.serving > ready.min && (is_relieved || is_full && spare.is_some()) {
+            let reason = Reason::Outlier { server, since };
+            return Decision::ScaleDown { by: 1, prefer: vec![server], reason };
+        }
+        match spare {
+            Some(spare) if !is_full => {
+                let name = |id: ServerId| names.of_server(id).to_string();
+                let reason = Reason::StandIn { server: name(server), stand_in: name(*spare), since };
+                Decision::ScaleUp { by: 1, reason }
             }
-            None => decision,
+            _ => decision,
         }
     }
 }

@@ -425,6 +425,15 @@ pub enum Reason {
         /// For so long.
         since: Duration,
     },
+    /// A server has been so for too long, and another one is to take its place before it is drained.
+    StandIn {
+        /// Its name.
+        server: String,
+        /// The other one's.
+        stand_in: String,
+        /// It has been so for so long.
+        since: Duration,
+    },
     /// A server is as its peers again.
     Recovered {
         /// Which.

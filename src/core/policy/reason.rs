@@ -58,6 +58,7 @@ impl Reason {
             Self::Failing { .. } => "failing",
             Self::Overfull { .. } => "overfull",
             Self::Outlier { .. } => "outlier",
+            Self::StandIn { .. } => "stand_in",
             Self::Recovered { .. } => "recovered",
         }
     }

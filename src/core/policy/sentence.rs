@@ -243,7 +243,18 @@ impl Display for Reason {
                 write!(f, "{} of its weight: {} of work queued in it", Percent(*share), Span(*wait))
             }
             Self::Outlier { since, .. } => {
-                write!(f, "slower or failing beyond its peers for {}, and there is a spare", Span(*since))
+                write!(
+                    f,
+                    "slower or failing beyond its peers for {}, and others can take its place",
+                    Span(*since)
+                )
+            }
+            Self::StandIn { server, stand_in, since } => {
+                let since = Span(*since);
+                write!(
+                    f,
+                    "{server} has been slower or failing beyond its peers for {since}: {stand_in} takes its place"
+                )
             }
             Self::Recovered { .. } => f.write_str("its full weight: it is as its peers again"),
         }

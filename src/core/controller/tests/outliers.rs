@@ -80,31 +80,57 @@ fn a_slow_server_gets_less_step_by_step_and_its_weight_back_when_it_is_well() {
     assert_eq!(world.weights(), [1, 1, 1, 1]);
 }
 
+impl World {
+    /// Which servers these plans start, and which they take away.
+    fn moves(&self, plans: &[Plan]) -> Vec<(Purpose, String)> {
+        let moves = plans.iter().filter(|plan| plan.purpose != Purpose::Reweigh).flat_map(|plan| {
+            let name = |server| self.site.names.of_server(server).to_string();
+            plan.lanes.iter().map(move |lane| (plan.purpose, name(lane.server)))
+        });
+        moves.collect()
+    }
+
+    fn set_ready(&mut self, min: u32, max: Option<u32>) {
+        self.site.settings.ready = crate::core::settings::ReadyLimits { min, max };
+        self.controller.reconfigure(vec![self.site.settings.clone()], self.now);
+    }
+}
+
 #[test]
-fn one_that_is_slow_for_long_is_drained_where_a_spare_can_take_its_place() {
+fn one_that_is_slow_for_long_is_drained_after_a_spare_has_taken_its_place() {
     let mut world = world();
     let plans = world.unequal_seconds(240, 300);
-    let moves: Vec<_> = plans.iter().filter(|plan| plan.purpose != Purpose::Reweigh).collect();
-    assert_eq!(moves.len(), 0, "the fewest allowed serve: {moves:#?}");
-    world.site.settings.ready.min = 2;
-    let settings = vec![world.site.settings.clone()];
-    world.controller.reconfigure(settings, world.now);
-    let plans = world.unequal_seconds(5, 300);
-    let gone: Vec<ServerId> = plans
-        .iter()
-        .filter(|plan| plan.purpose == Purpose::Remove)
-        .flat_map(|plan| plan.lanes.iter().map(|lane| lane.server))
-        .collect();
-    assert_eq!(gone, [world.site.id("s1")]);
-    assert_eq!(
-        world.told(
-            |event| matches!(event, Event::Decided { decision, .. } if decision.reason().key() == "outlier")
-        ),
-        1
-    );
+    let expected = [(Purpose::Add, "s4".to_owned()), (Purpose::Remove, "s1".to_owned())];
+    assert_eq!(world.moves(&plans), expected, "the fewest allowed serve all the time");
+    let rules = world.rules();
+    let told: Vec<_> = rules.iter().filter(|rule| ["stand_in", "outlier"].contains(*rule)).collect();
+    assert_eq!(told, [&"stand_in", &"outlier"]);
     let (now, id) = (world.now, world.site.id("s1"));
     let view = world.controller.view(world.site.backend.id, now).expect("it is configured");
     let s1 = view.servers.iter().find(|server| server.state.id == id).expect("it is there");
     assert_eq!(s1.role, Role::Spare);
-    assert!(s1.quarantine.is_some_and(|left| left > 290 * SECOND), "{:?}", s1.quarantine);
+    assert!(s1.quarantine.is_some(), "it is passed over");
+}
+
+#[test]
+fn with_as_many_as_may_serve_it_is_drained_first_or_not_at_all() {
+    let mut world = world();
+    world.set_ready(3, Some(3));
+    let plans = world.unequal_seconds(240, 300);
+    assert_eq!(world.moves(&plans), [], "the fewest allowed, and the most");
+    world.set_ready(2, Some(3));
+    let plans = world.unequal_seconds(5, 300);
+    assert_eq!(world.moves(&plans), [(Purpose::Remove, "s1".to_owned())]);
+}
+
+#[test]
+fn what_else_was_started_meanwhile_takes_its_place_too() {
+    let mut world = world();
+    world.unequal_seconds(60, 300);
+    world.set_ready(4, None);
+    let plans = world.unequal_seconds(5, 300);
+    assert_eq!(world.moves(&plans), [(Purpose::Add, "s4".to_owned())]);
+    world.set_ready(3, None);
+    let plans = world.unequal_seconds(120, 300);
+    assert_eq!(world.moves(&plans), [(Purpose::Remove, "s1".to_owned())], "no other spare is needed");
 }
