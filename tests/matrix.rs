@@ -2,8 +2,13 @@
 //!
 //! `make matrix` runs it on every release that `.ci/haproxies` gets; `HAPROXY=program cargo test --test matrix` on one.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write, copy};
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +20,8 @@ mod support;
 /// Where a spare is on its way when something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// It has its address, or is added; still in MAINT.
+    Provided,
     /// In DRAIN, and its health check does not pass.
     Check,
     /// In DRAIN, and its warm-up requests are not answered.
@@ -25,9 +32,15 @@ enum Step {
     Serving,
     /// In DRAIN, with a request that takes its time.
     Drain,
+    /// In MAINT and to be deleted, with a request that takes its time.
+    Deletion,
 }
 
-const STEPS: [Step; 5] = [Step::Check, Step::WarmUp, Step::Ramp, Step::Serving, Step::Drain];
+impl Step {
+    fn goes_up(self) -> bool {
+        !matches!(self, Self::Drain | Self::Deletion)
+    }
+}
 
 /// What s2 is, when it does not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +50,57 @@ enum Spare {
     Slot,
     /// Not there.
     Added,
+}
+
+impl Spare {
+    fn steps(self) -> Vec<Step> {
+        let all = [Step::Check, Step::WarmUp, Step::Ramp, Step::Serving, Step::Drain];
+        let provided = (self != Self::Declared).then_some(Step::Provided);
+        let deleted = (self == Self::Added).then_some(Step::Deletion);
+        provided.into_iter().chain(all).chain(deleted).collect()
+    }
+}
+
+/// Stands between the agent and HAProxy's socket, and holds back the commands that take s2 out of MAINT. They come to
+/// nothing: the agent gives up waiting, and tries again.
+struct Gate {
+    is_open: AtomicBool,
+    held: AtomicUsize,
+}
+
+impl Gate {
+    /// At `gate.sock` beside `admin.sock`; its thread ends with the test.
+    fn start(dir: &Path) -> Arc<Self> {
+        let listener = UnixListener::bind(dir.join("gate.sock")).expect("the folder is ours");
+        let gate = Arc::new(Self { is_open: AtomicBool::new(false), held: AtomicUsize::new(0) });
+        let (theirs, socket) = (gate.clone(), dir.join("admin.sock"));
+        thread::spawn(move || {
+            for agent in listener.incoming().flatten() {
+                let (gate, socket) = (theirs.clone(), socket.clone());
+                // While HAProxy does not listen, or either side goes away, the connection ends.
+                thread::spawn(move || UnixStream::connect(socket).and_then(|to| gate.pass_on(&agent, &to)));
+            }
+        });
+        gate
+    }
+
+    fn pass_on(&self, mut agent: &UnixStream, mut haproxy: &UnixStream) -> std::io::Result<()> {
+        let (mut answers, mut back) = (haproxy.try_clone()?, agent.try_clone()?);
+        thread::spawn(move || {
+            let _ = copy(&mut answers, &mut back);
+            let _ = back.shutdown(Shutdown::Write);
+        });
+        for line in BufReader::new(&mut agent).lines() {
+            let line = line?;
+            let leaves_maint = line.contains("set server app/s2 state drain");
+            if leaves_maint && !self.is_open.load(Ordering::SeqCst) {
+                self.held.fetch_add(1, Ordering::SeqCst);
+            } else {
+                writeln!(haproxy, "{line}")?;
+            }
+        }
+        haproxy.shutdown(Shutdown::Write)
+    }
 }
 
 /// HAProxy with s1, which serves, and the spare s2; and the agent.
@@ -51,6 +115,7 @@ struct Site {
     keys: String,
     /// The one that the agent asks.
     socket: &'static str,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Site {
@@ -62,7 +127,7 @@ impl Site {
     fn start_with(step: Step, with_master: bool, balance: &str, spare: Spare) -> Option<Self> {
         let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
         let address = format!("127.0.0.1:{}", s2.port());
-        let disabled = if step == Step::Drain { "" } else { "disabled" };
+        let disabled = if step.goes_up() { "disabled" } else { "" };
         let s2_line = match spare {
             Spare::Declared => format!("server s2 {address} maxconn 50 check inter 100ms {disabled}"),
             Spare::Slot => {
@@ -86,6 +151,10 @@ impl Site {
                 "scale_up: { cooldown: 0s }\nscale_down: { cooldown: 0s, drain_timeout: 10m }\n\
                  servers: { s1: { always_up: true } }"
             }
+            Step::Deletion => {
+                "scale_up: { cooldown: 0s }\nscale_down: { cooldown: 0s, drain_timeout: 1s }\n\
+                 servers: { s1: { always_up: true } }"
+            }
             Step::Drain => {
                 "ready: { max: 1 }\nscale_down: { drain_timeout: 10m }\nservers: { s1: { always_up: true } }"
             }
@@ -101,6 +170,7 @@ impl Site {
             ),
         };
         let s2_port = s2.port();
+        let gate = (step == Step::Provided).then(|| Gate::start(haproxy.dir()));
         Some(Self {
             haproxy,
             spare,
@@ -110,7 +180,8 @@ impl Site {
             s2_port,
             agent: None,
             keys: format!("{keys}{spares}"),
-            socket: "admin.sock",
+            socket: if gate.is_some() { "gate.sock" } else { "admin.sock" },
+            gate,
         })
     }
 
@@ -139,6 +210,11 @@ impl Site {
         found.unwrap_or_else(|| "absent".to_owned())
     }
 
+    /// The server's state and port, as in `READY 8080`.
+    fn address_of(&self, name: &str) -> String {
+        self.haproxy.servers("app", |row| row[18].to_owned()).remove(name).unwrap_or_default()
+    }
+
     fn pin(&self, servers: &str) {
         assert!(self.agent().command(&["pin", "app", servers]).status.success());
     }
@@ -164,21 +240,26 @@ impl Site {
         match step {
             Step::Check => self.s2 = None,
             Step::WarmUp => self.s2().set_delay(NEVER),
-            Step::Drain if self.spare != Spare::Declared => {
+            Step::Drain | Step::Deletion if self.spare != Spare::Declared => {
                 self.start_agent();
                 self.pin("2");
                 self.wait_for("s2", "READY 1");
                 self.wait_until_the_agent_is_done();
                 self.keep_busy();
                 self.pin("1");
-                return self.wait_for("s2", "DRAIN 1");
+                return self.wait_for("s2", if step == Step::Drain { "DRAIN 1" } else { "MAINT 1" });
             }
-            Step::Drain => self.keep_busy(),
-            Step::Ramp | Step::Serving => {}
+            Step::Drain | Step::Deletion => self.keep_busy(),
+            Step::Provided | Step::Ramp | Step::Serving => {}
         }
         self.start_agent();
         match step {
-            Step::Check | Step::Drain => self.wait_for("s2", "DRAIN 1"),
+            Step::Provided => {
+                let gate = self.gate.as_ref().expect("started with the site");
+                wait_until("s2 is provided", PATIENCE, || gate.held.load(Ordering::SeqCst) > 0);
+                assert_eq!(self.address_of("s2"), format!("MAINT {}", self.s2_port));
+            }
+            Step::Check | Step::Drain | Step::Deletion => self.wait_for("s2", "DRAIN 1"),
             Step::WarmUp => wait_until("warm-up has begun", PATIENCE, || self.s2().requests() > 0),
             Step::Ramp => wait_until("the ramp has begun", PATIENCE, || {
                 self.server("s2").starts_with("READY ") && self.server("s1") == "READY 100"
@@ -210,13 +291,16 @@ impl Site {
 
     /// Lets go of what held s2, and waits until it is where it belongs.
     fn settle(&mut self, step: Step) {
+        if let Some(gate) = &self.gate {
+            gate.is_open.store(true, Ordering::SeqCst);
+        }
         match (&self.s2, step) {
             (None, _) => self.s2 = Some(Origin::start_on(self.s2_port)),
             (Some(s2), _) => s2.let_go(),
         }
         let end = match (step, self.spare) {
-            (Step::Drain, Spare::Added) => "absent",
-            (Step::Drain, _) => "MAINT 1",
+            (Step::Drain | Step::Deletion, Spare::Added) => "absent",
+            (Step::Drain | Step::Deletion, _) => "MAINT 1",
             _ => "READY 1",
         };
         self.wait_for("s2", end);
@@ -265,7 +349,7 @@ impl Event {
 
 /// `event` in the middle of each step of s2, each on a HAProxy of its own.
 fn play(event: Event, spare: Spare) {
-    let plays = STEPS.map(|step| {
+    let plays = spare.steps().into_iter().map(|step| {
         thread::Builder::new().name(format!("{event:?} in {step:?}")).spawn(move || {
             let with_master = matches!(event, Event::MasterReload | Event::FailedReload);
             let Some(mut site) = Site::start_with(step, with_master, "roundrobin", spare) else { return };
@@ -283,7 +367,7 @@ fn play(event: Event, spare: Spare) {
             assert!(failed == 0 || event == Event::Crash, "{failed} requests failed");
         })
     });
-    for play in plays {
+    for play in plays.collect::<Vec<_>>() {
         if let Err(panic) = play.expect("a thread can be had").join() {
             std::panic::resume_unwind(panic);
         }
@@ -324,8 +408,8 @@ fn a_socket_that_may_only_read_is_told_and_nothing_is_changed() {
         site.agent().event("servers cannot be changed: `stats socket` needs `level admin`").is_some()
             && site
                 .agent()
-                .event("step failed")
-                .is_some_and(|event| event.to_string().contains("permission denied"))
+                .event("no plan for a move that is needed")
+                .is_some_and(|event| event["refused"].to_string().contains("needs `level admin`"))
     });
     assert_eq!(site.server("s2"), "MAINT 1");
     assert_eq!(site.agent().status().unwrap_or_default()["haproxy"]["answers"], true);
@@ -379,18 +463,27 @@ fn a_haproxy_that_hangs_in_the_middle_of_each_step() {
     play(Event::Hang, Spare::Declared);
 }
 
+/// Events that are played side by side.
+const PAIRS: [[Event; 2]; 3] = [
+    [Event::Reload, Event::Crash],
+    [Event::AgentKilled, Event::Hang],
+    [Event::MasterReload, Event::FailedReload],
+];
+
+fn play_pairs(spare: Spare) {
+    for pair in PAIRS {
+        thread::scope(|scope| pair.map(|event| scope.spawn(move || play(event, spare))).map(drop));
+    }
+}
+
 #[test]
 fn slots_in_the_middle_of_each_step() {
-    for event in [Event::Reload, Event::Crash, Event::AgentKilled] {
-        play(event, Spare::Slot);
-    }
+    play_pairs(Spare::Slot);
 }
 
 #[test]
 fn added_servers_in_the_middle_of_each_step() {
     if Haproxy::version().is_some_and(|version| version[..2] >= [2, 6][..]) {
-        for event in [Event::Reload, Event::Crash, Event::AgentKilled] {
-            play(event, Spare::Added);
-        }
+        play_pairs(Spare::Added);
     }
 }
