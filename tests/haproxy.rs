@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -415,7 +416,8 @@ fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
     let start = |keys: &str| {
         let config = format!(
             "tick: 200ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
-             \x20   policy: threshold\n    window: {{ length: 1s }}\n    ready: {{ max: 1 }}\n{keys}",
+             \x20   policy: threshold\n    window: {{ length: 1s }}\n    ready: {{ max: 1 }}\n\
+             \x20   scale_down: {{ cooldown: 0s }}\n{keys}",
             haproxy.socket().display()
         );
         Agent::start(&config, &[&log])
@@ -578,6 +580,93 @@ fn the_fewest_serve_at_once_when_the_agent_starts() {
     site.wait_for("s2", "READY 1");
     site.wait_for("s3", "READY 1");
     assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
+}
+
+// --- Agent checks.
+
+/// What HAProxy's agent checks ask, and what it answers.
+struct AgentCheck {
+    port: u16,
+    says: Arc<Mutex<&'static str>>,
+}
+
+impl AgentCheck {
+    /// None on HAProxy 2.2.9, which was not seen to understand any answer: all ended as `L7TOUT`.
+    fn start(says: &'static str) -> Option<Self> {
+        if Haproxy::version()? < vec![2, 4] {
+            return None;
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let says = Arc::new(Mutex::new(says));
+        let answer = says.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let words = *answer.lock().expect("nobody panics with it");
+                // Who has gone away is asked again.
+                let _ = stream.and_then(|mut stream| writeln!(stream, "{words}"));
+            }
+        });
+        Some(Self { port, says })
+    }
+
+    fn say(&self, words: &'static str) {
+        *self.says.lock().expect("nobody panics with it") = words;
+    }
+
+    /// The keywords of a server that asks it.
+    fn keywords(&self) -> String {
+        format!("weight 100 {CHECK} agent-check agent-inter 100ms agent-port {}", self.port)
+    }
+}
+
+#[test]
+fn a_weight_that_an_agent_check_reports_is_nobodys_hand_and_is_left_to_it() {
+    let Some(check) = AgentCheck::start("up 60%") else { return };
+    let spare = format!("{} disabled", check.keywords());
+    let Some(site) = Site::start(&[&check.keywords(), &spare]) else { return };
+    site.wait_for("s1", "READY 60");
+    let agent = site.agent("warm_up: { ramp: 10m }");
+    wait_until("it has seen s1", PATIENCE, || shown(&agent, "s1")["role"] == "serving");
+    check.say("up 80%");
+    site.wait_for("s1", "READY 80");
+    assert!(agent.command(&["pin", "app", "2"]).status.success());
+    wait_until("both serve, and no ramp goes on", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    check.say("up 70%");
+    site.wait_for("s1", "READY 70");
+    site.wait_for("s2", "READY 70");
+    wait_until("it was seen", PATIENCE, || shown(&agent, "s2")["weight"] == 70);
+    assert!(!has_journaled(&agent, "event", "changed_by_other"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn an_agent_check_that_says_ready_does_not_end_a_maint_of_ours() {
+    let Some(check) = AgentCheck::start("up ready") else { return };
+    let Some(site) = Site::start(&["", &check.keywords()]) else { return };
+    let agent = site.agent("servers: { s1: { always_up: true } }");
+    wait_until("it has seen s2", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    assert!(agent.command(&["pin", "app", "1"]).status.success());
+    site.wait_for("s2", "MAINT 100");
+    wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    // Killed with it in MAINT: the next one brings the check back with the server.
+    let agent = site.agent_in(agent.into_dir().expect("a temporary folder"), "ready: { min: 2 }");
+    site.wait_for("s2", "READY 100");
+    check.say("up 50%");
+    site.wait_for("s2", "READY 50");
+    assert!(!has_journaled(&agent, "event", "changed_by_other"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn a_server_that_its_agent_check_drains_is_left_alone_until_that_says_ready() {
+    let Some(check) = AgentCheck::start("up") else { return };
+    let Some(site) = Site::start(&["", &check.keywords()]) else { return };
+    let agent = site.agent("");
+    wait_until("it has seen s2", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    check.say("drain");
+    wait_until("it is left alone", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
+    check.say("ready up");
+    wait_until("it no longer is", PATIENCE, || has_journaled(&agent, "event", "hands_off_ended"));
+    wait_until("it is as before", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
 }
 
 // --- How many, which, and with which weights.

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use haproxy_autoscale::core::names::Names;
-use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, OperationalState, ServerState};
+use haproxy_autoscale::core::plan::inventory::{
+    AdminState, Cookie, Inventory, OperationalState, ServerState,
+};
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
 use haproxy_autoscale::core::wire::guarded::{Guarded, Overtaken};
@@ -388,7 +390,7 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
     assert_eq!(server("path").address, None);
     assert_eq!((server("lost").address, server("lost").state()), (None, AdminState::Maint));
     assert_eq!(inventory.backends[0].algorithm, "leastconn");
-    assert!(inventory.backends[0].cookie && !inventory.backends[0].tcp);
+    assert!(inventory.backends[0].cookie == Cookie::Unvalued && !inventory.backends[0].tcp);
 }
 
 /// A server leaves MAINT by way of DRAIN; its check passed long ago, or never.

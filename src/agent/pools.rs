@@ -75,6 +75,10 @@ impl Agent {
                     let was_wrong = pool.trouble.take().is_some();
                     if self.controller.handle_offer(id, offer) || was_wrong {
                         info!(backend, addresses, keywords, "pool read");
+                        if let Some(why) = self.controller.loses_clients(id) {
+                            let remedy = "use `spares: { kind: slots }`";
+                            warn!(backend, why, remedy, "clients cannot be kept on servers that are added");
+                        }
                     }
                     if was_wrong {
                         news.push(files::pool_read(backend, addresses, Timestamp::now()));

@@ -245,6 +245,12 @@ impl Controller {
         self.backends.get_mut(&backend).is_some_and(|backend| backend.take_offer(offer))
     }
 
+    /// Why clients cannot be kept on servers that are added to `backend`, where its pool and HAProxy say so.
+    pub fn loses_clients(&self, backend: BackendId) -> Option<&'static str> {
+        let state = self.latest.as_ref()?.inventory.backend(backend)?;
+        self.backends.get(&backend)?.loses_clients(state)
+    }
+
     /// Takes what the clocks on the wall say; schedules go by it. Told before each tick.
     pub fn handle_local_time(&mut self, local: CivilTime) {
         self.local = Some(local);

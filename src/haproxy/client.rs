@@ -10,18 +10,19 @@
 //! HAProxy 3.0, which leaves them out behind some refusals.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::trace;
 
 use super::address::{Address, Endpoint};
 use super::capabilities::Known;
+use super::dial::{Dial, Network, Stream};
 use super::environment::Environment;
 use super::error::{Phase, RuntimeError};
 use crate::core::names::Names;
@@ -40,9 +41,6 @@ const MOST_ANSWER_BYTES: usize = 64 << 20;
 /// otherwise, and lets others wait. The rest is left to operators and to monitoring.
 const MOST_CONNECTIONS: usize = 4;
 
-/// While the socket's backlog is full, a non-blocking connect fails at once with EAGAIN.
-const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
-
 /// Asks one HAProxy. Clones share the limit on connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -52,12 +50,10 @@ pub struct Client {
     connections: Arc<Semaphore>,
     /// So many sockets there are, this one with them.
     sockets: usize,
+    dial: Arc<dyn Dial>,
     pub(super) known: Known,
     pub(super) environment: Environment,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl Client {
     /// Asks the HAProxy at `endpoint`. A command may take `timeout` from connect to the answer's
@@ -69,6 +65,7 @@ impl Client {
             is_master,
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            dial: Arc::new(Network),
             sockets: 1,
             known: Known::default(),
             environment: Environment::default(),
@@ -79,6 +76,12 @@ impl Client {
     #[must_use]
     pub fn one_of(self, sockets: usize) -> Self {
         Self { sockets, ..self }
+    }
+
+    /// The same, with connections by `dial`.
+    #[must_use]
+    pub fn through(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// Where HAProxy listens.
@@ -208,6 +211,15 @@ impl Client {
         }
     }
 
+    /// Whether the server at `address` takes a connection.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(super) async fn reach(&self, address: SocketAddr) -> io::Result<()> {
+        let address = Address::Tcp { host: address.ip().to_string(), port: address.port() };
+        self.dial.dial(&address).await.map(drop)
+    }
+
     /// Which process answers.
     ///
     /// # Errors
@@ -294,7 +306,7 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     async fn open(client: &'a Client, deadline: Instant) -> Result<Self, RuntimeError> {
-        let stream = timeout_at(deadline, connect(&client.address))
+        let stream = timeout_at(deadline, client.dial.dial(&client.address))
             .await
             .map_err(|_| timed_out(client, Phase::Connecting))?
             .map_err(|source| RuntimeError::CannotConnect { address: client.address.clone(), source })?;
@@ -359,16 +371,4 @@ fn without_prompts(answer: &[u8]) -> Vec<u8> {
 /// A master knows none of our commands without its worker's prefix, and then waits for another.
 fn is_of_master(answer: &[u8]) -> bool {
     answer.starts_with(b"Unknown command")
-}
-
-async fn connect(address: &Address) -> io::Result<Pin<Box<dyn Stream>>> {
-    match address {
-        Address::Tcp { host, port } => Ok(Box::pin(TcpStream::connect((host.as_str(), *port)).await?)),
-        Address::Unix(path) => loop {
-            match UnixStream::connect(path).await {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
-                connected => return Ok(Box::pin(connected?)),
-            }
-        },
-    }
 }

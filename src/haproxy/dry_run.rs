@@ -140,6 +140,7 @@ impl Overlay {
                     self.added.remove(&id);
                 }
             }
+            Command::WithAgent { change, .. } => self.pretend(change, names),
             Command::EnableChecks { .. }
             | Command::AwaitRemovable { .. }
             | Command::ShutdownSessions { .. } => {}

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::address::Address;
@@ -97,7 +96,7 @@ impl Hands {
     /// Whether the server takes a connection.
     pub(super) async fn reach(&self, address: SocketAddr) -> io::Result<()> {
         match self {
-            Self::Real(_) => timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?.map(drop),
+            Self::Real(client) => timeout(CONNECT_WITHIN, client.reach(address)).await?,
             Self::Pretending(_) => Ok(()),
         }
     }

@@ -93,12 +93,17 @@ pub(super) fn command(
     state: AdminState,
     process: &Process,
 ) -> Command {
-    match (server.state(), state) {
+    let change = match (server.state(), state) {
         (AdminState::Maint, AdminState::Drain) if server.checked => {
             Command::DrainUntilChecked { server: name }
         }
         (AdminState::Drain, AdminState::Ready) => Command::out_of_drain(name, server.maxconn, process),
         _ => Command::SetState { server: name, state },
+    };
+    let on = state == AdminState::Ready;
+    match if on { server.agent_off } else { server.agent_checked } {
+        true => Command::WithAgent { on, change: Box::new(change) },
+        false => change,
     }
 }
 
@@ -381,10 +386,14 @@ impl<'a> Walker<'a> {
     fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
         let least = self.work.least_serving();
         let least = if self.turned_away { least.min(1) } else { least };
-        let others = reading.backend.serving_by_themselves();
-        let rest = others.filter(|serving| serving.id != self.server).count();
-        if state != AdminState::Ready && server.is_serving() && rest < least as usize {
-            return Err(StepError::TooFewLeft { rest, least });
+        // Where a HAProxy is not like the others, the server may serve on that one alone.
+        let each = reading.nodes.iter().map(|node| &node.backend).chain([&reading.backend]);
+        for backend in each.filter(|_| state != AdminState::Ready) {
+            let (mine, others): (Vec<_>, Vec<_>) =
+                backend.serving_by_themselves().partition(|serving| serving.id == self.server);
+            if !mine.is_empty() && others.len() < least as usize {
+                return Err(StepError::TooFewLeft { rest: others.len(), least });
+            }
         }
         // A server that is taken back into service is left to its check; a new one must be healthy.
         let is_new = state == AdminState::Ready && self.work.plan.purpose == Purpose::Add;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod client;
+pub mod dial;
 pub mod error;
 
 pub mod executor;

@@ -20,6 +20,7 @@ use super::hands::Hands;
 use crate::core::log::log_format::words::Variable;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
+use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::{Name, ServerName};
@@ -38,6 +39,31 @@ pub(super) struct Nodes {
     standings: Mutex<nodes::Nodes>,
     /// Held while nodes are brought in line.
     aligning: tokio::sync::Mutex<()>,
+    changing: Mutex<Changing>,
+}
+
+/// What is being changed.
+#[derive(Debug, Default)]
+struct Changing {
+    under_way: usize,
+    ended: Option<Instant>,
+}
+
+/// A change, until it has been made or was given up.
+struct Change<'a>(&'a Mutex<Changing>);
+
+impl<'a> Change<'a> {
+    fn begin(changing: &'a Mutex<Changing>) -> Self {
+        lock(changing).under_way += 1;
+        Self(changing)
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let mut changing = lock(self.0);
+        (changing.under_way, changing.ended) = (changing.under_way - 1, Some(Instant::now()));
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +99,7 @@ impl Nodes {
             nodes: hands.into_iter().map(node).collect(),
             standings,
             aligning: tokio::sync::Mutex::default(),
+            changing: Mutex::default(),
         }
     }
 
@@ -121,12 +148,15 @@ impl Nodes {
     /// # Errors
     /// If none answers: what the first of them said.
     pub(super) async fn inventory(&self, names: &Names) -> Result<Inventory, RuntimeError> {
+        let since = Instant::now();
         let mut answers: Vec<Option<Result<Inventory, RuntimeError>>> = Vec::new();
         answers.resize_with(self.nodes.len(), || None);
         let asked = self.asked();
         for node in (0..self.nodes.len()).filter(|node| !asked.contains(node)) {
             answers[node] = self.probed(node, names).await;
         }
+        // What a node says that was away is from before.
+        let all_now = answers.iter().all(Option::is_none);
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
             async move { hands.inventory(&names).await }
@@ -134,10 +164,20 @@ impl Nodes {
         for (node, answer) in self.gather(&asked, ask).await {
             answers[node] = Some(answer);
         }
-        self.take(answers)
+        self.take(answers, all_now && self.has_been_still(since))
     }
 
-    fn take(&self, answers: Vec<Option<Result<Inventory, RuntimeError>>>) -> Result<Inventory, RuntimeError> {
+    /// No plan has changed anything since then.
+    fn has_been_still(&self, since: Instant) -> bool {
+        let Changing { under_way, ended } = *lock(&self.changing);
+        under_way == 0 && ended.is_none_or(|ended| ended < since)
+    }
+
+    fn take(
+        &self,
+        answers: Vec<Option<Result<Inventory, RuntimeError>>>,
+        settled: bool,
+    ) -> Result<Inventory, RuntimeError> {
         let mut error = None;
         let mut told = Vec::new();
         for (node, answer) in self.nodes.iter().zip(answers) {
@@ -161,7 +201,7 @@ impl Nodes {
                 None => None,
             });
         }
-        let merged = self.standings().take(told, std::time::Instant::now());
+        let merged = self.standings().take(told, settled, Instant::now().into_std());
         merged.ok_or_else(|| error.unwrap_or_else(|| self.none_answers()))
     }
 
@@ -246,7 +286,10 @@ impl Nodes {
         changes: Vec<(usize, Guarded)>,
         names: &Names,
     ) -> Result<(), RuntimeError> {
+        let _change = Change::begin(&self.changing);
         let asked: Vec<usize> = changes.iter().map(|(node, _)| *node).collect();
+        let made: Vec<Correction> =
+            changes.iter().flat_map(|(_, change)| align::corrections(change.command(), names)).collect();
         let mut changes: std::collections::HashMap<usize, Guarded> = changes.into_iter().collect();
         let ask = |node: usize| {
             let (hands, names) = (self.nodes[node].hands.clone(), names.clone());
@@ -260,6 +303,9 @@ impl Nodes {
         };
         let answers = self.gather(&asked, ask).await;
         let someone = answers.iter().any(|(_, answer)| answer.is_ok());
+        for change in made.iter().filter(|_| someone && self.are_several()) {
+            self.standings().made(names.backend_of(change.server()), change);
+        }
         let mut first = None;
         for (node, answer) in answers {
             match answer {

@@ -57,6 +57,19 @@ pub enum BlockError {
         /// Where it begins.
         line: usize,
     },
+    /// Only HAProxy knows which lines of it hold.
+    #[error(
+        "line {line}: `{word}` within the block of `{backend}`: only HAProxy knows which of its servers are meant; \
+         put the servers that are to be scaled into the block without it, and the others outside"
+    )]
+    Conditional {
+        /// Whose block.
+        backend: String,
+        /// Where.
+        line: usize,
+        /// `.if` and the like.
+        word: String,
+    },
     /// A line would say more than HAProxy was told.
     #[error(transparent)]
     Inherits(#[from] Inherits),
@@ -81,12 +94,11 @@ pub struct Inherits {
 pub(super) fn check_added(text: &str, standing: &BackendStanding) -> Result<(), Inherits> {
     let Some(keywords) = standing.servers.iter().find_map(ServerStanding::added) else { return Ok(()) };
     // Only which options there are matters, not their values.
+    let inherits = |option: String| Inherits { backend: standing.backend.clone(), option };
     let words = default_server::keywords(text, &standing.backend, &|_| Variable::Unset);
-    let words = words.ok().flatten().unwrap_or_default();
-    match added::inherited(&words, keywords) {
-        Some(option) => Err(Inherits { backend: standing.backend.clone(), option: option.to_owned() }),
-        None => Ok(()),
-    }
+    let words = words.map_err(|untold| inherits(format!("what line {} says", untold.line)))?;
+    let words = words.unwrap_or_default();
+    added::inherited(&words, keywords).map_or(Ok(()), |option| Err(inherits(option.to_owned())))
 }
 
 /// What became of a block.
@@ -131,6 +143,10 @@ pub fn edit(
                 edited.extend(missing_lines(&line, standing, &mut found));
             }
             Some(Marker::End) => {}
+            None if is_open && condition(&line).is_some() => {
+                let word = condition(&line).unwrap_or_default().to_owned();
+                return Err(BlockError::Conditional { backend: backend.clone(), line: number, word });
+            }
             None if is_open => {
                 edited.extend(server_line(&line, standing, before, &mut found));
                 continue;
@@ -148,6 +164,12 @@ pub fn edit(
             Ok(Edited { text: edited, without_line: names.filter(|name| !found.contains(name)).collect() })
         }
     }
+}
+
+/// The word of a line that makes others hold or not (configuration manual 2.4).
+fn condition<'a>(line: &'a Line<'_>) -> Option<&'a str> {
+    let word = line.words.first()?.text.as_str();
+    matches!(word, ".if" | ".elif" | ".else" | ".endif").then_some(word)
 }
 
 /// Lines of servers that were added and serve, and have none; `end` is the line that ends the block.

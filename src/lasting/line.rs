@@ -27,7 +27,7 @@ pub(super) struct Wanted {
     pub(super) disabled: Option<bool>,
     /// `None`: as it is.
     pub(super) weight: Option<Weight>,
-    /// The weight that a line without one stands for.
+    /// The weight that HAProxy started with: what a line without one stands for, or with a variable.
     pub(super) unsaid_weight: Weight,
     /// `None`: as it is. Only a line with a plain IP address is changed.
     pub(super) address: Option<(IpAddr, u16)>,
@@ -89,6 +89,8 @@ impl ServerLine {
         if let Some(weight) = wanted.weight {
             match self.weights.last().and_then(|&at| self.words.get(at + 1)) {
                 Some(_) if self.weight() == Some(weight) => {}
+                // A variable, and nobody has changed what HAProxy made of it.
+                Some(_) if self.weight().is_none() && weight == wanted.unsaid_weight => {}
                 Some(value) => edits.push((value.at.clone(), weight.to_string())),
                 None if weight == wanted.unsaid_weight => {}
                 None => added.push_str(&format!(" weight {weight}")),
@@ -292,6 +294,11 @@ mod tests {
             false,
             "server s 10.0.0.1:80 weight 9 disabled\n",
         );
+        for weight in ["\"${W}\"", "\"$W\""] {
+            let line = format!("server s 10.0.0.1:80 weight {weight} check\n");
+            check(&line, wanted(false, 1), false, &line);
+            check(&line, wanted(false, 7), false, "server s 10.0.0.1:80 weight 7 check\n");
+        }
         // What somebody else's `default-server` says.
         check("server s 10.0.0.1:80\n", wanted(true, 1), true, "server s 10.0.0.1:80\n");
         check("server s 10.0.0.1:80\n", wanted(false, 1), true, "server s 10.0.0.1:80 enabled\n");

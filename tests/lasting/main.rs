@@ -77,6 +77,34 @@ fn a_block_without_its_end_is_never_told_as_kept() {
 }
 
 #[test]
+fn a_weight_from_a_variable_stays_one_in_a_block_until_somebody_changes_it() {
+    let Some(mut site) = Site::stopped(As::Master, "    setenv W 10\n", "") else { return };
+    let text = site.cfg_text().replace(" weight 10", " weight \"${W}\"");
+    fs::write(site.path("haproxy.cfg"), &text).unwrap();
+    site.launch();
+    let agent = site.agent("  keep: block\n");
+    order(&agent, &["pin", "app", "2"]);
+    let serves = format!("    server s2 127.0.0.1:{} weight \"${{W}}\"\n", site.servers[1].port());
+    wait_until("it is kept", PATIENCE, || site.cfg_text().contains(&serves));
+    assert_eq!(site.cfg_text().matches(" weight \"${W}\"").count(), 3, "{}", site.cfg_text());
+}
+
+#[test]
+fn a_block_of_which_only_haproxy_knows_what_holds_is_left_as_it_is() {
+    let Some(site) = Site::start(As::Master, "", "") else { return };
+    let end = "    # END haproxy-autoscale app";
+    let branch = "    .if defined(OTHER)\n    server s4 127.0.0.1:9 disabled\n    .endif\n";
+    let text = site.cfg_text().replace(end, &format!("{branch}{end}"));
+    fs::write(site.path("haproxy.cfg"), &text).unwrap();
+    let line = text.lines().position(|line| line.contains(".if")).unwrap() + 1;
+    let agent = site.agent("  keep: block\n");
+    let error = told(&agent, "changes not kept; a reload of HAProxy would lose them");
+    let place = format!("line {line}: `.if` within the block of `app`");
+    assert!(error["error"].as_str().is_some_and(|error| error.contains(&place)), "{error}");
+    assert_eq!(site.cfg_text(), text);
+}
+
+#[test]
 fn a_template_keeps_changes() {
     check_lasts("template", ("", ""), |site| {
         site.cfg_text().contains(&format!("    server s2 127.0.0.1:{} weight 70\n", site.servers[1].port()))

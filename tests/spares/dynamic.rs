@@ -351,6 +351,73 @@ fn what_haproxy_refuses_is_told_with_a_remedy_and_ends_nothing() {
     site.all_answered(3);
 }
 
+/// Whether servers that are added can have a value in a cookie.
+fn adds_cookies() -> bool {
+    let version = Haproxy::version().unwrap_or_default();
+    version >= vec![3, 0]
+        || [[2, 8, 8], [2, 6, 18]].iter().any(|since| version >= since.to_vec() && version[..2] == since[..2])
+}
+
+#[test]
+fn clients_are_kept_on_servers_that_are_added_or_it_is_told_that_they_cannot_be() {
+    let lines =
+        ["balance roundrobin", "cookie SRV insert indirect", "server s1 {s1} check inter 100ms cookie first"];
+    let Some(mut site) = start(2, &lines) else { return };
+    let (found, told) = (checked(&site, &dynamic(&site)), "clients cannot be kept on servers that are added");
+    assert_eq!(
+        found.contains(&format!("{told}: this HAProxy gives them no value")),
+        !adds_cookies(),
+        "{found}"
+    );
+    let agent = site.agent(&dynamic(&site));
+    pin(&agent, 3);
+    site.wait_for_ready(2);
+    assert_eq!(agent.event(told).is_some(), !adds_cookies());
+    if !adds_cookies() {
+        return;
+    }
+    let kept = |site: &Site| {
+        for (server, address) in site.pool.iter().zip(site.addresses()) {
+            let before = server.requests();
+            for _ in 0..6 {
+                let answer = site.ask(&format!("Cookie: SRV={}\r\n", name(&address)));
+                assert!(
+                    !answer.to_ascii_lowercase().contains("set-cookie"),
+                    "it is taken as it is: {answer}"
+                );
+            }
+            assert!(server.requests() >= before + 6, "all of them went there");
+        }
+    };
+    kept(&site);
+    site.haproxy.reload();
+    site.wait_for_ready(2);
+    kept(&site);
+}
+
+#[test]
+fn values_that_haproxy_computes_or_the_config_says_are_left_to_it() {
+    if !adds_cookies() {
+        return;
+    }
+    let computed =
+        ["cookie SRV insert dynamic", "dynamic-cookie-key key", "server s1 {s1} check inter 100ms"];
+    let named = ["cookie SRV insert", "server s1 {s1} check inter 100ms cookie first"];
+    for (lines, words) in [(&computed[..], "maxconn 50"), (&named[..], "cookie other")] {
+        let Some(site) = start(1, lines) else { return };
+        let spares = dynamic(&site).replace("maxconn 50", words);
+        assert!(!checked(&site, &spares).contains("clients cannot be kept"));
+        let agent = site.agent(&spares);
+        pin(&agent, 2);
+        site.wait_for_ready(1);
+        let stat = site.haproxy.ask("show stat app 4 -1");
+        let cookie =
+            stat.lines().find(|line| line.contains(",dyn-")).and_then(|line| line.split(',').nth(74));
+        let cookie = cookie.expect("it is there");
+        assert!(cookie == "other" || cookie.len() == 16, "{cookie}");
+    }
+}
+
 #[test]
 fn a_hash_algorithm_that_takes_no_servers_says_so() {
     let Some(site) = start(1, &["balance source", LINES[1]]) else { return };

@@ -127,6 +127,11 @@ impl Site {
         get(self.port)
     }
 
+    /// The whole answer to a request with these header lines.
+    pub(crate) fn ask(&self, header: &str) -> String {
+        ask(self.port, header).expect("HAProxy answers")
+    }
+
     /// So many requests, each of which has to be answered well.
     pub(crate) fn all_answered(&self, count: usize) {
         for _ in 0..count {
@@ -146,15 +151,18 @@ impl Site {
     }
 }
 
-fn get(port: u16) -> String {
+/// The whole answer to a request with these header lines.
+fn ask(port: u16, header: &str) -> std::io::Result<String> {
     let mut answer = String::new();
-    let mut ask = || -> std::io::Result<usize> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")?;
-        stream.read_to_string(&mut answer)
-    };
-    match ask() {
-        Ok(_) => answer.split(' ').nth(1).unwrap_or_default().to_owned(),
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n{header}\r\n")?;
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn get(port: u16) -> String {
+    match ask(port, "") {
+        Ok(answer) => answer.split(' ').nth(1).unwrap_or_default().to_owned(),
         Err(error) => error.to_string(),
     }
 }

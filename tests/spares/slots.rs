@@ -1,5 +1,7 @@
 //! Slots: servers of HAProxy's configuration that get an address when they are needed.
 
+use serde_json::Value;
+
 use super::site::{Site, backend, checked, has_journaled, list, pin};
 use super::support::{Haproxy, Origin, PATIENCE, free_port, wait_until};
 
@@ -249,12 +251,30 @@ fn a_slot_that_somebody_sent_elsewhere_is_not_started_there() {
     // Nor when it is no longer left alone for what was seen of it.
     assert!(agent.command(&["resume", "app"]).status.success());
     pin(&agent, 3);
-    wait_until("there is no other slot", PATIENCE, || has_journaled(&agent, "rule", "no_slot"));
-    assert_eq!(site.in_state("READY").len(), 2, "{:?}", site.servers());
+    wait_until("there is no other slot", PATIENCE, || {
+        let is_told =
+            |entry: &Value| entry["reason"].as_str().is_some_and(|why| why.contains("every slot is taken"));
+        agent.journal().iter().any(is_told)
+    });
+    assert_eq!(site.wait_for_ready(1).into_keys().collect::<Vec<_>>(), ["t2"]);
     let sent = format!("MAINT 127.0.0.1:{}", elsewhere.port());
     assert_eq!([&site.servers()["t1"], &site.servers()["t3"]], [&sent, &sent]);
     let found = checked(&site, &slots(&site));
     assert!(found.contains("in MAINT, not ours, and left alone: t1, t3"), "{found}");
+}
+
+#[test]
+fn an_empty_slot_is_no_spare_where_the_config_has_no_pool() {
+    let Some(site) = Site::start(0, &LINES) else { return };
+    let found = checked(&site, "kind: declared");
+    assert!(found.contains("empty slots, whose address is nobody's, and no spares: t1, t2, t3"), "{found}");
+    assert!(found.contains("spares: { kind: slots, pool: [...] }"), "{found}");
+    let before = site.servers();
+    let agent = site.agent("kind: declared");
+    pin(&agent, 2);
+    wait_until("none is left", PATIENCE, || has_journaled(&agent, "reason", "none is left to add"));
+    assert_eq!(backend(&agent)["spare"], 0);
+    assert_eq!(site.servers(), before);
 }
 
 #[test]

@@ -1,41 +1,78 @@
 //! Keeps a book of who has done what to which server, and holds each command of ours against the rules.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use haproxy_autoscale::core::names::{Names, ServerId};
-use haproxy_autoscale::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
-use haproxy_autoscale::core::units::Weight;
+use haproxy_autoscale::core::names::Names;
+use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
 
-use super::haproxy::Haproxy;
+use super::cli::Change;
+use super::haproxy::{Haproxy, Server};
 
-/// A left-alone server's time is kept in whole seconds over a restart of the agent.
+/// Durations are kept in whole seconds over a restart of the agent.
 const SLACK: Duration = Duration::from_secs(3);
+
+/// What has changed less long ago may not have been read before a command: an answer may take so long.
+const UNSEEN: Duration = Duration::from_secs(4);
+
+/// Backend and server.
+pub(crate) type Key = (String, String);
+
+/// What the rules are about.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Fewest servers by backend, as the config has had it lately, the latest last.
+    min: HashMap<String, Vec<(Instant, usize)>>,
+    pub(crate) hands_off: HashMap<String, Duration>,
+    /// Spares because the config says so.
+    pub(crate) named: HashSet<Key>,
+    /// All that the pools have ever offered, by backend.
+    pub(crate) offered: HashSet<(String, SocketAddr)>,
+}
+
+impl Rules {
+    pub(crate) fn new() -> Self {
+        let (min, hands_off) = (HashMap::new(), HashMap::new());
+        Self { min, hands_off, named: HashSet::new(), offered: HashSet::new() }
+    }
+
+    pub(crate) fn set_min(&mut self, backend: &str, min: usize, now: Instant) {
+        self.min.entry(backend.to_owned()).or_default().push((now, min));
+    }
+
+    /// The least that has held lately; whatever nobody scales keeps one.
+    fn min(&self, backend: &str, now: Instant) -> usize {
+        let Some(all) = self.min.get(backend) else { return 1 };
+        let is_old = |at: &(Instant, usize)| now.duration_since(at.0) > UNSEEN;
+        let before = all.iter().rposition(is_old).unwrap_or(0);
+        all[before..].iter().map(|&(_, min)| min).min().unwrap_or(1)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Book {
+    pub(crate) rules: Rules,
     names: Names,
-    /// Fewest servers, as the config has it now.
-    pub(crate) min: usize,
-    hands_off: Duration,
-    /// Spares because the config says so.
-    named: HashSet<ServerId>,
-    /// As whoever has watched all along expects each server to be.
-    expected: HashMap<ServerId, Stands>,
-    pid: Option<u32>,
+    /// As whoever has watched all along expects each server to be, on all nodes together.
+    expected: HashMap<Key, Stands>,
+    pids: Vec<Option<u32>>,
     /// What is found next is nobody's doing: HAProxy or the agent has just started.
     is_new: bool,
     /// Somebody else's, until then.
-    theirs: HashMap<ServerId, Instant>,
+    theirs: HashMap<Key, Instant>,
     /// Where a state or a weight is by our doing.
-    state_is_ours: HashSet<ServerId>,
-    weight_is_ours: HashSet<ServerId>,
+    state_is_ours: HashSet<Key>,
+    weight_is_ours: HashSet<Key>,
     /// In DRAIN, and the last to touch it were we.
-    half_drained: HashSet<ServerId>,
-    /// When an operator has last touched a server.
-    touched: HashMap<ServerId, Instant>,
+    half_drained: HashSet<Key>,
+    /// Servers that an operator has touched; and those where nobody has looked since.
+    touched: HashSet<Key>,
+    unseen: HashSet<Key>,
+    /// When each server has served last, where it was not us who ended that.
+    served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
-    pub(crate) rightful: HashMap<ServerId, Vec<Weight>>,
+    pub(crate) rightful: HashMap<Key, Vec<u16>>,
     /// An operator has set a weight.
     pub(crate) somebody_weighs: bool,
     pub(crate) broken: Vec<String>,
@@ -44,142 +81,250 @@ pub(crate) struct Book {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stands {
     state: AdminState,
-    weight: Weight,
+    weight: u16,
 }
 
-impl Stands {
-    fn of(server: &ServerState) -> Self {
-        Self { state: server.admin.forced(), weight: server.weight }
-    }
+/// One command, before it is carried out.
+#[derive(Debug)]
+pub(crate) struct Command<'a> {
+    pub(crate) node: usize,
+    pub(crate) key: &'a Key,
+    pub(crate) change: &'a Change,
+    /// Another node is so already.
+    pub(crate) follows: bool,
+    /// The node is told what it has missed: it was away, or restarted.
+    pub(crate) catches_up: bool,
+    pub(crate) now: Instant,
 }
 
 impl Book {
-    pub(crate) fn new(
-        names: &Names,
-        state: &BackendState,
-        hands_off: Duration,
-        named: HashSet<ServerId>,
-    ) -> Self {
+    pub(crate) fn new(names: &Names, rules: Rules, haproxy: &Haproxy) -> Self {
+        let all = haproxy
+            .backends
+            .iter()
+            .flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)));
+        let rightful =
+            all.map(|(backend, server)| ((backend.name.clone(), server.name.clone()), vec![server.weight]));
         Self {
+            rules,
             names: names.clone(),
-            min: 1,
-            hands_off,
-            named,
             expected: HashMap::new(),
-            pid: None,
+            pids: Vec::new(),
             is_new: true,
             theirs: HashMap::new(),
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
-            touched: HashMap::new(),
-            rightful: state.servers.iter().map(|server| (server.id, vec![server.weight])).collect(),
+            touched: HashSet::new(),
+            unseen: HashSet::new(),
+            served: HashMap::new(),
+            rightful: rightful.collect(),
             somebody_weighs: false,
             broken: Vec::new(),
         }
     }
 
-    /// HAProxy is told a state.
-    pub(crate) fn our_state(&mut self, haproxy: &mut Haproxy, id: ServerId, state: AdminState, now: Instant) {
-        let server = haproxy.server(id).clone();
-        let (from, before) = (server.state(), haproxy.serving());
-        haproxy.set_state(id, state);
-        let after = haproxy.serving();
-        if after < before && after < self.min {
-            self.break_rule(id, &format!("{}: {after} serve, and {} have to", state.name(), self.min));
+    /// Who serves now, before something happens that is not our doing.
+    pub(crate) fn note_serving(&mut self, node: usize, haproxy: &Haproxy, now: Instant) {
+        for backend in &haproxy.backends {
+            for server in backend.servers.iter().filter(|server| server.serves()) {
+                self.served.insert((node, (backend.name.clone(), server.name.clone())), now);
+            }
         }
+    }
+
+    /// We are about to make a change that HAProxy will make.
+    pub(crate) fn ours(&mut self, command: &Command<'_>, haproxy: &Haproxy) {
+        let Command { key, change, .. } = *command;
+        let known = haproxy.server(&key.0, &key.1);
+        match (change, known) {
+            (Change::State(state), Some(server)) => self.our_state(command, server, *state),
+            (Change::Weight(weight), Some(server)) => self.our_weight(command, server, *weight),
+            (Change::Address(address), Some(server)) => {
+                if server.state() != AdminState::Maint {
+                    self.break_rule(key, &format!("an address in {}", server.state().name()));
+                }
+                let is_slot =
+                    server.disabled || self.state_is_ours.contains(key) || self.rules.named.contains(key);
+                if !is_slot || server.backup || server.tracks.is_some() {
+                    self.break_rule(key, "an address for what is no slot of ours");
+                }
+                self.place(key, *address, haproxy);
+            }
+            (Change::Add(address, keywords), None) => {
+                self.place(key, *address, haproxy);
+                let weight = keywords.iter().skip_while(|word| *word != "weight").nth(1);
+                let weight = weight.map_or(1, |weight| weight.parse().expect("a number"));
+                self.rightful.entry(key.clone()).or_default().push(weight);
+                self.state_is_ours.insert(key.clone());
+            }
+            (Change::Delete, Some(server)) => {
+                if !server.added {
+                    self.break_rule(key, "deleted, and we have not added it");
+                }
+                if server.state() != AdminState::Maint {
+                    self.break_rule(key, &format!("deleted in {}", server.state().name()));
+                }
+            }
+            (Change::ShutDown, Some(server)) if server.state() != AdminState::Maint => {
+                self.break_rule(key, &format!("sessions shut down in {}", server.state().name()));
+            }
+            (Change::EnableCheck, Some(server)) if !server.added => {
+                self.break_rule(key, "checks enabled, and we have not added it");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever served, and does not any more by what we have just done.
+    pub(crate) fn after(&mut self, command: &Command<'_>, before: &Haproxy, after: &Haproxy) {
+        for (was, is) in before.backends.iter().zip(&after.backends) {
+            let key = |server: &Server| (command.node, (was.name.clone(), server.name.clone()));
+            let serves = |server: &Server| is.server(&server.name).is_some_and(Server::serves);
+            let gone: Vec<&Server> = was.servers.iter().filter(|one| one.serves() && !serves(one)).collect();
+            if gone.is_empty() {
+                continue;
+            }
+            for server in gone {
+                self.served.remove(&key(server));
+            }
+            let is_recent = |server: &&Server| {
+                let at = self.served.get(&key(server));
+                at.is_some_and(|&at| command.now.duration_since(at) < UNSEEN)
+            };
+            let recent = is.servers.iter().filter(|server| !server.serves()).filter(is_recent).count();
+            let (left, min) = (is.serving() + recent, self.rules.min(&was.name, command.now));
+            if left < min {
+                let what = format!(
+                    "{:?} on {}: {left} serve in {}, and {min} have to",
+                    command.change, command.node, was.name
+                );
+                self.break_rule(command.key, &what);
+            }
+        }
+    }
+
+    fn our_state(&mut self, command: &Command<'_>, server: &Server, state: AdminState) {
+        let key = command.key;
+        let from = server.state();
         if server.backup || server.tracks.is_some() {
-            self.break_rule(id, &format!("{}: it is bound", state.name()));
+            self.break_rule(key, &format!("{}: it is bound", state.name()));
         }
-        if self.is_theirs(id, now) {
-            self.break_rule(id, &format!("{}: it is to be left alone", state.name()));
+        if self.is_theirs(key, command.now) && !command.catches_up {
+            self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
-        let is_known = self.state_is_ours.contains(&id) || self.named.contains(&id);
-        if from != AdminState::Ready && !is_known && !server.admin.is_declared_disabled() {
-            self.break_rule(id, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
+        let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
+        if from != AdminState::Ready && from != state && !is_known && !server.disabled && !command.catches_up
+        {
+            self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
+        }
+        if state != AdminState::Ready && !command.follows {
+            self.state_is_ours.insert(key.clone());
         }
         match state {
-            AdminState::Ready => self.state_is_ours.remove(&id),
-            AdminState::Drain | AdminState::Maint => self.state_is_ours.insert(id),
+            // As another one has been, by whomever.
+            AdminState::Drain if command.follows => false,
+            AdminState::Drain => self.half_drained.insert(key.clone()),
+            AdminState::Ready | AdminState::Maint => self.half_drained.remove(key),
         };
-        match state {
-            AdminState::Drain => self.half_drained.insert(id),
-            AdminState::Ready | AdminState::Maint => self.half_drained.remove(&id),
-        };
-        if let Some(expected) = self.expected.get_mut(&id) {
+        if let Some(expected) =
+            self.expected.get_mut(key).filter(|_| !(command.follows && command.catches_up))
+        {
             expected.state = state;
         }
     }
 
-    /// HAProxy is told weights.
-    pub(crate) fn our_weights(
-        &mut self,
-        haproxy: &mut Haproxy,
-        weights: &[(ServerId, Weight)],
-        now: Instant,
-    ) {
-        for &(id, weight) in weights {
-            let server = haproxy.server(id).clone();
-            haproxy.set_weight(id, weight);
-            if weight == server.weight {
-                continue;
-            }
-            if server.backup || weight == Weight::ZERO || server.weight == Weight::ZERO {
-                self.break_rule(id, &format!("weight {} to {weight}", server.weight));
-            }
-            if self.is_theirs(id, now) && !self.weight_is_ours.contains(&id) {
-                let from = server.weight;
-                self.break_rule(id, &format!("weight {from} to {weight}: it is to be left alone"));
-            }
-            self.weight_is_ours.insert(id);
-            if let Some(expected) = self.expected.get_mut(&id) {
-                expected.weight = weight;
-            }
-        }
-    }
-
-    /// An operator changes a server.
-    pub(crate) fn their_change(&mut self, server: &ServerState, now: Instant) {
-        let before = self.expected.get(&server.id).map(|expected| expected.weight);
-        self.somebody_weighs |= before != Some(server.weight);
-        self.touched.insert(server.id, now);
-        self.half_drained.remove(&server.id);
-        self.rightful.entry(server.id).or_default().push(server.weight);
-    }
-
-    /// The agent is shown this; it `can_see` others' doings while it does nothing itself.
-    pub(crate) fn look(&mut self, inventory: &Inventory, asked: Instant, can_see: bool) {
-        self.is_new |= self.pid.replace(inventory.process.pid) != Some(inventory.process.pid);
-        if !can_see {
+    fn our_weight(&mut self, command: &Command<'_>, server: &Server, weight: u16) {
+        let (key, from) = (command.key, server.weight);
+        if weight == from {
             return;
         }
-        for server in &inventory.backends[0].servers {
-            let now = Stands::of(server);
-            let Some(before) = self.expected.insert(server.id, now).filter(|before| *before != now) else {
-                continue;
-            };
-            if now.state == AdminState::Ready {
-                self.state_is_ours.remove(&server.id);
+        if !command.catches_up {
+            if server.backup || weight == 0 || from == 0 {
+                self.break_rule(key, &format!("weight {from} to {weight}"));
             }
-            if before.weight != now.weight {
-                self.weight_is_ours.remove(&server.id);
-            }
-            if !self.is_new {
-                self.theirs.insert(server.id, asked + self.hands_off);
+            if self.is_theirs(key, command.now) && !self.weight_is_ours.contains(key) {
+                self.break_rule(key, &format!("weight {from} to {weight}: it is to be left alone"));
             }
         }
-        self.is_new = false;
+        self.weight_is_ours.insert(key.clone());
+        if let Some(expected) =
+            self.expected.get_mut(key).filter(|_| !(command.follows && command.catches_up))
+        {
+            expected.weight = weight;
+        }
+    }
+
+    /// An address of the pool is where no other server of the backend is.
+    fn place(&mut self, key: &Key, address: SocketAddr, haproxy: &Haproxy) {
+        if !self.rules.offered.contains(&(key.0.clone(), address)) {
+            self.break_rule(key, &format!("{address} has never been in its pool"));
+        }
+        let backend = haproxy.backend(&key.0);
+        let others = backend.iter().flat_map(|one| &one.servers).filter(|server| server.name != key.1);
+        if let Some(other) = others.into_iter().find(|server| server.address == address) {
+            let (name, state) = (other.name.clone(), other.state().name());
+            self.break_rule(key, &format!("{address}, which {name} has as well, in {state}"));
+        }
+    }
+
+    /// An operator has changed a server.
+    pub(crate) fn their_change(&mut self, key: &Key, server: &Server) {
+        let before = self.expected.get(key).map(|expected| expected.weight);
+        self.somebody_weighs |= before != Some(server.weight);
+        self.touched.insert(key.clone());
+        self.unseen.insert(key.clone());
+        self.half_drained.remove(key);
+        self.rightful.entry(key.clone()).or_default().push(server.weight);
+    }
+
+    /// The agent is shown this; it `can_see` others' doings in backends while it does nothing there itself.
+    pub(crate) fn look(&mut self, inventory: &Inventory, asked: Instant, can_see: impl Fn(&str) -> bool) {
+        let all_answer = inventory.counted.iter().all(Option::is_some);
+        self.is_new |= self.pids != inventory.counted || !all_answer;
+        self.pids.clone_from(&inventory.counted);
+        let mut is_seen = true;
+        for backend in &inventory.backends {
+            let name = self.names.of_backend(backend.id).to_string();
+            if !can_see(&name) {
+                is_seen = false;
+                continue;
+            }
+            for server in &backend.servers {
+                self.look_at((name.clone(), self.names.of_server(server.id).to_string()), server, asked);
+            }
+        }
+        self.is_new &= !is_seen;
+    }
+
+    fn look_at(&mut self, key: Key, server: &ServerState, asked: Instant) {
+        let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
+        let is_theirs = self.unseen.remove(&key) && !self.is_new;
+        let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
+            return;
+        };
+        if now.state == AdminState::Ready {
+            self.state_is_ours.remove(&key);
+        }
+        if before.weight != now.weight {
+            self.weight_is_ours.remove(&key);
+        }
+        if is_theirs {
+            let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
+            self.theirs.insert(key, asked + hands_off);
+        }
     }
 
     /// The agent was told by its executor that somebody else has changed this server.
-    pub(crate) fn met_in_mid_move(&mut self, server: &ServerState, now: Instant) {
-        self.theirs.insert(server.id, now + self.hands_off);
-        self.expected.insert(server.id, Stands::of(server));
+    pub(crate) fn met_in_mid_move(&mut self, key: &Key, server: &Server, now: Instant) {
+        let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
+        self.theirs.insert(key.clone(), now + hands_off);
+        self.expected.insert(key.clone(), Stands { state: server.forced, weight: server.weight });
     }
 
     /// An operator has touched it at least once.
-    pub(crate) fn was_touched(&self, id: ServerId) -> bool {
-        self.touched.contains_key(&id)
+    pub(crate) fn was_touched(&self, key: &Key) -> bool {
+        self.touched.contains(key)
     }
 
     /// The agent starts anew.
@@ -188,21 +333,21 @@ impl Book {
     }
 
     /// An operator is content with how all servers stand, whether the agent has seen it already or not.
-    pub(crate) fn resume(&mut self, state: &BackendState) {
-        self.expected.extend(state.servers.iter().map(|server| (server.id, Stands::of(server))));
+    pub(crate) fn resume(&mut self) {
+        self.is_new = true;
         self.theirs.clear();
     }
 
     /// We have begun to drain it, and nobody has touched it since.
-    pub(crate) fn is_half_drained(&self, id: ServerId) -> bool {
-        self.half_drained.contains(&id)
+    pub(crate) fn is_half_drained(&self, key: &Key) -> bool {
+        self.half_drained.contains(key)
     }
 
-    fn is_theirs(&self, id: ServerId, now: Instant) -> bool {
-        self.theirs.get(&id).is_some_and(|&until| now + SLACK < until)
+    fn is_theirs(&self, key: &Key, now: Instant) -> bool {
+        self.theirs.get(key).is_some_and(|&until| now + SLACK < until)
     }
 
-    fn break_rule(&mut self, id: ServerId, what: &str) {
-        self.broken.push(format!("{} {what}", self.names.of_server(id)));
+    fn break_rule(&mut self, key: &Key, what: &str) {
+        self.broken.push(format!("{}/{} {what}", key.0, key.1));
     }
 }

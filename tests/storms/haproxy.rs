@@ -1,224 +1,212 @@
-//! A HAProxy with one backend, as far as a plan can tell: states, weights, checks, sessions, reloads.
+//! One process of HAProxy, as far as its Runtime API shows it: servers, weights, checks, sessions, and what a
+//! reload leaves of them.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::net::SocketAddr;
 
-use haproxy_autoscale::core::names::{Names, ServerId};
-use haproxy_autoscale::core::plan::inventory::{
-    AdminFlags, AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
-};
-use haproxy_autoscale::core::units::Weight;
+use haproxy_autoscale::core::plan::inventory::AdminState;
 
-/// What the configuration says about a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// In service.
-    Ready,
-    /// `disabled`: a spare.
-    Disabled,
-    /// `backup`.
-    Backup,
-    /// `track` the first server.
-    Tracking,
+/// `srv_op_state`.
+pub(crate) const STOPPED: u8 = 0;
+pub(crate) const RUNNING: u8 = 2;
+pub(crate) const STOPPING: u8 = 3;
+
+/// Where slots are that have no address.
+pub(crate) const NOWHERE: ([u8; 4], u16) = ([0, 0, 0, 0], 80);
+
+/// One server of one process.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    /// What was set.
+    pub(crate) forced: AdminState,
+    /// What it has from the server that it tracks.
+    pub(crate) inherited: AdminState,
+    pub(crate) operational: u8,
+    pub(crate) weight: u16,
+    pub(crate) initial_weight: u16,
+    pub(crate) checked: bool,
+    pub(crate) passed: bool,
+    /// `disabled` in the configuration.
+    pub(crate) disabled: bool,
+    pub(crate) backup: bool,
+    /// Backend and server.
+    pub(crate) tracks: Option<(String, String)>,
+    /// By `add server`.
+    pub(crate) added: bool,
+    /// Seconds left of each.
+    pub(crate) sessions: Vec<u32>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Haproxy {
-    pub(crate) state: BackendState,
-    /// As the configuration has them.
-    configured: Vec<ServerState>,
-    /// The servers themselves run.
-    pub(crate) alive: Vec<bool>,
-    /// Seconds left of each session, by server.
-    sessions: Vec<Vec<u32>>,
-    pub(crate) pid: u32,
-    /// Seconds until it answers again.
-    pub(crate) away: u32,
-    /// So many commands are refused.
-    pub(crate) refuses: u32,
-}
-
-impl Haproxy {
-    pub(crate) fn new(names: &Names, kinds: &[(Kind, u16)], checked: bool) -> Self {
-        let id = names.backend("web").unwrap();
-        let server = |(n, &(kind, weight)): (usize, &(Kind, u16))| {
-            let id = names.server(id, &format!("s{}", n + 1)).unwrap();
-            server(id, kind, Weight::saturating(weight.into()), checked)
-        };
-        let servers: Vec<ServerState> = kinds.iter().enumerate().map(server).collect();
-        let count = servers.len();
+impl Server {
+    /// As the configuration has it.
+    pub(crate) fn new(name: String, address: SocketAddr, weight: u16) -> Self {
         Self {
-            configured: servers.clone(),
-            state: BackendState {
-                id,
-                algorithm: "roundrobin".to_owned(),
-                dynamic: Some(true),
-                tcp: false,
-                cookie: false,
-                queued: 0,
-                sessions: 0,
-                total_sessions: 0,
-                total_requests: None,
-                servers,
-            },
-            alive: vec![true; count],
-            sessions: vec![Vec::new(); count],
-            pid: 1,
-            away: 0,
-            refuses: 0,
+            name,
+            address,
+            forced: AdminState::Ready,
+            inherited: AdminState::Ready,
+            operational: RUNNING,
+            weight,
+            initial_weight: weight,
+            checked: false,
+            passed: false,
+            disabled: false,
+            backup: false,
+            tracks: None,
+            added: false,
+            sessions: Vec::new(),
         }
     }
 
-    pub(crate) fn answers(&self) -> bool {
-        self.away == 0
+    pub(crate) fn disabled(self) -> Self {
+        Self { disabled: true, forced: AdminState::Maint, operational: STOPPED, ..self }
     }
 
-    pub(crate) fn server(&self, id: ServerId) -> &ServerState {
-        self.state.server(id).expect("servers neither come nor go here")
+    pub(crate) fn state(&self) -> AdminState {
+        match (self.forced, self.inherited) {
+            (AdminState::Maint, _) | (_, AdminState::Maint) => AdminState::Maint,
+            (AdminState::Drain, _) | (_, AdminState::Drain) => AdminState::Drain,
+            _ => AdminState::Ready,
+        }
+    }
+
+    /// `srv_admin_state`.
+    pub(crate) fn flags(&self) -> u32 {
+        let forced = match self.forced {
+            AdminState::Ready => 0,
+            AdminState::Drain => 0x08,
+            AdminState::Maint => 0x01,
+        };
+        let inherited = match self.inherited {
+            AdminState::Ready => 0,
+            AdminState::Drain => 0x10,
+            AdminState::Maint => 0x02,
+        };
+        forced | inherited | if self.disabled { 0x04 } else { 0 }
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.state() == AdminState::Ready && self.operational == RUNNING && self.weight > 0 && !self.backup
+    }
+
+    /// `set server ... state`: out of MAINT it is up at once, before any check.
+    pub(crate) fn set_state(&mut self, state: AdminState) {
+        let before = self.state();
+        self.forced = state;
+        match (before, self.state()) {
+            (_, AdminState::Maint) => (self.operational, self.passed) = (STOPPED, false),
+            (AdminState::Maint, _) => self.operational = RUNNING,
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) name: String,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) total_sessions: u64,
+}
+
+impl Backend {
+    pub(crate) fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
     }
 
     pub(crate) fn serving(&self) -> usize {
-        self.state.serving().count()
+        self.servers.iter().filter(|server| server.serves()).count()
+    }
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub(crate) struct Haproxy {
+    pub(crate) version: &'static str,
+    pub(crate) pid: u32,
+    /// In seconds of the storm.
+    pub(crate) started: u32,
+    pub(crate) now: u32,
+    pub(crate) stopping: bool,
+    pub(crate) configured: Vec<Backend>,
+    pub(crate) backends: Vec<Backend>,
+}
+
+impl Haproxy {
+    pub(crate) fn new(version: &'static str, configured: Vec<Backend>, pid: u32) -> Self {
+        let backends = configured.clone();
+        let mut new = Self { version, pid, started: 0, now: 60, stopping: false, configured, backends };
+        new.track();
+        new
     }
 
-    pub(crate) fn is_alive(&self, id: ServerId) -> bool {
-        self.alive[self.place(id)]
-    }
-
-    pub(crate) fn place(&self, id: ServerId) -> usize {
-        self.state.servers.iter().position(|server| server.id == id).expect("as in `server`")
-    }
-
-    pub(crate) fn inventory(&self) -> Inventory {
-        let process = Process {
-            version: "2.6.12".to_owned(),
-            pid: self.pid,
-            uptime_s: u64::from(self.pid),
-            started: None,
-            node: None,
-            stopping: false,
-        };
-        Inventory {
-            process,
-            backends: vec![self.state.clone()],
-            counted: vec![Some(self.pid)],
-            read_only: false,
-        }
-    }
-
-    /// `set server ... state`. READY out of MAINT means UP at once, before any check.
-    pub(crate) fn set_state(&mut self, id: ServerId, state: AdminState) {
-        let place = self.place(id);
-        let server = &mut self.state.servers[place];
-        let before = server.state();
-        server.admin = server.admin.with(state);
-        match (before, server.state()) {
-            (_, AdminState::Maint) => {
-                (server.operational, server.check_passed) = (OperationalState::Stopped, false);
+    /// The process that takes over, with what a state file keeps, or what the configuration says.
+    pub(crate) fn next(&self, keeps: bool, pid: u32) -> Self {
+        let mut next = Self { pid, started: self.now, backends: self.configured.clone(), ..self.clone() };
+        next.stopping = false;
+        for (old, new) in self.backends.iter().zip(&mut next.backends) {
+            for server in new.servers.iter_mut().filter(|_| keeps) {
+                let Some(old) = old.server(&server.name) else { continue };
+                *server = Server { sessions: Vec::new(), passed: false, ..old.clone() };
             }
-            (AdminState::Maint, _) => server.operational = OperationalState::Running,
-            _ => {}
         }
-        self.let_track();
+        next.track();
+        next
     }
 
-    pub(crate) fn set_weight(&mut self, id: ServerId, weight: Weight) {
-        let place = self.place(id);
-        self.state.servers[place].weight = weight;
+    pub(crate) fn has_dynamic_servers(&self) -> bool {
+        !self.version.starts_with("2.2")
     }
 
-    /// Another process takes over, with the states of a state file, or with those of the configuration.
-    pub(crate) fn reload(&mut self, keeps: bool) {
-        self.pid += 1;
-        self.state.total_sessions = 0;
-        for (server, configured) in self.state.servers.iter_mut().zip(&self.configured) {
-            if !keeps {
-                *server = configured.clone();
-            }
-            server.check_passed = false;
-        }
-        self.sessions.iter_mut().for_each(Vec::clear);
-        self.let_track();
-        self.count_sessions();
+    pub(crate) fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
     }
 
-    /// A second goes by: checks, and sessions that end or begin, `lasts` seconds each.
-    pub(crate) fn second(&mut self, lasts: u32) {
-        if self.away > 0 {
-            self.away -= 1;
-            return;
+    pub(crate) fn server(&self, backend: &str, server: &str) -> Option<&Server> {
+        self.backend(backend)?.server(server)
+    }
+
+    /// Changes a server, if it is there, and whatever tracks it.
+    pub(crate) fn change(&mut self, backend: &str, server: &str, change: impl FnOnce(&mut Server)) {
+        let found = self.backends.iter_mut().find(|one| one.name == backend);
+        let found = found.and_then(|found| found.servers.iter_mut().find(|one| one.name == server));
+        if let Some(found) = found {
+            change(found);
         }
-        for (server, &alive) in self.state.servers.iter_mut().zip(&self.alive) {
+        self.track();
+    }
+
+    /// A second goes by: checks; sessions that end, or begin and last so long. Nobody listens at `dead`.
+    pub(crate) fn second(&mut self, lasts: u32, dead: &HashSet<SocketAddr>) {
+        self.now += 1;
+        for server in self.backends.iter_mut().flat_map(|backend| &mut backend.servers) {
+            let is_alive = !dead.contains(&server.address) && server.address != SocketAddr::from(NOWHERE);
             if server.state() != AdminState::Maint && server.checked {
-                server.check_passed = alive;
-                server.operational =
-                    if alive { OperationalState::Running } else { OperationalState::Stopped };
+                server.passed = is_alive;
+                server.operational = if is_alive { RUNNING } else { STOPPED };
             }
-        }
-        self.let_track();
-        for (server, sessions) in self.state.servers.iter().zip(&mut self.sessions) {
-            sessions.retain_mut(|left| {
+            server.sessions.retain_mut(|left| {
                 *left -= 1;
                 *left > 0
             });
-            if server.is_serving() {
-                sessions.push(lasts.max(1));
+            if server.serves() && !self.stopping {
+                server.sessions.push(lasts.max(1));
             }
         }
-        self.count_sessions();
+        self.track();
     }
 
-    fn count_sessions(&mut self) {
-        for (server, sessions) in self.state.servers.iter_mut().zip(&self.sessions) {
-            server.sessions = sessions.len() as u32;
-        }
-        self.state.sessions = self.state.servers.iter().map(|server| server.sessions).sum();
-    }
-
-    /// Tracking servers do as the first one does.
-    fn let_track(&mut self) {
-        let tracked = self.state.servers[0].clone();
-        for server in self.state.servers.iter_mut().filter(|server| server.tracks.is_some()) {
-            let inherited = match tracked.state() {
-                AdminState::Ready => 0,
-                AdminState::Drain => 0x10,
-                AdminState::Maint => 0x02,
-            };
-            server.admin = AdminFlags(server.admin.0 & !0x12 | inherited);
-            server.operational = tracked.operational;
+    /// Servers that track another one do as that does.
+    fn track(&mut self) {
+        let roots = self.backends.clone();
+        let root = |(backend, server): &(String, String)| {
+            roots.iter().find(|one| one.name == *backend).and_then(|backend| backend.server(server))
+        };
+        for server in self.backends.iter_mut().flat_map(|backend| &mut backend.servers) {
+            if let Some(root) = server.tracks.as_ref().and_then(root) {
+                (server.inherited, server.operational) = (root.state(), root.operational);
+            }
         }
     }
 }
-
-fn server(id: ServerId, kind: Kind, weight: Weight, checked: bool) -> ServerState {
-    let disabled = kind == Kind::Disabled;
-    ServerState {
-        id,
-        address: Some([127, 0, 0, 1].into()),
-        port: 8080,
-        admin: AdminFlags(if disabled { 0x05 } else { 0 }),
-        operational: if disabled { OperationalState::Stopped } else { OperationalState::Running },
-        weight,
-        initial_weight: weight,
-        checked: checked && kind != Kind::Tracking,
-        check_passed: false,
-        agent_checked: false,
-        by_name: false,
-        of_dns: false,
-        backup: kind == Kind::Backup,
-        tracks: (kind == Kind::Tracking).then_some(id),
-        needed_elsewhere: false,
-        alike: true,
-        tls: Some(false),
-        sessions: 0,
-        queued: 0,
-        total_sessions: 0,
-        cookie: None,
-        maxconn: None,
-        throttle: None,
-        slowstart: false,
-        supply: None,
-    }
-}
-
-/// Longer than HAProxy is tried for one thing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

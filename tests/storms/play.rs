@@ -1,470 +1,494 @@
-//! A storm over a site, quarter of a second by quarter of a second, and the calm after it.
+//! A storm over a site, a quarter of a second after the other, and the calm after it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use haproxy_autoscale::core::controller::{Action, Controller, Memory, Operator, Order, Override};
+use haproxy_autoscale::core::controller::{Action, Memory, Operator, Order, Override};
 use haproxy_autoscale::core::log::sample::{Class, Sample, Timers};
 use haproxy_autoscale::core::names::{Names, ServerId};
-use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory};
-use haproxy_autoscale::core::plan::outcome::{Changes, Outcome};
-use haproxy_autoscale::core::settings::{BackendSettings, Policy, Weights};
-use haproxy_autoscale::core::units::Weight;
+use haproxy_autoscale::core::plan::outcome::Outcome;
+use haproxy_autoscale::core::settings::BackendSettings;
 use haproxy_autoscale::state_file;
 use proptest::test_runner::TestCaseError;
+use tokio::time::{Instant as Moment, sleep_until};
 
-use super::book::Book;
+use super::agent::{Agent, Look};
+use super::book::{Book, Key, Rules};
 use super::dice::Dice;
-use super::hands::{Hands, Scene};
-use super::haproxy::Haproxy;
-use super::storm::{Event, Site, Storm};
+use super::fleet::{Away, Fleet};
+use super::haproxy::{Haproxy, NOWHERE, Server};
+use super::site::{self, Site};
+use super::socket::Shared;
+use super::storm::{Event, Spot, Storm};
 
 const QUARTER: Duration = Duration::from_millis(250);
-/// Requests a second.
+/// Requests a second, for each backend.
 const REQUESTS: u32 = 8;
-/// The calm: so long without a move is rest.
-const REST: u32 = 90;
-/// It has to come within so many seconds.
-const WITHIN: u32 = 900;
+/// While the agent stops.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
-pub(crate) type Played = Result<(), TestCaseError>;
+pub(crate) type Played<T = ()> = Result<T, TestCaseError>;
 
 pub(crate) struct World {
-    names: Names,
-    settings: BackendSettings,
-    /// `None` while the agent is down.
-    controller: Option<Controller>,
+    pub(crate) site: Site,
+    pub(crate) names: Names,
+    pub(crate) settings: Vec<BackendSettings>,
+    /// `None` while it is down.
+    pub(crate) agent: Option<Agent>,
     down_for: u32,
-    haproxy: Haproxy,
-    hands: Option<Hands>,
-    book: Book,
+    pub(crate) fleet: Shared,
     dice: Dice,
     start: Instant,
     quarter: u32,
-    now: Instant,
-    /// What was read, and when it will arrive.
-    looks: VecDeque<(u32, Instant, Inventory)>,
-    outcomes: VecDeque<Outcome>,
-    settled: Option<Instant>,
     state_file: Vec<u8>,
-    load: f64,
-    slow: Vec<bool>,
+    pub(crate) load: f64,
+    pub(crate) slow: HashSet<SocketAddr>,
+    /// What each pool has, and whether it can be read.
+    pools: Vec<(u8, bool)>,
     /// By how much each server is behind with its share of the requests.
-    behind: Vec<f64>,
-    quiet: u32,
-    /// What has happened, if anybody wants to know.
-    log: Option<Vec<String>>,
+    behind: HashMap<(usize, Key), f64>,
+    /// Since the last command.
+    pub(crate) quiet: u32,
+    commands: u64,
 }
 
 impl World {
     pub(crate) fn new(site: &Site) -> Self {
         let names = Names::default();
-        let haproxy = Haproxy::new(&names, &site.servers, site.checked);
-        let named = site.settings.servers.keys().filter_map(|name| names.server(haproxy.state.id, name));
-        let mut book = Book::new(&names, &haproxy.state, site.settings.hands_off, named.collect());
-        book.min = site.settings.ready.min as usize;
-        let now = Instant::now();
-        let settings = site.settings.clone();
-        let controller = Controller::new(names.clone(), vec![settings.clone()], &Memory::default(), now);
-        let count = haproxy.state.servers.len();
+        let start = Fleet::now();
+        let settings: Vec<BackendSettings> = site.backends.iter().map(|part| part.settings.clone()).collect();
+        let haproxy = Haproxy::new(site.version, site.configured(), 100);
+        let mut rules = Rules::new();
+        for (n, (part, settings)) in site.backends.iter().zip(&settings).enumerate() {
+            let name = || settings.name.clone();
+            rules.set_min(&settings.name, settings.ready.min as usize, start);
+            rules.hands_off.insert(name(), settings.hands_off);
+            rules.named.extend(settings.servers.keys().map(|server| (name(), server.clone())));
+            let offered = site::offer(n, part.pool, part.keywords).candidates;
+            rules.offered.extend(offered.iter().map(|candidate| (name(), candidate.address)));
+        }
+        let book = Book::new(&names, rules, &haproxy);
+        let haproxys = (0..site.nodes as u32).map(|n| Haproxy { pid: 100 * (n + 1), ..haproxy.clone() });
+        let fleet = Shared::new(Fleet::new(haproxys.collect(), book, Dice::new(site.seed), start));
+        let agent = Agent::start(&fleet, &names, settings.clone(), &Memory::default(), start);
         Self {
+            site: site.clone(),
             names,
             settings,
-            controller: Some(controller),
+            agent: Some(agent),
             down_for: 0,
-            haproxy,
-            hands: None,
-            book,
-            dice: Dice::new(site.seed),
-            start: now,
+            fleet,
+            dice: Dice::new(site.seed ^ 77),
+            start,
             quarter: 0,
-            now,
-            looks: VecDeque::new(),
-            outcomes: VecDeque::new(),
-            settled: None,
             state_file: state_file::render(&Memory::default(), SystemTime::UNIX_EPOCH),
             load: 2.0,
-            slow: vec![false; count],
-            behind: vec![0.0; count],
+            slow: HashSet::new(),
+            pools: site.backends.iter().map(|part| (part.pool, true)).collect(),
+            behind: HashMap::new(),
             quiet: 0,
-            log: std::env::var_os("TRACE").map(|_| Vec::new()),
+            commands: 0,
         }
     }
 
-    pub(crate) fn play(&mut self, storm: &Storm) -> Played {
+    pub(crate) async fn play(&mut self, storm: &Storm) -> Played {
         for &(after, event) in storm {
             for _ in 0..after {
-                self.second()?;
+                self.second().await?;
             }
-            self.tell(|| format!("EVENT {event:?}"));
-            self.happen(event)?;
+            self.fleet.lock().tell(|| format!("EVENT {event:?}"));
+            self.happen(event).await?;
         }
-        self.second()
+        self.second().await
     }
 
-    /// The noise stops: after a while nothing moves any more, and all is as it should be.
-    pub(crate) fn calm_down(&mut self, load: f64) -> Played {
-        self.tell(|| "CALM".to_owned());
-        self.load = load;
-        self.haproxy.refuses = 0;
-        self.haproxy.alive.fill(true);
-        self.slow.fill(false);
-        while self.controller.is_none() || !self.haproxy.answers() {
-            self.second()?;
-        }
-        self.happen(Event::Resume)?;
-        self.quiet = 0;
-        for _ in 0..WITHIN {
-            self.second()?;
-            if self.quiet >= REST && self.check_rest().is_ok() {
-                return Ok(());
+    pub(crate) fn fail(&self, why: &str) -> TestCaseError {
+        let mut fleet = self.fleet.lock();
+        let mut text = format!("at {} s: {why}\n", self.quarter / 4);
+        for (n, node) in fleet.nodes.iter().enumerate() {
+            for backend in &node.haproxy.backends {
+                for server in &backend.servers {
+                    let (of, state, op) = (&backend.name, server.state().name(), server.operational);
+                    let Server { name, address, weight, added, .. } = server;
+                    let added = if *added { " added" } else { "" };
+                    text += &format!("{n} {of}/{name} {address} {state} {op} weight {weight}{added}\n");
+                }
             }
         }
-        self.check_rest()?;
-        Err(self.fail(format!("no rest within {WITHIN} s")))
+        let log = fleet.log.take().unwrap_or_default().join("\n");
+        let nodes = self.agent.as_ref().map(Agent::nodes).unwrap_or_default();
+        TestCaseError::fail(format!("{text}{nodes}\n{log}"))
     }
 
-    fn fail(&self, why: String) -> TestCaseError {
-        let servers = self.haproxy.state.servers.iter().map(|server| {
-            let name = self.names.of_server(server.id);
-            format!("{name} {} {:?} weight {}", server.state().name(), server.operational, server.weight)
-        });
-        let servers: Vec<String> = servers.collect();
-        let log = self.log.as_deref().unwrap_or_default().join("\n");
-        TestCaseError::fail(format!("at {} s: {why}\n{}\n{log}", self.quarter / 4, servers.join("\n")))
+    pub(crate) fn backend(&self, backend: usize) -> usize {
+        backend % self.settings.len()
     }
 
-    fn check_rest(&mut self) -> Played {
-        let (id, now) = (self.haproxy.state.id, self.now);
-        let view = self.controller.as_mut().and_then(|controller| controller.view(id, now));
-        let view = view.expect("it is configured");
-        let fleet = view.fleet.expect("it has been looked at");
-        let ready = self.settings.ready;
-        let serving = self.haproxy.serving() as u32;
-        if serving < ready.min && fleet.startable > 0 {
-            return Err(self.fail(format!("{serving} serve, {} could, {ready:?}", fleet.startable)));
-        }
-        let may_go = self.haproxy.state.serving_by_themselves().count() as u32 > ready.min;
-        if ready.max.is_some_and(|max| serving > max) && fleet.removable > 0 && may_go {
-            return Err(self.fail(format!("{serving} serve, {} could go, {ready:?}", fleet.removable)));
-        }
-        if let Some(server) = view.servers.iter().find(|server| server.left_alone.is_some()) {
-            return Err(self.fail(format!("{} is left alone", self.names.of_server(server.state.id))));
-        }
-        // Whoever sets a weight among shares sets it among multiplied ones, which stay so for the sake of the ratio.
-        if self.are_shares_in_force() || (self.may_share() && self.book.somebody_weighs) {
-            return Ok(());
-        }
-        for server in &self.haproxy.state.servers {
-            let name = self.names.of_server(server.id);
-            let is_drain = server.state() == AdminState::Drain;
-            if is_drain && self.book.is_half_drained(server.id) && server.weight > Weight::ZERO {
-                return Err(self.fail(format!("{name} is half drained")));
-            }
-            let is_rightful = self.book.rightful[&server.id].contains(&server.weight);
-            if !is_rightful && self.settings.weights != Weights::ByCapacity {
-                return Err(self.fail(format!("the weight of {name} is {}", server.weight)));
-            }
-        }
-        if self.settings.weights == Weights::ByCapacity { self.check_proportions() } else { Ok(()) }
-    }
-
-    /// Weights are less for a while: of servers that were slow once, and are parked since. They are remembered.
-    fn are_shares_in_force(&self) -> bool {
-        let memory = self.controller.as_ref().map(|controller| controller.memory(self.now));
-        self.may_share() && memory.is_some_and(|memory| !memory.backends[0].weights.is_empty())
-    }
-
-    fn may_share(&self) -> bool {
-        self.settings.policy == Policy::Model || self.settings.weights == Weights::ByLatency
-    }
-
-    fn check_proportions(&self) -> Played {
-        let weighed = self.haproxy.state.servers.iter();
-        let weighed = weighed.filter(|server| !server.backup && server.weight > Weight::ZERO);
-        let per_capacity: Vec<f64> = weighed
-            .map(|server| {
-                let named = self.settings.servers.get(&*self.names.of_server(server.id));
-                f64::from(server.weight.value()) / named.map_or(1.0, |named| named.capacity)
-            })
-            .collect();
-        let is_alike = per_capacity.iter().all(|each| (each - per_capacity[0]).abs() < 1e-6);
-        if is_alike { Ok(()) } else { Err(self.fail(format!("weights by capacity: {per_capacity:?}"))) }
-    }
-
-    fn happen(&mut self, event: Event) -> Played {
-        let count = self.haproxy.state.servers.len();
-        let id = |server: usize| self.haproxy.state.servers[server % count].id;
+    pub(crate) async fn happen(&mut self, event: Event) -> Played {
+        let nodes = self.site.nodes;
+        let which = |node: Option<usize>| node.map_or(0..nodes, |node| node % nodes..node % nodes + 1);
+        let addresses = self.site.addresses();
         match event {
             Event::Load(load) => self.load = load,
-            Event::State(server, state) => {
-                self.operate(id(server), |haproxy, id| haproxy.set_state(id, state))
-            }
-            Event::Weight(server, weight) => {
-                let weight = Weight::saturating(weight.into());
-                self.operate(id(server), |haproxy, id| haproxy.set_weight(id, weight));
-            }
-            Event::Order(order, lasts) => self.order(order, lasts),
-            Event::Resume => {
-                let backend = self.haproxy.state.id;
-                if let Some(controller) = &mut self.controller {
-                    controller.handle_resume(backend, Operator::default(), self.now);
-                    self.book.resume(&self.haproxy.state);
+            Event::State(spot, state) => self.operate(spot, |server| {
+                // Whoever takes a slot into service gives it an address.
+                if server.address != SocketAddr::from(NOWHERE) {
+                    server.set_state(state);
                 }
-                self.act()?;
+            }),
+            Event::Weight(spot, weight) => self.operate(spot, |server| server.weight = weight),
+            Event::Order(backend, order, lasts) => self.order(backend, order, lasts),
+            Event::Resume(backend) => {
+                let backend = self.backend(backend);
+                self.resume(backend)?;
             }
-            Event::Reload(keeps) if self.haproxy.answers() => self.haproxy.reload(keeps),
-            Event::Reload(_) => {}
-            Event::Crash(lasts) => {
-                self.haproxy.reload(false);
-                self.haproxy.away = lasts;
+            Event::Reload(node, keeps) => which(node).for_each(|n| self.fleet.lock().reload(n, keeps)),
+            Event::Crash(node, lasts) => which(node).for_each(|n| self.fleet.lock().crash(n, lasts)),
+            Event::Unreachable(node, lasts) => self.away(node % nodes, Away::Unreachable(lasts)),
+            Event::Hang(node, lasts) => self.away(node % nodes, Away::Hangs(lasts)),
+            Event::Refuse(node, times) => self.fleet.lock().nodes[node % nodes].refuses = times,
+            Event::Lose(node, times) => self.fleet.lock().nodes[node % nodes].loses = times,
+            Event::Die(at) => {
+                self.fleet.lock().dead.insert(addresses[at % addresses.len()]);
             }
-            Event::Hang(lasts) => self.haproxy.away = lasts,
-            Event::Refuse(commands) => self.haproxy.refuses = commands,
-            Event::Die(server) => self.haproxy.alive[server % count] = false,
-            Event::Revive(server) => self.haproxy.alive[server % count] = true,
-            Event::Slow(server, slow) => self.slow[server % count] = slow,
-            Event::Kill(lasts) => self.end(lasts),
+            Event::Revive(at) => {
+                self.fleet.lock().dead.remove(&addresses[at % addresses.len()]);
+            }
+            Event::Slow(at, true) => drop(self.slow.insert(addresses[at % addresses.len()])),
+            Event::Slow(at, false) => drop(self.slow.remove(&addresses[at % addresses.len()])),
+            Event::Kill(lasts) => self.end(lasts).await,
             Event::Stop(lasts) => {
-                self.stop()?;
-                self.end(lasts);
+                self.stop().await?;
+                self.end(lasts).await;
             }
-            Event::Limits(min, max) => {
-                (self.settings.ready.min, self.settings.ready.max) = (min, Some(max));
-                self.book.min = min as usize;
+            Event::Limits(backend, min, max) => {
+                let settings = &mut self.settings[backend % self.site.backends.len()];
+                (settings.ready.min, settings.ready.max) = (min, Some(max));
+                let name = settings.name.clone();
+                self.fleet.lock().book.rules.set_min(&name, min as usize, Fleet::now());
                 self.reconfigure()?;
             }
             Event::Ramp(lasts) => {
-                self.settings.warm_up.ramp = Duration::from_secs(lasts);
+                for settings in &mut self.settings {
+                    settings.warm_up.ramp = Duration::from_secs(lasts);
+                }
                 self.reconfigure()?;
+            }
+            Event::Pool(backend, pool) => {
+                let backend = self.backend(backend);
+                self.pools[backend].0 = pool;
+                self.note_offered(backend);
+            }
+            Event::Readable(backend, readable) => {
+                let backend = self.backend(backend);
+                self.pools[backend].1 = readable;
+                self.note_offered(backend);
             }
         }
         Ok(())
     }
 
-    fn operate(&mut self, id: ServerId, change: impl FnOnce(&mut Haproxy, ServerId)) {
-        if self.haproxy.answers() && self.haproxy.server(id).tracks.is_none() {
-            change(&mut self.haproxy, id);
-            self.book.their_change(self.haproxy.server(id), self.now);
+    fn away(&self, node: usize, away: Away) {
+        let node = &mut self.fleet.lock().nodes[node];
+        if node.away == Away::No {
+            node.away = away;
         }
     }
 
-    fn order(&mut self, order: Order, lasts: u64) {
-        let (backend, since) = (self.haproxy.state.id, self.now);
+    /// Whoever can read the pool may use these.
+    fn note_offered(&self, backend: usize) {
+        let name = &self.settings[backend].name;
+        let offered = site::offer(backend, self.pools[backend].0, "").candidates;
+        let offered = offered.iter().map(|candidate| (name.clone(), candidate.address));
+        self.fleet.lock().book.rules.offered.extend(offered);
+    }
+
+    pub(crate) fn operate(&self, spot: Spot, change: impl Fn(&mut Server)) {
+        let backend = &self.settings[self.backend(spot.backend)].name;
+        let mut fleet = self.fleet.lock();
+        let servers = fleet.nodes[0].haproxy.backend(backend).expect("it is configured");
+        let Some(server) = servers.servers.get(spot.server % servers.servers.len().max(1)) else { return };
+        let key = (backend.clone(), server.name.clone());
+        match spot.node {
+            Some(node) => fleet.operate(node % self.site.nodes, &key, &change),
+            None => (0..self.site.nodes).for_each(|n| fleet.operate(n, &key, &change)),
+        }
+    }
+
+    fn order(&mut self, backend: usize, order: Order, lasts: u64) {
+        let since = Fleet::now();
         let until = Some(since + Duration::from_secs(lasts));
         let wanted = Override { order, by: Operator::default(), since, until };
-        if let Some(controller) = &mut self.controller {
-            controller.handle_order(backend, wanted, since);
+        let backend = self.names.backend(&self.settings[self.backend(backend)].name).expect("a name");
+        if let Some(agent) = &mut self.agent {
+            agent.controller.handle_order(backend, wanted, since);
         }
+    }
+
+    pub(crate) fn resume(&mut self, backend: usize) -> Played {
+        let backend = self.names.backend(&self.settings[backend].name).expect("a name");
+        if let Some(agent) = &mut self.agent {
+            agent.controller.handle_resume(backend, Operator::default(), Fleet::now());
+            self.fleet.lock().book.resume();
+        }
+        self.act()
     }
 
     fn reconfigure(&mut self) -> Played {
-        if let Some(controller) = &mut self.controller {
-            controller.reconfigure(vec![self.settings.clone()], self.now);
+        if let Some(agent) = &mut self.agent {
+            agent.controller.reconfigure(self.settings.clone(), Fleet::now());
+            agent.keep_alike();
         }
         self.act()
     }
 
     /// SIGTERM.
-    fn stop(&mut self) -> Played {
-        for restores in [false, true] {
-            if restores && let Some(controller) = &mut self.controller {
-                controller.handle_stop(self.now);
-                self.act()?;
-            }
-            if let Some(hands) = &mut self.hands {
-                hands.changes = Changes { stop: !restores, ..hands.changes.clone() };
-            }
-            for _ in 0..8 {
-                self.work();
-                self.report()?;
-                self.now += QUARTER / 8;
-            }
+    async fn stop(&mut self) -> Played {
+        let deadline = Moment::now() + STOP_WITHIN;
+        if let Some(agent) = &self.agent {
+            agent.stop_plans();
         }
+        self.join_plans(deadline).await?;
+        if let Some(agent) = &mut self.agent {
+            agent.controller.handle_stop(Fleet::now());
+        }
+        self.act()?;
+        self.join_plans(deadline).await?;
         self.remember();
         Ok(())
     }
 
+    async fn join_plans(&mut self, deadline: Moment) -> Played {
+        loop {
+            let Some(Agent { outcomes, plans, .. }) = &mut self.agent else { return Ok(()) };
+            let outcome = tokio::select! {
+                biased;
+                Some(outcome) = outcomes.recv() => outcome,
+                ended = plans.join_next() => if ended.is_none() { break } else { continue },
+                () = sleep_until(deadline) => break,
+            };
+            self.take_outcome(&outcome)?;
+        }
+        while let Some(outcome) = self.agent.as_mut().and_then(|agent| agent.outcomes.try_recv().ok()) {
+            self.take_outcome(&outcome)?;
+        }
+        Ok(())
+    }
+
     /// The agent is no more.
-    fn end(&mut self, lasts: u32) {
-        self.book.min = self.settings.ready.min as usize;
-        self.controller = None;
-        self.hands = None;
-        self.looks.clear();
-        self.outcomes.clear();
+    async fn end(&mut self, lasts: u32) {
+        let now = Fleet::now();
+        for settings in &self.settings {
+            self.fleet.lock().book.rules.set_min(&settings.name, settings.ready.min as usize, now);
+        }
+        self.agent = None;
+        tokio::task::yield_now().await;
         self.down_for = lasts;
     }
 
     fn system_now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + (self.now - self.start)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + (Fleet::now() - self.start)
     }
 
     fn remember(&mut self) {
-        if let Some(controller) = &self.controller {
-            self.state_file = state_file::render(&controller.memory(self.now), self.system_now());
+        if let Some(agent) = &self.agent {
+            self.state_file = state_file::render(&agent.controller.memory(Fleet::now()), self.system_now());
         }
     }
 
     fn begin(&mut self) {
         let memory = state_file::parse(&self.state_file, self.system_now()).expect("its own");
-        let settings = vec![self.settings.clone()];
-        self.controller = Some(Controller::new(self.names.clone(), settings, &memory, self.now));
-        self.settled = None;
-        self.book.restart();
+        let settings = self.settings.clone();
+        self.agent = Some(Agent::start(&self.fleet, &self.names, settings, &memory, Fleet::now()));
+        self.fleet.lock().agent_starts();
     }
 
-    fn second(&mut self) -> Played {
-        if self.controller.is_none() {
+    pub(crate) async fn second(&mut self) -> Played {
+        if self.agent.is_none() {
             self.down_for = self.down_for.saturating_sub(1);
             if self.down_for == 0 {
                 self.begin();
             }
         }
-        self.haproxy.second(self.dice.roll(8));
+        self.fleet.lock().second();
         self.serve_requests();
         self.quiet += 1;
-        for quarter in 0..4 {
+        for _ in 0..4 {
             self.quarter += 1;
-            self.now = self.now.max(self.start + QUARTER * self.quarter);
-            self.work();
-            self.report()?;
-            self.now += Duration::from_millis(1);
-            if quarter == 1 {
-                self.look();
-            }
-            self.now += Duration::from_millis(1);
-            self.arrive()?;
+            self.work(Moment::from_std(self.start) + QUARTER * self.quarter).await?;
         }
-        Ok(())
+        let (commands, broken) = {
+            let fleet = self.fleet.lock();
+            (fleet.changes, fleet.book.broken.first().cloned())
+        };
+        if std::mem::replace(&mut self.commands, commands) != commands {
+            self.quiet = 0;
+        }
+        broken.map_or(Ok(()), |broken| Err(self.fail(&broken)))
     }
 
     /// A second's requests, shared out by weight; the fewer servers, the slower.
     fn serve_requests(&mut self) {
-        let weights: f64 = self.haproxy.state.serving().map(|server| f64::from(server.weight.value())).sum();
-        let serving = self.haproxy.serving() as f64;
+        let mut fleet = self.fleet.lock();
+        let Fleet { nodes, dead, .. } = &mut *fleet;
+        let works = |away: Away| matches!(away, Away::No | Away::Unreachable(_));
+        let working = nodes.iter().filter(|node| works(node.away)).count() as f64;
         let mut samples = Vec::new();
-        for (n, server) in self.haproxy.state.servers.iter().enumerate() {
-            if !server.is_serving() || self.load == 0.0 || !self.haproxy.answers() {
-                continue;
-            }
-            let share = f64::from(server.weight.value()) / weights;
-            let ms = 300.0 * self.load / serving * if self.slow[n] { 4.0 } else { 1.0 };
-            self.behind[n] += share * f64::from(REQUESTS);
-            while self.behind[n] >= 1.0 {
-                self.behind[n] -= 1.0;
-                let ms = ms as i32;
-                samples.push(Sample {
-                    backend: self.haproxy.state.id,
-                    server: Some(server.id),
-                    end: self.now,
-                    timers: Timers::new([0, 0, 0, ms, ms]),
-                    class: if self.haproxy.alive[n] { Class::Success } else { Class::Server },
-                    timed_out: false,
-                    beconn: 0,
-                    srv_conn: 0,
-                });
-            }
-        }
-        self.haproxy.state.total_sessions += samples.len() as u64;
-        if let Some(controller) = &mut self.controller {
-            controller.handle_samples(&samples, self.now);
-        }
-    }
-
-    /// What is under way goes on.
-    fn work(&mut self) {
-        let Some(hands) = &mut self.hands else { return };
-        let scene = &mut Scene {
-            haproxy: &mut self.haproxy,
-            book: &mut self.book,
-            dice: &mut self.dice,
-            now: self.now,
-        };
-        let outcomes = hands.go_on(scene);
-        for outcome in outcomes {
-            self.tell(|| format!("{outcome:?}"));
-            self.outcomes.push_back(outcome);
-        }
-    }
-
-    /// The agent is told what has become of it, perhaps a little later.
-    fn report(&mut self) -> Played {
-        if let Some(broken) = self.book.broken.first() {
-            return Err(self.fail(broken.clone()));
-        }
-        if self.dice.chance(1, 4) {
-            return Ok(());
-        }
-        while let Some(outcome) = self.outcomes.pop_front() {
-            if let Outcome::Failed { server: Some(server), by_other: true, .. } = outcome {
-                if !self.book.was_touched(server) {
-                    return Err(self.fail(format!("nobody has touched {}", self.names.of_server(server))));
+        for (n, node) in nodes.iter_mut().enumerate().filter(|(_, node)| works(node.away)) {
+            for backend in &mut node.haproxy.backends {
+                let serving = backend.servers.iter().filter(|server| server.serves());
+                let weights: f64 = serving.clone().map(|server| f64::from(server.weight)).sum();
+                let many = serving.clone().count() as f64;
+                let id = self.names.backend(&backend.name).expect("a name");
+                let before = samples.len();
+                for server in serving.filter(|_| self.load > 0.0) {
+                    let behind = self.behind.entry((n, (backend.name.clone(), server.name.clone())));
+                    let behind = behind.or_default();
+                    *behind += f64::from(server.weight) / weights * f64::from(REQUESTS) / working;
+                    let ms = 300.0 * self.load / many
+                        * if self.slow.contains(&server.address) { 4.0 } else { 1.0 };
+                    while *behind >= 1.0 {
+                        *behind -= 1.0;
+                        let ms = ms as i32;
+                        let is_dead =
+                            dead.contains(&server.address) || server.address == SocketAddr::from(NOWHERE);
+                        samples.push(Sample {
+                            backend: id,
+                            server: self.names.server(id, &server.name),
+                            end: Fleet::now(),
+                            timers: Timers::new([0, 0, 0, ms, ms]),
+                            class: if is_dead { Class::Server } else { Class::Success },
+                            timed_out: false,
+                            beconn: 0,
+                            srv_conn: 0,
+                        });
+                    }
                 }
-                self.book.met_in_mid_move(self.haproxy.server(server), self.now);
+                backend.total_sessions += (samples.len() - before) as u64;
             }
-            if let Outcome::Finished { .. } = outcome {
-                self.hands = None;
-                self.settled = Some(self.now);
-            }
-            if let Some(controller) = &mut self.controller {
-                controller.handle_outcome(&outcome, self.now);
-            }
-            self.act()?;
         }
-        Ok(())
-    }
-
-    /// HAProxy is asked.
-    fn look(&mut self) {
-        if self.controller.is_some() && self.haproxy.answers() {
-            let lag = [0, 0, 0, 0, 1, 2, 5][self.dice.roll(7) as usize];
-            self.looks.push_back((self.quarter + lag, self.now, self.haproxy.inventory()));
+        drop(fleet);
+        if let Some(agent) = &mut self.agent {
+            agent.controller.handle_samples(&samples, Fleet::now());
         }
     }
 
-    /// What it has said arrives, and is thought about. If it says nothing, that is thought about as well.
-    fn arrive(&mut self) -> Played {
-        let is_due = self.looks.front().is_some_and(|&(due, ..)| due <= self.quarter);
-        let Some(controller) = &mut self.controller else { return Ok(()) };
-        if is_due && let Some((_, asked, inventory)) = self.looks.pop_front() {
-            let is_outdated = self.settled.is_some_and(|settled| asked < settled);
-            self.book.look(&inventory, asked, self.hands.is_none() && !is_outdated);
-            controller.handle_inventory(inventory, asked, self.now);
-        } else if !self.quarter.is_multiple_of(4) || !self.looks.is_empty() {
-            return Ok(());
+    /// What is under way goes on until then; the agent may be slow.
+    async fn work(&mut self, until: Moment) -> Played {
+        let (hears, sees) = (self.dice.chance(3, 4), self.dice.chance(5, 7));
+        loop {
+            let Some(agent) = &mut self.agent else {
+                sleep_until(until).await;
+                return Ok(());
+            };
+            tokio::select! {
+                biased;
+                Some(outcome) = agent.outcomes.recv(), if hears => self.take_outcome(&outcome)?,
+                Some(look) = agent.looks.recv(), if sees => self.take_look(look)?,
+                () = sleep_until(until) => return Ok(()),
+            }
         }
-        controller.handle_tick(self.now);
+    }
+
+    fn key(&self, server: ServerId) -> Key {
+        let backend = self.names.of_backend(self.names.backend_of(server));
+        (backend.to_string(), self.names.of_server(server).to_string())
+    }
+
+    fn take_outcome(&mut self, outcome: &Outcome) -> Played {
+        let now = Fleet::now();
+        self.fleet.lock().tell(|| format!("{outcome:?}"));
+        if let Outcome::Failed { server: Some(server), by_other: true, .. } = *outcome {
+            let key = self.key(server);
+            let is_touched = self.fleet.lock().book.was_touched(&key);
+            if !is_touched {
+                return Err(self.fail(&format!("nobody has touched {}", key.1)));
+            }
+            let fleet = &mut *self.fleet.lock();
+            let found = fleet.nodes.iter().find_map(|node| node.haproxy.server(&key.0, &key.1));
+            if let Some(found) = found {
+                fleet.book.met_in_mid_move(&key, found, now);
+            }
+        }
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        if let Outcome::Finished { backend, .. } = *outcome {
+            agent.finished(backend, now);
+        }
+        agent.controller.handle_outcome(outcome, now);
+        self.act()
+    }
+
+    /// As the agent's loop does it.
+    fn take_look(&mut self, Look { asked, found }: Look) -> Played {
+        let now = Fleet::now();
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        if let Some(inventory) = found {
+            let can_see = |backend: &str| {
+                let id = self.names.backend(backend).expect("a name");
+                !agent.is_moving(id) && agent.settled.get(&id).is_none_or(|&settled| asked >= settled)
+            };
+            self.fleet.lock().book.look(&inventory, asked, can_see);
+            agent.controller.handle_inventory(inventory, asked, now);
+        }
+        for (n, &(pool, is_readable)) in self.pools.iter().enumerate() {
+            let backend = self.names.backend(&self.settings[n].name).expect("a name");
+            if is_readable {
+                agent.controller.handle_offer(backend, site::offer(n, pool, self.site.backends[n].keywords));
+            }
+        }
+        agent.controller.handle_tick(now);
+        agent.keep_alike();
         self.act()
     }
 
     /// What the agent wants is done.
     fn act(&mut self) -> Played {
-        while let Some(action) = self.controller.as_mut().and_then(Controller::poll_action) {
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        let actions: Vec<Action> = std::iter::from_fn(|| agent.controller.poll_action()).collect();
+        if actions.contains(&Action::Remember) {
+            self.remember();
+        }
+        for action in actions {
+            let Some(agent) = &mut self.agent else { return Ok(()) };
             match action {
-                Action::Remember => self.remember(),
+                Action::Remember => {}
                 Action::Execute(plan) => {
-                    self.tell(|| format!("PLAN {plan:?}"));
+                    self.fleet.lock().tell(|| format!("PLAN {plan:?}"));
                     self.quiet = 0;
-                    if self.hands.replace(Hands::new(plan)).is_some() {
-                        return Err(self.fail("a second plan".to_owned()));
+                    if !agent.execute(plan) {
+                        return Err(self.fail("a second plan"));
                     }
                 }
-                Action::Change(_, changes) => {
-                    self.tell(|| format!("CHANGE {changes:?}"));
+                Action::Change(backend, changes) => {
+                    self.fleet.lock().tell(|| format!("CHANGE {changes:?}"));
                     self.quiet = 0;
-                    if let Some(hands) = &mut self.hands {
-                        hands.changes = changes;
-                    }
+                    agent.change(backend, changes);
                 }
-                Action::Record(record) => self.tell(|| format!("{:?}", record.event)),
+                Action::Record(record) => self.fleet.lock().tell(|| format!("{:?}", record.event)),
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, what: impl FnOnce() -> String) {
-        if let Some(log) = &mut self.log {
-            log.push(format!("{:>7.2} {}", (self.now - self.start).as_secs_f64(), what()));
+    /// The noise stops: nobody does anything any more but the agent.
+    pub(crate) fn heal(&mut self) {
+        let mut fleet = self.fleet.lock();
+        fleet.tell(|| "CALM".to_owned());
+        fleet.dead.clear();
+        fleet.nodes.iter_mut().for_each(|node| (node.refuses, node.loses) = (0, 0));
+        drop(fleet);
+        self.slow.clear();
+        self.load = self.site.load;
+        for backend in 0..self.pools.len() {
+            self.pools[backend].1 = true;
+            self.note_offered(backend);
         }
+    }
+
+    /// What the pool of a backend has.
+    pub(crate) fn pool(&self, backend: usize) -> Vec<SocketAddr> {
+        let offer = site::offer(backend, self.pools[backend].0, "");
+        offer.candidates.iter().map(|candidate| candidate.address).collect()
     }
 }

@@ -12,6 +12,7 @@ use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::plan::trackers;
+use crate::core::settings::spares::Spares;
 use crate::core::settings::{BackendSettings, Policy, Weights};
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
@@ -114,6 +115,7 @@ fn backend(
     findings.extend(supply.check(about, state, &supplied));
     let state = &supplied.state;
     findings.extend(servers(about, settings, state, &claims, names));
+    findings.extend(empty_slots(about, settings, state, &claims, names));
     findings.extend(foreign_maint(about, settings, state, &claims, names));
     findings.extend(configured_servers(about, settings, state, names));
     findings.extend(signals(about, state, names));
@@ -157,6 +159,27 @@ fn servers(
         ));
     }
     findings
+}
+
+/// Slots, where the config has no pool for them.
+fn empty_slots(
+    about: &str,
+    settings: &BackendSettings,
+    state: &BackendState,
+    claims: &Claims,
+    names: &Names,
+) -> Option<Finding> {
+    let roles = ownership::roles(state, settings, claims, names);
+    let vacant = roles.filter(|&(_, role)| role == Role::Vacant && settings.spares == Spares::Declared);
+    let vacant: Vec<String> = vacant.map(|(server, _)| names.of_server(server.id).to_string()).collect();
+    (!vacant.is_empty()).then(|| {
+        Finding::warn(
+            about,
+            format!("empty slots, whose address is nobody's, and no spares: {}", vacant.join(", ")),
+            "say where they get addresses from: `spares: { kind: slots, pool: [...] }`; a server that is \
+             there all the same is named under `servers`",
+        )
+    })
 }
 
 /// Whose MAINT is somebody else's.
@@ -241,6 +264,13 @@ fn weights(about: &str, settings: &BackendSettings, state: &BackendState) -> Vec
     let wants_weights = settings.weights != Weights::Keep
         || !settings.warm_up.ramp.is_zero()
         || settings.servers.values().any(|server| !server.warm_up.ramp.is_zero());
+    if state.servers.iter().any(|server| server.has_agent() && !server.backup) {
+        let found = "weights are what its agent checks say: none are set, ramps and `weights` have no effect";
+        return vec![match wants_weights {
+            true => Finding::warn(about, found, "leave ramps and `weights` out, or the agent checks"),
+            false => Finding::ok(about, found),
+        }];
+    }
     let (grade_fail, found) = match (state.dynamic, state.algorithm.as_str()) {
         (_, "first") => (false, "`balance first` ignores weights".to_owned()),
         (Some(true), _) => return Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::core::names::Names;
-use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::inventory::{BackendState, Cookie, ServerState};
 use crate::core::wire::response::Level;
 use crate::core::wire::version::{Capabilities, OLDEST};
 
@@ -34,7 +34,8 @@ pub(super) fn haproxy(about: &str, known: &Capabilities) -> Vec<Finding> {
 /// What `state` is made of, as far as HAProxy tells.
 pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
     let mut words = vec![if state.tcp { "mode tcp" } else { "mode http" }.to_owned(), balance(state)];
-    words.extend(state.cookie.then(|| "a cookie keeps clients on their servers".to_owned()));
+    words
+        .extend((state.cookie != Cookie::None).then(|| "a cookie keeps clients on their servers".to_owned()));
     words.extend(
         [
             ("agent checks", listed(state, names, |server| server.agent_checked)),

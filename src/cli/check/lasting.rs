@@ -11,7 +11,7 @@ use crate::config::{Config, Keep, NodeSettings, ReloadBy};
 use crate::core::controller::BackendStanding;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
-use crate::lasting::block;
+use crate::lasting::block::{self, BlockError};
 use crate::lasting::declared::Declared;
 use crate::lasting::reload::Reloader;
 use crate::report::chain;
@@ -95,6 +95,7 @@ fn blocks(about: &str, config: &Config, text: &[u8]) -> Vec<Finding> {
         let nothing = BackendStanding { backend: name.clone(), servers: Vec::new() };
         findings.push(match block::edit(text, &nothing, None) {
             Ok(_) => Finding::ok(about, format!("backend {name} has its block")),
+            Err(error @ BlockError::Conditional { .. }) => Finding::fail(about, error.to_string(), ""),
             Err(error) => {
                 let remedy = format!(
                     "put its server lines between `# BEGIN haproxy-autoscale {name}` and `# END haproxy-autoscale {name}`"

@@ -11,7 +11,7 @@ use crate::core::plan::inventory::{BackendState, Process};
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
-use crate::core::wire::version::can_add_servers;
+use crate::core::wire::version::{Keeping, can_add_servers, keeping};
 use crate::provider::{Provider, ProviderError, Told};
 use crate::report::chain;
 
@@ -125,6 +125,14 @@ impl Supply<'_> {
                          roundrobin, leastconn, random and hashes with `hash-type consistent` take them",
                     ),
                 }];
+                let lost = self.offer.map(|offer| keeping(self.process, state, &offer.keywords));
+                if let Some(Keeping::Lost(why)) = lost {
+                    findings.push(Finding::warn(
+                        about,
+                        format!("clients cannot be kept on servers that are added: {why}"),
+                        "use `spares: { kind: slots }`; their lines in haproxy.cfg have a `cookie` each",
+                    ));
+                }
                 if self.offer.is_some_and(|offer| !offer.keywords.has_check()) {
                     findings.push(Finding::warn(
                         about,

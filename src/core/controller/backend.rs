@@ -28,7 +28,6 @@ use crate::core::plan::shares::Shares;
 use crate::core::plan::step::Found;
 use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
-use crate::core::policy::state::Phase;
 use crate::core::units::Weight;
 
 /// Sessions HAProxy may have counted between the last line and the next inventory without a
@@ -174,24 +173,6 @@ impl Backend {
             self.mind.recall(direction, now + left);
         }
         self.overridden = memory.overridden.as_ref().map(|kept| Override::recall(kept, now));
-    }
-
-    pub(super) fn memory(&self, names: &Names, now: Instant) -> BackendMemory {
-        let name = |id: &ServerId| names.of_server(*id).to_string();
-        BackendMemory {
-            name: self.settings.name.clone(),
-            ours: self.claims.ours.iter().map(name).collect(),
-            starting: self.claims.starting.iter().map(name).collect(),
-            weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
-            cooldown: match self.mind.phase(now) {
-                Phase::Cooldown { until, after } => Some((after, until - now)),
-                _ => None,
-            },
-            left_alone: self.hands_off.memory(names, now),
-            known: self.hands_off.known(names),
-            overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
-            placed: self.store.memory(names),
-        }
     }
 
     /// The estimate at `now`.

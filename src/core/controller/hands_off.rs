@@ -6,6 +6,8 @@
 //!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
 //!    another state or weight; of a slot, another address                     left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
+//!  another weight, and the server has an agent check                         nothing: it is what that says
+//!  READY again, and the server has an agent check                            no longer left alone
 //! ```
 //! The first reading after the agent's start is compared with what the agent before it has left, if HAProxy is the same
 //! process.
@@ -147,12 +149,13 @@ impl HandsOff {
             let now = Seen::of(server, is_slot);
             let before = self.seen.insert(server.id, now);
             // What an agent check reports is another weight at any time.
-            let is_same = |before: Seen| before == now || before.state == now.state && server.agent_checked;
+            let is_same = |before: Seen| before == now || before.state == now.state && server.has_agent();
             is_news |= !before.is_some_and(is_same);
             let touch = self.touched.get(&server.id);
             let found = before.into_iter().flat_map(|before| before.changes(now, touch));
+            let is_hand = |change: &Change| !matches!(change, Change::Weight { .. }) || !server.has_agent();
             let sent = before.and_then(|before| before.sent_elsewhere(server, is_slot, touch));
-            changes.extend(found.chain(sent).map(|change| (server.id, change)));
+            changes.extend(found.filter(is_hand).chain(sent).map(|change| (server.id, change)));
         }
         if moving.is_none() {
             is_news |= !self.touched.is_empty();
@@ -256,7 +259,13 @@ impl Backend {
                 // What stands behind it is no spare of ours, for however long it is left alone.
                 self.claims.ours.remove(&server);
             }
-            self.leave_alone(id, server, Some(change), now, actions);
+            let has_agent = state.server(server).is_some_and(ServerState::has_agent);
+            let is_back = has_agent && matches!(change, Change::State { to: AdminState::Ready, .. });
+            if is_back && self.claims.left_alone.contains(&server) {
+                self.take_in_hand(id, &[server], now, actions);
+            } else {
+                self.leave_alone(id, server, Some(change), now, actions);
+            }
         }
         is_news || !changes.is_empty()
     }

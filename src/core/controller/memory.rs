@@ -24,10 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Controller;
+use super::backend::Backend;
 use super::overrides::{Operator, Order};
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::supply::Placement;
-use crate::core::policy::state::Direction;
+use crate::core::policy::state::{Direction, Phase};
 use crate::core::units::Weight;
 
 /// Everything worth keeping over a restart of the agent.
@@ -146,6 +148,26 @@ impl Controller {
     pub(super) fn is_known(&mut self, inventory: &Inventory, asked: Instant) -> bool {
         let before = self.shown_by.take();
         before.is_some_and(|(before, at)| before.shows(inventory, asked.saturating_duration_since(at)))
+    }
+}
+
+impl Backend {
+    pub(super) fn memory(&self, names: &Names, now: Instant) -> BackendMemory {
+        let name = |id: &ServerId| names.of_server(*id).to_string();
+        BackendMemory {
+            name: self.settings.name.clone(),
+            ours: self.claims.ours.iter().map(name).collect(),
+            starting: self.claims.starting.iter().map(name).collect(),
+            weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
+            cooldown: match self.mind.phase(now) {
+                Phase::Cooldown { until, after } => Some((after, until - now)),
+                _ => None,
+            },
+            left_alone: self.hands_off.memory(names, now),
+            known: self.hands_off.known(names),
+            overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
+            placed: self.store.memory(names),
+        }
     }
 }
 

@@ -167,12 +167,12 @@ impl Backend {
         let state = self.supplied(state, names, now).state;
         let roles = ownership::roles(&state, self.settings(), &self.claims, names);
         let there = roles.filter(|(server, _)| !server.is_absent());
-        Some(there.map(|(server, role)| self.standing_of(server, role, names)).collect())
+        Some(there.map(|(server, role)| self.standing_of(&state, server, role, names)).collect())
     }
 
-    fn origin(&self, server: &ServerState) -> Origin {
+    fn origin(&self, state: &BackendState, server: &ServerState, names: &Names) -> Origin {
         match &server.supply {
-            Some(Supply::Added(_)) => Origin::Added(self.keywords()),
+            Some(Supply::Added(_)) => Origin::Added(self.keywords_of(state, server, names)),
             Some(_) => Origin::Slot,
             // Filled by an agent that is forgotten.
             None => match self.settings().spares {
@@ -182,9 +182,15 @@ impl Backend {
         }
     }
 
-    fn standing_of(&self, server: &ServerState, role: Role, names: &Names) -> ServerStanding {
+    fn standing_of(
+        &self,
+        state: &BackendState,
+        server: &ServerState,
+        role: Role,
+        names: &Names,
+    ) -> ServerStanding {
         // An agent check's weight is so many percent of the configured one: written down, it would be taken of itself.
-        let is_to_stay = role != Role::Foreign && !server.agent_checked;
+        let is_to_stay = role != Role::Foreign && !server.has_agent();
         let borrowed = self.to_put_back().iter().find(|(id, _)| *id == server.id);
         let weight = borrowed.map_or(server.weight, |&(_, weight)| weight);
         ServerStanding {
@@ -200,7 +206,7 @@ impl Backend {
             is_out: is_out(server),
             address: server.address,
             port: server.port,
-            origin: self.origin(server),
+            origin: self.origin(state, server, names),
         }
     }
 }

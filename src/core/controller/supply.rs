@@ -18,7 +18,7 @@ use crate::core::policy::order::{Ordered, What};
 use crate::core::policy::place::NoPlace;
 use crate::core::settings::spares::{Keywords, Spares};
 use crate::core::settings::{BackendSettings, ReadyLimits};
-use crate::core::wire::version::can_add_servers;
+use crate::core::wire::version::{Keeping, can_add_servers, keeping, keywords_for};
 
 /// How long a server that could not be deleted is left alone.
 const DELETE_AGAIN: Duration = Duration::from_secs(60);
@@ -171,9 +171,22 @@ impl Backend {
         self.settings.spares == Spares::Declared || self.store.offer.is_some()
     }
 
-    /// Those of servers that are added.
-    pub(super) fn keywords(&self) -> Keywords {
-        self.store.offer.as_ref().map(|offer| offer.keywords.clone()).unwrap_or_default()
+    /// With what `server` of `state` was added.
+    pub(super) fn keywords_of(&self, state: &BackendState, server: &ServerState, names: &Names) -> Keywords {
+        let keywords = self.store.offer.as_ref().map(|offer| offer.keywords.clone()).unwrap_or_default();
+        match &self.store.process {
+            Some(process) => keywords_for(process, state, &names.of_server(server.id), &keywords),
+            None => keywords,
+        }
+    }
+
+    /// Why clients cannot be kept on servers that are added to it.
+    pub(super) fn loses_clients(&self, state: &BackendState) -> Option<&'static str> {
+        let (offer, process) = (self.store.offer.as_ref()?, self.store.process.as_ref()?);
+        match keeping(process, state, &offer.keywords) {
+            Keeping::Lost(why) if self.settings.spares == Spares::Dynamic => Some(why),
+            _ => None,
+        }
     }
 
     /// What is to be the same on several HAProxys.

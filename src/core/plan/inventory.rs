@@ -97,8 +97,8 @@ pub struct BackendState {
     pub dynamic: Option<bool>,
     /// It passes connections on, not HTTP requests (`mode tcp`).
     pub tcp: bool,
-    /// Clients are kept on their servers by a cookie.
-    pub cookie: bool,
+    /// Whether clients are kept on their servers by a cookie.
+    pub cookie: Cookie,
     /// Requests waiting in the backend's own queue.
     pub queued: u32,
     /// Sessions on the backend now.
@@ -112,10 +112,11 @@ pub struct BackendState {
 }
 
 impl BackendState {
-    /// Whether weights have any effect, as far as that is known: `first` takes no notice of them, and whatever
-    /// is not known to refuse them gets the benefit of the doubt.
+    /// Whether weights are ours to set and have any effect, as far as that is known: `first` takes no notice of them,
+    /// agent checks set them, and whatever is not known to refuse them gets the benefit of the doubt.
     pub fn takes_weights(&self) -> bool {
-        self.dynamic != Some(false) && self.algorithm != "first"
+        let is_free = !self.servers.iter().any(|server| server.has_agent() && !server.backup);
+        self.dynamic != Some(false) && self.algorithm != "first" && is_free
     }
 
     /// The server `id`, if the backend has it.
@@ -131,6 +132,34 @@ impl BackendState {
     /// Those of them that do not track another one, and so do not go when that one goes.
     pub fn serving_by_themselves(&self) -> impl Iterator<Item = &ServerState> {
         self.serving().filter(|server| server.tracks.is_none())
+    }
+}
+
+/// By what cookie clients are kept on the servers of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cookie {
+    /// By none.
+    #[default]
+    None,
+    /// By one, but no server has a value in it: what they are to have is not known.
+    Unvalued,
+    /// HAProxy computes each server's value (`cookie ... dynamic`).
+    Computed,
+    /// Servers have values of their own.
+    Named,
+}
+
+impl Cookie {
+    /// What the backend's `name` for it (empty: there is none) and its servers' `values` tell.
+    pub fn of<'a>(name: &str, values: impl Iterator<Item = &'a str>) -> Self {
+        // A computed value is 16 hexadecimal digits (seen on HAProxy 2.6 to 3.2).
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_computed = |value: &str| value.len() == 16 && value.bytes().all(is_digit);
+        let of_value = |value| if is_computed(value) { Self::Computed } else { Self::Named };
+        if name.is_empty() {
+            return Self::None;
+        }
+        values.filter(|value| !value.is_empty()).map(of_value).max().unwrap_or(Self::Unvalued)
     }
 }
 
@@ -157,6 +186,8 @@ pub struct ServerState {
     pub check_passed: bool,
     /// An agent check is configured and enabled: it may change state and weight by itself.
     pub agent_checked: bool,
+    /// An agent check is configured, and switched off.
+    pub agent_off: bool,
     /// It is declared by a host name: with a `resolvers` section its address is DNS's.
     pub by_name: bool,
     /// DNS says which servers there are: by a record, or by the addresses of one name that several servers have. With
@@ -221,6 +252,11 @@ impl ServerState {
     /// is throttled yet (seen on HAProxy 2.2 to 3.2).
     pub fn is_slow_starting(&self) -> bool {
         self.operational == OperationalState::Starting
+    }
+
+    /// It has an agent check: its weight is what that says, ratios of it and all.
+    pub fn has_agent(&self) -> bool {
+        self.agent_checked || self.agent_off
     }
 
     /// Health checks do not object.

@@ -12,7 +12,7 @@ use super::supply::Supply;
 use crate::core::names::{Names, ServerId};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::BackendSettings;
-use crate::core::settings::spares::Spares;
+use crate::core::settings::spares::{Spares, is_nowhere};
 use crate::core::units::Weight;
 
 /// What the agent may do with a server.
@@ -166,6 +166,8 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         _ if is_theirs || is_bound || server.weight == Weight::ZERO => Role::Foreign,
         _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
         _ if server.supply == Some(Supply::Vacant) => Role::Vacant,
+        // Who names it in the config knows what is there.
+        _ if configured.is_none() && is_empty_slot(server, settings) => Role::Vacant,
         _ if is_ours && is_retired => Role::Retired,
         AdminState::Drain if is_ours && !claims.is_warm(server) => Role::Spare,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
@@ -173,6 +175,11 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
         AdminState::Maint if is_ours || is_declared => Role::Spare,
         AdminState::Maint => Role::Foreign,
     }
+}
+
+/// It was declared for an address that it gets elsewhere, and there is no pool.
+fn is_empty_slot(server: &ServerState, settings: &BackendSettings) -> bool {
+    settings.spares == Spares::Declared && server.socket().is_some_and(is_nowhere)
 }
 
 /// Up, and if it is checked at all, up by a check and not by assumption.
@@ -220,6 +227,19 @@ mod tests {
         let found: Vec<Role> =
             roles(&site.backend, &site.settings, &site.claims, &site.names).map(|(_, role)| role).collect();
         assert_eq!(found, [Role::Foreign, Role::Spare], "s2 has an address of its own, and served by itself");
+    }
+
+    #[test]
+    fn an_empty_slot_is_no_spare_unless_somebody_named_it() {
+        for address in ["0.0.0.0:80", "[::]:80", "127.0.0.1:1", "10.0.0.1:0"] {
+            let slot = |server: &mut ServerState| {
+                testing::declared_disabled(server);
+                testing::move_to(server, address);
+            };
+            check(Role::Vacant, false, false, slot);
+            check(Role::Vacant, false, true, slot);
+            check(Role::Spare, true, false, slot);
+        }
     }
 
     #[test]

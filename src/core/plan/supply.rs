@@ -315,6 +315,7 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         checked: keywords.has_check(),
         check_passed: false,
         agent_checked: keywords.has_agent_check(),
+        agent_off: false,
         by_name: false,
         of_dns: false,
         backup: false,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inventory::{AdminFlags, BackendState, OperationalState, ServerState};
+use super::inventory::{AdminFlags, BackendState, Cookie, OperationalState, ServerState};
 use super::ownership::{self, Claims};
 use super::supply::{self, Candidate, Offer, Placement, Stock, Supplied};
 use super::{planner, step::Plan};
@@ -49,7 +49,7 @@ impl Site {
             algorithm: "roundrobin".to_owned(),
             dynamic: Some(true),
             tcp: false,
-            cookie: false,
+            cookie: Cookie::None,
             queued: 0,
             sessions: 0,
             total_sessions: 0,
@@ -187,6 +187,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         checked: false,
         check_passed: false,
         agent_checked: false,
+        agent_off: false,
         by_name: false,
         of_dns: false,
         backup: false,

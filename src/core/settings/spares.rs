@@ -33,14 +33,19 @@ impl Spares {
     }
 
     /// Whether a server at `address` is a slot that has none: its address is the one that was named,
-    /// or else 0.0.0.0, `::`, or any with port 0 or 1, which no server listens on.
+    /// or else [nowhere](is_nowhere).
     pub fn is_placeholder(self, address: SocketAddr) -> bool {
         match self {
             Self::Slots { placeholder: Some(placeholder) } => address == placeholder,
-            Self::Slots { placeholder: None } => address.ip().is_unspecified() || address.port() <= 1,
+            Self::Slots { placeholder: None } => is_nowhere(address),
             Self::Declared | Self::Dynamic => false,
         }
     }
+}
+
+/// No server listens there: 0.0.0.0, `::`, or any address with port 0 or 1. So slots are recognised.
+pub fn is_nowhere(address: SocketAddr) -> bool {
+    address.ip().is_unspecified() || address.port() <= 1
 }
 
 /// What stands behind the address of a server that is added: `check inter 2s maxconn 50`.
@@ -117,6 +122,12 @@ impl Keywords {
             }
         }
         Ok((Self::of_words(kept)?, dropped))
+    }
+
+    /// The same with one more, and its `value`: one that HAProxy can have for a name.
+    #[must_use]
+    pub fn with(&self, keyword: &str, value: &str) -> Self {
+        Self(self.0.iter().cloned().chain([keyword.to_owned(), value.to_owned()]).collect())
     }
 
     /// The words.

@@ -233,6 +233,14 @@ pub enum Command {
         /// It has an agent check.
         agent: bool,
     },
+    /// A change of a server that has an agent check, which would end a DRAIN or MAINT of ours: `disable agent` before
+    /// it, or, where it takes the server back into service, `enable agent` after it. Needs level admin.
+    WithAgent {
+        /// It is on afterwards.
+        on: bool,
+        /// One that sets the state of one server.
+        change: Box<Command>,
+    },
     /// `wait ... srv-removable`, from HAProxy 3.0 on: answers when nothing holds on to the server, or when the
     /// time is over. Needs level admin.
     AwaitRemovable {
@@ -380,6 +388,14 @@ impl Command {
                 let both = [("enable health", health), ("enable agent", agent)];
                 both.iter().filter(|(_, has)| **has).map(|(word, _)| format!("{word} {server}")).collect()
             }
+            Self::WithAgent { on, change } => {
+                let word = if *on { "enable" } else { "disable" };
+                let mut parts = change.parts();
+                let switch: Vec<_> = self.servers().map(|server| format!("{word} agent {server}")).collect();
+                let place = if *on { parts.len() } else { 0 };
+                parts.splice(place..place, switch);
+                parts
+            }
             Self::AwaitRemovable { server, within } => {
                 vec![format!("wait {}ms srv-removable {server}", within.as_millis())]
             }
@@ -393,7 +409,8 @@ impl Command {
 
     /// The servers that a change is about, all of one backend; of what is no change, none.
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
-        let (one, many) = match self {
+        let itself = if let Self::WithAgent { change, .. } = self { change } else { self };
+        let (one, many) = match itself {
             Self::SetState { server, .. }
             | Self::DrainUntilChecked { server }
             | Self::ReadyFromDrain { server, .. }
@@ -408,6 +425,7 @@ impl Command {
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
             Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => (None, &[][..]),
             Self::ShowTables(_) | Self::ShowEntries { .. } => (None, &[][..]),
+            Self::WithAgent { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
     }
@@ -422,7 +440,7 @@ impl Command {
             Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
             Self::EnableChecks { .. } => true,
             Self::AwaitRemovable { .. } | Self::DeleteServer { .. } | Self::SetWeights(_) => true,
-            Self::ShutdownSessions { .. } => true,
+            Self::ShutdownSessions { .. } | Self::WithAgent { .. } => true,
         }
     }
 
@@ -496,6 +514,12 @@ mod tests {
             &Command::SlowStart { server: web1() },
             "set server web/web1 state maint; set server web/web1 state ready",
         );
+        let with_agent = |on, state| Command::WithAgent { on, change: Box::new(set(state)) };
+        check(
+            &with_agent(false, AdminState::Drain),
+            "disable agent web/web1; set server web/web1 state drain",
+        );
+        check(&with_agent(true, AdminState::Ready), "set server web/web1 state ready; enable agent web/web1");
         let address = "[::1]:8080".parse().unwrap();
         check(&Command::SetAddress { server: web1(), address }, "set server web/web1 addr ::1 port 8080");
         let add = |keywords| Command::AddServer { server: web1(), address, keywords };

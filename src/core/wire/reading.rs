@@ -14,7 +14,7 @@ use super::response::Refusal;
 use super::servers_state::{self, StateRow};
 use super::stat::{self, StatRow};
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::{BackendState, Inventory, OperationalState, ServerState};
+use crate::core::plan::inventory::{BackendState, Cookie, Inventory, OperationalState, ServerState};
 
 /// What HAProxy's name for a backend's own row is.
 const BACKEND: &str = "BACKEND";
@@ -101,6 +101,7 @@ fn backends(
         let id = names.backend(name).ok_or(AnswerError::TooManyNames)?;
         let hosts = counted_hosts(rows);
         let servers = rows.iter().filter_map(|state| Some((state, stat.get(&(name, state.server))?)));
+        let of_backend = Cookie::of(figures.cookie, servers.clone().map(|(_, figures)| figures.cookie));
         // Without a value in it a server has no clients that are its own.
         let cookie = Some(figures.cookie).filter(|name| !name.is_empty()).map(Arc::<str>::from);
         let servers = servers.map(|(state, figures)| {
@@ -109,7 +110,8 @@ fn backends(
             let of_dns = is_shared || state.by_record;
             Ok(ServerState { cookie, of_dns, ..server(state, figures, id, names)? })
         });
-        backends.push(backend(name, figures, servers.collect::<Result<_, _>>()?, names)?);
+        let found = backend(name, figures, servers.collect::<Result<_, _>>()?, names)?;
+        backends.push(BackendState { cookie: of_backend, ..found });
     }
     Ok(backends)
 }
@@ -134,7 +136,7 @@ fn backend(
         algorithm: figures.algorithm.to_owned(),
         dynamic: stat::is_dynamic(figures.algorithm),
         tcp: figures.tcp,
-        cookie: !figures.cookie.is_empty(),
+        cookie: Cookie::None,
         queued: figures.queued,
         sessions: figures.sessions,
         total_sessions: figures.total_sessions,
@@ -165,6 +167,7 @@ fn server(
         agent_checked: state.agent_checked,
         by_name: state.host.is_some(),
         of_dns: state.by_record,
+        agent_off: state.agent_off,
         backup: figures.backup,
         tracks,
         needed_elsewhere: false,

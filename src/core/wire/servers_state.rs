@@ -42,6 +42,8 @@ pub struct StateRow<'a> {
     pub paused: bool,
     /// `srv_agent_state`: an agent check is configured and enabled.
     pub agent_checked: bool,
+    /// `srv_agent_state`: an agent check is configured, and disabled.
+    pub agent_off: bool,
     /// `srv_fqdn`: the host name that it is declared by.
     pub host: Option<&'a str>,
     /// `srvrecord`: which servers there are is told by a record of DNS.
@@ -110,7 +112,8 @@ impl Columns {
 
     fn read<'a>(&self, row: usize, line: &'a str) -> Result<StateRow<'a>, AnswerError> {
         /// `srv_check_state`, `srv_agent_state`: a check is configured and enabled.
-        const CHECKED: u32 = 0x02 | 0x04;
+        const CONFIGURED: u32 = 0x02;
+        const CHECKED: u32 = CONFIGURED | 0x04;
         /// `srv_check_state`: checks pause.
         const PAUSED: u32 = 0x08;
 
@@ -137,6 +140,7 @@ impl Columns {
             checked: check_state & CHECKED == CHECKED,
             paused: check_state & PAUSED != 0,
             agent_checked: agent_state & CHECKED == CHECKED,
+            agent_off: agent_state & CHECKED == CONFIGURED,
             host: word(self.srv_fqdn)?,
             by_record: word(self.srvrecord)?.is_some(),
             tls: self.srv_use_ssl.map(|column| row.word(column)).transpose()?.map(|tls| tls != "0"),
@@ -203,6 +207,7 @@ mod tests {
             checked: true,
             paused: false,
             agent_checked: false,
+            agent_off: false,
             host: None,
             by_record: false,
             tls: Some(true),
@@ -220,10 +225,12 @@ mod tests {
     #[test]
     fn agent_checks_and_host_names_are_told() {
         let row = one("3 web 1 s1 127.0.0.1 2 0 1 1 2 1 0 2 0 22 0 0 web.example 80 - 0 0 - - 2");
-        assert!(row.agent_checked && !row.checked && !row.by_record);
+        assert!(row.agent_checked && !row.agent_off && !row.checked && !row.by_record);
         assert_eq!(row.host, Some("web.example"));
         let row = one("3 web 1 s1 - 0 32 1 1 2 1 0 2 0 22 0 0 - 80 _http._tcp.example 0 0 - - 2");
         assert!(row.by_record && row.host.is_none());
+        let row = one("3 web 1 s1 127.0.0.1 0 1 1 1 2 1 0 2 0 18 0 0 - 80 - 0 0 - - 2");
+        assert!(row.agent_off && !row.agent_checked);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::error::AnswerError;
 use super::info;
 use super::response::{Level, Refusal};
 use crate::core::names::Names;
-use crate::core::plan::inventory::{BackendState, Inventory, Process};
+use crate::core::plan::inventory::{BackendState, Cookie, Inventory, Process};
+use crate::core::settings::spares::Keywords;
 
 /// HAProxy is driven from this release on; all that is not in [`TABLE`] is the same in all of them.
 pub const OLDEST: [u32; 2] = [2, 2];
@@ -29,6 +30,8 @@ pub enum Ability {
     AddServer,
     /// The master's `reload` answers how it went.
     AnswerReload,
+    /// `cookie` of a server that is added; and its value where HAProxy computes it.
+    AddCookie,
     /// `wait`, for a server to be removable.
     Wait,
     /// `init-state` of a server.
@@ -44,6 +47,8 @@ pub struct Row {
     pub what: &'static str,
     /// The first release that has it.
     pub since: [u32; 3],
+    /// Those of older branches that got it later.
+    pub also: &'static [[u32; 3]],
     /// How `help` lists it; what `help` does not list is known by its release.
     help: Option<&'static str>,
     /// What is done without it.
@@ -55,12 +60,13 @@ pub struct Row {
 /// Seen on HAProxy 2.2.9, 2.6.12, 2.8.25, 3.0.11, 3.2.26 and 3.4.7. `add server` is in 2.4 and 2.5 too, as an
 /// experiment that `help` does not list. Before 2.4.1, `set maxconn server` locks HAProxy up for good while
 /// requests wait, and its watchdog kills it (seen on 2.2.9; its changelog of 2.4.1, "prevent deadlock when using
-/// 'set maxconn server'"). `init-state` and the answer of `reload` are from the changelogs.
-pub const TABLE: [Row; 7] = [
+/// 'set maxconn server'"). `init-state`, the answer of `reload` and the older branches with `cookie` are from the changelogs.
+pub const TABLE: [Row; 8] = [
     Row {
         ability: Ability::TellTls,
         what: "`srv_use_ssl` in `show servers state`",
         since: [2, 4, 0],
+        also: &[],
         help: None,
         without: "warm-up speaks TLS only with `warm_up.tls: on`",
     },
@@ -68,6 +74,7 @@ pub const TABLE: [Row; 7] = [
         ability: Ability::SetMaxconn,
         what: "`set maxconn server` while requests wait",
         since: [2, 4, 1],
+        also: &[],
         help: None,
         without: "READY alone; the next request has the server take from the queue",
     },
@@ -75,6 +82,7 @@ pub const TABLE: [Row; 7] = [
         ability: Ability::TellStart,
         what: "`Start_time_sec` in `show info`",
         since: [2, 6, 0],
+        also: &[],
         help: None,
         without: "a restart is seen by pid and `Uptime_sec`",
     },
@@ -82,6 +90,7 @@ pub const TABLE: [Row; 7] = [
         ability: Ability::AddServer,
         what: "`add server`, `del server`",
         since: [2, 6, 0],
+        also: &[],
         help: Some("add server"),
         without: "declared servers and slots only; whether a hash algorithm takes weights is known once one was refused",
     },
@@ -89,13 +98,23 @@ pub const TABLE: [Row; 7] = [
         ability: Ability::AnswerReload,
         what: "`reload` of the master answers",
         since: [2, 7, 0],
+        also: &[],
         help: None,
         without: "`show proc` is read until it shows what became of it",
+    },
+    Row {
+        ability: Ability::AddCookie,
+        what: "`cookie` of a server that is added",
+        since: [3, 0, 0],
+        also: &[[2, 8, 8], [2, 6, 18]],
+        help: None,
+        without: "clients cannot be kept on servers that are added: use slots",
     },
     Row {
         ability: Ability::Wait,
         what: "`wait ... srv-removable`",
         since: [3, 0, 0],
+        also: &[],
         help: Some("wait"),
         without: "asked again until HAProxy agrees",
     },
@@ -103,6 +122,7 @@ pub const TABLE: [Row; 7] = [
         ability: Ability::InitState,
         what: "`init-state` of a server",
         since: [3, 1, 0],
+        also: &[],
         help: None,
         without: "DRAIN, and READY once the check has passed",
     },
@@ -117,7 +137,10 @@ impl Ability {
 
     /// Whether the release of `process` has it. One whose version says nothing does not.
     pub fn is_in(self, process: &Process) -> bool {
-        process.release().is_some_and(|release| release >= self.row().since)
+        let Some(release) = process.release() else { return false };
+        let row = self.row();
+        let is_later = |also: &&[u32; 3]| also[..2] == release[..2] && release >= **also;
+        release >= row.since || row.also.iter().find(is_later).is_some()
     }
 }
 
@@ -223,6 +246,39 @@ pub fn can_add_servers(process: &Process, backend: &BackendState) -> Result<(), 
     Ok(())
 }
 
+/// How clients are kept on a server that is added to a backend with a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// There is no cookie, or HAProxy computes the value, or the keywords say it.
+    Nothing,
+    /// Its name is its value.
+    ByName,
+    /// They are not: why.
+    Lost(&'static str),
+}
+
+/// How clients are kept on a server that is added to `backend` with `keywords`.
+pub fn keeping(process: &Process, backend: &BackendState, keywords: &Keywords) -> Keeping {
+    let can = Ability::AddCookie.is_in(process);
+    match backend.cookie {
+        Cookie::None => Keeping::Nothing,
+        _ if !can => Keeping::Lost("this HAProxy gives them no value in its cookie"),
+        _ if keywords.value("cookie").is_some() => Keeping::Nothing,
+        Cookie::Computed => Keeping::Nothing,
+        Cookie::Named => Keeping::ByName,
+        Cookie::Unvalued => Keeping::Lost("no server has a value in its cookie"),
+    }
+}
+
+/// `keywords` for the server `name`, added to `backend`: with a value of its own in the backend's cookie, where the
+/// other servers have one.
+pub fn keywords_for(process: &Process, backend: &BackendState, name: &str, keywords: &Keywords) -> Keywords {
+    match keeping(process, backend, keywords) {
+        Keeping::ByName => keywords.with("cookie", name),
+        Keeping::Nothing | Keeping::Lost(_) => keywords.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,13 +304,16 @@ mod tests {
         check(
             "2.2.9-2+deb11u6",
             "",
-            &[TellTls, SetMaxconn, TellStart, AddServer, AnswerReload, Wait, InitState],
+            &[TellTls, SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait, InitState],
         );
-        check("2.4.0", "", &[SetMaxconn, TellStart, AddServer, AnswerReload, Wait, InitState]);
-        check("2.6.12-1+deb12u4", add, &[AnswerReload, Wait, InitState]);
+        check("2.4.0", "", &[SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait, InitState]);
+        check("2.6.12-1+deb12u4", add, &[AnswerReload, AddCookie, Wait, InitState]);
+        check("2.6.18", add, &[AnswerReload, Wait, InitState]);
+        check("2.8.7", add, &[AddCookie, Wait, InitState]);
+        check("2.8.25", add, &[Wait, InitState]);
         check("3.0.11", &format!("{add}{wait}"), &[InitState]);
         check("3.2.26", &format!("{add}{wait}"), &[]);
-        check("what?", add, &[TellTls, SetMaxconn, TellStart, AnswerReload, Wait, InitState]);
+        check("what?", add, &[TellTls, SetMaxconn, TellStart, AnswerReload, AddCookie, Wait, InitState]);
     }
 
     #[test]
@@ -271,7 +330,10 @@ mod tests {
             0 => format!("{major}.{minor}"),
             _ => format!("{major}.{minor}.{patch}"),
         };
-        let row = |row: &Row| format!("| {} | {} | {} |\n", row.what, release(row.since), row.without);
+        let since = |row: &Row| {
+            [row.since].iter().chain(row.also).map(|&at| release(at)).collect::<Vec<_>>().join(", ")
+        };
+        let row = |row: &Row| format!("| {} | {} | {} |\n", row.what, since(row), row.without);
         let table: String = TABLE.iter().map(row).collect();
         let readme = include_str!("../../../README.md");
         assert!(readme.contains(&format!("|---|---|---|\n{table}\n")), "README.md should have:\n{table}");

@@ -52,8 +52,10 @@ impl Sticking {
         if let Some(cookie) = server.cookie.clone().filter(|_| self.came_within(quiet, server)) {
             return Ok(Some(KeptBy::Cookie(cookie)));
         }
-        let is_good = |(table, at): &&(Option<Arc<str>>, Instant)| {
-            at.elapsed() < LOOK_AGAIN && (table.is_some() || !is_last)
+        // That there is no entry is asked again only before the server leaves.
+        let is_good = |(table, at): &&(Option<Arc<str>>, Instant)| match table {
+            Some(_) => at.elapsed() < LOOK_AGAIN,
+            None => !is_last,
         };
         let table = match self.table.as_ref().filter(is_good) {
             Some((table, _)) => table.clone(),

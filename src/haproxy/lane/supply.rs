@@ -16,7 +16,7 @@ use crate::core::plan::supply;
 use crate::core::settings::spares::Keywords;
 use crate::core::wire::command::Command;
 use crate::core::wire::response::Refusal;
-use crate::core::wire::version::Ability;
+use crate::core::wire::version::{Ability, keywords_for};
 use crate::haproxy::attempt::{Retry, StepError};
 use crate::haproxy::work::Reading;
 
@@ -36,7 +36,12 @@ impl Walker<'_> {
                 let server = node.backend.server(self.server);
                 let command = match step {
                     Step::SetAddress { address, .. } => self.address_command(server, *address)?,
-                    Step::Add { address, keywords, .. } => self.add_command(server, *address, keywords)?,
+                    Step::Add { address, keywords, .. } => {
+                        let name = self.work.server_name(self.server)?;
+                        let keywords =
+                            keywords_for(&node.process, &node.backend, name.server.as_str(), keywords);
+                        self.add_command(server, *address, &keywords)?
+                    }
                     _ => None,
                 };
                 commands.extend(command.map(|command| (node.node, command)));

@@ -8,12 +8,13 @@ use std::collections::HashSet;
 use tracing::{info, warn};
 
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{Inventory, ServerState};
+use crate::core::plan::inventory::{AdminState, Inventory, ServerState};
 use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::supply;
 use crate::core::wire::command::{Command, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
+use crate::core::wire::version::keywords_for;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::hands::Hands;
 use crate::haproxy::lane;
@@ -50,6 +51,35 @@ pub(super) async fn tell(
         passed_over.insert(correction.server());
     }
     Ok(refused)
+}
+
+/// What `command` puts right, as another would be told it.
+pub(super) fn corrections(command: &Command, names: &Names) -> Vec<Correction> {
+    let known = |server: &ServerName| {
+        let backend = names.backend(server.backend.as_str())?;
+        names.server(backend, server.server.as_str())
+    };
+    let correction = |name: &ServerName| {
+        let server = known(name)?;
+        Some(match command {
+            Command::SetState { state, .. } => Correction::State { server, to: *state },
+            Command::DrainUntilChecked { .. } => Correction::State { server, to: AdminState::Drain },
+            Command::ReadyFromDrain { .. } => Correction::State { server, to: AdminState::Ready },
+            Command::SetAddress { address, .. } => Correction::Address { server, address: *address },
+            Command::AddServer { address, keywords, .. } => {
+                Correction::Add { server, address: *address, keywords: keywords.clone() }
+            }
+            Command::DeleteServer { .. } => Correction::Delete { server },
+            _ => return None,
+        })
+    };
+    if let Command::SetWeights(line) = command {
+        let weights = line.weights().iter();
+        return weights
+            .filter_map(|(name, to)| Some(Correction::Weight { server: known(name)?, to: *to }))
+            .collect();
+    }
+    command.servers().filter_map(correction).collect()
 }
 
 struct Telling<'a> {
@@ -90,7 +120,12 @@ impl Telling<'_> {
             (Correction::Add { address, keywords, .. }, found) => {
                 let (health, agent) = (keywords.has_check(), keywords.has_agent_check());
                 let checks = Command::EnableChecks { server: server.clone(), health, agent };
-                let add = Command::AddServer { server, address: *address, keywords: keywords.clone() };
+                let of = self.latest.backend(self.names.backend_of(id));
+                let keywords = of.map(|backend| {
+                    keywords_for(&self.latest.process, backend, server.server.as_str(), keywords)
+                });
+                let Some(keywords) = keywords else { return Vec::new() };
+                let add = Command::AddServer { server, address: *address, keywords };
                 let is_absent = found.is_none();
                 let both = [(add, is_absent), (checks, health || agent)];
                 both.into_iter().filter(|(_, is_due)| *is_due).map(|(command, _)| command).collect()

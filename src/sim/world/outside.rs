@@ -8,7 +8,7 @@ use super::balance::{self, Line};
 use super::{Event, World};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{
-    AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
+    AdminState, BackendState, Cookie, Inventory, OperationalState, Process, ServerState,
 };
 use crate::core::units::Weight;
 use crate::sim::ServerStage;
@@ -148,6 +148,7 @@ impl World {
             checked: true,
             check_passed: line.up,
             agent_checked: false,
+            agent_off: false,
             by_name: false,
             of_dns: false,
             backup: false,
@@ -168,7 +169,7 @@ impl World {
             id: self.backend,
             dynamic: Some(true),
             tcp: false,
-            cookie: false,
+            cookie: Cookie::None,
             algorithm: self.scenario.haproxy.balance.name().to_owned(),
             queued: self.queued(),
             sessions: self.requests.len(),

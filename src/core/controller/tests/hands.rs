@@ -268,3 +268,19 @@ fn a_weight_is_not_put_back_where_somebody_has_set_another() {
     world.second(FAST_MS);
     assert!(world.controller.memory(world.now).backends[0].weights.is_empty());
 }
+
+#[test]
+fn a_weight_of_an_agent_check_is_no_hand_and_its_ready_ends_its_drain() {
+    let mut world = idle_world();
+    world.site.server("s1").agent_checked = true;
+    world.second(FAST_MS);
+    world.site.server("s1").weight = Weight::saturating(7.0);
+    world.second(FAST_MS);
+    assert_eq!((role(&mut world, "s1"), told_changes(&world)), (Role::Serving, 0));
+    drain(world.site.server("s1"));
+    world.second(FAST_MS);
+    assert_eq!((role(&mut world, "s1"), told_changes(&world)), (Role::Foreign, 1));
+    ready(world.site.server("s1"));
+    world.second(FAST_MS);
+    assert_eq!((role(&mut world, "s1"), told_changes(&world)), (Role::Serving, 1));
+}

@@ -3,7 +3,7 @@
 //! In: a backend as it should be, and as the node has it. Out: [`Correction`]s for now and for later; the next
 //! reading shows what is left. First what comes from a pool is given its place (`places`), then servers
 //! are taken into service, and only when nothing is left of that, others out of it, one after the other as far as
-//! enough go on serving. On its way to MAINT a server is drained.
+//! enough go on serving, here and in backends whose servers track these. On its way to MAINT a server is drained.
 //!
 //! ```text
 //!  into service    [add, or address], READY                 a server that all have declared, or without a check
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::inventory::{AdminState, BackendState, ServerState};
+use super::super::supply;
 use super::places::{Places, Provided};
 use crate::core::names::ServerId;
 use crate::core::settings::spares::Keywords;
@@ -106,7 +107,11 @@ pub fn todo(
             aim.admin = aim.admin.with(AdminState::Maint);
         }
     }
-    todo.now.extend(aims.iter().filter_map(|(wanted, found)| weight(wanted, found)));
+    // A server with weight 0 takes nothing any more: it goes as those do that are drained.
+    let weights = aims.iter().filter_map(|(wanted, found)| Some((weight(wanted, found)?, *found)));
+    let (emptied, weights): (Vec<_>, Vec<_>) =
+        weights.partition(|(to, found)| *to == Weight::ZERO && found.is_serving());
+    todo.now.extend(weights.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to }));
     for (wanted, found) in aims.iter().filter(|(wanted, _)| wanted.state() == AdminState::Ready) {
         let (server, is_supplied) = (wanted.id, places.supplies(wanted.id));
         match way_up(wanted, found, is_supplied && waited < UP_WITHIN) {
@@ -121,8 +126,30 @@ pub fn todo(
     let leaving = surplus.map(|found| (in_maint(found), found));
     let down = aims.into_iter().filter(|(wanted, _)| wanted.state() != AdminState::Ready).chain(leaving);
     way_down(down.collect(), &found, least, waited, &mut todo);
+    empty(emptied, &found, least, &mut todo);
     todo.now.extend(deletions);
     todo
+}
+
+/// Makes `change` in `backend`.
+pub(super) fn make(backend: &mut BackendState, change: &Correction) {
+    if let Correction::Add { server, address, keywords } = change {
+        backend.servers.retain(|found| found.id != *server);
+        backend.servers.push(supply::newcomer(*server, *address, keywords));
+    }
+    for server in backend.servers.iter_mut().filter(|found| found.id == change.server()) {
+        match *change {
+            Correction::Add { .. } | Correction::Delete { .. } => {}
+            Correction::Address { address, .. } => {
+                (server.address, server.port) = (Some(address.ip()), address.port());
+            }
+            Correction::State { to, .. } => server.admin = server.admin.with(to),
+            Correction::Weight { to, .. } => server.weight = to,
+        }
+    }
+    if let Correction::Delete { server } = change {
+        backend.servers.retain(|found| found.id != *server);
+    }
 }
 
 /// How far a server is on its way.
@@ -154,10 +181,12 @@ fn way_down(
     todo: &mut Todo,
 ) {
     let is_wide = todo == &Todo::default();
-    let mut serving = found.serving().count();
+    // Those that track a server of this backend may go with it.
+    let stays = |server: &&ServerState| server.tracks.is_none_or(|root| found.server(root).is_none());
+    let mut serving = found.serving().filter(stays).count();
     for (wanted, found) in down.iter().filter(|(wanted, found)| wanted.state() != found.state()) {
         let server = wanted.id;
-        let may_go = !found.is_serving() || serving > least as usize;
+        let may_go = !found.is_serving() || (serving > least as usize && !found.needed_elsewhere);
         match next_state(wanted, found, waited) {
             Some(to) if is_wide && may_go => {
                 serving -= usize::from(found.is_serving());
@@ -166,6 +195,15 @@ fn way_down(
             _ => todo.later.push(Correction::State { server, to: wanted.state() }),
         }
     }
+}
+
+/// How servers get weight 0, once nothing else is left to do.
+fn empty(emptied: Vec<(Weight, &ServerState)>, found: &BackendState, least: u32, todo: &mut Todo) {
+    let is_done = todo == &Todo::default();
+    let may_go = if is_done { found.serving().count().saturating_sub(least as usize) } else { 0 };
+    let mut corrections = emptied.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to });
+    todo.now.extend(corrections.by_ref().take(may_go));
+    todo.later.extend(corrections);
 }
 
 fn in_maint(found: &ServerState) -> ServerState {
@@ -179,13 +217,14 @@ fn is_settable(server: &ServerState) -> bool {
     server.alike && !is_bound && !is_foreign
 }
 
-/// A weight that is the configured one there is the configured one here. The same weight is right as it is: one that was
-/// changed and kept is the configured one where HAProxy was restarted with it.
-fn weight(wanted: &ServerState, found: &ServerState) -> Option<Correction> {
+/// The weight that it is to have, if it has another one. One that is the configured one there is the configured one
+/// here. The same weight is right as it is: one that was changed and kept is the configured one where HAProxy was
+/// restarted with it.
+fn weight(wanted: &ServerState, found: &ServerState) -> Option<Weight> {
     let is_configured = wanted.weight == wanted.initial_weight;
     let to = if is_configured { found.initial_weight } else { wanted.weight };
     let is_right = found.weight == to || found.weight == wanted.weight;
-    (!is_right).then_some(Correction::Weight { server: wanted.id, to })
+    (!is_right && !found.has_agent()).then_some(to)
 }
 
 /// The state on the way out of service; `None` while a drain goes on.

@@ -93,7 +93,7 @@ pub fn backend(mut parts: Vec<Part<BackendState>>) -> Option<BackendState> {
         // What one of them cannot do is not done on any.
         dynamic: leading().map(|backend| backend.dynamic).reduce(both_dynamic).flatten(),
         tcp: leading().any(|backend| backend.tcp),
-        cookie: leading().any(|backend| backend.cookie),
+        cookie: leading().map(|backend| backend.cookie).max().unwrap_or_default(),
         queued: all().fold(0, |sum, backend| sum.saturating_add(backend.queued)),
         sessions: all().fold(0, |sum, backend| sum.saturating_add(backend.sessions)),
         total_sessions: all().fold(0, |sum, backend| sum.saturating_add(backend.total_sessions)),
@@ -149,6 +149,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
         agent_checked: leading.iter().any(|server| server.agent_checked),
+        agent_off: leading.iter().any(|server| server.agent_off),
         by_name: leading.iter().any(|server| server.by_name),
         of_dns: leading.iter().any(|server| server.of_dns),
         backup: leading.iter().any(|server| server.backup),

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
+use super::trackers;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::spares::{Keywords, Spares};
 
@@ -261,7 +262,10 @@ impl Nodes {
 
     /// Takes a reading of all nodes, in their order, at `now`; `None` for one that was not asked and is absent.
     /// What they have together comes back; `None` if none has answered.
-    pub fn take(&mut self, answers: Vec<Option<Answer>>, now: Instant) -> Option<Inventory> {
+    ///
+    /// Unless it is `settled`, something was changed while they answered: what they had one after the other may never
+    /// have been so on all of them, and none gets in line by it.
+    pub fn take(&mut self, answers: Vec<Option<Answer>>, settled: bool, now: Instant) -> Option<Inventory> {
         let mut found: Vec<(usize, Inventory)> = Vec::new();
         let mut counted = vec![None; self.nodes.len()];
         for (node, answer) in answers.into_iter().enumerate() {
@@ -282,12 +286,25 @@ impl Nodes {
         }
         self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
         if self.nodes.len() > 1 {
-            self.compare(&found, now);
+            let least =
+                |id| self.kept.iter().find(|kept| kept.backend == id).map_or(1, |kept| kept.least_serving);
+            found.iter_mut().for_each(|(_, inventory)| trackers::mark(inventory, least));
+            self.compare(&found, settled, now);
         }
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;
         merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
         Some(Inventory { counted, ..merged })
+    }
+
+    /// A plan has made `change`. While none is in line plans move all of them, and what is wanted moves along.
+    pub fn made(&mut self, backend: BackendId, change: &Correction) {
+        if self.nodes.iter().any(|node| node.standing == Standing::InLine) {
+            return;
+        }
+        if let Some(wanted) = self.wanted.get_mut(&backend) {
+            align::make(wanted, change);
+        }
     }
 
     /// What `node` has, for what it counts. If none is in line, all count.
@@ -300,7 +317,7 @@ impl Nodes {
     }
 
     /// Finds out what those that lag behind are to be told; who has everything is in line.
-    fn compare(&mut self, found: &[(usize, Inventory)], now: Instant) {
+    fn compare(&mut self, found: &[(usize, Inventory)], settled: bool, now: Instant) {
         self.note_wanted(found);
         for (n, inventory) in found {
             let node = &mut self.nodes[*n];
@@ -327,7 +344,7 @@ impl Nodes {
             }
             let refused = &node.refused;
             node.todo.now.retain(|one| !refused.iter().any(|refused| refused.correction == *one));
-            if node.todo == Todo::default() {
+            if settled && node.todo == Todo::default() {
                 (node.standing, node.behind_since) = (Standing::InLine, None);
             }
         }

@@ -12,7 +12,7 @@ use super::places::Places;
 use super::tests::declared;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{
-    AdminFlags, AdminState, BackendState, Inventory, OperationalState, Process, ServerState,
+    AdminFlags, AdminState, BackendState, Cookie, Inventory, OperationalState, Process, ServerState,
 };
 use crate::core::plan::testing::Site;
 use crate::core::units::Weight;
@@ -66,7 +66,7 @@ fn backend(names: &Names, name: &str) -> impl Strategy<Value = BackendState> + u
             algorithm: "roundrobin".to_owned(),
             dynamic: Some(true),
             tcp: false,
-            cookie: false,
+            cookie: Cookie::None,
             queued,
             sessions,
             total_sessions,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
+use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
@@ -44,8 +45,12 @@ impl Stage {
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
+        self.take_reading(answers, true)
+    }
+
+    fn take_reading(&mut self, answers: impl Into<Vec<Option<Answer>>>, settled: bool) -> Option<Inventory> {
         self.now += Duration::from_secs(1);
-        self.nodes.take(answers.into(), self.now)
+        self.nodes.take(answers.into(), settled, self.now)
     }
 
     #[track_caller]
@@ -231,4 +236,51 @@ fn a_drain_that_does_not_end_is_ended() {
     let early = todo(&wanted, found, Duration::from_secs(5));
     assert_eq!((early.now, early.later), (vec![], vec![maint.clone()]));
     assert_eq!(todo(&wanted, found, Duration::from_secs(60)).now, [maint]);
+}
+
+#[test]
+fn a_weight_of_0_takes_no_more_servers_away_than_may_go() {
+    let found = Site::new(2);
+    let mut wanted = found.clone();
+    wanted.backend.servers.iter_mut().for_each(|server| server.weight = Weight::ZERO);
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let emptied = |server| Correction::Weight { server: found.id(server), to: Weight::ZERO };
+    assert_eq!((todo.now, todo.later), (vec![emptied("s1")], vec![emptied("s2")]));
+}
+
+#[test]
+fn nobody_gets_in_line_by_a_reading_that_something_was_changed_in() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 5, [Ready, Ready])]);
+    stage.check(&[InLine, Behind]);
+    let alike = [stage.node(1, 10, [Ready, Maint]), stage.node(2, 6, [Ready, Maint])];
+    stage.take_reading(alike.clone(), false);
+    stage.check(&[InLine, Behind]);
+    stage.take_reading(alike, true);
+    stage.check(&[InLine, InLine]);
+}
+
+#[test]
+fn while_none_is_in_line_what_is_wanted_moves_with_the_plans() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 5, [Ready, Ready])]);
+    stage.take([stage.node(3, 0, [Ready, Ready]), stage.node(2, 6, [Ready, Ready])]);
+    stage.check(&[Behind, Behind]);
+    let drained = stage.to("s2", AdminState::Drain);
+    stage.nodes.made(stage.site.backend.id, &drained);
+    let both = [stage.node(3, 1, [AdminState::Drain, Maint]), stage.node(2, 7, [AdminState::Drain, Maint])];
+    stage.take(both);
+    stage.check(&[InLine, InLine]);
+}
+
+#[test]
+fn a_server_that_others_track_takes_them_with_it() {
+    let mut found = Site::new(3);
+    let s1 = found.id("s1");
+    (found.server("s2").tracks, found.server("s3").tracks) = (Some(s1), Some(s1));
+    let mut wanted = found.clone();
+    testing::drain(wanted.server("s1"));
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let drain = Correction::State { server: s1, to: AdminState::Drain };
+    assert_eq!((todo.now, todo.later), (vec![], vec![drain]));
 }
