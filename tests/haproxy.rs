@@ -741,6 +741,12 @@ fn a_spare_takes_the_place_of_a_server_that_is_slow_for_long_before_it_is_draine
             .filter(|rule| ["stand_in", "outlier"].contains(&&**rule))
             .collect()
     };
+    // What it gets follows slowly: some of the patience for each part of the way.
+    let weight = |server: &str| -> u32 {
+        site.servers()[server].rsplit(' ').next().and_then(|weight| weight.parse().ok()).expect("a weight")
+    };
+    wait_until("it has less weight", PATIENCE, || weight("s2") * 10 <= weight("s1") * 8);
+    wait_until("a spare is started", PATIENCE, || rules().contains(&"stand_in".to_owned()));
     wait_until("it is drained", PATIENCE, || {
         assert!(site.ready() >= 3, "{:?}", site.servers());
         site.servers()["s2"].starts_with("MAINT")
