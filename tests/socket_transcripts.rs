@@ -4,13 +4,16 @@
 //! `.expected` beside it says what it means. `UPDATE_GOLDEN=1` writes those anew.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs};
 
 use haproxy_autoscale::core::names::Names;
 use haproxy_autoscale::core::plan::inventory::{
     AdminState, BackendState, Inventory, OperationalState, ServerState,
 };
+use haproxy_autoscale::core::settings::spares::Keywords;
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, Scope, ServerName};
 use haproxy_autoscale::core::wire::error::AnswerError;
@@ -71,6 +74,27 @@ fn command(line: &str) -> Option<Command> {
         [["set", "server", server, "state", "drain"], [.., "health", "stopping"]] => {
             Command::DrainUntilChecked { server: name(server)? }
         }
+        [["set", "server", server, "state", "ready"], ["set", "maxconn", "server", _, maxconn]] => {
+            Command::ReadyFromDrain { server: name(server)?, maxconn: maxconn.parse().ok()? }
+        }
+        [["set", "server", server, "addr", address, "port", port]] => {
+            let address = SocketAddr::new(address.parse().ok()?, port.parse().ok()?);
+            Command::SetAddress { server: name(server)?, address }
+        }
+        [["add", "server", server, address, keywords @ ..]] => Command::AddServer {
+            server: name(server)?,
+            address: address.parse().ok()?,
+            keywords: Keywords::new(&keywords.join(" ")).ok()?,
+        },
+        [["enable", "health", server]] => {
+            Command::EnableChecks { server: name(server)?, health: true, agent: false }
+        }
+        [["wait", within, "srv-removable", server]] => {
+            let within = Duration::from_millis(within.strip_suffix("ms")?.parse().ok()?);
+            Command::AwaitRemovable { server: name(server)?, within }
+        }
+        [["del", "server", server]] => Command::DeleteServer { server: name(server)? },
+        [["shutdown", "sessions", "server", server]] => Command::ShutdownSessions { server: name(server)? },
         weights => {
             let weight = |part: &&[&str]| {
                 let [_, _, server, "weight", weight] = part else { return None };

@@ -249,7 +249,7 @@ impl State {
                 server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;
                 Ok(())
             }),
-            _ => Err("Unknown command. Please enter one of the following commands only :"),
+            _ => Err("Unknown command, but maybe one of the following ones is a better match:"),
         };
         done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
     }

@@ -1,0 +1,116 @@
+//! The fake HAProxy answers as the real ones were recorded to: `fixtures/socket/<version>/*.txt`.
+//!
+//! Only commands that the fake claims to know are played; it has the servers of `fixtures/socket/haproxy.cfg` by name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use support::{FakeHaproxy, ask};
+
+mod support;
+
+/// The exchanges of the scene, as they were with each release: version, command, answer.
+fn recorded(scene: &str) -> Vec<(String, String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/socket");
+    let mut found = Vec::new();
+    for release in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(text) = fs::read_to_string(release.join(format!("{scene}.txt"))) else { continue };
+        let version = release.file_name().unwrap().to_string_lossy().into_owned();
+        // An answer may have this within a line.
+        let text = format!("\n{}", text.strip_suffix('\n').unwrap());
+        let exchanges = text.split("\n> ").skip(1).map(|exchange| exchange.split_once('\n').unwrap());
+        let exchanges = exchanges.map(|(line, rest)| (version.clone(), line.to_owned(), format!("{rest}\n")));
+        found.extend(exchanges);
+    }
+    assert!(!found.is_empty(), "{scene}");
+    found
+}
+
+fn fake() -> FakeHaproxy {
+    let web = &["s1", "s2", "spare", "plain", "reserve", "shadow", "agent"][..];
+    FakeHaproxy::start(&[("web", web), ("fixed", &["h1", "h2"]), ("places", &["six", "path", "lost"])])
+}
+
+/// What the fake claims: states, weights and health of servers that are declared, of a backend with weights.
+fn is_claimed(line: &str) -> bool {
+    line.split("; ").all(|part| match part.split(' ').collect::<Vec<_>>()[..] {
+        ["set", "server", name, "state" | "health", _] => !name.ends_with("shadow"),
+        ["set", "server", name, "weight", weight] => {
+            !name.starts_with("fixed/") && weight.parse::<u32>().is_ok()
+        }
+        ["show", "cli", "level"] => true,
+        _ => false,
+    })
+}
+
+#[test]
+fn changes_and_refusals_are_answered_byte_by_byte_as_by_the_real_ones() {
+    let mut releases = BTreeSet::new();
+    for scene in ["changes", "until_checked", "out_of_maint", "refused"] {
+        let fake = fake();
+        for (version, line, answer) in recorded(scene) {
+            if is_claimed(&line) {
+                assert_eq!(ask(&fake.socket(), &line).unwrap(), answer, "HAProxy {version}, {scene}: {line}");
+                releases.insert(version);
+            }
+        }
+    }
+    assert!(releases.len() > 4, "{releases:?}");
+}
+
+/// An answer's parts: each command's, up to the empty line behind it.
+fn parts(answer: &str) -> Vec<&str> {
+    answer.strip_suffix("\n\n").expect("it ends with an empty line").split("\n\n").collect()
+}
+
+fn titles(part: &str) -> Vec<String> {
+    let title = part.lines().find_map(|line| line.strip_prefix("# ")).expect("columns have titles");
+    title.split([' ', ',']).map(str::to_owned).collect()
+}
+
+#[test]
+fn tables_have_columns_of_the_real_ones_and_end_as_they_do() {
+    let fake = fake();
+    for (version, line, answer) in recorded("settled") {
+        let told = ask(&fake.socket(), &line).unwrap();
+        let (ours, theirs) = (parts(&told), parts(&answer));
+        assert_eq!(ours.len(), theirs.len(), "HAProxy {version}: {line}");
+        for line in ours[0].lines() {
+            let key = line.split_once(": ").expect("a key and a value").0;
+            assert!(
+                theirs[0].contains(&format!("\n{key}: ")) || theirs[0].starts_with(key),
+                "{version}: {key}"
+            );
+        }
+        let known = titles(theirs[1]);
+        for title in titles(ours[1]) {
+            assert!(known.contains(&title), "HAProxy {version} has no `{title}` in `show stat`");
+        }
+        // What came with a later release comes behind these.
+        let (ours, theirs) = (ours[2].lines().collect::<Vec<_>>(), theirs[2].lines().collect::<Vec<_>>());
+        assert_eq!(ours[0], theirs[0], "the table's own version");
+        let (ours_titles, known) = (titles(ours[1]), titles(theirs[1]));
+        let both = ours_titles.len().min(known.len());
+        assert_eq!(ours_titles[..both], known[..both], "HAProxy {version}");
+        let columns = |row: &str| row.split(' ').count();
+        assert!(theirs[2..].iter().all(|row| columns(row) == known.len()), "HAProxy {version}");
+        assert!(ours[2..].iter().all(|row| columns(row) == ours_titles.len()), "{ours:#?}");
+    }
+}
+
+#[test]
+fn an_unknown_backend_is_refused_in_the_words_of_the_real_ones() {
+    let fake = fake();
+    for (version, line, answer) in recorded("refused") {
+        if line.starts_with("show stat") || line.starts_with("show servers state") {
+            assert_eq!(ask(&fake.socket(), &line).unwrap(), answer, "HAProxy {version}: {line}");
+        }
+        // It is a 2.6 in this.
+        if line == "nonsense" && version.starts_with("2.6.") {
+            let told = ask(&fake.socket(), &line).unwrap();
+            assert_eq!(told.lines().next(), answer.lines().next(), "HAProxy {version}");
+            assert!(told.ends_with("\n\n") && answer.ends_with("\n\n"), "HAProxy {version}");
+        }
+    }
+}
