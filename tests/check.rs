@@ -17,7 +17,7 @@ global
     stats socket {dir}/operator.sock mode 600 level operator
     stats socket {dir}/user.sock mode 600 level user
 backend good
-    server s1 127.0.0.1:1 check maxconn 9
+    server s1 127.0.0.1:5 check maxconn 9
     server s2 127.0.0.1:2 check maxconn 9 disabled
 backend static
     balance static-rr
