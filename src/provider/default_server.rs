@@ -102,7 +102,7 @@ struct Reader {
 impl Reader {
     /// Takes a line; gives the backend that it ends.
     fn line(&mut self, number: usize, line: &str, environment: Environment<'_>) -> Option<Section> {
-        // Only the lines that matter are asked for their variables.
+        // HAProxy is asked only for the variables of lines that matter.
         let keyword = line.split_ascii_whitespace().next()?;
         let known = |name: &str| {
             let set = self.variables.borrow().get(name).cloned();
@@ -117,8 +117,8 @@ impl Reader {
                 self.default_server(number, words);
             }
             // Before the options: a name and an address, a template's number between them.
-            "server" => self.server(words::split(line, &known), 2),
-            "server-template" => self.server(words::split(line, &known), 3),
+            "server" => self.server(line, 2),
+            "server-template" => self.server(line, 3),
             keyword if SECTIONS.contains(&keyword) => {
                 let words = words::split(line, &known).unwrap_or_default();
                 return self.begin(keyword, words.iter().skip(1).map(Word::text).collect());
@@ -155,8 +155,11 @@ impl Reader {
         said.untold.get_or_insert(Untold { line: number, why });
     }
 
-    fn server(&mut self, words: Result<Vec<Word>, LogFormatError>, options: usize) {
-        let words = words.unwrap_or_default();
+    /// A server, if its line can be read without asking anybody.
+    fn server(&mut self, line: &str, options: usize) {
+        let own =
+            |name: &str| self.variables.borrow().get(name).cloned().map_or(Variable::Unknown, Variable::Is);
+        let words = words::split(line, &own).unwrap_or_default();
         let words: Vec<String> = words.iter().skip(1).map(|word| word.text().to_owned()).collect();
         if let (Some(name), Some(options)) = (words.first(), words.get(options..)) {
             let all = [&self.section.said.words, options].concat();

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::nearest::nearest;
 use crate::core::controller::Memory;
 use crate::core::names::Names;
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::plan::trackers;
@@ -115,8 +115,7 @@ fn backend(
     findings.extend(supply.check(about, state, &supplied));
     let state = &supplied.state;
     findings.extend(servers(about, settings, state, &claims, names));
-    findings.extend(empty_slots(about, settings, state, &claims, names));
-    findings.extend(foreign_maint(about, settings, state, &claims, names));
+    findings.extend(no_spares(about, settings, state, &claims, names));
     findings.extend(configured_servers(about, settings, state, names));
     findings.extend(signals(about, state, names));
     findings.extend(weights(about, settings, state));
@@ -161,37 +160,22 @@ fn servers(
     findings
 }
 
-/// Slots, where the config has no pool for them.
-fn empty_slots(
+/// Servers out of service that are no spares: slots, where the config has no pool for them, and a MAINT that is somebody
+/// else's.
+fn no_spares(
     about: &str,
     settings: &BackendSettings,
     state: &BackendState,
     claims: &Claims,
     names: &Names,
-) -> Option<Finding> {
-    let roles = ownership::roles(state, settings, claims, names);
-    let vacant = roles.filter(|&(_, role)| role == Role::Vacant && settings.spares == Spares::Declared);
-    let vacant: Vec<String> = vacant.map(|(server, _)| names.of_server(server.id).to_string()).collect();
-    (!vacant.is_empty()).then(|| {
-        Finding::warn(
-            about,
-            format!("empty slots, whose address is nobody's, and no spares: {}", vacant.join(", ")),
-            "say where they get addresses from: `spares: { kind: slots, pool: [...] }`; a server that is \
-             there all the same is named under `servers`",
-        )
-    })
-}
-
-/// Whose MAINT is somebody else's.
-fn foreign_maint(
-    about: &str,
-    settings: &BackendSettings,
-    state: &BackendState,
-    claims: &Claims,
-    names: &Names,
-) -> Option<Finding> {
-    let roles = ownership::roles(state, settings, claims, names);
-    let foreign = roles.filter(|&(server, role)| {
+) -> Vec<Finding> {
+    let named = |is: &dyn Fn(&ServerState, Role) -> bool| {
+        let roles =
+            ownership::roles(state, settings, claims, names).filter(|&(server, role)| is(server, role));
+        roles.map(|(server, _)| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let vacant = named(&|_, role| role == Role::Vacant && settings.spares == Spares::Declared);
+    let foreign = named(&|server, role| {
         role == Role::Foreign
             && server.state() == AdminState::Maint
             && !server.backup
@@ -199,14 +183,21 @@ fn foreign_maint(
             // DNS has no address for it: nobody else can end that.
             && !server.admin.is_foreign_maint()
     });
-    let foreign: Vec<String> = foreign.map(|(server, _)| names.of_server(server.id).to_string()).collect();
-    (!foreign.is_empty()).then(|| {
-        Finding::warn(
-            about,
-            format!("in MAINT, not ours, and left alone: {}", foreign.join(", ")),
+    let findings = [
+        (
+            "empty slots, whose address is nobody's, and no spares",
+            vacant,
+            "say where they get addresses from: `spares: { kind: slots, pool: [...] }`; a server that is \
+             there all the same is named under `servers`",
+        ),
+        (
+            "in MAINT, not ours, and left alone",
+            foreign,
             "to use one as a spare, name it under `servers` in the config, with a weight above 0 in haproxy.cfg",
-        )
-    })
+        ),
+    ];
+    let found = findings.into_iter().filter(|(_, servers, _)| !servers.is_empty());
+    found.map(|(what, servers, remedy)| Finding::warn(about, format!("{what}: {servers}"), remedy)).collect()
 }
 
 /// Servers that the config names and HAProxy does not have.
@@ -229,7 +220,7 @@ fn configured_servers(
 
 /// What the agent will not see, or not know in time.
 fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
-    let list = |without: &dyn Fn(&crate::core::plan::inventory::ServerState) -> bool| {
+    let list = |without: &dyn Fn(&ServerState) -> bool| {
         let servers = state.servers.iter().filter(|server| without(server));
         servers.map(|server| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
     };

@@ -10,7 +10,7 @@ use crate::core::log::reader::UnparsedLine;
 use crate::core::log::sample::{Class, Timers};
 use crate::core::plan::inventory::{AdminState, BackendState};
 use crate::core::plan::step::{Purpose, Step};
-use crate::core::plan::testing::{Site, declared_disabled, drain, flags, maint, ready};
+use crate::core::plan::testing::{self, Site, declared_disabled, drain, flags, maint, ready};
 use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
@@ -92,14 +92,7 @@ impl World {
     }
 
     fn inventory(&self) -> Inventory {
-        let process = Process {
-            version: "2.6.12".into(),
-            pid: self.pid,
-            uptime_s: 9,
-            started: None,
-            node: None,
-            stopping: false,
-        };
+        let process = testing::process(self.pid, 9);
         let counted = vec![Some(process.pid)];
         Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false }
     }

@@ -366,30 +366,17 @@ pub enum OperationalState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::plan::testing;
 
     #[track_caller]
     fn check(version: &str, expected: Option<[u32; 3]>) {
-        let process = Process {
-            version: version.to_owned(),
-            pid: 1,
-            uptime_s: 0,
-            started: None,
-            node: None,
-            stopping: false,
-        };
+        let process = Process { version: version.to_owned(), ..testing::process(1, 0) };
         assert_eq!(process.release(), expected, "{version}");
     }
 
     #[test]
     fn another_process_is_known_by_pid_by_start_and_by_uptime() {
-        let process = |pid, uptime_s, started| Process {
-            version: "2.6.12".to_owned(),
-            pid,
-            uptime_s,
-            started,
-            node: None,
-            stopping: false,
-        };
+        let process = |pid, uptime_s, started| Process { started, ..testing::process(pid, uptime_s) };
         let before = process(8, 60, Some(1_000));
         assert!(!process(8, 61, Some(1_000)).is_another_than(&before));
         assert!(process(9, 61, Some(1_000)).is_another_than(&before));
@@ -401,12 +388,9 @@ mod tests {
     #[test]
     fn a_process_is_the_same_on_two_sockets_if_all_that_it_is_known_by_is_the_same() {
         let process = |node: Option<&str>, pid, uptime_s, started| Process {
-            version: "2.6.12".to_owned(),
-            pid,
-            uptime_s,
             started,
             node: node.map(str::to_owned),
-            stopping: false,
+            ..testing::process(pid, uptime_s)
         };
         let one = process(Some("vm"), 8, 60, Some(1_000));
         assert!(one.is_the_same_as(&process(Some("vm"), 8, 61, Some(1_000))));
@@ -422,14 +406,7 @@ mod tests {
 
     #[test]
     fn the_one_that_runs_for_longer_is_the_older_one() {
-        let process = |pid, uptime_s| Process {
-            version: "2.6.12".to_owned(),
-            pid,
-            uptime_s,
-            started: None,
-            node: None,
-            stopping: false,
-        };
+        let process = testing::process;
         let second = Duration::from_secs(1);
         assert!(process(8, 300).is_older_than(&process(9, 0), second));
         assert!(!process(9, 1).is_older_than(&process(8, 300), second));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inventory::{AdminFlags, BackendState, Cookie, OperationalState, ServerState};
+use super::inventory::{AdminFlags, BackendState, Cookie, OperationalState, Process, ServerState};
 use super::ownership::{self, Claims};
 use super::supply::{self, Candidate, Offer, Placement, Stock, Supplied};
 use super::{planner, step::Plan};
@@ -204,6 +204,11 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         slowstart: false,
         supply: None,
     }
+}
+
+/// One of many like it.
+pub(in crate::core) fn process(pid: u32, uptime_s: u64) -> Process {
+    Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, node: None, stopping: false }
 }
 
 pub(in crate::core) fn settings() -> BackendSettings {

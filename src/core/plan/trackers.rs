@@ -48,7 +48,7 @@ fn root(id: ServerId, tracks: &BTreeMap<ServerId, ServerId>) -> ServerId {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inventory::{BackendState, Process};
+    use super::super::inventory::BackendState;
     use super::super::testing::{self, Site};
     use super::*;
 
@@ -70,22 +70,11 @@ mod tests {
         }
         let backends = vec![site.backend.clone(), BackendState { id: side, servers, ..site.backend.clone() }];
         let mut inventory =
-            Inventory { process: process(), backends, counted: vec![Some(1)], read_only: false };
+            Inventory { process: testing::process(1, 9), backends, counted: vec![Some(1)], read_only: false };
         mark(&mut inventory, |id| if id == side { least } else { 1 });
         let marked = inventory.backends[0].servers.iter().filter(|server| server.needed_elsewhere);
         let names: Vec<_> = marked.map(|server| site.names.of_server(server.id).to_string()).collect();
         assert_eq!(names, expected);
-    }
-
-    fn process() -> Process {
-        Process {
-            version: "2.6.12".to_owned(),
-            pid: 1,
-            uptime_s: 9,
-            started: None,
-            node: None,
-            stopping: false,
-        }
     }
 
     #[test]

@@ -486,6 +486,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::plan::testing;
 
     fn web1() -> ServerName {
         ServerName::new("web", "web1").unwrap()
@@ -551,14 +552,7 @@ mod tests {
     #[test]
     fn maxconn_is_set_only_where_that_does_not_kill_haproxy() {
         let line = |version: &str, maxconn| {
-            let process = Process {
-                version: version.to_owned(),
-                pid: 1,
-                uptime_s: 0,
-                started: None,
-                node: None,
-                stopping: false,
-            };
+            let process = Process { version: version.to_owned(), ..testing::process(1, 0) };
             Command::out_of_drain(web1(), maxconn, &process).to_string()
         };
         let (plain, both) = (

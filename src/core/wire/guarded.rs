@@ -141,10 +141,6 @@ mod tests {
     const HEADING: &str = "1\n# be_id be_name srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
                            srv_check_health srv_check_state srv_port srv_use_ssl\n";
 
-    fn process(pid: u32) -> Process {
-        Process { version: "2.6.12".to_owned(), pid, uptime_s: 9, started: None, node: None, stopping: false }
-    }
-
     /// s1 was read in DRAIN, with weight 1; now its row says `admin` and `weight`.
     #[track_caller]
     fn check(
@@ -157,12 +153,12 @@ mod tests {
         let mut site = Site::new(2);
         testing::drain(site.server("s1"));
         let command = command(ServerName::new("web", "s1").unwrap());
-        let change = Guarded::new(command, &process(8), &site.backend, &site.names);
+        let change = Guarded::new(command, &testing::process(8, 9), &site.backend, &site.names);
         assert_eq!(change.questions(), ["show info", "show servers state web"]);
         let info = format!("Version: 2.6.12\nPid: {pid}\nUptime_sec: 9\nStopping: 0\n\n");
         let rows = format!("3 web s1 ::1 2 {admin} {weight} 1 2 0 80 0\n3 web s2 ::1 2 1 77 1 2 0 80 0\n\n");
         let found = change.check(format!("{info}{HEADING}{rows}").as_bytes());
-        assert_eq!(found, Ok((process(pid), want)));
+        assert_eq!(found, Ok((testing::process(pid, 9), want)));
     }
 
     fn ready(server: ServerName) -> Command {
@@ -200,7 +196,7 @@ mod tests {
         let site = Site::new(1);
         let change = Guarded::new(
             ready(ServerName::new("web", "s1").unwrap()),
-            &process(8),
+            &testing::process(8, 9),
             &site.backend,
             &site.names,
         );

@@ -47,8 +47,10 @@ impl<'a> Walker<'a> {
     /// `step`, or where it sets a weight of a ramp that HAProxy makes, the last one of the lane, which sets all of it.
     pub(super) fn in_place_of(&self, step: &'a Step) -> &'a Step {
         let is_weights = |step: &&Step| matches!(step, Step::SetWeights(_));
-        let last = || self.lane.steps.iter().rev().find(is_weights);
-        Some(step).filter(|step| self.slowstart && is_weights(step)).and_then(|_| last()).unwrap_or(step)
+        if !self.slowstart || !is_weights(&step) {
+            return step;
+        }
+        self.lane.steps.iter().rfind(is_weights).unwrap_or(step)
     }
 
     /// The server, which HAProxy slow-starts, has got its weight of these.

@@ -12,9 +12,9 @@ use super::places::Places;
 use super::tests::declared;
 use crate::core::names::{BackendId, Names};
 use crate::core::plan::inventory::{
-    AdminFlags, AdminState, BackendState, Cookie, Inventory, OperationalState, Process, ServerState,
+    AdminFlags, AdminState, BackendState, Cookie, Inventory, OperationalState, ServerState,
 };
-use crate::core::plan::testing::Site;
+use crate::core::plan::testing::{self, Site};
 use crate::core::units::Weight;
 
 /// More rounds than any node needs: up, drained, down one by one.
@@ -82,14 +82,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         proptest::option::weighted(0.9, backend(names, "b")),
     );
     (backends, 1u32..9, 0u64..9).prop_map(|((a, b), pid, uptime_s)| Inventory {
-        process: Process {
-            version: "2.6.12".to_owned(),
-            pid,
-            uptime_s,
-            started: None,
-            node: None,
-            stopping: false,
-        },
+        process: testing::process(pid, uptime_s),
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
         read_only: false,

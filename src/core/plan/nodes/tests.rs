@@ -33,14 +33,7 @@ impl Stage {
         for (server, state) in backend.servers[1..].iter_mut().zip(states) {
             server.admin = AdminFlags(0).with(state);
         }
-        let process = Process {
-            version: "2.6.12".to_owned(),
-            pid,
-            uptime_s,
-            started: None,
-            node: None,
-            stopping: false,
-        };
+        let process = testing::process(pid, uptime_s);
         Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)], read_only: false }))
     }
 
@@ -190,15 +183,12 @@ fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
 #[test]
 fn a_backend_that_one_lacks_is_left_out_there() {
     let mut stage = Stage::new(2);
-    let empty = Process {
-        version: "2.6.12".to_owned(),
-        pid: 2,
-        uptime_s: 1,
-        started: None,
-        node: None,
-        stopping: false,
+    let empty = Inventory {
+        process: testing::process(2, 1),
+        backends: Vec::new(),
+        counted: vec![Some(2)],
+        read_only: false,
     };
-    let empty = Inventory { process: empty, backends: Vec::new(), counted: vec![Some(2)], read_only: false };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
     assert_eq!(stage.nodes.states()[1].lacks, [stage.site.backend.id]);
