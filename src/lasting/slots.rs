@@ -226,3 +226,130 @@ impl TemplateLine {
         apply(line, vec![(at(0, 0), "server".to_owned()), (at(1, 2), self.name(number))])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::server;
+    use super::*;
+    use crate::core::controller::Origin;
+    use crate::core::units::Weight;
+
+    /// `app` with the servers that a test is about, and t4 and t5, which are to be like `like`.
+    fn standing(like: &str, servers: Vec<ServerStanding>) -> BackendStanding {
+        let new = ["t4", "t5"].map(|name| ServerStanding {
+            origin: Origin::SlotToCome { like: like.to_owned() },
+            ..server(name, Some(true), 1, "127.0.0.1:1")
+        });
+        BackendStanding { backend: "app".to_owned(), servers: servers.into_iter().chain(new).collect() }
+    }
+
+    fn filled(name: &str, address: &str) -> ServerStanding {
+        ServerStanding { origin: Origin::Slot, ..server(name, Some(false), 1, address) }
+    }
+
+    fn in_block(lines: &str) -> String {
+        let block = format!("  # BEGIN haproxy-autoscale app\n{lines}  # END haproxy-autoscale app\n");
+        format!("backend app\n  balance first\n{block}backend b\n  server t4 10.0.0.1:80\n")
+    }
+
+    /// What becomes of a block with these `lines`; the same comes of it again.
+    #[track_caller]
+    fn check(like: &str, servers: Vec<ServerStanding>, lines: &str, expected: &str) {
+        let (standing, text) = (standing(like, servers), in_block(lines));
+        let grown = grown(text.as_bytes(), &standing).unwrap();
+        assert_eq!(String::from_utf8_lossy(&grown), in_block(expected));
+        assert!(matches!(self::grown(&grown, &standing).unwrap(), Cow::Borrowed(_)), "a second time");
+        let all = [standing];
+        super::check(&grown, &all).unwrap();
+        assert_eq!((undeclared(text.as_bytes(), &all), undeclared(&grown, &all)), (names(&all), vec![]));
+    }
+
+    #[test]
+    fn new_slots_have_what_the_last_one_has_but_what_can_be_its_own_only() {
+        let line = "    server t3 10.0.0.3:80 check \"inter\" 2s id 7 cookie c3 weight 5 guid g3 # rack 7\n";
+        let new = |name| {
+            format!("  server {name} 127.0.0.1:1 check \"inter\" 2s cookie {name} weight 5 disabled\n")
+        };
+        let mut standing = standing("t3", vec![filled("t3", "10.0.0.3:80")]);
+        for server in &mut standing.servers {
+            server.initial_weight = Weight::new(5).unwrap();
+            server.weight = Some(server.initial_weight);
+        }
+        let text = in_block(line);
+        let grown = grown(text.as_bytes(), &standing).unwrap();
+        assert_eq!(String::from_utf8_lossy(&grown), in_block(&format!("{line}{}{}", new("t4"), new("t5"))));
+    }
+
+    #[test]
+    fn those_of_a_template_get_lines_of_their_own_with_what_they_have_now() {
+        let line = "\tserver-template t 2-3 127.0.0.1:1 check disabled # ours\n";
+        check(
+            "t3",
+            vec![
+                filled("t2", "10.0.0.4:80"),
+                ServerStanding { disabled: Some(true), ..filled("t3", "127.0.0.1:1") },
+            ],
+            line,
+            "\tserver t2 10.0.0.4:80 check # ours\n\tserver t3 127.0.0.1:1 check disabled # ours\n  \
+             server t4 127.0.0.1:1 check disabled\n  server t5 127.0.0.1:1 check disabled\n",
+        );
+        // DNS says who these are.
+        let by_dns = "  server-template w 2 web.example:80 resolvers dns\n";
+        let slot = "  server t3 127.0.0.1:1 disabled\n";
+        let new = "  server t4 127.0.0.1:1 disabled\n  server t5 127.0.0.1:1 disabled\n";
+        check("t3", vec![], &format!("{by_dns}{slot}"), &format!("{by_dns}{slot}{new}"));
+    }
+
+    #[test]
+    fn what_the_section_has_already_is_not_written_again() {
+        let lines = "  server t3 127.0.0.1:1 disabled\n  server t4 127.0.0.1:1 disabled\n";
+        let text = in_block(lines);
+        let standing = standing("t3", vec![]);
+        let grown = grown(text.as_bytes(), &standing).unwrap();
+        let expected = in_block(&format!("{lines}  server t5 127.0.0.1:1 disabled\n"));
+        assert_eq!(String::from_utf8_lossy(&grown), expected);
+        let outside =
+            text.replace("backend b\n", "  server-template t 5-9 127.0.0.1:1 disabled\nbackend b\n");
+        assert_eq!(self::grown(outside.as_bytes(), &standing).unwrap(), outside.as_bytes());
+    }
+
+    #[test]
+    fn without_a_line_to_go_by_there_are_none() {
+        let (text, standing) = (in_block("  server s1 10.0.0.1:80\n"), standing("t3", vec![]));
+        let error = grown(text.as_bytes(), &standing).unwrap_err();
+        assert_eq!(error, SlotError::NoModel { backend: "app".to_owned(), server: "t3".to_owned() });
+    }
+
+    #[track_caller]
+    fn check_refused(lines: &str, expected: &str) {
+        let error = super::check(in_block(lines).as_bytes(), &[standing("t3", vec![])]).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_is_not_that_of_an_empty_slot_is_refused() {
+        check_refused("  server t4 127.0.0.1:1 disabled\n", "would have no line for the slot `app/t5`");
+        let told = "the line of the slot `app/t4` in haproxy.cfg would not be `127.0.0.1:1 ... disabled`";
+        check_refused("  server-template t 4-5 127.0.0.1:1\n", told);
+        check_refused("  server-template t 4-5 10.0.0.9:80 disabled\n", told);
+    }
+
+    #[test]
+    fn names_of_a_template_are_read_as_haproxy_does() {
+        let names = |line: &str| -> Vec<String> {
+            server_lines(line.as_bytes()).into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names("server-template t 2 127.0.0.1:1"), ["t1", "t2"]);
+        assert_eq!(names("server-template 'a b' 9-10 x"), ["a b9", "a b10"]);
+        assert_eq!(names("server s1 127.0.0.1:1"), ["s1"]);
+        for line in [
+            "server-template t x 127.0.0.1:1",
+            "server-template t 2",
+            "# server s1 x",
+            "server-template t 5-4 x",
+        ] {
+            assert_eq!(names(line), [""; 0], "{line}");
+        }
+        assert_eq!(names("server-template t 1-4294967295 x").len(), MOST_SERVERS);
+    }
+}
