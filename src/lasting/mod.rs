@@ -21,12 +21,12 @@ pub mod template;
 pub mod turn;
 
 pub(crate) mod render;
+pub(crate) mod slots;
 
 mod added;
 mod difference;
 mod line;
 mod master;
 mod pace;
-mod slots;
 #[cfg(test)]
 mod testing;

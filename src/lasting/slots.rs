@@ -88,7 +88,7 @@ pub(super) fn undeclared(text: &[u8], standing: &[BackendStanding]) -> Vec<Strin
 ///
 /// # Errors
 /// One would not be.
-pub(super) fn check(text: &[u8], standing: &[BackendStanding]) -> Result<(), SlotError> {
+pub(crate) fn check(text: &[u8], standing: &[BackendStanding]) -> Result<(), SlotError> {
     let mut to_come = to_come(standing).peekable();
     if to_come.peek().is_none() {
         return Ok(());
