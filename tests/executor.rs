@@ -446,7 +446,8 @@ async fn a_spare_without_a_check_has_to_take_a_connection() {
     let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "");
     let mut play = stage.start(stage.plan(&up(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    play.nothing_for(Duration::from_millis(500)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint, "nobody gets to it meanwhile");
     let late = Origin::start_on(s2_port);
     play.end(PATIENCE).await;
     assert!(stage.server("s2").await.is_serving());
@@ -539,8 +540,7 @@ async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
     let Some(haproxy) = haproxy(port, "source", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 60s }");
     let play = stage.play(&up(1)).await;
-    let steps = "set web/s2 DRAIN
-         wait up to 120s until web/s2 is healthy
+    let steps = "wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
