@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod old_workers;
 mod slowstart;
 mod sticking;
 mod supply;
