@@ -203,7 +203,8 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("reason", json!(DROPPED));
         }
         Outcome::Kept { server, by, within, .. } => {
-            put("event", json!("clients_stick"));
+            let is_old = matches!(by, Some(KeptBy::OldWorkers(_)));
+            put("event", json!(if is_old { "old_sessions" } else { "clients_stick" }));
             put("server", json!(&*names.of_server(*server)));
             put("reason", json!(kept(by.as_ref(), *within)));
         }
@@ -230,8 +231,11 @@ const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it"
 
 /// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
-    let by = by.map(|by| format!("clients stick to it ({by})"));
-    let what = by.unwrap_or_else(|| "no client sticks to it any more".to_owned());
+    let what = match by {
+        Some(by @ KeptBy::OldWorkers(_)) => format!("an old HAProxy still has sessions on it ({by})"),
+        Some(by) => format!("clients stick to it ({by})"),
+        None => "no client sticks to it any more".to_owned(),
+    };
     format!("{what}; MAINT in {} at most", Span(within))
 }
 

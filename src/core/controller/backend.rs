@@ -304,6 +304,7 @@ impl Backend {
         }
         let supplied = self.supplied(state, names, now);
         let state = &supplied.state;
+        self.note_lingering(state, now);
         if may_tidy && self.bring_back_placed(state, names, now, actions) {
             return;
         }

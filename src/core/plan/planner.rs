@@ -35,8 +35,8 @@ use crate::core::units::Weight;
 /// being started may need a minute, and one that is given up shortly before would be started in vain.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long it may take until nothing holds on to a server in MAINT that is to be deleted: idle connections
-/// go with MAINT, requests that outlasted the drain may take until HAProxy's own timeouts. It is tried again.
+/// How long it may take until HAProxy lets go of a server in MAINT without sessions: its idle connections go with
+/// MAINT. It is tried again.
 const REMOVABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is to be done in HAProxy for `decision`.
@@ -86,11 +86,12 @@ pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims:
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
 }
 
-/// Deletes servers that were added and are in MAINT, as after a crash, or when one could not be deleted before.
+/// Deletes servers that were added and are in MAINT without a session, as after a crash, or when the last has ended.
 /// `None` if there are none.
 pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Option<Plan> {
     let is_left = |server: &&ServerState| {
-        server.state() == AdminState::Maint && matches!(server.supply, Some(Supply::Added(_)))
+        let was_added = matches!(server.supply, Some(Supply::Added(_)));
+        was_added && server.state() == AdminState::Maint && server.sessions == 0
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(is_left))
         .map(|state| Lane {
