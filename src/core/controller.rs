@@ -55,6 +55,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod vacancies;
 mod view;
 
 use backend::Backend;

@@ -51,6 +51,11 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             entry.insert("server".into(), json!(&*names.of_server(*server)));
             entry.insert("reason".into(), json!(checked(*up, record.serving)));
         }
+        Event::NotReplaced(unreplaced) => {
+            entry.insert("event".into(), json!("not_replaced"));
+            entry.insert("servers".into(), json!(unreplaced.servers));
+            entry.insert("reason".into(), json!(unreplaced.to_string()));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -293,6 +298,9 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
         }
         Event::Checked { server, up: false } => {
             warn!(backend, server = &*names.of_server(*server), serving = record.serving, "server is DOWN");
+        }
+        Event::NotReplaced(unreplaced) => {
+            warn!(backend, reason = unreplaced.to_string(), "not replaced");
         }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");

@@ -330,6 +330,7 @@ impl Backend {
             }
             Err(reason) => Some(self.for_want_of_place(reason, &supplied, names).to_string()),
         };
+        self.look_at_vacancies(id, state, &fleet, names, now, actions);
         let is_idle = matches!(decision, Decision::Hold(_)) || refused.is_some();
         if may_tidy && is_idle && !self.is_moving() {
             self.tidy(state, names, now, actions);
