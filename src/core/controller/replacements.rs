@@ -207,7 +207,7 @@ impl Backend {
     pub(super) fn with_replacements(
         &mut self,
         decision: Decision,
-        asked: Option<Instant>,
+        asked: Instant,
         state: &BackendState,
         fleet: &Fleet,
         names: &Names,
@@ -215,9 +215,7 @@ impl Backend {
     ) -> Decision {
         let moving = self.moving.as_ref().filter(|moving| moving.plan.purpose == Purpose::Add);
         let starting: BTreeSet<ServerId> = moving.iter().flat_map(|moving| moving.under_way()).collect();
-        if let Some(asked) = asked {
-            self.replacements.note(state, asked, |id| starting.contains(&id), now);
-        }
+        self.replacements.note(state, asked, |id| starting.contains(&id), now);
         match decision {
             Decision::Hold(_) | Decision::Reweigh { .. } => {}
             Decision::ScaleDown { .. } if self.overridden.is_none() => {
