@@ -55,7 +55,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         backends.push(backend(name, figures, Vec::new(), names)?);
     }
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends, counted, read_only: false })
+    Ok(Inventory { process, backends, counted, read_only: false, in_line: true })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
