@@ -702,6 +702,17 @@ fn an_agent_check_that_says_ready_does_not_end_a_maint_of_ours() {
 }
 
 #[test]
+fn the_agent_check_of_a_newcomer_that_haproxy_slow_starts_is_on_again() {
+    let Some(check) = AgentCheck::start("up") else { return };
+    let spare = format!("{} slowstart 5s disabled", check.keywords());
+    let Some(site) = Site::start(&["weight 100", &spare]) else { return };
+    let _agent = site.agent("ready: { min: 2 }");
+    site.wait_for("s2", "READY 100");
+    check.say("up 50%");
+    site.wait_for("s2", "READY 50");
+}
+
+#[test]
 fn a_server_that_its_agent_check_drains_is_left_alone_until_that_says_ready() {
     let Some(check) = AgentCheck::start("up") else { return };
     let Some(site) = Site::start(&["", &check.keywords()]) else { return };

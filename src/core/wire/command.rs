@@ -429,6 +429,14 @@ impl Command {
         one.into_iter().chain(many.iter().map(|(server, _)| server))
     }
 
+    /// It sends a server through MAINT, for HAProxy's `slowstart`.
+    pub fn slow_starts(&self) -> bool {
+        match self {
+            Self::WithAgent { change, .. } => change.slow_starts(),
+            _ => matches!(self, Self::SlowStart { .. }),
+        }
+    }
+
     /// It changes something, and any text in the answer that is no [`success`](Self::success) is a refusal.
     pub fn is_change(&self) -> bool {
         match self {
