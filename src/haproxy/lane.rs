@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod old_workers;
 mod slowstart;
 mod sticking;
 mod supply;
@@ -254,7 +255,7 @@ impl<'a> Walker<'a> {
         self.goal = self.goal.filter(|goal| undoes && *goal == AdminState::Ready);
         for step in steps {
             let start = Instant::now();
-            tokio::select! {
+            let taken = tokio::select! {
                 biased;
                 () = self.work.stopped() => return Ok(()),
                 taken = self.take(step) => match taken {
@@ -266,7 +267,9 @@ impl<'a> Walker<'a> {
             if undoes && self.moved {
                 return Ok(());
             }
-            self.tell_done(step, start.elapsed()).await;
+            if matches!(taken, Taken::Done) {
+                self.tell_done(step, start.elapsed()).await;
+            }
         }
         Ok(())
     }
@@ -275,7 +278,7 @@ impl<'a> Walker<'a> {
         match step {
             Step::SetAddress { .. } | Step::Add { .. } => self.provide(step).await?,
             Step::ShutdownSessions { .. } => self.shut_down().await?,
-            Step::Remove { within, .. } => self.remove(*within).await?,
+            Step::Remove { within, .. } => return self.remove(*within).await,
             Step::Set { state, .. } => {
                 if let Some(within) =
                     self.healthy_within.filter(|_| self.unproven && *state == AdminState::Ready)
