@@ -37,7 +37,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{}",
             lines.collect::<String>()
@@ -406,7 +406,7 @@ fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
 fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
     // Several servers of one name; whether it is resolved only once, HAProxy does not tell.
     let Some(haproxy) = Haproxy::start(&format!(
-        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
+        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
          backend app\n    server-template d 3 localhost:{}\n",
         free_port()
     )) else {

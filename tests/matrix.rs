@@ -139,7 +139,7 @@ impl Site {
         let config = format!(
             "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance {balance}\n    {to_s2}\n    server s1 127.0.0.1:{} maxconn 50\n    {s2_line}\n",
             s1.port(),

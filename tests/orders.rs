@@ -30,7 +30,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{}",
             lines.collect::<String>()

@@ -94,7 +94,8 @@ impl Site {
     pub(crate) fn text(&self, global: &str, defaults: &str, servers: &str) -> String {
         let text = format!(
             "global\n    stats socket {{dir}}/admin.sock mode 600 level admin expose-fd listeners\n{global}\
-             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n{defaults}\
+             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout check 60s\n{defaults}\
              frontend users\n    bind 127.0.0.1:{}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{servers}",
             self.port

@@ -29,6 +29,7 @@ defaults
     timeout client 10m
     timeout server 10m
     timeout queue 60s
+    timeout check 60s
 ";
 
 /// A running HAProxy; stopped when dropped. If the test fails, its output is printed.
