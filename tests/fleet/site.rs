@@ -172,6 +172,12 @@ pub(crate) fn stands(agent: &Agent, node: usize) -> String {
     status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
 }
 
+/// How often one of them did not answer: on a machine that stands still, also without being killed.
+pub(crate) fn absences(agent: &Agent) -> usize {
+    let is_absence = |event: &&Value| event["message"] == "this haproxy does not answer; the others go on";
+    agent.events().iter().filter(is_absence).count()
+}
+
 /// What `status` says of `server`.
 pub(crate) fn shown(agent: &Agent, server: &str) -> Value {
     let status = agent.status().unwrap_or_default();
