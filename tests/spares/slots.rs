@@ -72,7 +72,7 @@ fn a_reload_empties_the_slots_and_they_are_filled_again_as_they_were() {
     site.haproxy.reload();
     assert_eq!(site.wait_for_ready(2), filled_before);
     assert!(filled_before.iter().all(|(slot, address)| filled.get(slot) == Some(address)));
-    wait_until("the plan is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    wait_until("the plan is over", PATIENCE, || agent.is_still());
     pin(&agent, 4);
     assert_eq!(site.wait_for_ready(3), filled, "the third finds its slot too");
 }
@@ -189,7 +189,9 @@ fn an_address_where_nobody_listens_never_serves_and_another_one_does() {
         let agent = site.agent(&format!("kind: slots, {}", list(&[dead.clone(), alive.clone()])));
         pin(&agent, 3);
         assert_eq!(site.wait_for_ready(1).into_values().collect::<Vec<_>>(), [alive]);
-        assert_eq!(site.in_state("DRAIN").into_values().collect::<Vec<_>>(), [dead]);
+        wait_until("the other one waits for its check", PATIENCE, || {
+            site.in_state("DRAIN").into_values().eq([dead.clone()])
+        });
         site.all_answered(10);
     }
 }
