@@ -566,6 +566,7 @@ fn a_server_that_its_check_calls_down_is_replaced_by_a_spare_and_serves_again_wh
         );
         assert_eq!(told["reason"], "s1 is DOWN by its check: s3 takes its place");
         assert!(site.is("s1", "READY 1") && site.is("s4", "MAINT 1"), "{:?}", site.servers());
+        wait_until("it is shown", PATIENCE, || shown(&agent, "s1")["stand_in"] == "s3");
         site.servers[0].set_status(200);
         // One of the three is too many now.
         wait_until("one goes", PATIENCE, || has_journaled(&agent, "event", "in_maint"));
@@ -589,6 +590,40 @@ fn where_all_checks_fail_no_spare_takes_a_place_that_the_first_ones_could_not() 
     assert!(site.is("s5", "MAINT 1") && site.is("s6", "MAINT 1"), "{:?}", site.servers());
     site.servers.iter().for_each(|server| server.set_status(200));
     wait_until("all is well", PATIENCE, || site.ready() >= 2);
+}
+
+#[test]
+fn why_a_server_that_is_down_is_not_replaced_is_shown_and_told_when_it_changes() {
+    let last = format!("{CHECK}\n    option httpchk GET /");
+    let Some(site) = Site::start(&[CHECK, &last]) else { return };
+    let agent = site.agent("");
+    sees_well(&agent, &["s1", "s2"]);
+    let reasons = || -> Vec<String> {
+        let told = agent.journal().into_iter().filter(|entry| entry["event"] == "not_replaced");
+        told.map(|entry| entry["reason"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let shows = |what: &str| {
+        wait_until(what, PATIENCE, || shown(&agent, "s1")["not_replaced"] == what);
+    };
+    site.servers[0].set_status(503);
+    shows("no spare can be started");
+    let explained = agent.command(&["explain", "app"]).stdout;
+    let sentence = "s1 is DOWN and not replaced: no spare can be started";
+    assert!(String::from_utf8_lossy(&explained).contains(sentence));
+    let status = agent.command(&["status"]).stdout;
+    let note = "DOWN by its check, not replaced: no spare can be started";
+    assert!(String::from_utf8_lossy(&status).contains(note));
+    assert!(agent.command(&["pause", "app"]).status.success());
+    shows("the backend is paused");
+    wait_until("it was told once for each reason", PATIENCE, || {
+        reasons() == [sentence, "s1 is DOWN and not replaced: the backend is paused"]
+    });
+    site.servers[0].set_status(200);
+    wait_until("it is UP", PATIENCE, || {
+        let shown = shown(&agent, "s1");
+        shown["up"] == true && shown["not_replaced"].is_null()
+    });
+    assert_eq!(reasons().len(), 2);
 }
 
 #[test]
@@ -672,6 +707,17 @@ fn an_agent_check_that_says_ready_does_not_end_a_maint_of_ours() {
     check.say("up 50%");
     site.wait_for("s2", "READY 50");
     assert!(!has_journaled(&agent, "event", "changed_by_other"), "{:#?}", agent.journal());
+}
+
+#[test]
+fn the_agent_check_of_a_newcomer_that_haproxy_slow_starts_is_on_again() {
+    let Some(check) = AgentCheck::start("up") else { return };
+    let spare = format!("{} slowstart 5s disabled", check.keywords());
+    let Some(site) = Site::start(&["weight 100", &spare]) else { return };
+    let _agent = site.agent("ready: { min: 2 }");
+    site.wait_for("s2", "READY 100");
+    check.say("up 50%");
+    site.wait_for("s2", "READY 50");
 }
 
 #[test]

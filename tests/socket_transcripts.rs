@@ -71,7 +71,7 @@ fn command(line: &str) -> Option<Command> {
         [["set", "server", server, "state", to]] => {
             Command::SetState { server: name(server)?, state: state(to)? }
         }
-        [["set", "server", server, "state", "drain"], [.., "health", "stopping"]] => {
+        [["set", "server", server, "state", "drain"], [.., "health", "down"]] => {
             Command::DrainUntilChecked { server: name(server)? }
         }
         [["set", "server", server, "state", "ready"], ["set", "maxconn", "server", _, maxconn]] => {

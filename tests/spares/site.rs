@@ -66,7 +66,7 @@ impl Site {
         self.agent_with(&self.config(spares).replace(&ours, &socket.display().to_string()))
     }
 
-    fn agent_with(&self, config: &str) -> Agent {
+    pub(crate) fn agent_with(&self, config: &str) -> Agent {
         let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
         self.start_agent(dir, config)
     }
