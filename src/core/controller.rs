@@ -36,6 +36,7 @@ mod backend;
 mod checks;
 mod doubt;
 mod forgotten;
+mod growing;
 mod hands_off;
 mod latency_weights;
 mod limits;
@@ -61,6 +62,7 @@ mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
+pub use growing::Growable;
 pub use hands_off::Change;
 pub use limits::LimitsView;
 use memory::goes_on;

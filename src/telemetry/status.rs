@@ -148,6 +148,7 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "spares": view.settings.spares.name(),
         "pool_trouble": pool.map(PoolTrouble::value),
         "missing_slots": view.missing_slots,
+        "slots_to_come": view.slots_to_come,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
 }

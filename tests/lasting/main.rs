@@ -21,6 +21,7 @@ use tempfile::TempDir;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod growing;
 mod several;
 mod site;
 

@@ -11,9 +11,9 @@ use super::site::{
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// Both before the same servers: s1 READY, and two spares.
-struct Pair {
-    a: Site,
-    b: Site,
+pub(super) struct Pair {
+    pub(super) a: Site,
+    pub(super) b: Site,
 }
 
 impl Pair {
@@ -41,7 +41,7 @@ impl Pair {
     }
 
     /// The agent, with these keys for each.
-    fn agent(&self, keys: [&str; 2]) -> Agent {
+    pub(super) fn agent(&self, keys: [&str; 2]) -> Agent {
         let agent = Agent::start(&self.config(keys), &[&self.a.log(), &self.b.log()]);
         wait_until("both are in line", PATIENCE, || self.are_in_line(&agent));
         agent

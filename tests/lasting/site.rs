@@ -114,7 +114,12 @@ impl Site {
     }
 
     pub(crate) fn template(&self, more: &str) {
-        let text = self.text("", "", &format!("    {{{{ servers }}}}\n{more}"));
+        self.template_of(&format!("    {{{{ servers }}}}\n{more}"));
+    }
+
+    /// With these lines for the servers.
+    pub(crate) fn template_of(&self, servers: &str) {
+        let text = self.text("", "", servers);
         fs::write(self.path("haproxy.cfg.template"), text).unwrap();
     }
 
