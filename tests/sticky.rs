@@ -241,7 +241,7 @@ fn a_drain_that_waits_for_clients_is_taken_back_at_once() {
     is_told(&agent, "cookie SRV");
     pin(&agent, 2);
     site.wait_for("READY");
-    wait_until("it is told no more", PATIENCE, || shown(&agent)["doing"].is_null());
+    wait_until("it is told no more", PATIENCE, || shown(&agent).get("doing") == Some(&Value::Null));
 }
 
 #[test]
