@@ -149,8 +149,3 @@ fn scenario(workload: &Workload, pool: &Pool, target: &Target, as_it_was: bool) 
         begins: Some(workload.begins),
     }
 }
-
-/// Whether the model says anything about this timer: not of connecting, nor of receiving a request.
-pub fn is_modelled(timer: Timer) -> bool {
-    !matches!(timer, Timer::Tc | Timer::TR)
-}
