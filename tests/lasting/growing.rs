@@ -269,10 +269,10 @@ fn nothing_is_written_in_a_dry_run() {
 /// Two of them, each with its own way.
 #[test]
 fn two_haproxys_get_the_same_slots_one_after_the_other() {
-    let Some(a) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
+    let Some(a) = Site::with_pool(PLAIN, BY_TWO, ("", "")) else { return };
     let b = a.twin(As::Master);
     let pair = Pair { a, b };
-    pair.b.template_of("    {{ servers }} maxconn 77\n");
+    pair.b.template("");
     let reload = "reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
     let agent = pair.agent([&format!("keep: block, {reload}"), &format!("keep: template, {reload}")]);
     let port = pair.a.port;
@@ -361,8 +361,8 @@ fn check_tells_which_of_two_cannot_get_more_slots() {
     assert_eq!(
         checked(&pair.a, &config, "`grow` of app"),
         [
-            "fail: haproxy.keep for `grow` of app: `haproxy.keep` is neither block nor template of A/admin.sock: no slots \
-          can be added"
+            "fail: haproxy.keep of A/admin.sock for `grow` of app: `haproxy.keep` is neither block nor template: no \
+             slots can be added"
         ]
     );
 }
