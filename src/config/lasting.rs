@@ -34,6 +34,13 @@ pub struct Lasting {
     pub start: bool,
 }
 
+impl Lasting {
+    /// The master's socket, where that is to reload HAProxy.
+    pub fn master(&self) -> Option<&Path> {
+        (self.reload.by == ReloadBy::Master).then_some(&self.reload.socket)
+    }
+}
+
 /// Where changes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {

@@ -6,7 +6,7 @@
 //! ```text
 //!  Controller::standing ─▶ keeper ─▶ state | block | template ─▶ haproxy -c ─▶ file ─▶ pace ─▶ reload
 //! ```
-//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes`, `slots`, `master` and `pace` touch nothing.
+//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes`, `slots` and `pace` touch nothing.
 
 pub mod block;
 pub mod changes;
@@ -26,7 +26,6 @@ pub(crate) mod slots;
 mod added;
 mod difference;
 mod line;
-mod master;
 mod pace;
 #[cfg(test)]
 mod testing;

@@ -51,6 +51,11 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             entry.insert("server".into(), json!(&*names.of_server(*server)));
             entry.insert("reason".into(), json!(checked(*up, record.serving)));
         }
+        Event::NotReplaced(unreplaced) => {
+            entry.insert("event".into(), json!("not_replaced"));
+            entry.insert("servers".into(), json!(unreplaced.servers));
+            entry.insert("reason".into(), json!(unreplaced.to_string()));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -203,7 +208,8 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("reason", json!(DROPPED));
         }
         Outcome::Kept { server, by, within, .. } => {
-            put("event", json!("clients_stick"));
+            let is_old = matches!(by, Some(KeptBy::OldWorkers(_)));
+            put("event", json!(if is_old { "old_sessions" } else { "clients_stick" }));
             put("server", json!(&*names.of_server(*server)));
             put("reason", json!(kept(by.as_ref(), *within)));
         }
@@ -230,8 +236,11 @@ const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it"
 
 /// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
-    let by = by.map(|by| format!("clients stick to it ({by})"));
-    let what = by.unwrap_or_else(|| "no client sticks to it any more".to_owned());
+    let what = match by {
+        Some(by @ KeptBy::OldWorkers(_)) => format!("an old HAProxy still has sessions on it ({by})"),
+        Some(by) => format!("clients stick to it ({by})"),
+        None => "no client sticks to it any more".to_owned(),
+    };
     format!("{what}; MAINT in {} at most", Span(within))
 }
 
@@ -289,6 +298,9 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
         }
         Event::Checked { server, up: false } => {
             warn!(backend, server = &*names.of_server(*server), serving = record.serving, "server is DOWN");
+        }
+        Event::NotReplaced(unreplaced) => {
+            warn!(backend, reason = unreplaced.to_string(), "not replaced");
         }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");

@@ -168,7 +168,7 @@ impl Controller {
     /// What is meant to stay of every configured backend that HAProxy has; `None` before it and all pools were read:
     /// nobody could tell whose servers are whose.
     pub fn standing(&self, now: Instant) -> Option<Vec<BackendStanding>> {
-        let inventory = &self.latest.as_ref()?.inventory;
+        let inventory = &self.readings.latest()?.inventory;
         let there = self.backends.iter().filter_map(|(&id, backend)| Some((backend, inventory.backend(id)?)));
         let standing = |(backend, state): (&Backend, &BackendState)| {
             let servers = backend.standing(state, &self.names, now)?;

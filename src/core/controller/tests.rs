@@ -17,6 +17,7 @@ use crate::core::units::Weight;
 
 mod growing;
 mod hands;
+mod leaderless;
 mod orders;
 mod outliers;
 mod remembered;
@@ -95,7 +96,13 @@ impl World {
     fn inventory(&self) -> Inventory {
         let process = testing::process(self.pid, 9);
         let counted = vec![Some(process.pid)];
-        Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false }
+        Inventory {
+            process,
+            backends: vec![self.site.backend.clone()],
+            counted,
+            read_only: false,
+            in_line: true,
+        }
     }
 
     fn seconds(&mut self, count: usize, latency_ms: i32) {

@@ -17,6 +17,7 @@ use crate::core::plan::step::{Purpose, Step};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::model::Evaluation;
+use crate::core::policy::replacement::Vacancy;
 use crate::core::settings::schedule::CivilTime;
 use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
@@ -101,6 +102,10 @@ pub struct ServerView {
     pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
+    /// It is DOWN, and this one serves in its place, or is about to.
+    pub stand_in: Option<ServerId>,
+    /// It is DOWN, and nobody takes its place, for this reason.
+    pub vacancy: Option<Vacancy>,
     /// What keeps clients on it in DRAIN.
     pub kept: Option<KeptBy>,
     /// What the plan under way is doing about it, and for how long already.
@@ -148,6 +153,8 @@ impl Backend {
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             left_alone: self.hands_off.left(server.id, now),
+            stand_in: self.replacements.stand_in(server.id),
+            vacancy: self.replacements.vacancies.of(server.id),
             kept: self.moving.as_ref().and_then(|moving| moving.kept(server.id)),
             quarantine: self
                 .quarantine

@@ -186,6 +186,12 @@ impl World {
             node: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
+        Inventory {
+            process,
+            backends: vec![backend],
+            counted: vec![Some(1)],
+            read_only: false,
+            in_line: true,
+        }
     }
 }

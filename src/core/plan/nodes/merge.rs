@@ -73,7 +73,8 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     }
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
-    Some(Inventory { process, backends, counted, read_only })
+    let in_line = true; // whoever leads here
+    Some(Inventory { process, backends, counted, read_only, in_line })
 }
 
 /// One backend on all nodes that have it; `None` if none of those that are in line does.
