@@ -35,7 +35,7 @@ impl Default for Readings {
 
 impl Readings {
     /// One comes `every` so often, and `within` so long after it was asked for.
-    pub(super) fn expect(&mut self, every: Duration, within: Duration) {
+    pub(super) fn come_every(&mut self, every: Duration, within: Duration) {
         self.stale_after = every * 2 + within;
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let mut readings = Readings::default();
         check(&mut readings, 5, true);
         check(&mut readings, 6, false);
-        readings.expect(Duration::from_secs(10), Duration::from_secs(5));
+        readings.come_every(Duration::from_secs(10), Duration::from_secs(5));
         check(&mut readings, 25, true);
         check(&mut readings, 26, false);
     }
