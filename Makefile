@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
 # The tests of what differs from one HAProxy to another.
-DRIVES_HAPROXY := --test runtime_api --test executor --test matrix --test spares --test fleet --test lasting --test sticky
+DRIVES_HAPROXY := --test runtime_api --test executor --test matrix --test spares --test fleet --test lasting --test sticky --test old_workers
 # Where Debian has haproxy and rsyslogd; not every user's PATH goes there.
 export PATH := $(PATH):/usr/sbin:/sbin
 

@@ -36,6 +36,7 @@ mod backend;
 mod checks;
 mod doubt;
 mod forgotten;
+mod growing;
 mod hands_off;
 mod latency_weights;
 mod limits;
@@ -56,10 +57,12 @@ mod supply;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod vacancies;
 mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
+pub use growing::Growable;
 pub use hands_off::Change;
 pub use limits::LimitsView;
 use memory::goes_on;

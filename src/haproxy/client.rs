@@ -29,7 +29,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::wire::command::{Command, Name, Scope};
 use crate::core::wire::error::AnswerError;
-use crate::core::wire::guarded::Guarded;
+use crate::core::wire::guarded::{Guarded, Overtaken};
 use crate::core::wire::response::{self, Level, Reply};
 use crate::core::wire::{info, reading};
 
@@ -46,6 +46,8 @@ const MOST_CONNECTIONS: usize = 4;
 pub struct Client {
     address: Address,
     is_master: bool,
+    /// Where another socket is the master's.
+    master: Option<Box<Client>>,
     timeout: Duration,
     connections: Arc<Semaphore>,
     /// So many sockets there are, this one with them.
@@ -59,10 +61,11 @@ impl Client {
     /// Asks the HAProxy at `endpoint`. A command may take `timeout` from connect to the answer's
     /// end; the wait for one of our own connections to become free comes before that.
     pub fn new(endpoint: impl Into<Endpoint>, timeout: Duration) -> Self {
-        let Endpoint { address, is_master } = endpoint.into();
+        let Endpoint { address, is_master, master } = endpoint.into();
         Self {
             address,
             is_master,
+            master: master.map(|address| Box::new(Self::new(address, timeout))),
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             dial: Arc::new(Network),
@@ -82,6 +85,11 @@ impl Client {
     #[must_use]
     pub fn through(self, dial: Arc<dyn Dial>) -> Self {
         Self { dial, ..self }
+    }
+
+    /// Who knows of old workers, if that is known.
+    pub(crate) fn master(&self) -> Option<&Self> {
+        if self.is_master { Some(self) } else { self.master.as_deref() }
     }
 
     /// Where HAProxy listens.
@@ -131,13 +139,20 @@ impl Client {
         let (process, stands) =
             change.check(&without_prompts(&before)).map_err(|error| self.garbage(error))?;
         self.must_go_on(&process)?;
-        let (address, command) = (self.address.clone(), change.command().to_string());
-        stands.map_err(|by| RuntimeError::Overtaken { address, command, by })?;
+        let overtaken = |by: Overtaken| {
+            let (address, command) = (self.address.clone(), change.command().to_string());
+            RuntimeError::Overtaken { address, command, by }
+        };
+        stands.map_err(overtaken)?;
         // The very process that has just answered.
         let worker = if self.is_master { format!("@!{} ", process.pid) } else { String::new() };
-        let change = line(&worker, change.command().parts());
-        conversation.say(format!("{change}; quit\n").as_bytes()).await?;
-        Ok(without_prompts(&conversation.hear(|_| false).await?))
+        let told = line(&worker, change.command().parts());
+        conversation.say(format!("{told}; quit\n").as_bytes()).await?;
+        let answer = conversation.hear(|_| false).await.map_err(|error| match error {
+            RuntimeError::NoWorker { .. } => overtaken(Overtaken::Restarted),
+            error => error,
+        })?;
+        Ok(without_prompts(&answer))
     }
 
     /// Waits for one of our own connections to become free; what a command takes counts from then on.
@@ -248,6 +263,17 @@ impl Client {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
+    /// What the worker `pid` of this master answers to `command`, which only shows; `None` if it has ended.
+    pub(super) async fn ask_worker(&self, pid: u32, command: &str) -> Result<Option<String>, RuntimeError> {
+        let (_connection, start) = self.begin().await;
+        let mut conversation = Conversation::open(self, start + self.timeout).await?;
+        conversation.say(format!("@!{pid} {command}; quit\n").as_bytes()).await?;
+        // A master of 2.8 and newer keeps the connection open then.
+        let has_ended = |answer: &[u8]| answer.starts_with(b"Can't find the target PID");
+        let answer = conversation.hear(has_ended).await?;
+        Ok((!has_ended(&answer)).then(|| String::from_utf8_lossy(&answer).into_owned()))
+    }
+
     pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
         match self.run(command).await? {
             Reply::Text(text) => Ok(text),
@@ -329,7 +355,11 @@ impl<'a> Conversation<'a> {
                 let master = is_of_master(&answer).then(|| RuntimeError::Master { address: address.clone() });
                 return Err(master.unwrap_or_else(|| timed_out(self.client, Phase::Reading)));
             };
-            if received.map_err(|source| self.broken(Phase::Reading, source))? == 0 {
+            let received = received.map_err(|source| self.broken(Phase::Reading, source))?;
+            if self.client.is_master && is_of_nobody(&answer) {
+                return Err(RuntimeError::NoWorker { address: address.clone() });
+            }
+            if received == 0 {
                 break;
             }
             if answer.len() > MOST_ANSWER_BYTES {
@@ -371,4 +401,10 @@ fn without_prompts(answer: &[u8]) -> Vec<u8> {
 /// A master knows none of our commands without its worker's prefix, and then waits for another.
 fn is_of_master(answer: &[u8]) -> bool {
     answer.starts_with(b"Unknown command")
+}
+
+/// A master has no such worker: not any more, or, as seen on HAProxy 3.4, not yet. From 3.0 on it forgets the rest of
+/// the line then, `quit` too, and leaves the connection open.
+fn is_of_nobody(answer: &[u8]) -> bool {
+    answer.starts_with(b"Can't find the target PID")
 }

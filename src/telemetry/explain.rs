@@ -12,12 +12,13 @@ use super::status;
 use super::words::{self, civil_words};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::Names;
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::AdminState;
 use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::replacement::{Replacement, Unreplaced};
 use crate::core::settings::ReadyLimits;
 
 /// What `status` says of the backend, and the same in sentences.
@@ -74,7 +75,23 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    no_answer.into_iter().chain([text]).chain(missing).collect()
+    let to_come = (!view.slots_to_come.is_empty())
+        .then(|| format!("haproxy.cfg gets the slots {}", view.slots_to_come.join(", ")));
+    no_answer.into_iter().chain([text]).chain(down(view, names)).chain(missing).chain(to_come).collect()
+}
+
+/// Who takes the places of servers that are DOWN, or why nobody does.
+fn down(view: &View, names: &Names) -> Vec<String> {
+    let name = |server: ServerId| names.of_server(server).to_string();
+    let is_replaced = |server: &&ServerView| server.stand_in.is_some();
+    let replaced = Replacement {
+        servers: view.servers.iter().filter(is_replaced).map(|server| name(server.state.id)).collect(),
+        stand_ins: view.servers.iter().filter_map(|server| server.stand_in).map(name).collect(),
+    };
+    let replaced = Some(replaced).filter(|it| !it.servers.is_empty()).map(|it| it.to_string());
+    let vacant = view.servers.iter().filter(|server| server.stand_in.is_none());
+    let vacant = vacant.filter_map(|server| Some((name(server.state.id), server.vacancy?)));
+    replaced.into_iter().chain(Unreplaced::by_reason(vacant).map(|it| it.to_string())).collect()
 }
 
 fn latency(view: &View) -> Vec<String> {

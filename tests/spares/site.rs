@@ -37,7 +37,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n{global}\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n    retries 0\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n    retries 0\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\nbackend app\n{lines}",
         ))?;
         Some(Self { haproxy, port, first, pool: (0..pool).map(|_| Origin::start()).collect() })
@@ -66,7 +66,7 @@ impl Site {
         self.agent_with(&self.config(spares).replace(&ours, &socket.display().to_string()))
     }
 
-    fn agent_with(&self, config: &str) -> Agent {
+    pub(crate) fn agent_with(&self, config: &str) -> Agent {
         let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
         self.start_agent(dir, config)
     }

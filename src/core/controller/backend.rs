@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
+use super::growing::Growing;
 use super::hands_off::HandsOff;
 use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
@@ -49,6 +50,8 @@ pub(super) struct Backend {
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
+    /// Slots that it is to get.
+    pub(super) growing: Growing,
     /// The latest reading, for plans that are made from it.
     pub(super) found: Option<Found>,
     /// HAProxy's socket changes nothing.
@@ -108,6 +111,7 @@ impl Backend {
             checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
+            growing: Growing::default(),
             found: None,
             read_only: false,
             moving: None,
@@ -306,6 +310,7 @@ impl Backend {
         }
         let supplied = self.supplied(state, names, now);
         let state = &supplied.state;
+        self.note_lingering(state, now);
         if may_tidy && self.bring_back_placed(state, names, now, actions) {
             return;
         }
@@ -322,6 +327,7 @@ impl Backend {
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
+        self.ask_for_slots(&decision, &supplied, &fleet, names);
         let decision = self.place_explained(decision, &supplied, names);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
@@ -331,6 +337,7 @@ impl Backend {
             }
             Err(reason) => Some(self.for_want_of_place(reason, &supplied, names).to_string()),
         };
+        self.look_at_vacancies(id, state, &fleet, names, now, actions);
         let is_idle = matches!(decision, Decision::Hold(_)) || refused.is_some();
         if may_tidy && is_idle && !self.is_moving() {
             self.tidy(state, names, now, actions);

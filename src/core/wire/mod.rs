@@ -13,6 +13,8 @@ pub(crate) mod environment;
 pub mod error;
 pub mod guarded;
 pub mod info;
+pub mod master;
+pub mod old_worker;
 pub mod reading;
 pub mod response;
 pub mod servers_state;
