@@ -224,6 +224,7 @@ impl Agent {
         self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
         self.look_at_pools();
+        self.tell_growth();
         self.controller.handle_tick(now);
         self.keep_alike();
         self.show_standing(asked);

@@ -241,7 +241,7 @@ fn a_drain_that_waits_for_clients_is_taken_back_at_once() {
     is_told(&agent, "cookie SRV");
     pin(&agent, 2);
     site.wait_for("READY");
-    wait_until("it is told no more", PATIENCE, || shown(&agent)["doing"].is_null());
+    wait_until("it is told no more", PATIENCE, || shown(&agent).get("doing") == Some(&Value::Null));
 }
 
 #[test]
@@ -255,6 +255,41 @@ fn clients_of_any_of_several_haproxys_are_waited_for() {
     assert_eq!(site.server_on(1, WITH_NAME), 2);
     site.nodes[1].0.ask("clear table app");
     site.wait_for("MAINT");
+}
+
+/// The machine of s2, which has a client of its own, is down when the agent starts it: the client notices nothing.
+#[track_caller]
+fn keeps_from_a_dead_one(check: &str) {
+    let [cookie, s1, s2] = COOKIE;
+    // HAProxy lets a client wait for a second and more when it finds nobody.
+    let lines = format!("{cookie}\n    timeout connect 1s");
+    let Some(mut site) = Site::start([&lines, s1, &format!("{s2} {check}")], "") else { return };
+    let agent = site.agent("drain_timeout: 0s");
+    pin(&agent, 1);
+    site.wait_for("MAINT");
+    let port = site.servers[1].port();
+    // It listens no more.
+    site.servers[1] = Origin::start();
+    pin(&agent, 2);
+    wait_until("it is being started", PATIENCE, || shown(&agent)["doing"].is_string());
+    for _ in 0..50 {
+        assert_eq!(site.server_of(WITH_COOKIE), 1);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_ne!(site.state(0), "READY");
+    site.servers[1] = Origin::start_on(port);
+    site.wait_for("READY");
+    assert_eq!(site.server_of(WITH_COOKIE), 2);
+}
+
+#[test]
+fn nobody_is_sent_to_a_server_that_has_not_passed_its_check() {
+    keeps_from_a_dead_one("check inter 500ms rise 2 fall 4");
+}
+
+#[test]
+fn nobody_is_sent_to_a_server_without_a_check_that_takes_no_connection() {
+    keeps_from_a_dead_one("");
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn note(server: &Value) -> String {
     let is_ready = server["state"] == "READY";
     let what = match server["doing"].as_str() {
         Some(doing) => Some(doing.to_owned()),
-        None if is_ready && server["up"] == false => Some("DOWN: its check fails".to_owned()),
+        None if is_ready && server["up"] == false => Some(down(server)),
         None if is_ready && server["weight"] == 0 => Some("weight 0: no new requests".to_owned()),
         None => None,
     };
@@ -259,6 +259,15 @@ fn note(server: &Value) -> String {
         None => role,
         Some(what) if role.is_empty() => what,
         Some(what) => format!("{what}; {role}"),
+    }
+}
+
+/// `DOWN by its check, not replaced: no spare can be started`.
+fn down(server: &Value) -> String {
+    match (server["stand_in"].as_str(), server["not_replaced"].as_str()) {
+        (Some(stand_in), _) => format!("DOWN by its check; {stand_in} takes its place"),
+        (None, Some(why)) => format!("DOWN by its check, not replaced: {why}"),
+        (None, None) => "DOWN by its check".to_owned(),
     }
 }
 
@@ -299,7 +308,8 @@ pub(super) fn recent_row(entry: &Value) -> Vec<String> {
         Some("hold") => "hold".to_owned(),
         Some(decision) => format!("{decision} {} -> {}", word(&entry["from"]), word(&entry["to"])),
         None => [&entry["event"], &entry["server"]]
-            .iter()
+            .into_iter()
+            .chain(list(&entry["servers"]))
             .filter_map(|value| value.as_str())
             .chain(entry["purpose"].as_str().filter(|_| entry["event"] == "called_off"))
             .collect::<Vec<_>>()
@@ -384,9 +394,13 @@ mod tests {
         check_note("slot without an address", json!({"state": "MAINT", "role": "vacant"}));
         check_note("its address has left the pool", json!({"state": "DRAIN", "role": "retired"}));
         check_note("not ours, left alone", json!({"state": "MAINT", "role": "foreign"}));
+        let down =
+            |key: &str, value: &str| json!({"state": "READY", "role": "foreign", "up": false, key: value});
+        check_note("DOWN by its check", down("serving", ""));
+        check_note("DOWN by its check; s4 takes its place", down("stand_in", "s4"));
         check_note(
-            "DOWN: its check fails",
-            json!({"state": "READY", "role": "foreign", "serving": false, "up": false}),
+            "DOWN by its check, not replaced: no spare can be started",
+            down("not_replaced", "no spare can be started"),
         );
         check_note("weight 0: no new requests", json!({"state": "READY", "up": true, "weight": 0}));
         check_note(

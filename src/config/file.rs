@@ -138,7 +138,16 @@ pub(super) struct Spares {
     pub(super) kind: Option<Value<Kind>>,
     pub(super) pool: Option<Pool>,
     pub(super) placeholder: Option<Value<OrAuto<SocketAddr>>>,
+    pub(super) grow: Option<Grow>,
     pub(super) default_server: Option<DefaultServerFile>,
+}
+
+/// `grow:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{by: 4, to: 40}`")]
+pub(super) struct Grow {
+    pub(super) by: Option<Value<u32>>,
+    pub(super) to: Option<Value<OrAll>>,
 }
 
 /// `pool: {file: ...}`.

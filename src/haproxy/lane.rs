@@ -101,6 +101,11 @@ pub(super) fn command(
         (AdminState::Drain, AdminState::Ready) => Command::out_of_drain(name, server.maxconn, process),
         _ => Command::SetState { server: name, state },
     };
+    with_agent(change, server, state)
+}
+
+/// `change`, which brings `server` to `state`, with the switch of the agent check that would undo it, or has to be heard again.
+fn with_agent(change: Command, server: &ServerState, state: AdminState) -> Command {
     let on = state == AdminState::Ready;
     match if on { server.agent_off } else { server.agent_checked } {
         true => Command::WithAgent { on, change: Box::new(change) },
@@ -331,7 +336,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
-            self.passes_maint |= commands.iter().any(|(_, it)| matches!(it, Command::SlowStart { .. }));
+            self.passes_maint |= commands.iter().any(|(_, command)| command.slow_starts());
             let had_acted = std::mem::replace(&mut self.acted, true);
             self.asked = Some(state);
             if let Err(error) = work.change(&reading, commands, patience).await {
@@ -376,7 +381,7 @@ impl<'a> Walker<'a> {
             let Some(server) = node.backend.server(self.server) else { continue };
             if server.state() != state {
                 let command = match self.slow_start(server, state)? {
-                    Some(slow) => slow,
+                    Some(slow) => with_agent(slow, server, state),
                     None => command(self.work.server_name(self.server)?, server, state, &node.process),
                 };
                 commands.push((node.node, command));

@@ -6,7 +6,7 @@
 //! ```text
 //!  Controller::standing ─▶ keeper ─▶ state | block | template ─▶ haproxy -c ─▶ file ─▶ pace ─▶ reload
 //! ```
-//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes` and `pace` touch nothing.
+//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes`, `slots` and `pace` touch nothing.
 
 pub mod block;
 pub mod changes;
@@ -26,5 +26,6 @@ mod added;
 mod difference;
 mod line;
 mod pace;
+mod slots;
 #[cfg(test)]
 mod testing;

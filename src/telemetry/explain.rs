@@ -12,12 +12,13 @@ use super::status;
 use super::words::{self, civil_words};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::estimate::snapshot::Snapshot;
-use crate::core::names::Names;
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::AdminState;
 use crate::core::plan::ownership::Role;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::Span;
 use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::replacement::{Replacement, Unreplaced};
 use crate::core::settings::ReadyLimits;
 
 /// What `status` says of the backend, and the same in sentences.
@@ -74,7 +75,23 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    no_answer.into_iter().chain([text]).chain(missing).collect()
+    let to_come = (!view.slots_to_come.is_empty())
+        .then(|| format!("haproxy.cfg gets the slots {}", view.slots_to_come.join(", ")));
+    no_answer.into_iter().chain([text]).chain(down(view, names)).chain(missing).chain(to_come).collect()
+}
+
+/// Who takes the places of servers that are DOWN, or why nobody does.
+fn down(view: &View, names: &Names) -> Vec<String> {
+    let name = |server: ServerId| names.of_server(server).to_string();
+    let is_replaced = |server: &&ServerView| server.stand_in.is_some();
+    let replaced = Replacement {
+        servers: view.servers.iter().filter(is_replaced).map(|server| name(server.state.id)).collect(),
+        stand_ins: view.servers.iter().filter_map(|server| server.stand_in).map(name).collect(),
+    };
+    let replaced = Some(replaced).filter(|it| !it.servers.is_empty()).map(|it| it.to_string());
+    let vacant = view.servers.iter().filter(|server| server.stand_in.is_none());
+    let vacant = vacant.filter_map(|server| Some((name(server.state.id), server.vacancy?)));
+    replaced.into_iter().chain(Unreplaced::by_reason(vacant).map(|it| it.to_string())).collect()
 }
 
 fn latency(view: &View) -> Vec<String> {
@@ -239,6 +256,10 @@ fn next_move(view: &View) -> String {
         Health::BackendAbsent => return "as soon as HAProxy has this backend".to_owned(),
         _ => {}
     }
+    let reason = view.decision.as_ref().map(|(decision, _)| decision.reason());
+    if let Some(Reason::NoneInLine { .. }) = reason {
+        return "as soon as one HAProxy is in line".to_owned();
+    }
     let span = Span(left);
     match order {
         Some(Order::Pause) => return format!("in {span}, when the pause is over"),
@@ -249,7 +270,7 @@ fn next_move(view: &View) -> String {
         }
         None => {}
     }
-    match (&view.evaluation, view.decision.as_ref().map(|(decision, _)| decision.reason())) {
+    match (&view.evaluation, reason) {
         _ if view.moving.is_some() && decides_by_band(view) => "when the move under way is over".to_owned(),
         _ if !left.is_zero() => format!("in {span}, when the cooldown is over"),
         (Some(evaluation), _) if !decides_by_band(view) => evaluation::next_move(evaluation),
@@ -339,6 +360,13 @@ mod tests {
         let wants = ["no change: HAProxy does not answer: nothing can be moved"];
         assert_eq!(explained["wants"], json!(wants));
         assert_eq!(explained["limited_by"], json!(["servers that may serve: at least 1"]));
+    }
+
+    #[test]
+    fn while_no_haproxy_is_in_line_that_is_what_is_waited_for() {
+        check("next_move", "as soon as one HAProxy is in line", |view| {
+            view.decision = hold(Reason::NoneInLine { at_most: Duration::from_secs(30) });
+        });
     }
 
     #[test]

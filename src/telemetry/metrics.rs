@@ -256,6 +256,7 @@ impl Metrics {
             | Event::ChangedByOther { .. }
             | Event::HandsOffEnded { .. }
             | Event::Checked { .. }
+            | Event::NotReplaced(_)
             | Event::Restarted(_) => {}
         }
     }

@@ -148,6 +148,7 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "spares": view.settings.spares.name(),
         "pool_trouble": pool.map(PoolTrouble::value),
         "missing_slots": view.missing_slots,
+        "slots_to_come": view.slots_to_come,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
 }
@@ -199,6 +200,8 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "slowstart": state.slowstart,
         "throttle_percent": state.throttle,
         "left_alone_s": server.left_alone.map(|left| left.as_secs()),
+        "stand_in": server.stand_in.map(|server| names.of_server(server).to_string()),
+        "not_replaced": server.vacancy.map(|why| why.to_string()),
         "doing": progress::words(server),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),

@@ -51,6 +51,11 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
             entry.insert("server".into(), json!(&*names.of_server(*server)));
             entry.insert("reason".into(), json!(checked(*up, record.serving)));
         }
+        Event::NotReplaced(unreplaced) => {
+            entry.insert("event".into(), json!("not_replaced"));
+            entry.insert("servers".into(), json!(unreplaced.servers));
+            entry.insert("reason".into(), json!(unreplaced.to_string()));
+        }
         Event::Restarted(process) => {
             entry.insert("event".into(), json!("haproxy_restarted"));
             entry.insert("pid".into(), json!(process.pid));
@@ -294,6 +299,9 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
         Event::Checked { server, up: false } => {
             warn!(backend, server = &*names.of_server(*server), serving = record.serving, "server is DOWN");
         }
+        Event::NotReplaced(unreplaced) => {
+            warn!(backend, reason = unreplaced.to_string(), "not replaced");
+        }
         Event::Restarted(process) => {
             info!(backend, pid = process.pid, version = process.version, "haproxy restarted or reloaded");
         }
@@ -349,10 +357,13 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
 /// Holds that an operator should look into: the backend cannot be decided about.
 const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 8] = [
+const LIMITED: [&str; 11] = [
     "at_max",
     "no_spare",
     "no_slot",
+    "most_slots",
+    "slots_to_come",
+    "slots_not_added",
     "cannot_add",
     "nothing_to_remove",
     "rest_too_few",
@@ -403,7 +414,7 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
 mod tests {
     use super::*;
     use crate::core::policy::decision::Reason;
-    use crate::core::policy::place::NoPlace;
+    use crate::core::policy::place::{Growth, NoPlace, NotGrowing};
 
     #[track_caller]
     fn check(notable: bool, entry: Value) {
@@ -424,12 +435,23 @@ mod tests {
         check(false, json!({"decision": "hold", "rule": "pending_up"}));
     }
 
+    fn growing(told: Growth) -> Reason {
+        Reason::NoPlace(NoPlace::Growing { count: 1, names: (String::new(), String::new()), told })
+    }
+
     #[test]
     fn the_rules_that_are_told_are_rules_that_there_are() {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
-            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new() }),
+            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new(), but: None }),
+            Reason::NoPlace(NoPlace::Slot {
+                missing: 1,
+                line: String::new(),
+                but: Some(NotGrowing::AtMost(1)),
+            }),
+            growing(Growth::UnderWay),
+            growing(Growth::Failed(String::new())),
             Reason::NoPlace(NoPlace::Add("")),
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },

@@ -203,7 +203,7 @@ fn part(name: &'static str, is_second: bool) -> impl Strategy<Value = Part> {
             match kind {
                 0 => {}
                 1 => {
-                    settings.spares = Spares::Slots { placeholder: None };
+                    settings.spares = Spares::Slots { placeholder: None, grow: None };
                     servers.extend(slots.into_iter().map(|weight| (Kind::Slot, weight)));
                 }
                 _ => settings.spares = Spares::Dynamic,

@@ -31,9 +31,10 @@ impl BackOff {
         lasts
     }
 
-    /// Nothing is done about `server` now.
-    pub(super) fn holds(&self, server: ServerId, now: Instant) -> bool {
-        self.0.get(&server).is_some_and(|term| term.until > now)
+    /// Nothing is done about `server` for so long; `None`: something may be.
+    pub(super) fn left(&self, server: ServerId, now: Instant) -> Option<Duration> {
+        let term = self.0.get(&server).filter(|term| term.until > now)?;
+        Some(term.until - now)
     }
 
     /// For so many servers that is so.
@@ -56,10 +57,10 @@ mod tests {
         let mut minutes = Vec::new();
         for _ in 0..9 {
             let lasts = back_off.begin(server, now);
-            assert!(back_off.holds(server, now) && back_off.count(now) == 1);
+            assert_eq!((back_off.left(server, now), back_off.count(now)), (Some(lasts), 1));
             minutes.push(lasts.as_secs() / 60);
             now += lasts;
-            assert!(!back_off.holds(server, now) && back_off.count(now) == 0);
+            assert_eq!((back_off.left(server, now), back_off.count(now)), (None, 0));
         }
         assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
         now += FORGOTTEN;

@@ -1,6 +1,7 @@
 //! What is told: to the log, the journal and the metrics, in the same words.
 
 use super::*;
+use crate::core::policy::replacement::Unreplaced;
 
 /// One thing worth telling about one backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,8 @@ pub enum Event {
         /// What HAProxy's checks say now.
         up: bool,
     },
+    /// Servers that are DOWN, and why nobody takes their places: when that changes.
+    NotReplaced(Unreplaced),
     /// HAProxy was restarted or reloaded: what was set at run time may be gone.
     Restarted(Process),
 }

@@ -15,13 +15,14 @@ use std::time::Instant;
 
 use super::back_off::{self, BackOff};
 use super::backend::Backend;
+use super::vacancies::Vacancies;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, OperationalState, ServerState};
 use crate::core::plan::planner;
 use crate::core::plan::step::Purpose;
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
-use crate::core::policy::replacement::Replacement;
+use crate::core::policy::replacement::{Replacement, Vacancy};
 use crate::core::units::Weight;
 
 /// DOWN in so many readings in a row is no flap. HAProxy's `fall` has filtered before us.
@@ -42,6 +43,7 @@ pub(super) struct Replacements {
     /// Stand-ins whose servers serve again: until then they may stand in for others.
     free: BTreeMap<ServerId, Instant>,
     back_off: BackOff,
+    pub(super) vacancies: Vacancies,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +67,8 @@ enum Place {
 impl Replacements {
     /// HAProxy was restarted: until a check says so, nobody is known to be UP.
     pub(super) fn restart(&mut self) {
-        *self = Self { back_off: std::mem::take(&mut self.back_off), ..Self::default() };
+        let (back_off, vacancies) = (std::mem::take(&mut self.back_off), std::mem::take(&mut self.vacancies));
+        *self = Self { back_off, vacancies, ..Self::default() };
     }
 
     /// Looks at what was `asked` for. `is_starting`: a plan is about to make this server serve.
@@ -132,14 +135,37 @@ impl Replacements {
 
     /// Those whose places are to be filled, as many as may be.
     fn vacant(&self, now: Instant) -> Vec<ServerId> {
-        if self.down.values().any(|down| down.is_stand_in) {
-            return Vec::new();
-        }
-        let is_due = |(id, down): &(&ServerId, &Down)| {
-            down.is_vacant() && down.readings >= FLAP && !self.back_off.holds(**id, now)
-        };
         let left = self.served.saturating_sub(self.tried);
-        self.down.iter().filter(is_due).map(|(&id, _)| id).take(left).collect()
+        let is_due = |id: &ServerId| self.is_vacant(*id) && self.own_vacancy(*id, now).is_none();
+        self.down.keys().copied().filter(is_due).take(left).collect()
+    }
+
+    /// `server`, which is DOWN, has not been for a moment only, and nobody stands in for it.
+    pub(super) fn is_vacant(&self, server: ServerId) -> bool {
+        let is_vacant = |down: &Down| down.readings >= FLAP && !matches!(down.place, Place::Filled(_));
+        self.down.get(&server).is_none_or(is_vacant)
+    }
+
+    /// Who stands in for `server`.
+    pub(super) fn stand_in(&self, server: ServerId) -> Option<ServerId> {
+        match self.down.get(&server)?.place {
+            Place::Filled(stand_in) => Some(stand_in),
+            Place::Vacant | Place::Dropped => None,
+        }
+    }
+
+    /// Why nobody is to take the place of `server`, which is DOWN, whoever might.
+    pub(super) fn own_vacancy(&self, server: ServerId, now: Instant) -> Option<Vacancy> {
+        let Some(down) = self.down.get(&server) else { return Some(Vacancy::NeverUp) };
+        let Self { served, tried, .. } = *self;
+        match self.back_off.left(server, now) {
+            _ if down.is_stand_in => Some(Vacancy::StandIn),
+            _ if down.place == Place::Dropped => Some(Vacancy::NotNeeded),
+            _ if self.down.values().any(|other| other.is_stand_in) => Some(Vacancy::StandInsDown),
+            Some(left) => Some(Vacancy::Again { left }),
+            None if tried >= served => Some(Vacancy::Spent { served, tried }),
+            None => None,
+        }
     }
 
     /// These are about to serve.
@@ -180,7 +206,7 @@ impl Down {
 }
 
 /// Of one server, at one reading.
-enum Condition {
+pub(super) enum Condition {
     Up,
     Down,
     /// In service, and no check has said anything yet.
@@ -190,7 +216,7 @@ enum Condition {
 }
 
 impl Condition {
-    fn of(server: &ServerState) -> Self {
+    pub(super) fn of(server: &ServerState) -> Self {
         let is_in_service = server.state() == AdminState::Ready && server.weight > Weight::ZERO;
         match server.operational {
             _ if !is_in_service || server.backup || !server.alike => Self::Out,
@@ -207,17 +233,14 @@ impl Backend {
     pub(super) fn with_replacements(
         &mut self,
         decision: Decision,
-        asked: Option<Instant>,
+        asked: Instant,
         state: &BackendState,
         fleet: &Fleet,
         names: &Names,
         now: Instant,
     ) -> Decision {
-        let moving = self.moving.as_ref().filter(|moving| moving.plan.purpose == Purpose::Add);
-        let starting: BTreeSet<ServerId> = moving.iter().flat_map(|moving| moving.under_way()).collect();
-        if let Some(asked) = asked {
-            self.replacements.note(state, asked, |id| starting.contains(&id), now);
-        }
+        let starting = self.being_started();
+        self.replacements.note(state, asked, |id| starting.contains(&id), now);
         match decision {
             Decision::Hold(_) | Decision::Reweigh { .. } => {}
             Decision::ScaleDown { .. } if self.overridden.is_none() => {
@@ -237,6 +260,17 @@ impl Backend {
             stand_ins: stand_ins.iter().map(name).collect(),
         });
         Decision::ScaleUp { by, reason }
+    }
+
+    /// Those that the plan under way is about to make serve.
+    fn being_started(&self) -> BTreeSet<ServerId> {
+        let moving = self.moving.as_ref().filter(|moving| moving.plan.purpose == Purpose::Add);
+        moving.iter().flat_map(|moving| moving.under_way()).collect()
+    }
+
+    /// Whether there is one that could stand in for a server that is DOWN.
+    pub(super) fn has_stand_in(&self, state: &BackendState, names: &Names, now: Instant) -> bool {
+        !self.stand_ins(1, &self.being_started(), state, names, now).is_empty()
     }
 
     /// At most so many that can be made to serve now, beside those that are `starting`; those first that are being

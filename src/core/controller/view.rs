@@ -17,6 +17,7 @@ use crate::core::plan::step::{Purpose, Step};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::model::Evaluation;
+use crate::core::policy::replacement::Vacancy;
 use crate::core::settings::schedule::CivilTime;
 use crate::core::settings::{BackendSettings, Target, WindowSettings};
 
@@ -82,6 +83,8 @@ pub struct View {
     pub doubt: Option<Reason>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
+    /// Slots that haproxy.cfg gets, and that not every HAProxy has yet.
+    pub slots_to_come: Vec<String>,
     /// Its servers as HAProxy has them, and those that could be added to it, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -99,6 +102,10 @@ pub struct ServerView {
     pub left_alone: Option<Duration>,
     /// It failed to start, and is passed over for so long.
     pub quarantine: Option<Duration>,
+    /// It is DOWN, and this one serves in its place, or is about to.
+    pub stand_in: Option<ServerId>,
+    /// It is DOWN, and nobody takes its place, for this reason.
+    pub vacancy: Option<Vacancy>,
     /// What keeps clients on it in DRAIN.
     pub kept: Option<KeptBy>,
     /// What the plan under way is doing about it, and for how long already.
@@ -137,6 +144,7 @@ impl Backend {
         let supplied = state.map(|state| self.supplied(state, names, now));
         let missing_slots = supplied.as_ref().map_or(0, |supplied| supplied.missing_slots);
         let state = supplied.as_ref().map(|supplied| &supplied.state);
+        let slots_to_come = state.map_or(Vec::new(), |state| self.slots_to_come(state, names));
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.claims, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
             snapshot: self
@@ -145,6 +153,8 @@ impl Backend {
                 .map(|snapshot| snapshot.of_sample(self.settings.log.sample_rate)),
             role,
             left_alone: self.hands_off.left(server.id, now),
+            stand_in: self.replacements.stand_in(server.id),
+            vacancy: self.replacements.vacancies.of(server.id),
             kept: self.moving.as_ref().and_then(|moving| moving.kept(server.id)),
             quarantine: self
                 .quarantine
@@ -176,6 +186,7 @@ impl Backend {
             coverage: self.coverage.found(),
             doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
             missing_slots,
+            slots_to_come,
             servers,
         }
     }

@@ -22,6 +22,9 @@ pub struct Inventory {
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
     pub read_only: bool,
+    /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
+    /// they have is not what it is to be, and that is being told them.
+    pub in_line: bool,
 }
 
 impl Inventory {
@@ -201,6 +204,8 @@ pub struct ServerState {
     pub needed_elsewhere: bool,
     /// Every HAProxy that can be gone by has it, and in the same state. Else it is never ours.
     pub alike: bool,
+    /// Every HAProxy that is in line has it, in whatever state.
+    pub everywhere: bool,
     /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).
     pub tls: Option<bool>,
     /// Sessions now.
@@ -235,6 +240,12 @@ impl ServerState {
     /// Connections to it go to `address`.
     pub fn is_at(&self, address: SocketAddr) -> bool {
         self.socket() == Some(address)
+    }
+
+    /// A check tells whether it has started, or a connection to it does. Nothing does on a unix socket, or where clients are
+    /// sent to the port they came to.
+    pub fn start_can_be_proved(&self) -> bool {
+        self.checked || self.address.is_some() && self.port != 0
     }
 
     /// HAProxy does not have it yet.

@@ -13,7 +13,8 @@
 //! only then, whoever carries the plan out leaves it out.
 //!
 //! A spare goes through DRAIN because checks pause in MAINT, and because READY means UP at once,
-//! before any check has passed (seen on HAProxy 2.6.12).
+//! before any check has passed (seen on HAProxy 2.6.12). One without a check stays in MAINT until a connection to it
+//! and its warm-up have shown that it is there: in DRAIN it would get the clients that stick to it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -251,8 +252,8 @@ impl Planner<'_> {
             true => vec![set(AdminState::Ready)],
             false => {
                 let mut steps: Vec<Step> = provision(state).into_iter().collect();
+                steps.extend(state.checked.then(|| set(AdminState::Drain)));
                 steps.extend([
-                    set(AdminState::Drain),
                     Step::AwaitHealthy { server, within: HEALTHY_WITHIN },
                     Step::WarmUp { server, requests: self.warm_up(state).clone() },
                 ]);
@@ -461,6 +462,7 @@ mod tests {
     fn a_spare_is_checked_and_warmed_up_before_it_is_ready() {
         let mut site = Site::new(2);
         testing::declared_disabled(site.server("s2"));
+        site.server("s2").checked = true;
         check(
             &site,
             &up(1),
@@ -473,9 +475,24 @@ mod tests {
     }
 
     #[test]
+    fn a_spare_without_a_check_is_not_reached_by_anybody_before_it_is_warm() {
+        let mut site = Site::new(2);
+        testing::declared_disabled(site.server("s2"));
+        check(
+            &site,
+            &up(1),
+            "s2: wait up to 120s until web/s2 is healthy
+             s2: warm up web/s2
+             s2: set web/s2 READY
+             s2 undo: set web/s2 MAINT",
+        );
+    }
+
+    #[test]
     fn a_start_that_was_broken_off_is_made_from_its_beginning() {
         let mut site = Site::new(2);
         testing::drain(site.server("s2"));
+        (site.server("s2").checked, site.server("s2").check_passed) = (true, true);
         let s2 = site.id("s2");
         site.claims.ours.insert(s2);
         check(&site, &up(1), "s2: set web/s2 READY\n s2 undo: set web/s2 DRAIN");
@@ -501,7 +518,6 @@ mod tests {
             &site,
             &up(1),
             "before: set weights: web/s1 4, web/s2 256, web/s3 4
-             s3: set web/s3 DRAIN
              s3: wait up to 120s until web/s3 is healthy
              s3: warm up web/s3
              s3: set weights: web/s3 1
@@ -582,8 +598,9 @@ mod tests {
     /// s1 serves, s2 is a slot; the pool has one address.
     fn with_a_slot() -> Site {
         let mut site = Site::new(2);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
+        site.server("s2").checked = true;
         site.offer(&["10.0.0.4:80"]);
         site
     }
@@ -686,7 +703,7 @@ mod tests {
     #[test]
     fn a_slot_that_has_its_address_is_started_before_one_that_has_not() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
         testing::slot(site.server("s3"));
         testing::move_to(site.server("s3"), "10.0.0.5:80");
@@ -711,7 +728,7 @@ mod tests {
     #[test]
     fn what_has_left_the_pool_goes_first_and_does_not_come_back() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         site.offer(&[]);
         testing::move_to(site.server("s1"), "10.0.0.4:80");
         site.place("s1", "10.0.0.4:80", false, true);

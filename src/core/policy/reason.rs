@@ -12,6 +12,7 @@ impl Reason {
             Self::TooFewSamples { .. } => "too_few_samples",
             Self::JustStarted { .. } => "just_started",
             Self::NoInventory => "no_inventory",
+            Self::NoneInLine { .. } => "none_in_line",
             Self::ReadOnly => "read_only",
             Self::UnknownBackend => "unknown_backend",
             Self::Blind { .. } => "blind",

@@ -66,6 +66,11 @@ impl Display for Reason {
             }
             Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
             Self::NoInventory => f.write_str("HAProxy does not answer: nothing can be moved"),
+            Self::NoneInLine { at_most } => write!(
+                f,
+                "waits until one HAProxy is in line, {} at most: those that answer were restarted, and are told what they had",
+                Span(*at_most)
+            ),
             Self::ReadOnly => f.write_str(
                 "HAProxy's socket lets nothing be changed: it needs `level admin` in haproxy.cfg, or \
                  `haproxy.sockets` another one",

@@ -55,7 +55,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         backends.push(backend(name, figures, Vec::new(), names)?);
     }
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends, counted, read_only: false })
+    Ok(Inventory { process, backends, counted, read_only: false, in_line: true })
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -172,6 +172,7 @@ fn server(
         tracks,
         needed_elsewhere: false,
         alike: true,
+        everywhere: true,
         tls: state.tls,
         sessions: figures.sessions,
         queued: figures.queued,
@@ -190,7 +191,7 @@ fn server(
 /// is the health. Leaving MAINT sets it to `rise` (the status reads `DRAIN 1/3` or `UP 1/3`), the
 /// first passed check to `rise + fall - 1`, and a failed one takes 1 away. With `fall 1` the two
 /// are equal, and only the operational state tells: [`Command::DrainUntilChecked`] makes it
-/// `Stopping` until a check has passed. A server that was never checked has the status `INI`.
+/// `Stopped` until `rise` checks have passed. A server that was never checked has the status `INI`.
 fn check_passed(state: &StateRow<'_>, figures: &StatRow<'_>) -> bool {
     let up = matches!(state.operational, OperationalState::Starting | OperationalState::Running);
     let full = figures.full_health.is_some_and(|full| state.health >= full);
@@ -240,8 +241,8 @@ mod tests {
         // Failed once, or down.
         check(false, "L4CON,2,3,", &server(2, 3, 6));
         check(false, "L4CON,2,3,", &server(0, 0, 6));
-        // `health stopping` was set, no check since.
-        check(false, "L7OK,2,3,", &server(3, 4, 6));
+        // `health down` was set, and one check has passed since.
+        check(false, "L7OK,2,3,", &server(0, 1, 6));
         // In MAINT; without a check; with one that is disabled.
         check(false, ",,,", &server(0, 0, 14));
         check(false, ",,,", &server(2, 2, 0));

@@ -155,6 +155,7 @@ impl World {
             tracks: None,
             needed_elsewhere: false,
             alike: true,
+            everywhere: true,
             tls: Some(false),
             sessions: line.served,
             queued: 0,
@@ -185,6 +186,12 @@ impl World {
             node: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
+        Inventory {
+            process,
+            backends: vec![backend],
+            counted: vec![Some(1)],
+            read_only: false,
+            in_line: true,
+        }
     }
 }

@@ -9,7 +9,7 @@ fn kim() -> Operator {
 }
 
 impl World {
-    fn order(&mut self, order: Order, lasts: Option<Duration>) {
+    pub(super) fn order(&mut self, order: Order, lasts: Option<Duration>) {
         let until = lasts.map(|lasts| self.now + lasts);
         let wanted = Override { order, by: kim(), since: self.now, until };
         self.controller.handle_order(self.site.backend.id, wanted, self.now);

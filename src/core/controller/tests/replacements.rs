@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::plan::inventory::OperationalState;
+use crate::core::policy::replacement::Vacancy;
 use crate::core::settings::{Policy, ReadyLimits};
 
 impl World {
@@ -19,6 +20,27 @@ impl World {
     fn up(&mut self, name: &str) {
         let server = self.site.server(name);
         (server.operational, server.check_passed) = (OperationalState::Running, true);
+    }
+
+    /// What was told of servers that are not replaced.
+    fn told_unreplaced(&self) -> Vec<String> {
+        let told = self.done.iter().filter_map(|action| match action {
+            Action::Record(record) => match &record.event {
+                Event::NotReplaced(unreplaced) => Some(unreplaced.to_string()),
+                _ => None,
+            },
+            _ => None,
+        });
+        told.collect()
+    }
+
+    /// What is shown of it: who stands in for it, or why nobody does.
+    fn place_of(&mut self, name: &str) -> (Option<String>, Option<Vacancy>) {
+        let (id, now) = (self.site.id(name), self.now);
+        let view = self.controller.view(self.site.backend.id, now).expect("it is configured");
+        let server = view.servers.into_iter().find(|server| server.state.id == id).expect("it is there");
+        let names = &self.site.names;
+        (server.stand_in.map(|stand_in| names.of_server(stand_in).to_string()), server.vacancy)
     }
 
     /// The servers that the next plan starts.
@@ -102,8 +124,7 @@ fn not_beyond_the_most_that_may_serve_nor_against_an_operator() {
     full.down("s2");
     assert_eq!(full.moved_within(30), [] as [&str; 0], "two are");
     let mut paused = world(3, 2);
-    let wanted = Override { order: Order::Pause, by: Operator::default(), since: paused.now, until: None };
-    paused.controller.handle_order(paused.site.backend.id, wanted, paused.now);
+    paused.order(Order::Pause, None);
     paused.down("s1");
     assert_eq!(paused.moved_within(30), [] as [&str; 0]);
 }
@@ -217,4 +238,98 @@ fn servers_that_are_on_their_way_out_come_back_first() {
     world.seconds(3, FAST_MS);
     let back = Changes { taken_back: [world.site.id("s3")].into(), ..Changes::default() };
     assert!(world.done.contains(&Action::Change(world.site.backend.id, back)), "{:#?}", world.rules());
+}
+
+#[test]
+fn who_stands_in_for_a_server_is_shown_until_it_is_up() {
+    let mut world = world(3, 2);
+    world.down("s1");
+    world.second(FAST_MS);
+    assert_eq!(world.place_of("s1"), (None, None), "once is a flap");
+    assert_eq!(world.moved_within(2), ["s4"]);
+    assert_eq!(world.place_of("s1"), (Some("s4".to_owned()), None));
+    world.up("s1");
+    world.up("s4");
+    world.second(FAST_MS);
+    assert_eq!(world.place_of("s1"), (None, None));
+    world.down("s2");
+    world.seconds(2, FAST_MS);
+    assert_eq!(world.place_of("s2"), (Some("s4".to_owned()), None));
+    assert_eq!(world.told_unreplaced(), [] as [&str; 0]);
+}
+
+/// What is shown of s1, and all that was told, once it has been DOWN in this world.
+#[track_caller]
+fn check_vacancy(vacancy: Vacancy, told: &[&str], mut world: World) {
+    world.down("s1");
+    world.moved_within(5);
+    assert_eq!(world.place_of("s1"), (None, Some(vacancy)));
+    assert_eq!(world.told_unreplaced(), told, "{vacancy:?}: once");
+}
+
+#[test]
+fn why_a_server_that_is_down_is_not_replaced_is_shown_and_told_once() {
+    let down = "s1 is DOWN and not replaced:";
+    let why = |why: &str| format!("{down} {why}");
+    check_vacancy(Vacancy::NoSpare, &[&why("no spare can be started")], world(2, 0));
+    let mut full = world(3, 2);
+    full.set(|settings| settings.ready = ReadyLimits { min: 1, max: Some(2) });
+    check_vacancy(Vacancy::Full { max: 2 }, &[&why("2 serve, which is `ready.max`")], full);
+    let mut never = World::new(3, 2);
+    never.down("s1");
+    check_vacancy(Vacancy::NeverUp, &[&why("not seen UP since the agent or HAProxy was started")], never);
+    let mut paused = world(3, 2);
+    paused.order(Order::Pause, None);
+    check_vacancy(Vacancy::Paused, &[&why("the backend is paused")], paused);
+    let mut pinned = world(3, 0);
+    pinned.order(Order::Pin(3), None);
+    let pin = why("under a pin only the number of serving servers counts");
+    check_vacancy(Vacancy::Pinned, &[&pin], pinned);
+}
+
+#[test]
+fn a_reason_that_changes_is_told_again_and_one_of_several_servers_once_for_all() {
+    let mut world = world(4, 0);
+    world.down("s1");
+    world.down("s3");
+    world.seconds(5, FAST_MS);
+    world.order(Order::Pause, None);
+    world.seconds(5, FAST_MS);
+    let both = "s1 and s3 are DOWN and not replaced:";
+    let told = [format!("{both} no spare can be started"), format!("{both} the backend is paused")];
+    assert_eq!(world.told_unreplaced(), told);
+}
+
+#[test]
+fn a_server_that_came_back_a_moment_ago_is_told_to_be_replaced_later() {
+    let mut world = world(3, 2);
+    world.set(|settings| settings.ready.max = Some(3));
+    world.down("s1");
+    world.moved_within(5);
+    world.up("s1");
+    world.up("s4");
+    world.moved_within(20);
+    world.down("s1");
+    world.moved_within(5);
+    let (_, vacancy) = world.place_of("s1");
+    assert!(matches!(vacancy, Some(Vacancy::Again { left }) if left.as_secs() > 200), "{vacancy:?}");
+}
+
+#[test]
+fn where_all_are_down_it_is_told_that_enough_spares_were_tried() {
+    let mut world = world(2, 5);
+    world.down("s1");
+    world.down("s2");
+    for _ in 0..20 {
+        world.second(FAST_MS);
+        if world.has_plan() {
+            let plan = world.take_plan();
+            world.fail(&plan);
+        }
+    }
+    let told = world.told_unreplaced();
+    assert!(
+        told.iter().any(|told| told.contains("spares were tried already, for 2 that served")),
+        "{told:?}"
+    );
 }

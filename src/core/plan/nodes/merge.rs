@@ -73,7 +73,8 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     }
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
-    Some(Inventory { process, backends, counted, read_only })
+    let in_line = true; // whoever leads here
+    Some(Inventory { process, backends, counted, read_only, in_line })
 }
 
 /// One backend on all nodes that have it; `None` if none of those that are in line does.
@@ -156,6 +157,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         supply: first.supply.clone(),
         tracks: leading.iter().find_map(|server| server.tracks),
         needed_elsewhere: false,
+        everywhere: leading.len() == nodes,
         alike: leading.len() == nodes && leading.iter().all(|server| server.alike && server.state() == state),
         tls: leading.iter().map(|server| server.tls).max()?,
         sessions: all().fold(0, |sum, server| sum.saturating_add(server.sessions)),

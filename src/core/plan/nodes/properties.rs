@@ -86,6 +86,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
         read_only: false,
+        in_line: true,
     })
 }
 

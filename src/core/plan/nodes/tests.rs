@@ -34,7 +34,13 @@ impl Stage {
             server.admin = AdminFlags(0).with(state);
         }
         let process = testing::process(pid, uptime_s);
-        Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)], read_only: false }))
+        Some(Ok(Inventory {
+            process,
+            backends: vec![backend],
+            counted: vec![Some(pid)],
+            read_only: false,
+            in_line: true,
+        }))
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
@@ -188,6 +194,7 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         backends: Vec::new(),
         counted: vec![Some(2)],
         read_only: false,
+        in_line: true,
     };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
@@ -261,6 +268,42 @@ fn while_none_is_in_line_what_is_wanted_moves_with_the_plans() {
     let both = [stage.node(3, 1, [AdminState::Drain, Maint]), stage.node(2, 7, [AdminState::Drain, Maint])];
     stage.take(both);
     stage.check(&[InLine, InLine]);
+}
+
+/// Two that serve with s2; both are reloaded, the second before the first has got s2 back.
+fn reloaded_one_after_the_other() -> Stage {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 50, [Ready, Maint]), stage.node(2, 60, [Ready, Maint])]);
+    let found = stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 61, [Ready, Maint])]).unwrap();
+    assert!(found.in_line);
+    let found = stage.take([stage.node(3, 1, [Maint, Maint]), stage.node(4, 0, [Maint, Maint])]).unwrap();
+    stage.check(&[Behind, Behind]);
+    assert!(!found.in_line);
+    stage
+}
+
+#[test]
+fn those_restarted_one_after_the_other_get_back_what_they_had() {
+    let mut stage = reloaded_one_after_the_other();
+    for node in 0..2 {
+        assert_eq!(stage.told(node), [stage.to("s2", Ready)]);
+    }
+    let found = stage.take([stage.node(3, 2, [Ready, Maint]), stage.node(4, 1, [Maint, Maint])]).unwrap();
+    stage.check(&[InLine, Behind]);
+    assert_eq!((found.in_line, found.backends[0].serving().count()), (true, 2));
+}
+
+#[test]
+fn those_of_which_none_gets_in_line_for_long_are_gone_by_all_the_same() {
+    let mut stage = reloaded_one_after_the_other();
+    // One restart after the other.
+    for at in 2..LEADERLESS_AT_MOST.as_secs() as u32 + 1 {
+        let nodes = [stage.node(3, at.into(), [Maint, Maint]), stage.node(3 + at, 0, [Maint, Maint])];
+        assert!(!stage.take(nodes).unwrap().in_line, "after {at} s");
+    }
+    let found = stage.take([stage.node(3, 31, [Maint, Maint]), stage.node(99, 0, [Maint, Maint])]).unwrap();
+    stage.check(&[InLine, InLine]);
+    assert!(found.in_line);
 }
 
 #[test]
