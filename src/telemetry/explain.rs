@@ -75,7 +75,8 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    no_answer.into_iter().chain([text]).chain(down(view, names)).chain(missing).collect()
+    let unread = view.unread.iter().map(|unread| format!("left out, {}", status::left_out(unread, names)));
+    no_answer.into_iter().chain([text]).chain(unread).chain(down(view, names)).chain(missing).collect()
 }
 
 /// Who takes the places of servers that are DOWN, or why nobody does.

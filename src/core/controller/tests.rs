@@ -101,6 +101,7 @@ impl World {
             counted,
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }
     }
 
