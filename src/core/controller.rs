@@ -337,7 +337,7 @@ impl Controller {
     pub fn view(&mut self, backend: BackendId, now: Instant) -> Option<View> {
         let state = self.readings.backend(backend);
         let view = self.backends.get_mut(&backend)?.view(backend, state, self.local, &self.names, now);
-        Some(view)
+        Some(View { unread: self.readings.unread(backend), ..view })
     }
 
     /// The HAProxy process that answered last.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::core::names::BackendId;
-use crate::core::plan::inventory::{BackendState, Inventory};
+use crate::core::plan::inventory::{BackendState, Inventory, Unread};
 use crate::core::plan::nodes::LEADERLESS_AT_MOST;
 use crate::core::policy::decision::Reason;
 
@@ -47,6 +47,12 @@ impl Readings {
     /// What `backend` had in it.
     pub(super) fn backend(&self, backend: BackendId) -> Option<&BackendState> {
         self.latest()?.inventory.backend(backend)
+    }
+
+    /// What of `backend` was left out of it.
+    pub(super) fn unread(&self, backend: BackendId) -> Vec<Unread> {
+        let unread = self.latest().map_or(&[][..], |latest| &latest.inventory.unread);
+        unread.iter().filter(|unread| unread.backend == backend).cloned().collect()
     }
 
     /// The latest, if it is a ground for a decision at `now`.

@@ -40,6 +40,7 @@ impl Stage {
             counted: vec![Some(pid)],
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }))
     }
 
@@ -214,6 +215,7 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         counted: vec![Some(2)],
         read_only: false,
         in_line: true,
+        unread: Vec::new(),
     };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
