@@ -215,10 +215,6 @@ impl Site {
         self.haproxy.servers("app", |row| row[18].to_owned()).remove(name).unwrap_or_default()
     }
 
-    fn pin(&self, servers: &str) {
-        assert!(self.agent().command(&["pin", "app", servers]).status.success());
-    }
-
     fn wait_until_the_agent_is_done(&self) {
         wait_until("the agent is done", PATIENCE, || self.agent().is_still());
     }
@@ -247,11 +243,11 @@ impl Site {
             Step::WarmUp => self.s2().set_delay(NEVER),
             Step::Drain | Step::Deletion if self.spare != Spare::Declared => {
                 self.start_agent();
-                self.pin("2");
+                self.agent().pin(2);
                 self.wait_for("s2", "READY 1");
                 self.wait_until_the_agent_is_done();
                 self.keep_busy();
-                self.pin("1");
+                self.agent().pin(1);
                 return self.wait_for("s2", if step == Step::Drain { "DRAIN 1" } else { "MAINT 1" });
             }
             Step::Drain | Step::Deletion => self.keep_busy(),
@@ -389,14 +385,14 @@ fn the_whole_life_of_a_spare() {
             .to_owned();
     site.start_agent();
     let users = site.users();
-    assert!(site.agent().command(&["pin", "app", "2"]).status.success());
+    site.agent().pin(2);
     wait_until("s2 has a part of its weight", PATIENCE, || site.has_set_weights());
     site.wait_for("s1", "READY 1");
     site.wait_for("s2", "READY 1");
     let s2 = site.s2.as_ref().expect("started with the site");
     let warm = s2.requests();
     wait_until("users come to s2", PATIENCE, || s2.requests() > warm);
-    assert!(site.agent().command(&["pin", "app", "1"]).status.success());
+    site.agent().pin(1);
     site.wait_for("s2", "MAINT 1");
     assert!(users.measured(0).iter().all(|request| !request.is_failed()), "no request failed");
     let known = site.agent().event("what this haproxy can do is known").expect("it was asked");
@@ -426,7 +422,7 @@ fn an_algorithm_without_weights_gets_its_servers_and_no_weights() {
     site.start_agent();
     site.wait_for("s2", "READY 1");
     wait_until("the move is over", PATIENCE, || {
-        let app = &site.agent().status().unwrap_or_default()["backends"][0];
+        let app = site.agent().backend();
         app["serving"] == 2 && app["moving"].is_null()
     });
     let told = |message| site.agent().event(message).is_some();
