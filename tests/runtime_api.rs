@@ -280,6 +280,23 @@ async fn a_change_is_not_sent_where_haproxy_is_not_as_it_was_read_any_more() {
     }
 }
 
+#[tokio::test]
+async fn where_a_master_has_no_worker_nothing_is_waited_for() {
+    let fake = FakeHaproxy::start(&[("web", &["s1"])]);
+    let master = format!("master:{}", fake.master_socket().display()).parse::<Endpoint>().unwrap();
+    let (client, names) = (Client::new(master, PATIENCE), Names::default());
+    let read = client.inventory(&names).await.unwrap();
+    let drain = set("web/s1", AdminState::Drain);
+    let change = Guarded::new(drain, &read.process, &read.backends[0], &names);
+    fake.fail_next(1, Fault::Replaced);
+    let told = client.change(&change).await.map_err(|error| error.overtaken());
+    assert_eq!(told, Err(Some(Overtaken::Restarted)));
+    assert_eq!(fake.server("web/s1").admin, 0, "nothing was told to the other");
+    fake.fail_next(1, Fault::Starting);
+    let error = client.inventory(&names).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::NoWorker { .. }), "{error}");
+}
+
 /// Which weights a backend takes HAProxy does not show; it is tried, where that can be.
 #[tokio::test]
 async fn what_this_haproxy_can_do_is_known_from_the_first_reading_on() {

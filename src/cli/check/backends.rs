@@ -200,8 +200,10 @@ fn no_spares(
         roles.map(|(server, _)| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
     };
     let vacant = named(&|_, role| role == Role::Vacant && settings.spares == Spares::Declared);
+    let unprovable = named(&|server, role| role != Role::Vacant && is_unprovable(server));
     let foreign = named(&|server, role| {
         role == Role::Foreign
+            && !is_unprovable(server)
             && server.state() == AdminState::Maint
             && !server.backup
             && server.tracks.is_none()
@@ -209,6 +211,11 @@ fn no_spares(
             && !server.admin.is_foreign_maint()
     });
     let findings = [
+        (
+            "on a unix socket, or the port that clients came to, and without a health check: no spares, and never taken away",
+            unprovable,
+            "add `check` to their lines: nothing else would prove that one has started",
+        ),
         (
             "empty slots, whose address is nobody's, and no spares",
             vacant,
@@ -223,6 +230,12 @@ fn no_spares(
     ];
     let found = findings.into_iter().filter(|(_, servers, _)| !servers.is_empty());
     found.map(|(what, servers, remedy)| Finding::warn(about, format!("{what}: {servers}"), remedy)).collect()
+}
+
+/// It could be ours to start, if anything could tell that it has started.
+fn is_unprovable(server: &ServerState) -> bool {
+    let is_of_others = server.backup || server.tracks.is_some() || server.admin.is_foreign_maint();
+    !is_of_others && server.supply.is_none() && !server.start_can_be_proved()
 }
 
 /// Servers that the config names and HAProxy does not have.
@@ -258,7 +271,7 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
             "give each server a `maxconn` of about twice what it handles at once",
         ));
     }
-    let unchecked = list(&|server| !server.checked && server.tracks.is_none());
+    let unchecked = list(&|server| !server.checked && server.tracks.is_none() && !is_unprovable(server));
     if !unchecked.is_empty() {
         findings.push(Finding::warn(
             about,

@@ -242,6 +242,12 @@ impl ServerState {
         self.socket() == Some(address)
     }
 
+    /// A check tells whether it has started, or a connection to it does. Nothing does on a unix socket, or where clients are
+    /// sent to the port they came to.
+    pub fn start_can_be_proved(&self) -> bool {
+        self.checked || self.address.is_some() && self.port != 0
+    }
+
     /// HAProxy does not have it yet.
     pub fn is_absent(&self) -> bool {
         matches!(self.supply, Some(Supply::Absent(..)))

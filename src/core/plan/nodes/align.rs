@@ -21,7 +21,10 @@ use crate::core::names::ServerId;
 use crate::core::settings::spares::Keywords;
 use crate::core::units::Weight;
 
-/// A server that is in MAINT on the others is drained for so long at most.
+/// A server that is in MAINT on the others is drained for so long at most: of the sessions that run. Clients that stick to it
+/// are not waited for, as a plan's drain does: it is told to be in MAINT since the others have given it up, and its machine
+/// may be gone at any moment. The sooner they begin elsewhere the better. While a plan still drains it, what is wanted
+/// here is DRAIN, and the plan waits for those of this node too.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A check that passes on the others is waited for so long.
