@@ -287,7 +287,7 @@ fn clients_of_a_haproxy_that_comes_back_in_the_middle_of_a_drain_are_waited_for(
     let Some(mut site) = Site::start_many(2, [TABLE, "", ""], "") else { return };
     site.begin_on_s2(0, WITH_NAME);
     let agent = site.agent("drain_timeout: 1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     agent.suspended(|| {
         site.nodes[1].0.kill();
