@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::site::{BEHIND, Node, Site, absences, count, stands};
 use super::support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
 
@@ -129,9 +131,10 @@ fn ready(node: &Node) -> usize {
     places(node).values().filter(|is| is.starts_with("READY ")).count()
 }
 
-/// Moves that have begun.
+/// Moves that were decided on.
 fn moves(agent: &Agent) -> usize {
-    agent.journal().iter().filter(|entry| entry["event"] == "step").count()
+    let is_move = |entry: &&Value| entry["decision"] == "scale_up" || entry["decision"] == "scale_down";
+    agent.journal().iter().filter(is_move).count()
 }
 
 #[track_caller]

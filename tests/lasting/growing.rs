@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
-use serde_json::Value;
 
 use super::several::Pair;
 use super::site::{As, MASTER, Site, kept, metrics, of_node, status_text, told};
@@ -27,15 +26,11 @@ fn by_hand(most: usize) -> String {
     )
 }
 
-fn backend(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
-
 /// Waits until the backend holds for a reason that says so.
 #[track_caller]
 fn reason(agent: &Agent, part: &str) {
     wait_until(&format!("the reason says `{part}`"), PATIENCE, || {
-        backend(agent)["reason"].as_str().is_some_and(|reason| reason.contains(part))
+        agent.backend()["reason"].as_str().is_some_and(|reason| reason.contains(part))
     });
 }
 
@@ -197,10 +192,11 @@ fn a_reload_that_fails_with_new_slots_leaves_the_old_process_and_its_file() {
         taken.local_addr().unwrap()
     );
     site.template(&more);
+    let before = site.pid();
     let agent = site.agent(&format!("  keep: template\n{MASTER}"));
     wait_until("the first one is written", PATIENCE, || site.cfg_text().contains("frontend more"));
     has_reloaded(&agent, 1);
-    let pid = site.pid();
+    let pid = site.await_successor(before);
     agent.pin(3);
     let failed = told(&agent, "haproxy not reloaded; the old process goes on");
     assert_eq!(failed["file_taken_back"], "yes", "{failed}");
@@ -224,7 +220,7 @@ fn slots_wait_for_the_reload_and_are_not_forgotten_with_the_agent() {
         &agent,
         "haproxy.cfg gets the slots slot2 to slot3: the reload waits: the last reload is too short ago",
     );
-    assert_eq!(backend(&agent)["slots_to_come"], serde_json::json!(["slot2", "slot3"]));
+    assert_eq!(agent.backend()["slots_to_come"], serde_json::json!(["slot2", "slot3"]));
     let explained = String::from_utf8(agent.command(&["explain", "app"]).stdout).unwrap();
     assert!(explained.contains("haproxy.cfg gets the slots slot2, slot3"), "{explained}");
     let text = site.cfg_text();
@@ -257,7 +253,7 @@ fn nothing_is_written_in_a_dry_run() {
     site.ask("set server app/slot1 state ready");
     let config = site.config(&format!("  keep: block\n{MASTER}"));
     let agent = Agent::start(&config, &["--dry-run", &site.log()]);
-    wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
+    wait_until("it knows HAProxy", PATIENCE, || agent.backend()["serving"].is_number());
     agent.pin(4);
     reason(&agent, "nothing is written in a dry run");
     assert_eq!(site.cfg_text(), text);

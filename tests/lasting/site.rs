@@ -209,11 +209,12 @@ impl Site {
         self.await_successor(before);
     }
 
-    /// Waits until another process than `before` answers, and `before` can be reached no more.
+    /// Waits until another process than `before` answers, and `before` can be reached no more; that other one.
     #[track_caller]
-    pub(crate) fn await_successor(&self, before: u32) {
+    pub(crate) fn await_successor(&self, before: u32) -> u32 {
         let new = self.await_pid("another process answers", |pid| pid != before);
         await_handover(&[before], new);
+        new
     }
 
     /// Each server's admin state and weight, such as `s1 READY 10`, by name.
