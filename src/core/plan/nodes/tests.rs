@@ -38,6 +38,7 @@ impl Stage {
             process,
             backends: vec![backend],
             counted: vec![Some(pid)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
         }))
@@ -193,6 +194,7 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         process: testing::process(2, 1),
         backends: Vec::new(),
         counted: vec![Some(2)],
+        disabled: Vec::new(),
         read_only: false,
         in_line: true,
     };
