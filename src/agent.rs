@@ -206,6 +206,7 @@ impl Agent {
                     info!(sockets, version, pid, "haproxy answers");
                 }
                 self.nodes.compare(&differences, &self.names);
+                self.repeats.note_unread(&inventory.unread, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
                 self.absent = None;
                 Reach::Answers

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::core::names::BackendId;
-use crate::core::plan::inventory::{BackendState, Inventory};
+use crate::core::plan::inventory::{BackendState, Inventory, Unread};
 use crate::core::plan::nodes::LEADERLESS_AT_MOST;
 use crate::core::policy::decision::Reason;
 
@@ -35,7 +35,7 @@ impl Default for Readings {
 
 impl Readings {
     /// One comes `every` so often, and `within` so long after it was asked for.
-    pub(super) fn expect(&mut self, every: Duration, within: Duration) {
+    pub(super) fn come_every(&mut self, every: Duration, within: Duration) {
         self.stale_after = every * 2 + within;
     }
 
@@ -47,6 +47,12 @@ impl Readings {
     /// What `backend` had in it.
     pub(super) fn backend(&self, backend: BackendId) -> Option<&BackendState> {
         self.latest()?.inventory.backend(backend)
+    }
+
+    /// What of `backend` was left out of it.
+    pub(super) fn unread(&self, backend: BackendId) -> Vec<Unread> {
+        let unread = self.latest().map_or(&[][..], |latest| &latest.inventory.unread);
+        unread.iter().filter(|unread| unread.backend == backend).cloned().collect()
     }
 
     /// The latest, if it is a ground for a decision at `now`.
@@ -75,10 +81,13 @@ impl Reading {
     /// When it was asked for, and what `backend` had.
     ///
     /// # Errors
-    /// If it had no such backend.
+    /// If it had no such backend, or does nothing by it.
     pub(super) fn of(&self, backend: BackendId) -> Result<(Instant, &BackendState), Reason> {
-        let state = self.inventory.backend(backend).ok_or(Reason::UnknownBackend)?;
-        Ok((self.asked, state))
+        match self.inventory.backend(backend) {
+            Some(state) => Ok((self.asked, state)),
+            None if self.inventory.disabled.contains(&backend) => Err(Reason::DisabledBackend),
+            None => Err(Reason::UnknownBackend),
+        }
     }
 }
 
@@ -93,9 +102,11 @@ mod tests {
         let inventory = Inventory {
             process: testing::process(1, 9),
             backends: Vec::new(),
+            disabled: Vec::new(),
             counted: vec![Some(1)],
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         };
         readings.take(Reading { asked: now, arrived: now, inventory });
         assert_eq!(readings.current(now + Duration::from_secs(age_s)).is_ok(), holds, "{age_s} s");
@@ -106,7 +117,7 @@ mod tests {
         let mut readings = Readings::default();
         check(&mut readings, 5, true);
         check(&mut readings, 6, false);
-        readings.expect(Duration::from_secs(10), Duration::from_secs(5));
+        readings.come_every(Duration::from_secs(10), Duration::from_secs(5));
         check(&mut readings, 25, true);
         check(&mut readings, 26, false);
     }

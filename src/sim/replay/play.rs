@@ -5,7 +5,7 @@ use super::history::History;
 use super::learning::Ids;
 use super::recorder::{Grid, Recorder};
 use super::workload::Workload;
-use crate::core::settings::{BackendSettings, Target, Timer};
+use crate::core::settings::{BackendSettings, Target};
 use crate::sim::baseline::{Baseline, Recorded};
 use crate::sim::driver::{compete, control};
 use crate::sim::scenario::{Balance, Clients, Discipline, Haproxy, Load, Noise, PoolNames, Scenario};
