@@ -18,6 +18,8 @@ pub struct Inventory {
     pub process: Process,
     /// Every backend with servers.
     pub backends: Vec<BackendState>,
+    /// Backends that its configuration has `disabled`: HAProxy lists their servers, and serves nobody by them.
+    pub disabled: Vec<BackendId>,
     /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
@@ -25,12 +27,34 @@ pub struct Inventory {
     /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
     /// they have is not what it is to be, and that is being told them.
     pub in_line: bool,
+    /// What is left out, as it could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A server, or a backend as a whole, of which HAProxy shows what cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Which of its servers; `None`: all of it.
+    pub server: Option<ServerId>,
+    /// Where, and what was found there.
+    pub why: String,
 }
 
 impl Inventory {
     /// The backend `id`, if HAProxy has it.
     pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
         self.backends.iter().find(|backend| backend.id == id)
+    }
+}
+
+impl Unread {
+    /// `all`, each server told once.
+    pub fn once(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_by_key(|unread| (unread.backend, unread.server));
+        all.dedup_by_key(|unread| (unread.backend, unread.server));
+        all
     }
 }
 
@@ -98,8 +122,8 @@ pub struct BackendState {
     /// Its algorithm takes any weight, and servers that are added at run time; `None` where its name does not tell
     /// and nobody has tried.
     pub dynamic: Option<bool>,
-    /// It passes connections on, not HTTP requests (`mode tcp`).
-    pub tcp: bool,
+    /// Its mode in HAProxy's words, such as `http` and `tcp`; `mode log` is shown as `syslog`.
+    pub mode: String,
     /// Whether clients are kept on their servers by a cookie.
     pub cookie: Cookie,
     /// Requests waiting in the backend's own queue.

@@ -73,8 +73,10 @@ mod tests {
             process: testing::process(1, 9),
             backends,
             counted: vec![Some(1)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         };
         mark(&mut inventory, |id| if id == side { least } else { 1 });
         let marked = inventory.backends[0].servers.iter().filter(|server| server.needed_elsewhere);

@@ -38,8 +38,10 @@ impl Stage {
             process,
             backends: vec![backend],
             counted: vec![Some(pid)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }))
     }
 
@@ -212,8 +214,10 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         process: testing::process(2, 1),
         backends: Vec::new(),
         counted: vec![Some(2)],
+        disabled: Vec::new(),
         read_only: false,
         in_line: true,
+        unread: Vec::new(),
     };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
