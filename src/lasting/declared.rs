@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::line::ServerLine;
-use crate::core::log::haproxy_cfg::SECTIONS;
+use crate::core::log::haproxy_cfg::lines::SECTIONS;
 use crate::haproxy::words::{Word, words};
 
 /// A configuration.
