@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BINARY := target/release/haproxy-autoscale
 # The tests of what differs from one HAProxy to another.
-DRIVES_HAPROXY := --test runtime_api --test executor --test matrix --test spares --test fleet --test lasting --test sticky
+DRIVES_HAPROXY := --test runtime_api --test executor --test matrix --test spares --test fleet --test lasting --test sticky --test old_workers
 # Where Debian has haproxy and rsyslogd; not every user's PATH goes there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -23,7 +23,7 @@ test: ## every test, on a real HAProxy, rsyslog and logrotate; installs them if 
 	@.ci/need cc:build-essential haproxy:haproxy rsyslogd:rsyslog logrotate:logrotate openssl:openssl \
 	    systemd-analyze:systemd
 	@mkdir -p target
-	@status=0; CI=1 cargo test --locked --no-fail-fast 2>&1 | tee target/test.log || status=$$?; \
+	@status=0; CI=1 .ci/test 2>&1 | tee target/test.log || status=$$?; \
 	    awk -f .ci/summary.awk target/test.log; exit $$status
 
 # RELEASES="2.2 3.2" are all that are tried, if it is set.
@@ -33,7 +33,7 @@ matrix: ## the tests that need HAProxy, on each release from 2.2 to 3.4; gets th
 	@.ci/haproxies $(RELEASES) >target/haproxies.txt; status=0; \
 	while read -r release program; do \
 	    printf '\n== HAProxy %s\n' "$$release"; \
-	    HAPROXY=$$program CI=1 cargo test --locked --quiet --no-fail-fast $(DRIVES_HAPROXY) </dev/null || status=1; \
+	    HAPROXY=$$program CI=1 .ci/test --quiet $(DRIVES_HAPROXY) </dev/null || status=1; \
 	done <target/haproxies.txt; exit $$status
 
 bench: ## report beside halog, each stage of a line, each source, the agent's own weight

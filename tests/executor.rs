@@ -446,7 +446,8 @@ async fn a_spare_without_a_check_has_to_take_a_connection() {
     let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "");
     let mut play = stage.start(stage.plan(&up(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    play.nothing_for(Duration::from_millis(500)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint, "nobody gets to it meanwhile");
     let late = Origin::start_on(s2_port);
     play.end(PATIENCE).await;
     assert!(stage.server("s2").await.is_serving());
@@ -539,8 +540,7 @@ async fn a_static_algorithm_means_no_ramp_but_the_server_is_added() {
     let Some(haproxy) = haproxy(port, "source", &servers) else { return };
     let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 60s }");
     let play = stage.play(&up(1)).await;
-    let steps = "set web/s2 DRAIN
-         wait up to 120s until web/s2 is healthy
+    let steps = "wait up to 120s until web/s2 is healthy
          warm up web/s2
          set web/s2 READY
          s2 moved
@@ -670,7 +670,8 @@ fn slow_starting(length: &str) -> Option<(Haproxy, Stage, [Origin; 2])> {
 
 #[tokio::test]
 async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
-    let Some((_haproxy, stage, _origins)) = slow_starting("10s") else { return };
+    // Its beginning in one that lasts, its end in one that is soon over.
+    let Some((_haproxy, stage, _origins)) = slow_starting("1h") else { return };
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set web/s2 READY").await;
     let begun = stage.server("s2").await;
@@ -679,6 +680,9 @@ async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
         "{begun:?}"
     );
     assert_eq!(stage.weights().await, [100, 100], "a ramp of ten minutes begins at a tenth");
+    drop(play);
+    let Some((_haproxy, stage, _origins)) = slow_starting("4s") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
     play.end(PATIENCE).await;
     let full = stage.server("s2").await;
     assert!(
@@ -699,7 +703,7 @@ async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
 
 #[tokio::test]
 async fn a_warm_up_that_outlasts_haproxys_slowstart_does_not_use_it_up() {
-    let Some((_haproxy, stage, [_s1, s2])) = slow_starting("8s") else { return };
+    let Some((_haproxy, stage, [_s1, s2])) = slow_starting("20s") else { return };
     s2.set_delay(NEVER);
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("wait up to 120s until web/s2 is healthy").await;
@@ -778,14 +782,20 @@ fn wait_for_session(haproxy: &Haproxy) {
     });
 }
 
+/// A request to s2, and a plan that has put s2 into DRAIN since.
+async fn drain_with_a_request(haproxy: &Haproxy, port: u16, stage: &Stage) -> (JoinHandle<String>, Play) {
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(haproxy);
+    let mut play = stage.start(stage.plan(&down(1)).await);
+    play.until("set web/s2 DRAIN").await;
+    (request, play)
+}
+
 #[tokio::test]
 async fn a_server_is_drained_of_its_last_session_before_maint() {
     let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
-    let request = get_meanwhile(port, "/s2");
-    wait_for_session(&haproxy);
-    let mut play = stage.start(stage.plan(&down(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
     wait_until("the request is with its server", PATIENCE, || s2.requests() > 0);
     s2.set_delay(Duration::ZERO);
     let users = Users::of(port);
@@ -825,10 +835,7 @@ async fn a_drain_ends_at_its_deadline() {
 async fn a_drain_that_is_taken_back_leaves_the_server_ready() {
     let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
-    let request = get_meanwhile(port, "/s2");
-    wait_for_session(&haproxy);
-    let mut play = stage.start(stage.plan(&down(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
     play.take_back(&[stage.id("s2")]);
     play.end(PATIENCE).await;
     play.check("set web/s2 DRAIN\n set web/s2 READY\n called off");
@@ -841,10 +848,7 @@ async fn a_drain_that_is_taken_back_leaves_the_server_ready() {
 async fn stopping_in_mid_drain_leaves_the_server_in_drain_and_the_next_start_ends_it() {
     let Some((haproxy, port, [_s1, s2])) = two_servers() else { return };
     let mut stage = Stage::new(&haproxy.socket(), S2_GOES);
-    let request = get_meanwhile(port, "/s2");
-    wait_for_session(&haproxy);
-    let mut play = stage.start(stage.plan(&down(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
     play.stop();
     play.end(PATIENCE).await;
     play.check("set web/s2 DRAIN\n called off");
@@ -1013,10 +1017,7 @@ fn ready_alone_does_not_bring_a_server_back_from_drain_while_requests_wait() {
 async fn a_drain_goes_on_over_a_reload() {
     let Some((mut haproxy, port, [_s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
-    let request = get_meanwhile(port, "/s2");
-    wait_for_session(&haproxy);
-    let mut play = stage.start(stage.plan(&down(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
     haproxy.reload();
     play.end(PATIENCE).await;
     play.check(
@@ -1035,10 +1036,7 @@ async fn a_drain_goes_on_over_a_reload() {
 async fn a_server_that_a_reload_has_removed_is_nobody_elses_doing() {
     let Some((mut haproxy, port, [s1, s2])) = two_servers() else { return };
     let stage = Stage::new(&haproxy.socket(), S2_GOES);
-    let request = get_meanwhile(port, "/s2");
-    wait_for_session(&haproxy);
-    let mut play = stage.start(stage.plan(&down(1)).await);
-    play.until("set web/s2 DRAIN").await;
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
     haproxy.reload_with(&format!(
         "frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
          backend web\n    server s1 127.0.0.1:{}\n",

@@ -74,7 +74,7 @@ fn command(line: &str) -> Option<Command> {
         [["set", "server", server, "state", to]] => {
             Command::SetState { server: name(server)?, state: state(to)? }
         }
-        [["set", "server", server, "state", "drain"], [.., "health", "stopping"]] => {
+        [["set", "server", server, "state", "drain"], [.., "health", "down"]] => {
             Command::DrainUntilChecked { server: name(server)? }
         }
         [["set", "server", server, "state", "ready"], ["set", "maxconn", "server", _, maxconn]] => {
@@ -144,6 +144,9 @@ fn show_inventory(inventory: &Inventory, names: &Names) -> String {
     let stopping = if process.stopping { ", stopping" } else { "" };
     let (version, pid, uptime_s) = (&process.version, process.pid, process.uptime_s);
     writeln!(text, "HAProxy {version}, pid {pid}, up for {uptime_s} s{stopping}").unwrap();
+    for unread in &inventory.unread {
+        writeln!(text, "left out: {}", unread.why).unwrap();
+    }
     for backend in &inventory.backends {
         let BackendState { algorithm, queued, sessions, total_sessions, .. } = backend;
         let name = names.of_backend(backend.id);

@@ -17,12 +17,13 @@ use super::pools::Pools;
 use super::repeats::Repeats;
 use super::signals::Signals;
 use super::{Agent, AgentError, Inbox, Options, RECENT, Reach, Settings, Summary, backend_names};
-use crate::config::Config;
+use crate::config::{Config, NodeSettings};
 use crate::core::controller::{Controller, Memory};
 use crate::core::log::format::LineFormat;
 use crate::core::names::Names;
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::{Difference, Kept, NodeState};
+use crate::haproxy::address::Endpoint;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
@@ -59,7 +60,8 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let node_names = config.sockets();
         let (looks_in, looks) = mpsc::channel(1);
-        let controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
+        let mut controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
+        controller.expect_readings(config.tick, config.socket_timeout);
         let executor =
             if observes_only { None } else { open_executor(&config, &names, controller.kept(), dry_run)? };
         if let Some(executor) = executor.clone() {
@@ -123,8 +125,12 @@ fn open_executor(
     kept: Vec<Kept>,
     dry_run: bool,
 ) -> Result<Option<Arc<Executor>>, AgentError> {
-    let executor = Executor::open(&config.sockets(), config.socket_timeout, names.clone(), dry_run);
-    let executor = executor.map_err(|e| AgentError::Socket(format!("{e}")))?;
+    let wrong = |error| AgentError::Socket(format!("{error}"));
+    let endpoint =
+        |node: &NodeSettings| Ok(node.socket.parse::<Endpoint>()?.with_master(node.lasting.master()));
+    let endpoints = config.nodes.iter().map(endpoint).collect::<Result<_, _>>().map_err(wrong)?;
+    let executor =
+        Executor::reach(endpoints, config.socket_timeout, names.clone(), dry_run).map_err(wrong)?;
     executor.keep_alike(kept);
     Ok(Some(Arc::new(executor)))
 }

@@ -34,6 +34,13 @@ pub struct Lasting {
     pub start: bool,
 }
 
+impl Lasting {
+    /// The master's socket, where that is to reload HAProxy.
+    pub fn master(&self) -> Option<&Path> {
+        (self.reload.by == ReloadBy::Master).then_some(&self.reload.socket)
+    }
+}
+
 /// Where changes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
@@ -134,6 +141,15 @@ impl Lasting {
     /// Whether there is anything to do at all.
     pub fn is_wanted(&self) -> bool {
         self.keep != Keep::None || self.start
+    }
+
+    /// Why HAProxy's configuration cannot get more slots by it; `None`: it can.
+    pub const fn cannot_grow(&self) -> Option<&'static str> {
+        match (self.keep, self.reload.by) {
+            (Keep::None | Keep::StateFile, _) => Some("`haproxy.keep` is neither block nor template"),
+            (_, ReloadBy::None) => Some("`haproxy.reload.by` is none"),
+            (Keep::Block | Keep::Template, _) => None,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod backend;
 mod checks;
 mod doubt;
 mod forgotten;
+mod growing;
 mod hands_off;
 mod latency_weights;
 mod limits;
@@ -48,6 +49,7 @@ mod outliers;
 mod overrides;
 mod pool;
 mod quarantine;
+mod readings;
 mod record;
 mod replacements;
 mod standing;
@@ -60,17 +62,16 @@ mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
+pub use growing::Growable;
 pub use hands_off::Change;
 pub use limits::LimitsView;
 use memory::goes_on;
 pub use memory::{BackendMemory, Known, Memory, OverrideMemory, ShownBy};
 pub use overrides::{Operator, Order, Override};
+use readings::{Reading, Readings};
 pub use record::{Event, Record};
 pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
 pub use view::{Health, ServerView, View};
-
-/// An inventory older than this is no ground for a decision: two ticks and a slow answer.
-const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// Something for the agent to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +91,7 @@ pub enum Action {
 pub struct Controller {
     names: Names,
     backends: BTreeMap<BackendId, Backend>,
-    latest: Option<Latest>,
+    readings: Readings,
     /// Which HAProxy an agent before this one has seen last, as it was at this start.
     shown_by: Option<(ShownBy, Instant)>,
     /// What the clocks on the wall say.
@@ -101,27 +102,13 @@ pub struct Controller {
     actions: VecDeque<Action>,
 }
 
-/// The latest reading of HAProxy.
-#[derive(Debug)]
-struct Latest {
-    asked: Instant,
-    arrived: Instant,
-    inventory: Inventory,
-}
-
-impl Latest {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.arrived) <= STALE_AFTER
-    }
-}
-
 impl Controller {
     /// A controller for `settings` that has seen nothing yet.
     pub fn new(names: Names, settings: Vec<BackendSettings>, memory: &Memory, now: Instant) -> Self {
         let mut controller = Self {
             names,
             backends: BTreeMap::new(),
-            latest: None,
+            readings: Readings::default(),
             shown_by: memory.shown_by.clone().map(|shown_by| (shown_by, now)),
             local: None,
             log: doubt::Log::default(),
@@ -133,6 +120,12 @@ impl Controller {
             backend.recall(memory, *id, &controller.names, now);
         }
         controller
+    }
+
+    /// HAProxy is read `every` so often, and answers `within` so long or not at all: two ticks and a slow answer later
+    /// what it said is no ground for a decision. Without this, 5 s.
+    pub fn expect_readings(&mut self, every: Duration, within: Duration) {
+        self.readings.come_every(every, within);
     }
 
     /// Takes other settings. A backend that stays keeps its state; its estimates begin anew only
@@ -198,10 +191,14 @@ impl Controller {
     }
 
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
+    /// While no HAProxy is in line, what they have is nobody's wish, and no ground for anything.
     pub fn handle_inventory(&mut self, mut inventory: Inventory, asked: Instant, now: Instant) {
+        if !inventory.in_line {
+            return self.readings.note_none_in_line(now);
+        }
         let least = |id| self.backends.get(&id).map_or(1, |backend| backend.limits.scheduled.min);
         trackers::mark(&mut inventory, least);
-        let latest = self.latest.as_ref().map(|latest| &latest.inventory);
+        let latest = self.readings.latest().map(|latest| &latest.inventory);
         let is_another = |before: &Inventory| match (&before.counted[..], &inventory.counted[..]) {
             ([_], [_]) => inventory.process.is_another_than(&before.process),
             (before, now) => before != now,
@@ -212,15 +209,14 @@ impl Controller {
         let restarted = anew && latest.is_some_and(|before| !goes_on(before));
         if restarted {
             let process = inventory.process.clone();
-            let before = self.latest.as_ref().map(|latest| &latest.inventory);
             for (&id, backend) in &mut self.backends {
-                let before = before.and_then(|before| before.backend(id));
+                let before = self.readings.backend(id);
                 self.actions.push_back(record(backend.record_restart(id, &process, before)));
                 backend.store.note_restart(&inventory.counted);
             }
         }
         // What an agent before this one has left is no guide to a HAProxy that has forgotten it.
-        let is_new_to_us = self.latest.is_none() && !self.is_known(&inventory, asked);
+        let is_new_to_us = self.readings.latest().is_none() && !self.is_known(&inventory, asked);
         let pids = Arc::from(inventory.counted.as_slice());
         let mut changed = false;
         for (&id, backend) in &mut self.backends {
@@ -238,7 +234,7 @@ impl Controller {
         if changed {
             self.actions.push_back(Action::Remember);
         }
-        self.latest = Some(Latest { asked, arrived: now, inventory });
+        self.readings.take(Reading { asked, arrived: now, inventory });
     }
 
     /// Takes what the pool of `backend` offers: spares come from it from now on. True if that is news.
@@ -248,7 +244,7 @@ impl Controller {
 
     /// Why clients cannot be kept on servers that are added to `backend`, where its pool and HAProxy say so.
     pub fn loses_clients(&self, backend: BackendId) -> Option<&'static str> {
-        let state = self.latest.as_ref()?.inventory.backend(backend)?;
+        let state = self.readings.backend(backend)?;
         self.backends.get(&backend)?.loses_clients(state)
     }
 
@@ -284,11 +280,13 @@ impl Controller {
 
     /// What an operator says holds at once: `backend` is shown so, and evaluated without waiting for the next tick.
     fn decide_anew(&mut self, backend: BackendId, now: Instant) {
-        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
-        let Some((ours, latest)) = self.backends.get_mut(&backend).zip(latest) else { return };
-        let state = latest.inventory.backend(backend);
-        ours.reconsider(state, &self.names, now);
-        ours.evaluate(backend, Some(latest.asked), state, &self.names, now, &mut self.actions);
+        let reading = self.readings.current(now).ok();
+        let Some((ours, reading)) = self.backends.get_mut(&backend).zip(reading) else { return };
+        let found = reading.of(backend);
+        if let Ok((_, state)) = found {
+            ours.reconsider(state, &self.names, now);
+        }
+        ours.evaluate(backend, found, &self.names, now, &mut self.actions);
     }
 
     /// Evaluates every backend. What outcomes have changed since the last tick is written down with it.
@@ -296,15 +294,14 @@ impl Controller {
         if std::mem::take(&mut self.unwritten) {
             self.actions.push_back(Action::Remember);
         }
-        let latest = self.latest.as_ref().filter(|latest| latest.is_fresh(now));
-        let asked = latest.map(|latest| latest.asked);
+        let reading = self.readings.current(now);
         for (&id, backend) in &mut self.backends {
             self.actions.extend(backend.end_order_in_time(id, now).into_iter().flatten());
             backend.end_hands_off_in_time(id, now, &mut self.actions);
             backend.settle_limits(id, self.local, &mut self.actions);
             backend.weigh(&self.log, now);
-            let state = latest.and_then(|latest| latest.inventory.backend(id));
-            backend.evaluate(id, asked, state, &self.names, now, &mut self.actions);
+            let found = reading.clone().and_then(|reading| reading.of(id));
+            backend.evaluate(id, found, &self.names, now, &mut self.actions);
         }
     }
 
@@ -318,9 +315,8 @@ impl Controller {
 
     /// The agent stops: weights that are less for a while are put right.
     pub fn handle_stop(&mut self, now: Instant) {
-        let Some(latest) = &self.latest else { return };
         for (&id, backend) in &mut self.backends {
-            if let Some(state) = latest.inventory.backend(id) {
+            if let Some(state) = self.readings.backend(id) {
                 backend.restore_weights(state, now, &mut self.actions);
             }
         }
@@ -339,14 +335,14 @@ impl Controller {
 
     /// The same of one backend; `None` if nobody configured it.
     pub fn view(&mut self, backend: BackendId, now: Instant) -> Option<View> {
-        let state = self.latest.as_ref().and_then(|latest| latest.inventory.backend(backend));
+        let state = self.readings.backend(backend);
         let view = self.backends.get_mut(&backend)?.view(backend, state, self.local, &self.names, now);
-        Some(view)
+        Some(View { unread: self.readings.unread(backend), ..view })
     }
 
     /// The HAProxy process that answered last.
     pub fn process(&self) -> Option<&Process> {
-        self.latest.as_ref().map(|latest| &latest.inventory.process)
+        self.readings.latest().map(|latest| &latest.inventory.process)
     }
 
     /// The names of all configured backends.

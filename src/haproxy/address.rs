@@ -4,7 +4,7 @@
 //! path or a host and port. Nothing is looked up here.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The address of a Runtime API.
@@ -83,6 +83,17 @@ pub struct Endpoint {
     pub address: Address,
     /// It is the master's (`haproxy -W -S ...`): commands are for its current worker.
     pub is_master: bool,
+    /// Where another socket is the master's: it tells of old workers.
+    pub master: Option<Address>,
+}
+
+impl Endpoint {
+    /// The same, with the unix socket of its master, if that is known and another one.
+    #[must_use]
+    pub fn with_master(self, socket: Option<&Path>) -> Self {
+        let master = socket.filter(|_| !self.is_master).map(|path| Address::Unix(path.to_owned()));
+        Self { master, ..self }
+    }
 }
 
 impl FromStr for Endpoint {
@@ -94,14 +105,14 @@ impl FromStr for Endpoint {
             Some(address) => (true, address),
             None => (false, text),
         };
-        Ok(Self { address: address.parse()?, is_master })
+        Ok(Self { address: address.parse()?, is_master, master: None })
     }
 }
 
 impl From<Address> for Endpoint {
     /// A `stats socket`.
     fn from(address: Address) -> Self {
-        Self { address, is_master: false }
+        Self { address, is_master: false, master: None }
     }
 }
 

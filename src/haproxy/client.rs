@@ -46,6 +46,8 @@ const MOST_CONNECTIONS: usize = 4;
 pub struct Client {
     address: Address,
     is_master: bool,
+    /// Where another socket is the master's.
+    master: Option<Box<Client>>,
     timeout: Duration,
     connections: Arc<Semaphore>,
     /// So many sockets there are, this one with them.
@@ -59,10 +61,11 @@ impl Client {
     /// Asks the HAProxy at `endpoint`. A command may take `timeout` from connect to the answer's
     /// end; the wait for one of our own connections to become free comes before that.
     pub fn new(endpoint: impl Into<Endpoint>, timeout: Duration) -> Self {
-        let Endpoint { address, is_master } = endpoint.into();
+        let Endpoint { address, is_master, master } = endpoint.into();
         Self {
             address,
             is_master,
+            master: master.map(|address| Box::new(Self::new(address, timeout))),
             timeout,
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             dial: Arc::new(Network),
@@ -82,6 +85,11 @@ impl Client {
     #[must_use]
     pub fn through(self, dial: Arc<dyn Dial>) -> Self {
         Self { dial, ..self }
+    }
+
+    /// Who knows of old workers, if that is known.
+    pub(crate) fn master(&self) -> Option<&Self> {
+        if self.is_master { Some(self) } else { self.master.as_deref() }
     }
 
     /// Where HAProxy listens.
@@ -253,6 +261,17 @@ impl Client {
         let (_connection, start) = self.begin().await;
         let answer = self.exchange(format!("{line}\n").as_bytes(), start + self.timeout).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// What the worker `pid` of this master answers to `command`, which only shows; `None` if it has ended.
+    pub(super) async fn ask_worker(&self, pid: u32, command: &str) -> Result<Option<String>, RuntimeError> {
+        let (_connection, start) = self.begin().await;
+        let mut conversation = Conversation::open(self, start + self.timeout).await?;
+        conversation.say(format!("@!{pid} {command}; quit\n").as_bytes()).await?;
+        // A master of 2.8 and newer keeps the connection open then.
+        let has_ended = |answer: &[u8]| answer.starts_with(b"Can't find the target PID");
+        let answer = conversation.hear(has_ended).await?;
+        Ok((!has_ended(&answer)).then(|| String::from_utf8_lossy(&answer).into_owned()))
     }
 
     pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {

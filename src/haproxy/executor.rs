@@ -67,13 +67,27 @@ impl Executor {
         names: Names,
         dry_run: bool,
     ) -> Result<Self, AddressError> {
-        let client =
-            |socket: &String| Ok(Client::new(socket.parse::<Endpoint>()?, timeout).one_of(sockets.len()));
-        let clients: Vec<Client> = sockets.iter().map(client).collect::<Result<_, _>>()?;
-        if clients.is_empty() {
+        let endpoints: Vec<Endpoint> =
+            sockets.iter().map(|socket| socket.parse()).collect::<Result<_, _>>()?;
+        Self::reach(endpoints, timeout, names, dry_run)
+    }
+
+    /// The same, of what the sockets stand for.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn reach(
+        endpoints: Vec<Endpoint>,
+        timeout: Duration,
+        names: Names,
+        dry_run: bool,
+    ) -> Result<Self, AddressError> {
+        let sockets = endpoints.len();
+        if sockets == 0 {
             return Err(AddressError::Unknown { text: String::new() });
         }
-        Ok(Self::of_nodes(clients, names, dry_run))
+        let client = |endpoint| Client::new(endpoint, timeout).one_of(sockets);
+        Ok(Self::of_nodes(endpoints.into_iter().map(client).collect(), names, dry_run))
     }
 
     /// These backends are kept alike on all HAProxys.

@@ -82,6 +82,18 @@ impl Hands {
         }
     }
 
+    /// See [`Client::held_by_old_workers`].
+    pub(super) async fn held_by_old_workers(
+        &self,
+        server: &ServerName,
+        names: &Names,
+    ) -> Result<Vec<u32>, RuntimeError> {
+        match self {
+            Self::Real(client) => client.held_by_old_workers(server, names).await,
+            Self::Pretending(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Changes states or weights, where HAProxy is as it was read.
     pub(super) async fn change(&self, change: &Guarded, names: &Names) -> Result<(), RuntimeError> {
         match self {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod old_workers;
 mod slowstart;
 mod sticking;
 mod supply;
@@ -100,6 +101,11 @@ pub(super) fn command(
         (AdminState::Drain, AdminState::Ready) => Command::out_of_drain(name, server.maxconn, process),
         _ => Command::SetState { server: name, state },
     };
+    with_agent(change, server, state)
+}
+
+/// `change`, which brings `server` to `state`, with the switch of the agent check that would undo it, or has to be heard again.
+fn with_agent(change: Command, server: &ServerState, state: AdminState) -> Command {
     let on = state == AdminState::Ready;
     match if on { server.agent_off } else { server.agent_checked } {
         true => Command::WithAgent { on, change: Box::new(change) },
@@ -249,7 +255,7 @@ impl<'a> Walker<'a> {
         self.goal = self.goal.filter(|goal| undoes && *goal == AdminState::Ready);
         for step in steps {
             let start = Instant::now();
-            tokio::select! {
+            let taken = tokio::select! {
                 biased;
                 () = self.work.stopped() => return Ok(()),
                 taken = self.take(step) => match taken {
@@ -261,7 +267,9 @@ impl<'a> Walker<'a> {
             if undoes && self.moved {
                 return Ok(());
             }
-            self.tell_done(step, start.elapsed()).await;
+            if matches!(taken, Taken::Done) {
+                self.tell_done(step, start.elapsed()).await;
+            }
         }
         Ok(())
     }
@@ -270,7 +278,7 @@ impl<'a> Walker<'a> {
         match step {
             Step::SetAddress { .. } | Step::Add { .. } => self.provide(step).await?,
             Step::ShutdownSessions { .. } => self.shut_down().await?,
-            Step::Remove { within, .. } => self.remove(*within).await?,
+            Step::Remove { within, .. } => return self.remove(*within).await,
             Step::Set { state, .. } => {
                 if let Some(within) =
                     self.healthy_within.filter(|_| self.unproven && *state == AdminState::Ready)
@@ -328,7 +336,7 @@ impl<'a> Walker<'a> {
             }
             self.check(&reading, server, state)?;
             let commands = self.commands(&reading, state)?;
-            self.passes_maint |= commands.iter().any(|(_, it)| matches!(it, Command::SlowStart { .. }));
+            self.passes_maint |= commands.iter().any(|(_, command)| command.slow_starts());
             let had_acted = std::mem::replace(&mut self.acted, true);
             self.asked = Some(state);
             if let Err(error) = work.change(&reading, commands, patience).await {
@@ -373,7 +381,7 @@ impl<'a> Walker<'a> {
             let Some(server) = node.backend.server(self.server) else { continue };
             if server.state() != state {
                 let command = match self.slow_start(server, state)? {
-                    Some(slow) => slow,
+                    Some(slow) => with_agent(slow, server, state),
                     None => command(self.work.server_name(self.server)?, server, state, &node.process),
                 };
                 commands.push((node.node, command));

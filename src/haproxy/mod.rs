@@ -17,6 +17,7 @@ mod environment;
 mod hands;
 mod lane;
 mod nodes;
+mod old_workers;
 mod stickiness;
 mod work;
 

@@ -276,6 +276,29 @@ impl Nodes {
         found
     }
 
+    /// The old workers with sessions on `server`, of any node that answers and has a master that is known.
+    ///
+    /// # Errors
+    /// If none was found, but one of them did not tell.
+    pub(super) async fn held_by_old_workers(
+        &self,
+        server: &ServerName,
+        names: &Names,
+    ) -> Result<Vec<u32>, RuntimeError> {
+        let ask = |node: usize| {
+            let (hands, server, names) = (self.nodes[node].hands.clone(), server.clone(), names.clone());
+            async move { hands.held_by_old_workers(&server, &names).await }
+        };
+        let (mut workers, mut untold) = (Vec::new(), None);
+        for (_, answer) in self.gather(&self.asked(), ask).await {
+            match answer {
+                Ok(pids) => workers.extend(pids),
+                Err(error) => untold = untold.or(Some(error)),
+            }
+        }
+        untold.filter(|_| workers.is_empty()).map_or(Ok(workers), Err)
+    }
+
     /// Changes states or weights: each node as it needs it.
     ///
     /// # Errors

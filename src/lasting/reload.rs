@@ -13,11 +13,11 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::sleep;
 
-use super::master::{Processes, Reloaded};
 use super::pace::{self, Wait};
 use super::program::{self, ProgramError};
 use crate::config::{Lasting, ReloadBy};
 use crate::core::plan::inventory::Process;
+use crate::core::wire::master::{Processes, Reloaded};
 use crate::haproxy::address::Address;
 use crate::haproxy::client::Client;
 use crate::haproxy::error::RuntimeError;
@@ -120,7 +120,7 @@ impl Reloader {
                 Ok(format!("by systemd; the unit {} is {state}", reload.unit))
             }
             ReloadBy::Master => {
-                self.processes().await?;
+                self.master.processes().await?;
                 Ok(format!("by the master, which answers at `{}`", reload.socket.display()))
             }
             ReloadBy::Binary => {
@@ -139,7 +139,7 @@ impl Reloader {
         self.replaced.retain(|&pid| pid != process.pid && is_alive(pid));
         let old_processes = match self.lasting.reload.by {
             ReloadBy::Master => {
-                let processes = self.processes().await?;
+                let processes = self.master.processes().await?;
                 processes.old_workers.iter().filter(|&&pid| pid != process.pid).count()
             }
             _ => self.replaced.len(),
@@ -190,7 +190,7 @@ impl Reloader {
 
     /// The master's `reload`; HAProxy 2.7 and newer tell how it went.
     async fn by_master(&self) -> Result<(), ReloadError> {
-        let before = self.processes().await?;
+        let before = self.master.processes().await?;
         match Reloaded::parse(&self.master.tell("reload").await?) {
             Reloaded::Yes => Ok(()),
             Reloaded::No(why) => Err(ReloadError::Master(why)),
@@ -205,7 +205,7 @@ impl Reloader {
         let mut answers_since = None;
         while Instant::now() < deadline {
             // While it begins anew it does not answer.
-            if let Ok(now) = self.processes().await {
+            if let Ok(now) = self.master.processes().await {
                 if now.workers.iter().any(|pid| !before.workers.contains(pid)) {
                     return Ok(());
                 }
@@ -218,12 +218,6 @@ impl Reloader {
             sleep(POLL).await;
         }
         Err(ReloadError::NoNewProcess(RELOAD_WITHIN))
-    }
-
-    async fn processes(&self) -> Result<Processes, ReloadError> {
-        // Without `quit` the master leaves the connection open (seen on HAProxy 2.2 to 3.2).
-        let answer = self.master.tell("show proc;quit").await?;
-        Processes::parse(&answer).ok_or_else(|| ReloadError::Master(format!("it answered {answer:?}")))
     }
 
     /// A new process, which takes the listening sockets over and tells the old ones to finish.

@@ -75,7 +75,11 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     }
     let missing = (view.missing_slots > 0)
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
-    no_answer.into_iter().chain([text]).chain(down(view, names)).chain(missing).collect()
+    let to_come = (!view.slots_to_come.is_empty())
+        .then(|| format!("haproxy.cfg gets the slots {}", view.slots_to_come.join(", ")));
+    let unread = view.unread.iter().map(|unread| format!("left out, {}", status::left_out(unread, names)));
+    let told = no_answer.into_iter().chain([text]).chain(unread);
+    told.chain(down(view, names)).chain(missing).chain(to_come).collect()
 }
 
 /// Who takes the places of servers that are DOWN, or why nobody does.
@@ -254,6 +258,10 @@ fn next_move(view: &View) -> String {
         Health::BackendAbsent => return "as soon as HAProxy has this backend".to_owned(),
         _ => {}
     }
+    let reason = view.decision.as_ref().map(|(decision, _)| decision.reason());
+    if let Some(Reason::NoneInLine { .. }) = reason {
+        return "as soon as one HAProxy is in line".to_owned();
+    }
     let span = Span(left);
     match order {
         Some(Order::Pause) => return format!("in {span}, when the pause is over"),
@@ -264,7 +272,7 @@ fn next_move(view: &View) -> String {
         }
         None => {}
     }
-    match (&view.evaluation, view.decision.as_ref().map(|(decision, _)| decision.reason())) {
+    match (&view.evaluation, reason) {
         _ if view.moving.is_some() && decides_by_band(view) => "when the move under way is over".to_owned(),
         _ if !left.is_zero() => format!("in {span}, when the cooldown is over"),
         (Some(evaluation), _) if !decides_by_band(view) => evaluation::next_move(evaluation),
@@ -354,6 +362,13 @@ mod tests {
         let wants = ["no change: HAProxy does not answer: nothing can be moved"];
         assert_eq!(explained["wants"], json!(wants));
         assert_eq!(explained["limited_by"], json!(["servers that may serve: at least 1"]));
+    }
+
+    #[test]
+    fn while_no_haproxy_is_in_line_that_is_what_is_waited_for() {
+        check("next_move", "as soon as one HAProxy is in line", |view| {
+            view.decision = hold(Reason::NoneInLine { at_most: Duration::from_secs(30) });
+        });
     }
 
     #[test]

@@ -208,7 +208,8 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("reason", json!(DROPPED));
         }
         Outcome::Kept { server, by, within, .. } => {
-            put("event", json!("clients_stick"));
+            let is_old = matches!(by, Some(KeptBy::OldWorkers(_)));
+            put("event", json!(if is_old { "old_sessions" } else { "clients_stick" }));
             put("server", json!(&*names.of_server(*server)));
             put("reason", json!(kept(by.as_ref(), *within)));
         }
@@ -235,8 +236,11 @@ const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it"
 
 /// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
-    let by = by.map(|by| format!("clients stick to it ({by})"));
-    let what = by.unwrap_or_else(|| "no client sticks to it any more".to_owned());
+    let what = match by {
+        Some(by @ KeptBy::OldWorkers(_)) => format!("an old HAProxy still has sessions on it ({by})"),
+        Some(by) => format!("clients stick to it ({by})"),
+        None => "no client sticks to it any more".to_owned(),
+    };
     format!("{what}; MAINT in {} at most", Span(within))
 }
 
@@ -351,12 +355,15 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
 }
 
 /// Holds that an operator should look into: the backend cannot be decided about.
-const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
+const TROUBLE: [&str; 5] = ["unknown_backend", "disabled_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 8] = [
+const LIMITED: [&str; 11] = [
     "at_max",
     "no_spare",
     "no_slot",
+    "most_slots",
+    "slots_to_come",
+    "slots_not_added",
     "cannot_add",
     "nothing_to_remove",
     "rest_too_few",
@@ -407,7 +414,7 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
 mod tests {
     use super::*;
     use crate::core::policy::decision::Reason;
-    use crate::core::policy::place::NoPlace;
+    use crate::core::policy::place::{Growth, NoPlace, NotGrowing};
 
     #[track_caller]
     fn check(notable: bool, entry: Value) {
@@ -428,12 +435,23 @@ mod tests {
         check(false, json!({"decision": "hold", "rule": "pending_up"}));
     }
 
+    fn growing(told: Growth) -> Reason {
+        Reason::NoPlace(NoPlace::Growing { count: 1, names: (String::new(), String::new()), told })
+    }
+
     #[test]
     fn the_rules_that_are_told_are_rules_that_there_are() {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
-            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new() }),
+            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new(), but: None }),
+            Reason::NoPlace(NoPlace::Slot {
+                missing: 1,
+                line: String::new(),
+                but: Some(NotGrowing::AtMost(1)),
+            }),
+            growing(Growth::UnderWay),
+            growing(Growth::Failed(String::new())),
             Reason::NoPlace(NoPlace::Add("")),
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },
@@ -442,6 +460,7 @@ mod tests {
         let span = std::time::Duration::from_secs(30);
         let trouble = [
             Reason::UnknownBackend,
+            Reason::DisabledBackend,
             Reason::Blind { requests: 3 },
             Reason::Uncovered { understood: 3, expected: 9, span, only_failures: false, first: None },
             Reason::TooManyLines { lines: 9, expected: 3, span },

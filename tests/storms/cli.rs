@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use haproxy_autoscale::core::plan::inventory::AdminState;
 
-use super::haproxy::{Haproxy, RUNNING, STOPPED, STOPPING, Server};
+use super::haproxy::{Haproxy, RUNNING, STOPPED, Server};
 
 /// What a command is about, if it changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     State(AdminState),
-    /// `health stopping`.
+    /// `health down`.
     UntilChecked,
     Weight(u16),
     Address(SocketAddr),
@@ -31,7 +31,7 @@ pub(crate) fn change(part: &str) -> Option<(String, String, Change)> {
         ["set", "server", name, "state", "ready"] => (name, Change::State(AdminState::Ready)),
         ["set", "server", name, "state", "drain"] => (name, Change::State(AdminState::Drain)),
         ["set", "server", name, "state", "maint"] => (name, Change::State(AdminState::Maint)),
-        ["set", "server", name, "health", "stopping"] => (name, Change::UntilChecked),
+        ["set", "server", name, "health", "down"] => (name, Change::UntilChecked),
         ["set", "server", name, "weight", weight] => (name, Change::Weight(weight.parse().ok()?)),
         ["set", "server", name, "addr", ip, "port", port] => {
             (name, Change::Address(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?)))
@@ -74,7 +74,7 @@ impl Haproxy {
         let mut said = String::new();
         let change: Box<dyn FnOnce(&mut Server)> = match change {
             Change::State(state) => Box::new(move |server| server.set_state(state)),
-            Change::UntilChecked => Box::new(|server| server.operational = STOPPING),
+            Change::UntilChecked => Box::new(|server| server.operational = STOPPED),
             Change::Weight(weight) => Box::new(move |server| server.weight = weight),
             Change::Address(address) => {
                 said = format!("IP changed from '{}' to '{}'", known.address.ip(), address.ip());

@@ -9,7 +9,6 @@ use haproxy_autoscale::core::plan::inventory::AdminState;
 /// `srv_op_state`.
 pub(crate) const STOPPED: u8 = 0;
 pub(crate) const RUNNING: u8 = 2;
-pub(crate) const STOPPING: u8 = 3;
 
 /// Where slots are that have no address.
 pub(crate) const NOWHERE: ([u8; 4], u16) = ([0, 0, 0, 0], 80);

@@ -263,9 +263,7 @@ impl State {
             }
             ["show", "cli", "level"] => return "admin\n".to_owned(),
             ["set", "server", name, "state", state] => self.find(name).and_then(|s| s.set_state(state)),
-            ["set", "server", name, "health", "stopping"] => {
-                self.find(name).map(|server| server.operational = 3)
-            }
+            ["set", "server", name, "health", "down"] => self.find(name).map(|server| server.operational = 0),
             ["set", "server", name, "weight", weight] => self.find(name).and_then(|server| {
                 let weight = weight.parse().ok().filter(|weight| *weight <= 256);
                 server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::nodes::{self, Node};
 use super::{Finding, capabilities, spares};
-use crate::config::Config;
 use crate::config::nearest::nearest;
+use crate::config::{Config, NodeSettings};
 use crate::core::controller::Memory;
 use crate::core::names::Names;
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState, Unread};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::plan::trackers;
@@ -18,28 +18,30 @@ use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
+use crate::telemetry::status;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (memory, _) = StateDir::peek(&config.state_dir);
     let (names, mut findings, mut nodes) = (Names::default(), Vec::new(), Vec::new());
-    for socket in &config.sockets() {
-        let (found, inventory) = check_socket(socket, config, &memory, &names).await;
+    for node in &config.nodes {
+        let (found, inventory) = check_socket(node, config, &memory, &names).await;
         findings.extend(found);
-        nodes.extend(inventory.map(|inventory| Node { socket: socket.clone(), inventory }));
+        nodes.extend(inventory.map(|inventory| Node { socket: node.socket.clone(), inventory }));
     }
     findings.extend(nodes::compare(&nodes, &config.backends, &memory, &names));
     findings
 }
 
 async fn check_socket(
-    socket: &str,
+    node: &NodeSettings,
     config: &Config,
     memory: &Memory,
     names: &Names,
 ) -> (Vec<Finding>, Option<Inventory>) {
+    let socket = &node.socket;
     let about = format!("socket {socket}");
-    let endpoint: Endpoint = match socket.parse() {
-        Ok(endpoint) => endpoint,
+    let endpoint = match socket.parse::<Endpoint>() {
+        Ok(endpoint) => endpoint.with_master(node.lasting.master()),
         Err(error) => return (vec![Finding::fail(&about, format!("{error}"), "")], None),
     };
     let client = Client::new(endpoint, config.socket_timeout).one_of(config.nodes.len());
@@ -60,6 +62,8 @@ async fn check_socket(
             vec![Finding::warn(&about, found, "is it busy? try again, with a longer `haproxy.timeout`")]
         }
     };
+    findings.push(old_workers(&about, &client).await);
+    findings.extend(inventory.unread.iter().map(|unread| left_out(unread, names)));
     for settings in &config.backends {
         let about = match config.nodes.len() {
             0 | 1 => format!("backend {}", settings.name),
@@ -80,6 +84,29 @@ async fn check_socket(
     (findings, Some(inventory))
 }
 
+/// Whether a drain sees what old workers still have after a reload.
+async fn old_workers(about: &str, client: &Client) -> Finding {
+    let Some(master) = client.master() else {
+        return Finding::ok(
+            about,
+            "no master is known: after a reload, a drain does not see the sessions that old processes still have \
+             (give the master's socket, as `master:/run/haproxy-master.sock`)",
+        );
+    };
+    match master.processes().await {
+        Ok(processes) => {
+            let many = processes.old_workers.len();
+            Finding::ok(
+                about,
+                format!("its master tells of old workers ({many} now): drains wait for their sessions"),
+            )
+        }
+        Err(error) => {
+            Finding::fail(about, chain(&error), "until it answers, each drain lasts until its deadline")
+        }
+    }
+}
+
 fn backend(
     about: &str,
     settings: &BackendSettings,
@@ -88,8 +115,16 @@ fn backend(
     memory: &Memory,
     names: &Names,
 ) -> Vec<Finding> {
-    let known = names.backend(&settings.name).and_then(|id| inventory.backend(id));
-    let Some(state) = known else {
+    let id = names.backend(&settings.name);
+    let Some(state) = id.and_then(|id| inventory.backend(id)) else {
+        if id.is_some_and(|id| inventory.disabled.contains(&id)) {
+            let remedy = "take `disabled` out of it in haproxy.cfg, or it out of the config";
+            return vec![Finding::fail(
+                about,
+                "haproxy.cfg has it `disabled`: nobody is served by it",
+                remedy,
+            )];
+        }
         let all: Vec<String> =
             inventory.backends.iter().map(|b| names.of_backend(b.id).to_string()).collect();
         let hint = match nearest(&settings.name, &all) {
@@ -120,6 +155,12 @@ fn backend(
     findings.extend(signals(about, state, names));
     findings.extend(weights(about, settings, state));
     findings
+}
+
+fn left_out(unread: &Unread, names: &Names) -> Finding {
+    let about = format!("backend {}", names.of_backend(unread.backend));
+    let remedy = "nothing is known of that, and nothing is done about it; all else goes on";
+    Finding::warn(&about, format!("left out, {}", status::left_out(unread, names)), remedy)
 }
 
 /// Who serves, and who could. `claims` are those of an agent before this.
@@ -175,8 +216,10 @@ fn no_spares(
         roles.map(|(server, _)| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
     };
     let vacant = named(&|_, role| role == Role::Vacant && settings.spares == Spares::Declared);
+    let unprovable = named(&|server, role| role != Role::Vacant && is_unprovable(server));
     let foreign = named(&|server, role| {
         role == Role::Foreign
+            && !is_unprovable(server)
             && server.state() == AdminState::Maint
             && !server.backup
             && server.tracks.is_none()
@@ -184,6 +227,11 @@ fn no_spares(
             && !server.admin.is_foreign_maint()
     });
     let findings = [
+        (
+            "on a unix socket, or the port that clients came to, and without a health check: no spares, and never taken away",
+            unprovable,
+            "add `check` to their lines: nothing else would prove that one has started",
+        ),
         (
             "empty slots, whose address is nobody's, and no spares",
             vacant,
@@ -198,6 +246,12 @@ fn no_spares(
     ];
     let found = findings.into_iter().filter(|(_, servers, _)| !servers.is_empty());
     found.map(|(what, servers, remedy)| Finding::warn(about, format!("{what}: {servers}"), remedy)).collect()
+}
+
+/// It could be ours to start, if anything could tell that it has started.
+fn is_unprovable(server: &ServerState) -> bool {
+    let is_of_others = server.backup || server.tracks.is_some() || server.admin.is_foreign_maint();
+    !is_of_others && server.supply.is_none() && !server.start_can_be_proved()
 }
 
 /// Servers that the config names and HAProxy does not have.
@@ -233,7 +287,7 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
             "give each server a `maxconn` of about twice what it handles at once",
         ));
     }
-    let unchecked = list(&|server| !server.checked && server.tracks.is_none());
+    let unchecked = list(&|server| !server.checked && server.tracks.is_none() && !is_unprovable(server));
     if !unchecked.is_empty() {
         findings.push(Finding::warn(
             about,

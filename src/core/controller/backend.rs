@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
+use super::growing::Growing;
 use super::hands_off::HandsOff;
 use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
@@ -30,10 +31,6 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
 use crate::core::units::Weight;
 
-/// Sessions HAProxy may have counted between the last line and the next inventory without a
-/// line being missing: requests that are still running.
-const UNSEEN_MARGIN: u64 = 5;
-
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
@@ -49,6 +46,8 @@ pub(super) struct Backend {
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
+    /// Slots that it is to get.
+    pub(super) growing: Growing,
     /// The latest reading, for plans that are made from it.
     pub(super) found: Option<Found>,
     /// HAProxy's socket changes nothing.
@@ -108,6 +107,7 @@ impl Backend {
             checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
+            growing: Growing::default(),
             found: None,
             read_only: false,
             moving: None,
@@ -277,26 +277,28 @@ impl Backend {
         }
     }
 
-    /// One evaluation: policy, plan, record. `asked` is when HAProxy was asked for `state`, if it answered lately.
+    /// One evaluation: policy, plan, record. By what was `found`, and when it was asked for; or there is nothing to go by.
     pub(super) fn evaluate(
         &mut self,
         id: BackendId,
-        asked: Option<Instant>,
-        state: Option<&BackendState>,
+        found: Result<(Instant, &BackendState), Reason>,
         names: &Names,
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        if asked.is_some_and(|asked| self.is_outdated(asked)) {
+        if found.as_ref().is_ok_and(|&(asked, _)| self.is_outdated(asked)) {
             return;
         }
         self.quarantine.forget_old(now);
         self.store.forget_old(now);
         let snapshot = self.snapshot(now);
-        let Some(state) = state else {
-            let reason = if asked.is_some() { Reason::UnknownBackend } else { Reason::NoInventory };
-            self.conclude(id, Decision::Hold(reason), None, snapshot, Fleet::default(), now, actions);
-            return;
+        let (asked, state) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                let fleet = self.last_fleet(&reason);
+                self.conclude(id, Decision::Hold(reason), None, snapshot, fleet, now, actions);
+                return;
+            }
         };
         let may_tidy = !self.is_paused() && !self.read_only && self.tidy_from.is_none_or(|from| now >= from);
         if may_tidy && self.put_weights_back(state, now, actions) {
@@ -304,6 +306,7 @@ impl Backend {
         }
         let supplied = self.supplied(state, names, now);
         let state = &supplied.state;
+        self.note_lingering(state, now);
         if may_tidy && self.bring_back_placed(state, names, now, actions) {
             return;
         }
@@ -320,6 +323,7 @@ impl Backend {
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
+        self.ask_for_slots(&decision, &supplied, &fleet, names);
         let decision = self.place_explained(decision, &supplied, names);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
@@ -337,12 +341,18 @@ impl Backend {
         self.conclude(id, decision, refused, snapshot, fleet, now, actions);
     }
 
+    /// As it was, while nobody knows better; but one that does not answer has none.
+    fn last_fleet(&self, reason: &Reason) -> Fleet {
+        let last = self.latest.as_ref().filter(|_| matches!(reason, Reason::NoneInLine { .. }));
+        last.map_or_else(Fleet::default, |latest| latest.fleet)
+    }
+
     pub(super) fn fleet(&self, state: &BackendState, names: &Names, now: Instant) -> Fleet {
         let passed_over = self.quarantine.all(now);
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        let unlogged = unseen.saturating_sub(running) as f64;
         fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
     }

@@ -28,17 +28,8 @@ impl Lingering {
 }
 
 impl Backend {
-    /// Closes what has lingered for too long. True if a plan for it has begun.
-    pub(super) fn close_lingering(
-        &mut self,
-        state: &BackendState,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) -> bool {
-        let Some(after) = self.settings.scale_down.shutdown_sessions else {
-            self.lingering.0.clear();
-            return false;
-        };
+    /// Notes which servers have sessions in MAINT.
+    pub(super) fn note_lingering(&mut self, state: &BackendState, now: Instant) {
         let claims = &self.claims;
         let lingers = |id: ServerId| {
             let is_ours = claims.ours.contains(&id) && !claims.left_alone.contains(&id);
@@ -49,6 +40,16 @@ impl Backend {
         for server in state.servers.iter().filter(|server| lingers(server.id)) {
             self.lingering.0.entry(server.id).or_insert(now);
         }
+    }
+
+    /// Closes what has lingered for too long. True if a plan for it has begun.
+    pub(super) fn close_lingering(
+        &mut self,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
+        let Some(after) = self.settings.scale_down.shutdown_sessions else { return false };
         let is_over = |since: &Instant| now.saturating_duration_since(*since) >= after;
         let over: Vec<ServerId> =
             self.lingering.0.iter().filter(|(_, since)| is_over(since)).map(|(&id, _)| id).collect();

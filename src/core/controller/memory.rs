@@ -134,7 +134,7 @@ impl Controller {
     pub fn memory(&self, now: Instant) -> Memory {
         let backends = self.backends.values().map(|backend| backend.memory(&self.names, now));
         let ago = |at: Instant| now.saturating_duration_since(at);
-        let shown_by = match (&self.latest, &self.shown_by) {
+        let shown_by = match (self.readings.latest(), &self.shown_by) {
             (Some(latest), _) => Some(ShownBy::new(&latest.inventory, ago(latest.asked))),
             (None, Some((before, at))) => {
                 Some(ShownBy { runs_for: before.runs_for + ago(*at), ..before.clone() })

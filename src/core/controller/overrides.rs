@@ -168,8 +168,7 @@ impl Backend {
     }
 
     /// What the latest evaluation comes to with the orders of now, for whoever looks before there is another one.
-    pub(super) fn reconsider(&mut self, state: Option<&BackendState>, names: &Names, now: Instant) {
-        let Some(state) = state else { return };
+    pub(super) fn reconsider(&mut self, state: &BackendState, names: &Names, now: Instant) {
         let Some(latest) = self.latest.take() else { return };
         let by_itself = self.wish.take().unwrap_or(latest.decision);
         let supplied = self.supplied(state, names, now);

@@ -233,16 +233,14 @@ impl Backend {
     pub(super) fn with_replacements(
         &mut self,
         decision: Decision,
-        asked: Option<Instant>,
+        asked: Instant,
         state: &BackendState,
         fleet: &Fleet,
         names: &Names,
         now: Instant,
     ) -> Decision {
         let starting = self.being_started();
-        if let Some(asked) = asked {
-            self.replacements.note(state, asked, |id| starting.contains(&id), now);
-        }
+        self.replacements.note(state, asked, |id| starting.contains(&id), now);
         match decision {
             Decision::Hold(_) | Decision::Reweigh { .. } => {}
             Decision::ScaleDown { .. } if self.overridden.is_none() => {

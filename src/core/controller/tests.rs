@@ -15,7 +15,9 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
+mod growing;
 mod hands;
+mod leaderless;
 mod orders;
 mod outliers;
 mod remembered;
@@ -94,7 +96,15 @@ impl World {
     fn inventory(&self) -> Inventory {
         let process = testing::process(self.pid, 9);
         let counted = vec![Some(process.pid)];
-        Inventory { process, backends: vec![self.site.backend.clone()], counted, read_only: false }
+        Inventory {
+            process,
+            backends: vec![self.site.backend.clone()],
+            counted,
+            disabled: Vec::new(),
+            read_only: false,
+            in_line: true,
+            unread: Vec::new(),
+        }
     }
 
     fn seconds(&mut self, count: usize, latency_ms: i32) {
@@ -181,6 +191,10 @@ fn apply(backend: &mut BackendState, step: &Step) {
                 AdminState::Drain => drain(server),
                 AdminState::Maint => maint(server),
             }
+        }
+        Step::SetAddress { server, address } => {
+            let server = backend.servers.iter_mut().find(|each| each.id == *server).expect("ours");
+            (server.address, server.port) = (Some(address.ip()), address.port());
         }
         Step::SetWeights(weights) => {
             for (id, weight) in weights {

@@ -10,7 +10,7 @@ use super::overrides::Override;
 use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::inventory::{BackendState, ServerState, Unread};
 use crate::core::plan::outcome::KeptBy;
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::{Purpose, Step};
@@ -81,8 +81,12 @@ pub struct View {
     pub coverage: Option<Share>,
     /// Why nothing can be moved at all, or the log cannot be gone by.
     pub doubt: Option<Reason>,
+    /// What of it is left out, as it could not be read.
+    pub unread: Vec<Unread>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
+    /// Slots that haproxy.cfg gets, and that not every HAProxy has yet.
+    pub slots_to_come: Vec<String>,
     /// Its servers as HAProxy has them, and those that could be added to it, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -130,7 +134,7 @@ impl Backend {
         });
         let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
-            Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(Reason::UnknownBackend | Reason::DisabledBackend) => Health::BackendAbsent,
             Some(_) if self.read_only => Health::ReadOnly,
             Some(reason) => match (&self.doubt, reason) {
                 (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,
@@ -142,6 +146,7 @@ impl Backend {
         let supplied = state.map(|state| self.supplied(state, names, now));
         let missing_slots = supplied.as_ref().map_or(0, |supplied| supplied.missing_slots);
         let state = supplied.as_ref().map(|supplied| &supplied.state);
+        let slots_to_come = state.map_or(Vec::new(), |state| self.slots_to_come(state, names));
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.claims, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
             snapshot: self
@@ -182,7 +187,9 @@ impl Backend {
             health,
             coverage: self.coverage.found(),
             doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
+            unread: Vec::new(),
             missing_slots,
+            slots_to_come,
             servers,
         }
     }

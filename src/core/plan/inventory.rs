@@ -18,16 +18,43 @@ pub struct Inventory {
     pub process: Process,
     /// Every backend with servers.
     pub backends: Vec<BackendState>,
+    /// Backends that its configuration has `disabled`: HAProxy lists their servers, and serves nobody by them.
+    pub disabled: Vec<BackendId>,
     /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
     pub read_only: bool,
+    /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
+    /// they have is not what it is to be, and that is being told them.
+    pub in_line: bool,
+    /// What is left out, as it could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A server, or a backend as a whole, of which HAProxy shows what cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Which of its servers; `None`: all of it.
+    pub server: Option<ServerId>,
+    /// Where, and what was found there.
+    pub why: String,
 }
 
 impl Inventory {
     /// The backend `id`, if HAProxy has it.
     pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
         self.backends.iter().find(|backend| backend.id == id)
+    }
+}
+
+impl Unread {
+    /// `all`, each server told once.
+    pub fn once(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_by_key(|unread| (unread.backend, unread.server));
+        all.dedup_by_key(|unread| (unread.backend, unread.server));
+        all
     }
 }
 
@@ -95,8 +122,8 @@ pub struct BackendState {
     /// Its algorithm takes any weight, and servers that are added at run time; `None` where its name does not tell
     /// and nobody has tried.
     pub dynamic: Option<bool>,
-    /// It passes connections on, not HTTP requests (`mode tcp`).
-    pub tcp: bool,
+    /// Its mode in HAProxy's words, such as `http` and `tcp`; `mode log` is shown as `syslog`.
+    pub mode: String,
     /// Whether clients are kept on their servers by a cookie.
     pub cookie: Cookie,
     /// Requests waiting in the backend's own queue.
@@ -201,6 +228,8 @@ pub struct ServerState {
     pub needed_elsewhere: bool,
     /// Every HAProxy that can be gone by has it, and in the same state. Else it is never ours.
     pub alike: bool,
+    /// Every HAProxy that is in line has it, in whatever state.
+    pub everywhere: bool,
     /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).
     pub tls: Option<bool>,
     /// Sessions now.
@@ -235,6 +264,12 @@ impl ServerState {
     /// Connections to it go to `address`.
     pub fn is_at(&self, address: SocketAddr) -> bool {
         self.socket() == Some(address)
+    }
+
+    /// A check tells whether it has started, or a connection to it does. Nothing does on a unix socket, or where clients are
+    /// sent to the port they came to.
+    pub fn start_can_be_proved(&self) -> bool {
+        self.checked || self.address.is_some() && self.port != 0
     }
 
     /// HAProxy does not have it yet.

@@ -59,7 +59,7 @@ pub enum Outcome {
         /// What the plan is for.
         purpose: Purpose,
     },
-    /// A server in DRAIN: what keeps clients on it is waited for too, or not any more.
+    /// A server in DRAIN without a session: what keeps clients on it is waited for too, or not any more.
     Kept {
         /// Whose plan.
         backend: BackendId,
@@ -123,6 +123,8 @@ impl Outcome {
 /// What keeps clients on a server: DRAIN sends it nobody new, but them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeptBy {
+    /// Sessions on HAProxy's old workers of these process ids.
+    OldWorkers(Vec<u32>),
     /// A cookie of this name.
     Cookie(Arc<str>),
     /// Entries of this stick-table.
@@ -130,10 +132,14 @@ pub enum KeptBy {
 }
 
 impl fmt::Display for KeptBy {
-    /// `cookie SRV`, `stick-table users`.
+    /// `cookie SRV`, `stick-table users`, `process 4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::OldWorkers(pids) => {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                write!(f, "process {}", pids.join(", "))
+            }
             Self::Table(name) => write!(f, "stick-table {name}"),
         }
     }

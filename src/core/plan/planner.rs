@@ -13,7 +13,8 @@
 //! only then, whoever carries the plan out leaves it out.
 //!
 //! A spare goes through DRAIN because checks pause in MAINT, and because READY means UP at once,
-//! before any check has passed (seen on HAProxy 2.6.12).
+//! before any check has passed (seen on HAProxy 2.6.12). One without a check stays in MAINT until a connection to it
+//! and its warm-up have shown that it is there: in DRAIN it would get the clients that stick to it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -34,8 +35,8 @@ use crate::core::units::Weight;
 /// being started may need a minute, and one that is given up shortly before would be started in vain.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long it may take until nothing holds on to a server in MAINT that is to be deleted: idle connections
-/// go with MAINT, requests that outlasted the drain may take until HAProxy's own timeouts. It is tried again.
+/// How long it may take until HAProxy lets go of a server in MAINT without sessions: its idle connections go with
+/// MAINT. It is tried again.
 const REMOVABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is to be done in HAProxy for `decision`.
@@ -85,11 +86,12 @@ pub fn finish_drains(backend: &BackendState, settings: &BackendSettings, claims:
     (!lanes.is_empty()).then(|| plain(Purpose::Remove, backend, settings, lanes))
 }
 
-/// Deletes servers that were added and are in MAINT, as after a crash, or when one could not be deleted before.
+/// Deletes servers that were added and are in MAINT without a session, as after a crash, or when the last has ended.
 /// `None` if there are none.
 pub fn delete_added(backend: &BackendState, settings: &BackendSettings) -> Option<Plan> {
     let is_left = |server: &&ServerState| {
-        server.state() == AdminState::Maint && matches!(server.supply, Some(Supply::Added(_)))
+        let was_added = matches!(server.supply, Some(Supply::Added(_)));
+        was_added && server.state() == AdminState::Maint && server.sessions == 0
     };
     let lanes: Vec<Lane> = (backend.servers.iter().filter(is_left))
         .map(|state| Lane {
@@ -250,8 +252,8 @@ impl Planner<'_> {
             true => vec![set(AdminState::Ready)],
             false => {
                 let mut steps: Vec<Step> = provision(state).into_iter().collect();
+                steps.extend(state.checked.then(|| set(AdminState::Drain)));
                 steps.extend([
-                    set(AdminState::Drain),
                     Step::AwaitHealthy { server, within: HEALTHY_WITHIN },
                     Step::WarmUp { server, requests: self.warm_up(state).clone() },
                 ]);
@@ -460,6 +462,7 @@ mod tests {
     fn a_spare_is_checked_and_warmed_up_before_it_is_ready() {
         let mut site = Site::new(2);
         testing::declared_disabled(site.server("s2"));
+        site.server("s2").checked = true;
         check(
             &site,
             &up(1),
@@ -472,9 +475,24 @@ mod tests {
     }
 
     #[test]
+    fn a_spare_without_a_check_is_not_reached_by_anybody_before_it_is_warm() {
+        let mut site = Site::new(2);
+        testing::declared_disabled(site.server("s2"));
+        check(
+            &site,
+            &up(1),
+            "s2: wait up to 120s until web/s2 is healthy
+             s2: warm up web/s2
+             s2: set web/s2 READY
+             s2 undo: set web/s2 MAINT",
+        );
+    }
+
+    #[test]
     fn a_start_that_was_broken_off_is_made_from_its_beginning() {
         let mut site = Site::new(2);
         testing::drain(site.server("s2"));
+        (site.server("s2").checked, site.server("s2").check_passed) = (true, true);
         let s2 = site.id("s2");
         site.claims.ours.insert(s2);
         check(&site, &up(1), "s2: set web/s2 READY\n s2 undo: set web/s2 DRAIN");
@@ -500,7 +518,6 @@ mod tests {
             &site,
             &up(1),
             "before: set weights: web/s1 4, web/s2 256, web/s3 4
-             s3: set web/s3 DRAIN
              s3: wait up to 120s until web/s3 is healthy
              s3: warm up web/s3
              s3: set weights: web/s3 1
@@ -581,8 +598,9 @@ mod tests {
     /// s1 serves, s2 is a slot; the pool has one address.
     fn with_a_slot() -> Site {
         let mut site = Site::new(2);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
+        site.server("s2").checked = true;
         site.offer(&["10.0.0.4:80"]);
         site
     }
@@ -685,7 +703,7 @@ mod tests {
     #[test]
     fn a_slot_that_has_its_address_is_started_before_one_that_has_not() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
         testing::slot(site.server("s3"));
         testing::move_to(site.server("s3"), "10.0.0.5:80");
@@ -710,7 +728,7 @@ mod tests {
     #[test]
     fn what_has_left_the_pool_goes_first_and_does_not_come_back() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         site.offer(&[]);
         testing::move_to(site.server("s1"), "10.0.0.4:80");
         site.place("s1", "10.0.0.4:80", false, true);

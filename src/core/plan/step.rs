@@ -112,11 +112,12 @@ pub enum Step {
         /// What stands behind its address.
         keywords: Keywords,
     },
-    /// Deletes a server in MAINT once nothing holds on to it.
+    /// Deletes a server in MAINT once nothing holds on to it. One whose sessions have outlasted its drain stays, until
+    /// somebody asks for this again.
     Remove {
         /// A server that was added.
         server: ServerId,
-        /// Longer than this is a failure.
+        /// For one without sessions, longer than this is a failure.
         within: Duration,
     },
     /// `set server ... state`.

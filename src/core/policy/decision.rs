@@ -80,10 +80,17 @@ pub enum Reason {
     },
     /// HAProxy has not said lately, or yet, what it has.
     NoInventory,
+    /// Of several HAProxys none has what it is to have: they were restarted one after the other.
+    NoneInLine {
+        /// Then they are gone by all the same.
+        at_most: Duration,
+    },
     /// HAProxy's socket shows everything and changes nothing.
     ReadOnly,
     /// HAProxy answers, but has no such backend with servers.
     UnknownBackend,
+    /// HAProxy's configuration has it `disabled`: nobody is served by it.
+    DisabledBackend,
     /// No line arrives, but HAProxy's counters show load: scale-down is off.
     Blind {
         /// Requests HAProxy counted since the last line.

@@ -65,7 +65,13 @@ impl Display for Reason {
                 write!(f, "just started, {} to go until the window is whole", Span(*left))
             }
             Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
+            Self::DisabledBackend => f.write_str("haproxy.cfg has it `disabled`"),
             Self::NoInventory => f.write_str("HAProxy does not answer: nothing can be moved"),
+            Self::NoneInLine { at_most } => write!(
+                f,
+                "waits until one HAProxy is in line, {} at most: those that answer were restarted, and are told what they had",
+                Span(*at_most)
+            ),
             Self::ReadOnly => f.write_str(
                 "HAProxy's socket lets nothing be changed: it needs `level admin` in haproxy.cfg, or \
                  `haproxy.sockets` another one",

@@ -167,14 +167,13 @@ pub enum Command {
         /// To what.
         state: AdminState,
     },
-    /// `set server ... state drain` and `... health stopping`: the way out of MAINT for a server
-    /// with a health check. Needs level admin.
+    /// `set server ... state drain` and `... health down`: the way out of MAINT for a server with a
+    /// health check. Needs level admin.
     ///
-    /// A server that leaves MAINT is up before any check was made. `health stopping` takes that
-    /// back: the operational state is
-    /// [`Stopping`](crate::core::plan::inventory::OperationalState::Stopping) until the next
-    /// check says otherwise (seen on HAProxy 2.2 to 3.2). For servers without a check that would
-    /// be never: use [`Command::SetState`] for those.
+    /// A server that leaves MAINT is up before any check was made, and in DRAIN it gets the clients that
+    /// stick to it and those that `use-server` sends there. `health down` takes that back: it gets nobody
+    /// until its check has passed as often as `rise` says (seen on HAProxy 2.2 to 3.4). For servers without a
+    /// check that would be never: use [`Command::SetState`] for those.
     DrainUntilChecked {
         /// Which server.
         server: ServerName,
@@ -370,7 +369,7 @@ impl Command {
             }
             Self::SetState { server, state } => vec![state_part(server, *state)],
             Self::DrainUntilChecked { server } => {
-                vec![state_part(server, AdminState::Drain), format!("set server {server} health stopping")]
+                vec![state_part(server, AdminState::Drain), format!("set server {server} health down")]
             }
             Self::ReadyFromDrain { server, maxconn } => {
                 vec![state_part(server, AdminState::Ready), format!("set maxconn server {server} {maxconn}")]
@@ -428,6 +427,14 @@ impl Command {
             Self::WithAgent { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
+    }
+
+    /// It sends a server through MAINT, for HAProxy's `slowstart`.
+    pub fn slow_starts(&self) -> bool {
+        match self {
+            Self::WithAgent { change, .. } => change.slow_starts(),
+            _ => matches!(self, Self::SlowStart { .. }),
+        }
     }
 
     /// It changes something, and any text in the answer that is no [`success`](Self::success) is a refusal.
@@ -505,7 +512,7 @@ mod tests {
         check(&set(AdminState::Maint), "set server web/web1 state maint");
         check(
             &Command::DrainUntilChecked { server: web1() },
-            "set server web/web1 state drain; set server web/web1 health stopping",
+            "set server web/web1 state drain; set server web/web1 health down",
         );
         check(
             &Command::ReadyFromDrain { server: web1(), maxconn: 50 },

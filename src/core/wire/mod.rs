@@ -13,11 +13,12 @@ pub(crate) mod environment;
 pub mod error;
 pub mod guarded;
 pub mod info;
+pub mod master;
+pub mod old_worker;
 pub mod reading;
 pub mod response;
 pub mod servers_state;
 pub mod stat;
 pub mod stick_tables;
+pub mod table;
 pub mod version;
-
-mod table;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Walker;
+use super::{Taken, Walker};
 use crate::core::plan::inventory::{AdminState, ServerState};
 use crate::core::plan::step::{Purpose, Step};
 use crate::core::plan::supply;
@@ -22,6 +22,9 @@ use crate::haproxy::work::Reading;
 
 /// So long one `wait` lasts: short beside the socket's own timeout, and the stop of the agent.
 const WAIT: Duration = Duration::from_millis(1000);
+
+/// Sessions that go on for so long in MAINT may go on for hours: nothing else waits for them.
+const LINGERS: Duration = Duration::from_millis(1000);
 
 impl Walker<'_> {
     /// Does `step`, a [`Step::SetAddress`] or [`Step::Add`], until HAProxy shows it.
@@ -155,44 +158,57 @@ impl Walker<'_> {
         self.work.plan.purpose == Purpose::Remove && is_deleted
     }
 
-    /// Deletes the server once nothing holds on to it.
-    pub(super) async fn remove(&mut self, within: Duration) -> Result<(), StepError> {
+    /// Deletes the server once nothing holds on to it; not if sessions have outlasted its drain.
+    pub(super) async fn remove(&mut self, within: Duration) -> Result<Taken, StepError> {
         let (start, patience) = (Instant::now(), self.work.patience);
-        let name = self.work.server_name(self.server)?;
         let mut retry = Retry::new(patience);
         loop {
             let reading = self.work.read(patience).await?;
             self.notice(&reading);
             self.go_on_only_where_begun()?;
-            let mut deletions = Vec::new();
-            for node in &reading.nodes {
-                if let Some(server) = node.backend.server(self.server) {
-                    self.expect_maint(server)?;
-                    deletions.push((node.node, Command::DeleteServer { server: name.clone() }));
-                }
-            }
+            let deletions = self.deletions(&reading)?;
             if deletions.is_empty() {
-                return Ok(());
+                return Ok(Taken::Done);
+            }
+            if reading.backend.server(self.server).is_some_and(|server| server.sessions > 0) {
+                if start.elapsed() >= LINGERS {
+                    return Ok(Taken::Skipped);
+                }
+                sleep(patience.poll).await;
+                continue;
             }
             self.await_removable(&reading).await;
             match self.work.change(&reading, deletions, patience).await {
                 Ok(()) => {
                     let after = self.work.read(patience).await?;
                     let is_there = after.nodes.iter().any(|node| node.backend.server(self.server).is_some());
-                    return if is_there { Err(StepError::NoEffect) } else { Ok(()) };
+                    return if is_there { Err(StepError::NoEffect) } else { Ok(Taken::Done) };
                 }
                 Err(error) if error.refusal() == Some(&Refusal::InUse) && start.elapsed() < within => {
                     sleep(patience.poll).await;
                 }
                 Err(error) if error.refusal() == Some(&Refusal::NoSuchServer) => {
                     if reading.nodes.len() == 1 || start.elapsed() >= within {
-                        return Ok(());
+                        return Ok(Taken::Done);
                     }
                     sleep(patience.poll).await;
                 }
                 Err(error) => retry.after(error).await?,
             }
         }
+    }
+
+    /// On each HAProxy that has the server.
+    fn deletions(&self, reading: &Reading) -> Result<Vec<(usize, Command)>, StepError> {
+        let mut deletions = Vec::new();
+        for node in &reading.nodes {
+            if let Some(server) = node.backend.server(self.server) {
+                self.expect_maint(server)?;
+                let server = self.work.server_name(self.server)?;
+                deletions.push((node.node, Command::DeleteServer { server }));
+            }
+        }
+        Ok(deletions)
     }
 
     /// Where HAProxy can tell when that is; whatever it says, the deletion tells more.

@@ -1,11 +1,13 @@
 //! What a lane waits for: a check, warm-up requests, the end of sessions; and how those that do not end are closed.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::Walker;
+use super::old_workers::OldWorkers;
 use super::sticking::Sticking;
 use crate::core::plan::inventory::ServerState;
 use crate::core::settings::WarmUp;
@@ -62,8 +64,10 @@ impl Walker<'_> {
                 let reached = self.work.all.reach(address).await;
                 reached.map_err(|source| StepError::NotReached { within, source })
             }
-            // On a unix socket, or on the port its clients used: there is nothing to try.
-            (false, None) => Ok(()),
+            (false, None) => {
+                let source = io::Error::other("it has neither a check nor an address with a port");
+                Err(StepError::NotReached { within, source })
+            }
         })
     }
 
@@ -79,7 +83,7 @@ impl Walker<'_> {
 
     pub(super) async fn await_drained(&mut self, drain: Drain) -> Result<(), StepError> {
         let start = Instant::now();
-        let (mut sticking, mut told) = (Sticking::new(start), None);
+        let (mut sticking, mut old_workers, mut told) = (Sticking::new(start), OldWorkers::default(), None);
         loop {
             let server = self.look().await?;
             let waited = start.elapsed();
@@ -89,7 +93,11 @@ impl Walker<'_> {
             let left = drain.within - waited;
             let is_empty = (server.sessions, server.queued) == (0, 0);
             let may_leave = is_empty && waited >= drain.at_least;
-            match sticking.look(self, &server, drain.quiet, may_leave).await {
+            let kept = match sticking.look(self, &server, drain.quiet, may_leave).await {
+                Ok(None) if may_leave => old_workers.look(self).await,
+                kept => kept,
+            };
+            match kept {
                 Ok(None) if may_leave => return Ok(()),
                 Ok(by) if by != told => {
                     told = by;

@@ -155,6 +155,7 @@ impl World {
             tracks: None,
             needed_elsewhere: false,
             alike: true,
+            everywhere: true,
             tls: Some(false),
             sessions: line.served,
             queued: 0,
@@ -168,7 +169,7 @@ impl World {
         let backend = BackendState {
             id: self.backend,
             dynamic: Some(true),
-            tcp: false,
+            mode: "http".to_owned(),
             cookie: Cookie::None,
             algorithm: self.scenario.haproxy.balance.name().to_owned(),
             queued: self.queued(),
@@ -185,6 +186,14 @@ impl World {
             node: None,
             stopping: false,
         };
-        Inventory { process, backends: vec![backend], counted: vec![Some(1)], read_only: false }
+        Inventory {
+            process,
+            backends: vec![backend],
+            counted: vec![Some(1)],
+            disabled: Vec::new(),
+            read_only: false,
+            in_line: true,
+            unread: Vec::new(),
+        }
     }
 }

@@ -10,12 +10,14 @@
 //!      ▲                                    │                         │
 //!      └──────────── does not answer ◀──────┴─────────────────────────┘
 //! ```
-//! The second of two sockets of one HAProxy is a `Twin`: it is not moved. Plans move nodes that are in line. While none is, the one that has run longest is: a HAProxy that is alone goes
-//! on from what it says, and so do several that were restarted together.
+//! The second of two sockets of one HAProxy is a `Twin`: it is not moved. Plans move nodes that are in line. A HAProxy
+//! that is alone goes on from what it says; of several that were restarted together, the one that has run longest does.
+//! Of those restarted one after the other, before the first was back in line, none is: what they say is not what anybody
+//! wants, and they are told what was wanted before. After [`LEADERLESS_AT_MOST`] they go on from what they say as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
 use super::trackers;
@@ -33,6 +35,9 @@ mod tests;
 use align::{Correction, Todo};
 use merge::Part;
 use places::Places;
+
+/// So long none of those that answer need be in line.
+pub const LEADERLESS_AT_MOST: Duration = Duration::from_secs(30);
 
 /// How a node stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +100,14 @@ pub struct Refused {
     pub error: String,
 }
 
+impl Refused {
+    /// It is no use to tell `correction`: a server that has not got its place is not taken into service.
+    fn covers(&self, correction: &Correction) -> bool {
+        let is_place = matches!(self.correction, Correction::Add { .. } | Correction::Address { .. });
+        self.correction == *correction || is_place && self.correction.server() == correction.server()
+    }
+}
+
 /// A server that nodes in line do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -134,6 +147,10 @@ pub struct Nodes {
     differences: Vec<Difference>,
     /// Slots that are not at the same address on all that are in line.
     scattered: BTreeSet<ServerId>,
+    /// Since none of those that answer is in line.
+    leaderless_since: Option<Instant>,
+    /// That has lasted for too long.
+    needs_lead: bool,
 }
 
 #[derive(Debug)]
@@ -171,6 +188,8 @@ impl Nodes {
             wanted: BTreeMap::new(),
             differences: Vec::new(),
             scattered: BTreeSet::new(),
+            leaderless_since: None,
+            needs_lead: false,
         }
     }
 
@@ -244,7 +263,8 @@ impl Nodes {
         let known: Vec<_> = answered.iter().filter(|(node, _)| *node < self.nodes.len()).copied().collect();
         let someone = known.iter().any(|&(node, process)| continues(&self.nodes, node, process));
         let is_behind = |&(node, _): &(usize, &Process)| self.nodes[node].standing == Standing::Behind;
-        let lead = match someone || known.iter().any(is_behind) {
+        let waits = !self.needs_lead && known.iter().any(is_behind);
+        let lead = match someone || waits {
             true => None,
             // The first of those that have run longest.
             false => known.iter().rev().max_by_key(|(_, process)| process.uptime_s).map(|&(node, _)| node),
@@ -284,6 +304,7 @@ impl Nodes {
                 None => {}
             }
         }
+        self.needs_lead = self.leaderless_since.is_some_and(|since| now >= since + LEADERLESS_AT_MOST);
         self.judge(&found.iter().map(|(node, inventory)| (*node, &inventory.process)).collect::<Vec<_>>());
         if self.nodes.len() > 1 {
             let least =
@@ -291,15 +312,17 @@ impl Nodes {
             found.iter_mut().for_each(|(_, inventory)| trackers::mark(inventory, least));
             self.compare(&found, settled, now);
         }
+        let in_line = self.someone_is_in_line();
+        self.leaderless_since = if in_line { None } else { self.leaderless_since.or(Some(now)) };
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;
         merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
-        Some(Inventory { counted, ..merged })
+        Some(Inventory { counted, in_line, ..merged })
     }
 
     /// A plan has made `change`. While none is in line plans move all of them, and what is wanted moves along.
     pub fn made(&mut self, backend: BackendId, change: &Correction) {
-        if self.nodes.iter().any(|node| node.standing == Standing::InLine) {
+        if self.someone_is_in_line() {
             return;
         }
         if let Some(wanted) = self.wanted.get_mut(&backend) {
@@ -309,11 +332,14 @@ impl Nodes {
 
     /// What `node` has, for what it counts. If none is in line, all count.
     pub fn part<T>(&self, node: usize, found: T) -> Part<T> {
-        let in_line = |node: &Node| node.standing == Standing::InLine;
-        match self.standing(node) == Standing::InLine || !self.nodes.iter().any(in_line) {
+        match self.standing(node) == Standing::InLine || !self.someone_is_in_line() {
             true => Part::Leading(found),
             false => Part::Following(found),
         }
+    }
+
+    fn someone_is_in_line(&self) -> bool {
+        self.nodes.iter().any(|node| node.standing == Standing::InLine)
     }
 
     /// Finds out what those that lag behind are to be told; who has everything is in line.
@@ -342,8 +368,9 @@ impl Nodes {
                 node.todo.now.extend(todo.now);
                 node.todo.later.extend(todo.later);
             }
-            let refused = &node.refused;
-            node.todo.now.retain(|one| !refused.iter().any(|refused| refused.correction == *one));
+            let is_left = |one: &Correction| !node.refused.iter().any(|refused| refused.covers(one));
+            node.todo.now.retain(is_left);
+            node.todo.later.retain(is_left);
             if settled && node.todo == Todo::default() {
                 (node.standing, node.behind_since) = (Standing::InLine, None);
             }

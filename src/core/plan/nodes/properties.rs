@@ -65,7 +65,7 @@ fn backend(names: &Names, name: &str) -> impl Strategy<Value = BackendState> + u
             id,
             algorithm: "roundrobin".to_owned(),
             dynamic: Some(true),
-            tcp: false,
+            mode: "http".to_owned(),
             cookie: Cookie::None,
             queued,
             sessions,
@@ -85,7 +85,10 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         process: testing::process(pid, uptime_s),
         backends: a.into_iter().chain(b).collect(),
         counted: vec![Some(pid)],
+        disabled: Vec::new(),
         read_only: false,
+        in_line: true,
+        unread: Vec::new(),
     })
 }
 

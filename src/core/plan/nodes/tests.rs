@@ -34,7 +34,15 @@ impl Stage {
             server.admin = AdminFlags(0).with(state);
         }
         let process = testing::process(pid, uptime_s);
-        Some(Ok(Inventory { process, backends: vec![backend], counted: vec![Some(pid)], read_only: false }))
+        Some(Ok(Inventory {
+            process,
+            backends: vec![backend],
+            counted: vec![Some(pid)],
+            disabled: Vec::new(),
+            read_only: false,
+            in_line: true,
+            unread: Vec::new(),
+        }))
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
@@ -181,13 +189,35 @@ fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
 }
 
 #[test]
+fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
+    let mut stage = Stage::new(2);
+    testing::slot(stage.site.server("s2"));
+    let kept = declared(stage.site.backend.id, 1);
+    stage.nodes.keep(vec![Kept { spares: Spares::Slots { placeholder: None, grow: None }, ..kept }]);
+    let lacking = stage.node(2, 1, [Maint, Maint]);
+    testing::move_to(stage.site.server("s2"), "10.0.0.1:80");
+    let serving = |stage: &Stage, uptime_s| stage.node(1, uptime_s, [Ready, Maint]);
+    stage.take([serving(&stage, 9), GONE()]);
+    stage.take([serving(&stage, 10), lacking.clone()]);
+    let [address, state] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
+    assert!(matches!(address, Correction::Address { .. }) && *state == stage.to("s2", Ready));
+    stage.nodes.refused(1, address.clone(), "not today".to_owned());
+    stage.take([serving(&stage, 11), lacking]);
+    assert_eq!(stage.told(1), []);
+    stage.check(&[InLine, InLine]);
+}
+
+#[test]
 fn a_backend_that_one_lacks_is_left_out_there() {
     let mut stage = Stage::new(2);
     let empty = Inventory {
         process: testing::process(2, 1),
         backends: Vec::new(),
         counted: vec![Some(2)],
+        disabled: Vec::new(),
         read_only: false,
+        in_line: true,
+        unread: Vec::new(),
     };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
@@ -212,6 +242,18 @@ fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
     // One that was changed and kept is the configured one there now, and not here.
     (wanted.servers[0].weight, wanted.servers[0].initial_weight) = (weight(7.0), weight(7.0));
     assert_eq!(told(&wanted, &found), []);
+}
+
+#[test]
+fn a_server_that_tracks_another_one_has_a_weight_of_its_own() {
+    let mut found = Site::new(2);
+    found.server("s2").tracks = Some(found.id("s1"));
+    let mut wanted = found.clone();
+    wanted.server("s2").weight = Weight::saturating(7.0);
+    testing::drain(found.server("s2"));
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let weight = Correction::Weight { server: found.id("s2"), to: Weight::saturating(7.0) };
+    assert_eq!((todo.now, todo.later), (vec![weight], vec![]));
 }
 
 #[test]
@@ -261,6 +303,71 @@ fn while_none_is_in_line_what_is_wanted_moves_with_the_plans() {
     let both = [stage.node(3, 1, [AdminState::Drain, Maint]), stage.node(2, 7, [AdminState::Drain, Maint])];
     stage.take(both);
     stage.check(&[InLine, InLine]);
+}
+
+#[test]
+fn the_same_haproxy_by_two_sockets_counts_once() {
+    let mut stage = Stage::new(2);
+    stage.site.backend.sessions = 3;
+    let on_machine = |answer: Option<Answer>, node: &str| {
+        answer.map(|answer| {
+            answer.map(|mut found| {
+                found.process.node = Some(node.to_owned());
+                found
+            })
+        })
+    };
+    let one = || on_machine(stage.node(1, 9, [Ready, Maint]), "a");
+    let (twins, elsewhere) = ([one(), one()], on_machine(stage.node(1, 9, [Ready, Maint]), "b"));
+    let restarted = on_machine(stage.node(2, 1, [Maint, Maint]), "a");
+    let found = stage.take(twins.clone()).unwrap();
+    stage.check(&[InLine, Standing::Twin(0)]);
+    assert_eq!((found.backends[0].sessions, stage.nodes.answering()), (3, vec![0]));
+    // It is asked in the background only, and is not told anything.
+    stage.take([restarted.clone(), restarted.clone()]);
+    stage.check(&[InLine, Standing::Twin(0)]);
+    assert!(stage.nodes.corrections().is_empty());
+    // The same pid in another container is another one, and so is one that was restarted alone.
+    stage.take([restarted.clone(), elsewhere]);
+    stage.check(&[InLine, Behind]);
+    stage.take([restarted, twins[0].clone()]);
+    stage.check(&[InLine, Behind]);
+}
+
+/// Two that serve with s2; both are reloaded, the second before the first has got s2 back.
+fn reloaded_one_after_the_other() -> Stage {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 50, [Ready, Maint]), stage.node(2, 60, [Ready, Maint])]);
+    let found = stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 61, [Ready, Maint])]).unwrap();
+    assert!(found.in_line);
+    let found = stage.take([stage.node(3, 1, [Maint, Maint]), stage.node(4, 0, [Maint, Maint])]).unwrap();
+    stage.check(&[Behind, Behind]);
+    assert!(!found.in_line);
+    stage
+}
+
+#[test]
+fn those_restarted_one_after_the_other_get_back_what_they_had() {
+    let mut stage = reloaded_one_after_the_other();
+    for node in 0..2 {
+        assert_eq!(stage.told(node), [stage.to("s2", Ready)]);
+    }
+    let found = stage.take([stage.node(3, 2, [Ready, Maint]), stage.node(4, 1, [Maint, Maint])]).unwrap();
+    stage.check(&[InLine, Behind]);
+    assert_eq!((found.in_line, found.backends[0].serving().count()), (true, 2));
+}
+
+#[test]
+fn those_of_which_none_gets_in_line_for_long_are_gone_by_all_the_same() {
+    let mut stage = reloaded_one_after_the_other();
+    // One restart after the other.
+    for at in 2..LEADERLESS_AT_MOST.as_secs() as u32 + 1 {
+        let nodes = [stage.node(3, at.into(), [Maint, Maint]), stage.node(3 + at, 0, [Maint, Maint])];
+        assert!(!stage.take(nodes).unwrap().in_line, "after {at} s");
+    }
+    let found = stage.take([stage.node(3, 31, [Maint, Maint]), stage.node(99, 0, [Maint, Maint])]).unwrap();
+    stage.check(&[InLine, InLine]);
+    assert!(found.in_line);
 }
 
 #[test]

@@ -2,22 +2,30 @@
 //!
 //! In: the answers to `show proc` and `reload`. Out: which processes there are, and whether a reload worked.
 
+use super::error::{AnswerError, excerpt};
+
 /// The answer to `show proc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Processes {
+pub struct Processes {
     /// Reloads in a row that failed; HAProxy 2.2 does not count them.
-    pub(super) failed: Option<u32>,
+    pub failed: Option<u32>,
     /// Process ids of the workers.
-    pub(super) workers: Vec<u32>,
+    pub workers: Vec<u32>,
     /// Of those that only finish what they have. After a failed reload HAProxy 3.5 lists the one that runs here.
-    pub(super) old_workers: Vec<u32>,
+    pub old_workers: Vec<u32>,
 }
 
 impl Processes {
-    /// Reads the answer; `None` if it is none.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse(text: &str) -> Result<Self, AnswerError> {
         let mut lines = text.lines();
-        lines.find(|line| line.starts_with("#<PID>"))?;
+        if !lines.any(|line| line.starts_with("#<PID>")) {
+            let expected = "the heading `#<PID>` of a master's `show proc`";
+            return Err(AnswerError::NoSection { expected, found: excerpt(text) });
+        }
         let mut found = Self::default();
         let mut section = "master";
         for line in lines {
@@ -30,7 +38,7 @@ impl Processes {
                 _ => {}
             }
         }
-        Some(found)
+        Ok(found)
     }
 }
 
@@ -41,7 +49,7 @@ fn failed(line: &str) -> Option<u32> {
 
 /// The answer to `reload`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reloaded {
+pub enum Reloaded {
     /// HAProxy 2.7 and newer tell.
     Yes,
     /// It failed, with what HAProxy has to say about it.
@@ -51,7 +59,8 @@ pub(super) enum Reloaded {
 }
 
 impl Reloaded {
-    pub(super) fn parse(text: &str) -> Self {
+    /// Reads the answer.
+    pub fn parse(text: &str) -> Self {
         let mut lines = text.lines();
         match lines.next().map(str::trim) {
             Some("Success=1") => Self::Yes,
@@ -104,7 +113,7 @@ mod tests {
             let going_on = [&failed.workers[..], &failed.old_workers].concat();
             assert_eq!(going_on, reloaded.workers, "{release}");
         }
-        assert_eq!(Processes::parse("Unknown command\n"), None);
+        assert!(Processes::parse("Unknown command\n").is_err());
     }
 
     #[test]
@@ -131,6 +140,6 @@ mod tests {
                     # workers\n2266            worker          0               0d00h00m02s     2.6.12-1+deb12u4\n\
                     # old workers\n1755            worker          1               0d00h00m07s     2.6.12-1+deb12u4\n";
         let expected = Processes { failed: Some(1), workers: vec![2266], old_workers: vec![1755] };
-        assert_eq!(Processes::parse(text), Some(expected));
+        assert_eq!(Processes::parse(text), Ok(expected));
     }
 }
