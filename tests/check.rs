@@ -267,6 +267,28 @@ fn haproxys_slowstart_is_told_where_its_configuration_is_known() {
 }
 
 #[test]
+fn a_log_format_that_only_haproxy_knows_is_told_with_its_line() {
+    let place = Place::new();
+    let told = "frontend told\n    mode http\n    option httplog\n    bind 127.0.0.1:1\n";
+    let untold =
+        "frontend users\n    bind 127.0.0.1:1\n.if streq(\"a\",\"b\")\n    log-format \"%b %Ta\"\n.endif\n";
+    let text = format!("{told}{untold}");
+    // Branches are from 2.4 on.
+    if Haproxy::version().is_some_and(|version| version >= vec![2, 4]) {
+        assert_eq!(Haproxy::takes(&text), Some(true));
+    }
+    fs::write(place.path("haproxy.cfg"), &text).unwrap();
+    let config = config(Path::new("/nowhere/admin.sock"), "name: app, target: { below: 1s }");
+    let check = |config: &str| {
+        place.check(&format!("log_format: {{ haproxy_cfg: \"{{place}}/haproxy.cfg\" }}\n{config}")).1
+    };
+    let why = "haproxy.cfg: line 8: it holds or not as the `.if` in line 7 says, which only HAProxy knows (frontend users)";
+    check_found(&check(&config), "warn", "log_format", why);
+    fs::write(place.path("haproxy.cfg"), untold).unwrap();
+    check_found(&check(&config), "fail", "log_format", "no log format that can be read");
+}
+
+#[test]
 fn a_maint_is_somebody_elses_unless_the_agent_remembers_it() {
     let Some(haproxy) = Haproxy::start(BACKENDS) else { return };
     haproxy.ask("set server good/s1 state maint");
