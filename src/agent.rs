@@ -192,8 +192,9 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found, nodes, latest, differences }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, latest, mut differences }: Look) {
         let now = Instant::now();
+        differences.retain(|found| !self.controller.is_slot_to_come(found.server));
         self.nodes.take(nodes, latest, &self.names);
         let reach = match found {
             Ok(inventory) => {
@@ -225,6 +226,7 @@ impl Agent {
         self.metrics.show_nodes(self.nodes.states());
         self.controller.handle_local_time(orders::local_time());
         self.look_at_pools();
+        self.tell_growth();
         self.controller.handle_tick(now);
         self.keep_alike();
         self.show_standing(asked);

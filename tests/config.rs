@@ -14,7 +14,7 @@ use haproxy_autoscale::config::{
 };
 use haproxy_autoscale::core::plan::supply::Candidate;
 use haproxy_autoscale::core::settings::schedule::{A_DAY, Days, Entry, Minute, Schedule, Times};
-use haproxy_autoscale::core::settings::spares::{Keywords, Spares};
+use haproxy_autoscale::core::settings::spares::{Grow, Keywords, Spares};
 use haproxy_autoscale::core::settings::{
     BackendSettings, HysteresisBand, LogSettings, ModelSettings, OutlierSettings, Policy, ReadyLimits,
     ScaleDown, ScaleUp, ServerSettings, Statistic, Target, Timer, WarmUp, WarmUpMethod, WarmUpTls, Weights,
@@ -278,6 +278,7 @@ backends:
     spares:
       kind: slots
       placeholder: 127.0.0.1:80
+      grow: { by: 4, to: 40 }
       pool: [10.0.0.4:80, { address: '[::1]:81', name: web5, warm_up: { requests: 32 } }]
     servers:
       s1: { always_up: true, capacity: 1.5 }
@@ -360,7 +361,10 @@ fn every_setting_reaches_its_place() {
         hands_off: seconds(47 * 60),
         outliers: OutlierSettings { most: 0.48, drain_after: seconds(49 * 60) },
         weights: Weights::ByCapacity,
-        spares: Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()) },
+        spares: Spares::Slots {
+            placeholder: Some("127.0.0.1:80".parse().unwrap()),
+            grow: Some(Grow { by: 4, to: Some(40) }),
+        },
         servers: BTreeMap::from([
             ("s1".to_owned(), ServerSettings { always_up: true, capacity: 1.5, ..server.clone() }),
             ("s2".to_owned(), ServerSettings { warm_up: own_warm_up, ..server.clone() }),

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
 use tempfile::TempDir;
@@ -37,7 +38,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{}",
             lines.collect::<String>()
@@ -175,7 +176,11 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
     wait_until("it is no ground for decisions any more", PATIENCE, || {
         agent.status().unwrap_or_default()["backends"][0]["health"] == "haproxy_absent"
     });
-    let moves = agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count();
+    let starts = || {
+        let journal = agent.journal().into_iter();
+        journal.filter(|entry| entry["event"] == "serving" && entry["server"] == "s2").count()
+    };
+    let before = starts();
     site.haproxy.start_again();
     wait_until("its return is noticed", PATIENCE, || {
         has_journaled(&agent, "event", "haproxy_restarted")
@@ -183,9 +188,7 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
     });
     // It begins with one server; two have to serve.
     site.wait_for("s2", "READY 1");
-    wait_until("the move is told", PATIENCE, || {
-        agent.journal().iter().filter(|entry| entry["decision"] == "scale_up").count() == moves + 1
-    });
+    wait_until("the move is told", PATIENCE, || starts() > before);
 }
 
 // --- Somebody else changes servers.
@@ -238,9 +241,9 @@ fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_t
                 entry["server"] == "s3" && error.contains(why) && !error.contains("; and")
             })
         });
+        wait_until("it is in quarantine", PATIENCE, || shown(&agent, "s3")["quarantine_s"].is_u64());
         site.wait_for("s3", "MAINT 1");
         site.wait_for("s4", "READY 1");
-        assert!(shown(&agent, "s3")["quarantine_s"].is_u64());
         drop(load);
     }
 }
@@ -295,7 +298,7 @@ impl Site {
 #[test]
 fn a_newcomer_gets_what_haproxys_slowstart_gives_it_and_no_ramp_makes_it_less() {
     const FULL: f64 = 0.4;
-    let Some(site) = Site::start(&["check inter 100ms", "check inter 100ms slowstart 10s disabled"]) else {
+    let Some(site) = Site::start(&["check inter 100ms", "check inter 100ms slowstart 20s disabled"]) else {
         return;
     };
     let load = site.load(200.0).start(NEVER).expect("the load runs");
@@ -306,7 +309,7 @@ fn a_newcomer_gets_what_haproxys_slowstart_gives_it_and_no_ramp_makes_it_less() 
         is_shown |= shown(&agent, "s2")["throttle_percent"].is_u64();
         shares.last().is_some_and(|share| share.throttle.is_none())
     });
-    assert!(shares[0].throttle.is_some_and(|percent| percent < 50), "it begins with READY: {:?}", shares[0]);
+    assert!(shares[0].throttle.is_some_and(|percent| percent < 90), "it begins with READY: {:?}", shares[0]);
     assert!(is_shown, "`status` tells of it");
     assert!(
         shares.iter().all(|share| share.weights[1] >= share.weights[0]),
@@ -356,11 +359,16 @@ fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
     let Some(site) = Site::start(&["", "", "disabled"]) else { return };
     let keys = "hands_off: 1h\nready: { min: 1, max: 2 }\nscale_down: { idle_after: 2s, cooldown: 0s }\n\
                 servers: { s1: { always_up: true } }";
-    let agent = site.agent(keys);
+    // No server is idle before it is changed.
+    let agent = site.agent(&keys.replace("idle_after: 2s", "idle_after: 1h"));
     wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
     site.haproxy.ask("set server app/s2 weight 7");
     wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
     assert_eq!(shown(&agent, "s2")["role"], "kept");
+    let config = fs::read_to_string(agent.config()).expect("it was written");
+    fs::write(agent.config(), config.replace("idle_after: 1h", "idle_after: 2s"))
+        .expect("the folder is ours");
+    agent.signal(Signal::SIGHUP);
     wait_until("it would be taken away", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
     // A newcomer with a ramp would have to change all weights.
     assert!(site.is("s2", "READY 7"), "{:?}", site.servers());
@@ -406,7 +414,7 @@ fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
 fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
     // Several servers of one name; whether it is resolved only once, HAProxy does not tell.
     let Some(haproxy) = Haproxy::start(&format!(
-        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
+        "defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
          backend app\n    server-template d 3 localhost:{}\n",
         free_port()
     )) else {
@@ -798,7 +806,8 @@ fn a_spare_takes_the_place_of_a_server_that_is_slow_for_long_before_it_is_draine
         site.servers()["s2"].starts_with("MAINT")
     });
     assert!(site.servers()["s4"].starts_with("READY"), "{:?}", site.servers());
-    assert_eq!(rules(), ["stand_in", "outlier"]);
+    let told = rules();
+    assert!(told[0] == "stand_in" && told.contains(&"outlier".to_owned()), "{told:?}");
     let told = agent.journal().into_iter().find(|entry| entry["rule"] == "stand_in").expect("it is told");
     let reason = told["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("s2 has been slower") && reason.ends_with("s4 takes its place"), "{reason}");

@@ -30,7 +30,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{}",
             lines.collect::<String>()
@@ -175,6 +175,8 @@ fn a_pin_brings_servers_up_and_keeps_them_and_lets_others_go() {
     wait_until("it is shown", PATIENCE, || backend(&agent)["serving"] == 3);
     site.haproxy.ask("set server app/s1 state maint");
     wait_until("another one serves", PATIENCE, || site.ready() == ["s2", "s3", "s4"]);
+    // While servers are moved an answer does not say how many there are.
+    wait_until("that is over", PATIENCE, || backend(&agent)["serving"] == 3 && agent.is_still());
     let reason =
         agent.journal().into_iter().rfind(|entry| entry["decision"] == "scale_up").unwrap_or_default();
     assert!(
@@ -196,7 +198,7 @@ fn orders_survive_the_agent() {
     let mut agent = site.agent(HASTY);
     ordered(&agent, &["pin", "app", "3", "--for", "1h"]);
     site.wait_for(3);
-    wait_until("the move is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    wait_until("the move is over", PATIENCE, || agent.is_still());
     agent.signal(nix::sys::signal::Signal::SIGKILL);
     agent.wait();
     let mut agent = site.agent_in(agent.into_dir().unwrap(), HASTY);
@@ -222,7 +224,7 @@ fn what_somebody_has_done_and_resume_does_not_undo_is_named() {
     ordered(&agent, &["pin", "app", "3"]);
     site.wait_for(3);
     let shown = |server: usize| backend(&agent)["servers"][server].clone();
-    wait_until("the move is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    wait_until("the move is over", PATIENCE, || agent.is_still());
     site.haproxy.ask("set server app/s1 state drain");
     site.haproxy.ask("set server app/s2 weight 0%");
     wait_until("both are left alone", PATIENCE, || (0..2).all(|n| shown(n)["left_alone_s"].is_u64()));
@@ -323,7 +325,7 @@ fn an_order_that_cannot_be_is_refused_with_its_reason() {
     check(&agent, &["explain", "other"], 2, "it scales app");
     check(&agent, &["pin", "app", "0"], 2, "0 is not in 1..=10000");
     check(&agent, &["pin", "app", "2", "--for", "soon"], 2, "soon");
-    assert!(backend(&agent)["override"].is_null());
+    assert_eq!(backend(&agent).get("override"), Some(&Value::Null));
     let away = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
     check(&away, &["pause", "app"], 2, "it only observes");
     let mut gone = away;

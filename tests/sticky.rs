@@ -241,7 +241,7 @@ fn a_drain_that_waits_for_clients_is_taken_back_at_once() {
     is_told(&agent, "cookie SRV");
     pin(&agent, 2);
     site.wait_for("READY");
-    wait_until("it is told no more", PATIENCE, || shown(&agent)["doing"].is_null());
+    wait_until("it is told no more", PATIENCE, || shown(&agent).get("doing") == Some(&Value::Null));
 }
 
 #[test]
@@ -290,4 +290,27 @@ fn nobody_is_sent_to_a_server_that_has_not_passed_its_check() {
 #[test]
 fn nobody_is_sent_to_a_server_without_a_check_that_takes_no_connection() {
     keeps_from_a_dead_one("");
+}
+
+#[test]
+fn clients_of_a_haproxy_that_comes_back_in_the_middle_of_a_drain_are_waited_for() {
+    let Some(mut site) = Site::start_many(2, [TABLE, "", ""], "") else { return };
+    site.begin_on_s2(0, WITH_NAME);
+    let agent = site.agent("drain_timeout: 1h");
+    pin(&agent, 1);
+    site.wait_for("DRAIN");
+    agent.suspended(|| {
+        site.nodes[1].0.kill();
+        site.nodes[1].0.start_again();
+        site.begin_on_s2(1, WITH_NAME);
+    });
+    site.wait_for("DRAIN");
+    site.nodes[0].0.ask("clear table app");
+    for _ in 0..8 {
+        assert_eq!(site.server_on(1, WITH_NAME), 2, "it stays");
+        assert_eq!((site.state(0), site.state(1)), ("DRAIN".to_owned(), "DRAIN".to_owned()));
+        thread::sleep(Duration::from_millis(500));
+    }
+    site.nodes[1].0.ask("clear table app");
+    site.wait_for("MAINT");
 }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::{Agent, AgentError};
 use crate::config::{Config, NodeSettings};
 use crate::core::controller::of_node;
+use crate::core::policy::place::Growth;
 use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::lasting::event::Event;
@@ -93,6 +94,24 @@ impl Agent {
         }
     }
 
+    /// Tells the controller whether HAProxy's configuration can get more slots, and how far that is.
+    pub(super) fn tell_growth(&mut self) {
+        let nodes = &self.settings.config.nodes;
+        let of = |node: usize| match nodes.len() {
+            1 => String::new(),
+            _ => format!("`{}`: ", nodes[node].socket),
+        };
+        // Slots that one of them lacks are used on none.
+        let cannot =
+            (0..).zip(nodes).find_map(|(node, settings)| Some((node, settings.lasting.cannot_grow()?)));
+        let growable = match cannot {
+            Some((node, why)) => Err(format!("{}{why}", of(node))),
+            None if self.settings.dry_run => Ok(Growth::Waits("nothing is written in a dry run".to_owned())),
+            None => Ok(furthest_back(self.lasting.iter().map(|one| (of(one.node), one.account.growth())))),
+        };
+        self.controller.handle_growable(growable);
+    }
+
     /// Tells the tasks how the servers stand now; HAProxy was asked at `asked`.
     pub(super) fn show_standing(&self, asked: Instant) {
         if self.lasting.is_empty() {
@@ -126,5 +145,19 @@ impl Agent {
             value["lasting"] = lasting.map_or(Value::Null, |lasting| lasting.account.value());
         }
         nodes
+    }
+}
+
+/// Of all HAProxys, each with its name, how far it is with the one that nobody else waits for.
+fn furthest_back(all: impl Iterator<Item = (String, Growth)>) -> Growth {
+    let rank = |growth: &Growth| match growth {
+        Growth::UnderWay => 0,
+        Growth::Waits(_) => 1,
+        Growth::Failed(_) => 2,
+    };
+    match all.max_by_key(|(_, growth)| rank(growth)) {
+        Some((of, Growth::Waits(why))) => Growth::Waits(of + &why),
+        Some((of, Growth::Failed(why))) => Growth::Failed(of + &why),
+        Some((_, Growth::UnderWay)) | None => Growth::UnderWay,
     }
 }

@@ -1,5 +1,5 @@
 //! What a file may say. Types for serde and nothing else: what is left out is `None`, and the
-//! default of a key is in `check.rs`. What each key means is in `config/haproxy-autoscale.yaml`.
+//! default of a key is in `defaults.rs`. What each key means is in `config/haproxy-autoscale.yaml`.
 //!
 //! No `flatten` and no internally tagged enums: serde buffers those, and the line number is lost.
 
@@ -138,7 +138,16 @@ pub(super) struct Spares {
     pub(super) kind: Option<Value<Kind>>,
     pub(super) pool: Option<Pool>,
     pub(super) placeholder: Option<Value<OrAuto<SocketAddr>>>,
+    pub(super) grow: Option<Grow>,
     pub(super) default_server: Option<DefaultServerFile>,
+}
+
+/// `grow:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{by: 4, to: 40}`")]
+pub(super) struct Grow {
+    pub(super) by: Option<Value<u32>>,
+    pub(super) to: Option<Value<OrAll>>,
 }
 
 /// `pool: {file: ...}`.

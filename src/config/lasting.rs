@@ -142,6 +142,15 @@ impl Lasting {
     pub fn is_wanted(&self) -> bool {
         self.keep != Keep::None || self.start
     }
+
+    /// Why HAProxy's configuration cannot get more slots by it; `None`: it can.
+    pub const fn cannot_grow(&self) -> Option<&'static str> {
+        match (self.keep, self.reload.by) {
+            (Keep::None | Keep::StateFile, _) => Some("`haproxy.keep` is neither block nor template"),
+            (_, ReloadBy::None) => Some("`haproxy.reload.by` is none"),
+            (Keep::Block | Keep::Template, _) => None,
+        }
+    }
 }
 
 /// What a file says of it: in `haproxy:`, and in each of its `sockets`.

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -17,11 +18,14 @@ use super::check::Checker;
 use super::error::Mistake;
 use super::file::{self, WarmUp as WarmUpFile};
 use super::path::KeyPath;
-use super::value::{FromText, Name, OrAuto, OrNone, Value, unfit};
+use super::value::{FromText, Name, OrAll, OrAuto, OrNone, Value, unfit};
 use crate::core::log::log_format::words::{self, Variable, Word};
 use crate::core::plan::supply::Candidate;
 use crate::core::settings::WarmUp;
-use crate::core::settings::spares::{Keywords, Spares};
+use crate::core::settings::spares::{Grow, Keywords, Spares};
+
+/// Slots cost HAProxy some KiB each; what is added at a time is no more than what is there at most.
+const SLOTS: RangeInclusive<u32> = 0..=10_000;
 
 /// Where a backend's pool comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +202,8 @@ impl Checker<'_> {
         let has_keywords = !matches!(file.default_server, None | Some(DefaultServerFile::Given(None)));
         self.only_for(kind == Kind::Slots, placeholder.is_some(), "placeholder", "say `kind: slots`", at);
         self.only_for(kind == Kind::Dynamic, has_keywords, "default_server", "say `kind: dynamic`", at);
+        let grow = self.grow(file.grow.unwrap_or_default(), &at.key("grow"));
+        self.only_for(kind == Kind::Slots, grow.is_some(), "grow", "say `kind: slots`", at);
         let source = match file.pool {
             None => PoolSource::List(Vec::new()),
             Some(Pool::File(path)) => PoolSource::File(path),
@@ -219,9 +225,19 @@ impl Checker<'_> {
         let pool = PoolSettings { source, default_server };
         match kind {
             Kind::Declared => (Spares::Declared, None),
-            Kind::Slots => (Spares::Slots { placeholder }, Some(pool)),
+            Kind::Slots => (Spares::Slots { placeholder, grow }, Some(pool)),
             Kind::Dynamic => (Spares::Dynamic, Some(pool)),
         }
+    }
+
+    /// What is done when slots run out; 0 at a time: nothing.
+    fn grow(&mut self, file: file::Grow, at: &KeyPath) -> Option<Grow> {
+        let (mut by, mut to) = (0, *SLOTS.end());
+        self.set_within(&mut by, at.key("by"), file.by, SLOTS);
+        let most = file.to.and_then(|Value(OrAll(most))| most).map(Value);
+        let is_limited = most.is_some();
+        self.set_within(&mut to, at.key("to"), most, 1..=*SLOTS.end());
+        (by > 0).then_some(Grow { by, to: is_limited.then_some(to) })
     }
 
     /// `key` may be there for some kinds only.

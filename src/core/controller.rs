@@ -36,6 +36,7 @@ mod backend;
 mod checks;
 mod doubt;
 mod forgotten;
+mod growing;
 mod hands_off;
 mod latency_weights;
 mod limits;
@@ -61,6 +62,7 @@ mod view;
 
 use backend::Backend;
 pub use doubt::reason as doubt;
+pub use growing::Growable;
 pub use hands_off::Change;
 pub use limits::LimitsView;
 use memory::goes_on;
@@ -118,6 +120,12 @@ impl Controller {
             backend.recall(memory, *id, &controller.names, now);
         }
         controller
+    }
+
+    /// HAProxy is read `every` so often, and answers `within` so long or not at all: two ticks and a slow answer later
+    /// what it said is no ground for a decision. Without this, 5 s.
+    pub fn expect_readings(&mut self, every: Duration, within: Duration) {
+        self.readings.come_every(every, within);
     }
 
     /// Takes other settings. A backend that stays keeps its state; its estimates begin anew only

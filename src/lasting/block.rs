@@ -16,6 +16,7 @@
 use super::added;
 use super::declared::{Line, Lines, Section};
 use super::line::{ServerLine, Wanted};
+use super::slots::{self, SlotError};
 use crate::core::controller::{BackendStanding, ServerStanding};
 use crate::core::log::log_format::words::Variable;
 use crate::provider::default_server;
@@ -73,6 +74,9 @@ pub enum BlockError {
     /// A line would say more than HAProxy was told.
     #[error(transparent)]
     Inherits(#[from] Inherits),
+    /// It cannot get more slots.
+    #[error(transparent)]
+    Slots(#[from] SlotError),
 }
 
 /// Servers that were added would be others after a reload.
@@ -122,6 +126,7 @@ pub fn edit(
 ) -> Result<Edited, BlockError> {
     let backend = &standing.backend;
     check_added(&String::from_utf8_lossy(text), standing)?;
+    let text = &*slots::grown(text, standing)?;
     let mut edited = Vec::with_capacity(text.len() + 64);
     let mut found: Vec<String> = Vec::new();
     let (mut begun, mut ended) = (None, false);
@@ -174,8 +179,7 @@ fn condition<'a>(line: &'a Line<'_>) -> Option<&'a str> {
 
 /// Lines of servers that were added and serve, and have none; `end` is the line that ends the block.
 fn missing_lines(end: &Line<'_>, standing: &BackendStanding, found: &mut Vec<String>) -> Vec<u8> {
-    let indent = end.bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    let indent = String::from_utf8_lossy(&end.bytes[..indent]);
+    let indent = String::from_utf8_lossy(end.indent());
     let mut lines = String::new();
     for server in standing.servers.iter().filter(|server| server.disabled == Some(false)) {
         if let Some(keywords) = server.added().filter(|_| !found.contains(&server.server)) {
@@ -203,6 +207,10 @@ fn server_line(
     let Some(server) = server else { return line.bytes.to_vec() };
     found.push(server.server.clone());
     let before = before.and_then(|before| self::server(before, read.name()));
+    // What stands there for a slot that is to come is what comes.
+    if server.to_come_like().is_some() {
+        return line.bytes.to_vec();
+    }
     if before.is_some_and(|before| wanted(before) == wanted(server)) {
         return line.bytes.to_vec();
     }
@@ -213,7 +221,8 @@ fn server<'a>(standing: &'a BackendStanding, name: &str) -> Option<&'a ServerSta
     standing.servers.iter().find(|server| server.server == name)
 }
 
-fn wanted(server: &ServerStanding) -> Wanted {
+/// What its line should say.
+pub(super) fn wanted(server: &ServerStanding) -> Wanted {
     Wanted {
         disabled: server.disabled,
         weight: server.weight,
@@ -222,13 +231,16 @@ fn wanted(server: &ServerStanding) -> Wanted {
     }
 }
 
-enum Marker {
+/// A line around a block.
+pub(super) enum Marker {
+    /// Before it.
     Begin,
+    /// Behind it.
     End,
 }
 
 /// `# BEGIN haproxy-autoscale BACKEND` or its end, with any blanks around its words.
-fn marker(line: &[u8], backend: &str) -> Option<Marker> {
+pub(super) fn marker(line: &[u8], backend: &str) -> Option<Marker> {
     let line = std::str::from_utf8(line).ok()?.trim().strip_prefix('#')?;
     let mut words = line.split_ascii_whitespace();
     let marker = match words.next()? {

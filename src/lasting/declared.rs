@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::line::ServerLine;
+use super::slots;
 use crate::core::log::haproxy_cfg::SECTIONS;
 use crate::haproxy::words::{Word, words};
 
@@ -29,11 +30,11 @@ pub struct DeclaredProxy {
     pub loads_state: bool,
     /// It has a `server-template`, whose servers have no lines of their own.
     pub has_template: bool,
-    /// Its `server` lines.
+    /// Those of its `server` lines, and of a `server-template`.
     pub servers: Vec<DeclaredServer>,
 }
 
-/// A `server` line.
+/// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredServer {
     /// Its name.
@@ -87,9 +88,10 @@ impl Declared {
         let Some(proxy) = self.proxies.last_mut() else { return };
         proxy.loads_state = line.settings.loads_state;
         proxy.has_template |= keyword == "server-template";
-        if let Some(server) = ServerLine::read(line.bytes) {
+        for (name, server) in slots::server_lines(line.bytes) {
+            let Some(server) = ServerLine::read(&server) else { continue };
             proxy.servers.push(DeclaredServer {
-                name: server.name().to_owned(),
+                name,
                 address: server.address().to_owned(),
                 disabled: server.disabled().unwrap_or(line.settings.disables),
                 weight: server.weight(),
@@ -128,6 +130,14 @@ pub(super) struct Line<'a> {
     pub(super) begins: bool,
     /// With what this line says.
     pub(super) settings: Settings,
+}
+
+impl Line<'_> {
+    /// The blanks that it begins with.
+    pub(super) fn indent(&self) -> &[u8] {
+        let blanks = self.bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        &self.bytes[..blanks]
+    }
 }
 
 /// The lines of a configuration, one after the other: what comes out, put together, is what went in.

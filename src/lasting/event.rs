@@ -31,6 +31,19 @@ pub enum Event {
     },
     /// All servers without a line in their block: nothing of theirs is kept.
     NoLine(Vec<String>),
+    /// Lines for these slots are in haproxy.cfg, and HAProxy gets them with a reload; none: no more are asked for.
+    SlotsAdded(Vec<String>),
+    /// HAProxy does not get these slots; all else is kept.
+    SlotsNotAdded {
+        /// With their backends.
+        slots: Vec<String>,
+        /// Why.
+        error: String,
+        /// What HAProxy has refused, if it has.
+        refused: Option<Refused>,
+        /// When it is tried again.
+        retry: Duration,
+    },
     /// A reload is owed, and waits.
     Owed {
         /// For what.

@@ -4,6 +4,7 @@
 //! With several HAProxys each has a task of its own. What is written for one that is away is what the others have, so that
 //! it starts with that.
 
+use std::borrow::Cow;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use super::file::{self, Backup, FileError, Staged};
 use super::program::ProgramError;
 use super::reload::Reloader;
 use super::render::{self, Blocks};
+use super::slots::{self, SlotError};
 use super::state::{self, StateError};
 use super::template::TemplateError;
 use super::turn::Turn;
@@ -29,6 +31,7 @@ use crate::core::controller::BackendStanding;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 
+mod growing;
 mod reloading;
 
 /// Changes come in batches: what follows the first within this time is written with it.
@@ -70,12 +73,25 @@ pub enum KeepError {
     /// Not text.
     #[error("`{0}` is no UTF-8 text")]
     NoText(PathBuf),
+    /// Slots would not be what they are meant to be.
+    #[error("`{0}`")]
+    Slots(PathBuf, #[source] SlotError),
     /// HAProxy does not take what came out.
     #[error("HAProxy refuses what would be the new configuration; `{0}` stays as it is")]
     Refused(PathBuf, Refused, #[source] ProgramError),
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+impl KeepError {
+    /// What HAProxy has refused, if it has.
+    const fn refused(&self) -> Option<&Refused> {
+        match self {
+            Self::Refused(_, refused, _) => Some(refused),
+            _ => None,
+        }
+    }
 }
 
 /// Keeps what was changed at run time of one HAProxy.
@@ -93,13 +109,37 @@ pub struct Keeper {
     is_provisional: bool,
     /// The template as it was when something was written last, or was to be.
     template: Option<Stamp>,
-    retry: Option<(Instant, Duration)>,
+    retry: Option<Pause>,
+    /// Slots that HAProxy does not have yet could not be added, and are not before this is over.
+    not_grown: Option<Pause>,
     /// A reload is still to be made, by the agent or somebody else, for what has been in haproxy.cfg since then. Until
     /// it is, the backup is what HAProxy runs on.
     due: Option<Instant>,
     absent_since: Option<Instant>,
     told_wait: Option<String>,
     told_missing: Vec<String>,
+}
+
+/// After something failed: until when, and how long all of it is.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+impl Pause {
+    /// Twice as long as the one `before`.
+    fn after(before: Option<Self>) -> Self {
+        Self::of(before.map_or(RETRY.0, |before| (before.length * 2).min(RETRY.1)))
+    }
+
+    fn of(length: Duration) -> Self {
+        Self { until: Instant::now() + length, length }
+    }
+
+    fn is_over(self) -> bool {
+        self.until <= Instant::now()
+    }
 }
 
 /// Another one: another file, or another text in it.
@@ -141,6 +181,7 @@ impl Keeper {
             is_provisional: false,
             template: None,
             retry: None,
+            not_grown: None,
             due: None,
             absent_since: None,
             told_wait: None,
@@ -153,6 +194,7 @@ impl Keeper {
         loop {
             let sight = sights.borrow_and_update().clone();
             self.attend_absence(sight.answers).await;
+            self.end_growth(&sight).await;
             if self.is_behind(&sight) && self.may_retry() {
                 sleep(DEBOUNCE).await;
                 let latest = sights.borrow_and_update().clone();
@@ -178,7 +220,7 @@ impl Keeper {
             return false;
         }
         let is_final = sight.in_line && self.is_provisional;
-        is_final || self.kept != sight.standing || self.has_other_template()
+        is_final || self.kept.as_deref() != self.wanted(sight).as_deref() || self.has_other_template()
     }
 
     fn has_other_template(&self) -> bool {
@@ -187,30 +229,39 @@ impl Keeper {
 
     /// Another template may be right where the last one was wrong.
     fn may_retry(&self) -> bool {
-        self.retry.is_none_or(|(at, _)| at <= Instant::now()) || self.has_other_template()
+        self.retry.is_none_or(Pause::is_over) || self.has_other_template()
     }
 
     /// Writes down how the servers stand, or tells why not and tries again later.
     async fn keep(&mut self, sight: Sight) {
-        let standing = sight.standing.as_deref().unwrap_or_default();
+        if self.has_other_template() {
+            self.not_grown = None;
+        }
         self.template = Stamp::of(&self.lasting.template);
-        let written = match self.lasting.keep {
-            Keep::None => Ok(()),
-            Keep::StateFile => self.keep_state(&sight, standing).await,
-            Keep::Block => self.write_blocks(standing).await,
-            Keep::Template => self.write_whole(standing).await,
+        let Some(standing) = self.wanted(&sight).map(Cow::into_owned) else { return };
+        let written = match self.write(&sight, &standing).await {
+            Err(error) if slots::to_come(&standing).next().is_some() => {
+                self.keep_without(&sight, &standing, error).await
+            }
+            written => written.map(|()| standing),
         };
         match written {
-            Ok(()) => (self.kept, self.retry) = (Some(standing.to_vec()), None),
+            Ok(standing) => (self.kept, self.retry) = (Some(standing), None),
             Err(error) => {
-                let pause = self.retry.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
-                self.retry = Some((Instant::now() + pause, pause));
-                let refused = match &error {
-                    KeepError::Refused(_, refused, _) => Some(refused.clone()),
-                    _ => None,
-                };
-                self.tell(Event::NotKept { error: chain(&error), refused, retry: pause }).await;
+                let pause = Pause::after(self.retry);
+                self.retry = Some(pause);
+                let (error, refused) = (chain(&error), error.refused().cloned());
+                self.tell(Event::NotKept { error, refused, retry: pause.length }).await;
             }
+        }
+    }
+
+    async fn write(&mut self, sight: &Sight, standing: &[BackendStanding]) -> Result<(), KeepError> {
+        match self.lasting.keep {
+            Keep::None => Ok(()),
+            Keep::StateFile => self.keep_state(sight, standing).await,
+            Keep::Block => self.write_blocks(standing).await,
+            Keep::Template => self.write_whole(standing).await,
         }
     }
 
@@ -279,13 +330,23 @@ impl Keeper {
         text: Vec<u8>,
         standing: &[BackendStanding],
     ) -> Result<(), KeepError> {
-        if old.as_ref() == Some(&text) {
+        slots::check(&text, standing)
+            .map_err(|error| KeepError::Slots(self.lasting.config.clone(), error))?;
+        let is_same = old.as_ref() == Some(&text);
+        // Whoever wrote them down was ended before HAProxy had them.
+        let is_awaited = self.due.is_none() && self.lacks_slots(standing).await;
+        if is_same && !is_awaited {
             self.tell_kept(false, false).await;
             return Ok(());
         }
-        let needed = needs_reload(old.as_deref().unwrap_or_default(), &text, standing);
+        let before = old.as_deref().unwrap_or_default();
+        let needed = is_awaited || needs_reload(before, &text, standing);
+        let new = slots::undeclared(before, standing);
         self.replace(old, text).await?;
-        self.tell_kept(true, needed).await;
+        self.tell_kept(!is_same, needed).await;
+        if !new.is_empty() {
+            self.tell(Event::SlotsAdded(new)).await;
+        }
         let Reloading { by, when, .. } = &self.lasting.reload;
         if needed || *when == ReloadWhen::Changed && *by != ReloadBy::None {
             self.due.get_or_insert_with(Instant::now);

@@ -115,6 +115,29 @@ impl ServerLine {
         apply(line, edits)
     }
 
+    /// The words of `line`, which this was read from, for another server at `address`: without what can be of one
+    /// server only, and with its name for the value of its cookie.
+    pub(super) fn renamed(&self, line: &[u8], name: &str, address: &str) -> Vec<u8> {
+        let mut edits =
+            vec![(self.words[1].at.clone(), name.to_owned()), (self.words[2].at.clone(), address.to_owned())];
+        let mut at = 3;
+        while let Some(word) = self.words.get(at) {
+            let value = self.words.get(at + 1).filter(|_| takes_value(&word.text));
+            match (word.text.as_str(), value) {
+                ("id" | "guid", Some(value)) => {
+                    edits.push((self.with_blank_before(at).start..value.at.end, String::new()));
+                }
+                ("cookie", Some(value)) => edits.push((value.at.clone(), name.to_owned())),
+                _ => {}
+            }
+            at += if value.is_some() { 2 } else { 1 };
+        }
+        let end = self.words.last().map_or(line.len(), |word| word.at.end);
+        let start = self.words[0].at.start;
+        edits.extend([(0..start, String::new()), (end..line.len(), String::new())]);
+        apply(line, edits)
+    }
+
     /// The word at `at` and the blanks before it.
     fn with_blank_before(&self, at: usize) -> Range<usize> {
         self.words[at - 1].at.end..self.words[at].at.end
@@ -122,7 +145,7 @@ impl ServerLine {
 }
 
 /// `line` with each of the ranges, which do not overlap, replaced.
-fn apply(line: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Vec<u8> {
+pub(super) fn apply(line: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Vec<u8> {
     edits.sort_by_key(|(range, _)| (range.start, range.end));
     let mut edited = Vec::with_capacity(line.len() + 16);
     let mut done = 0;

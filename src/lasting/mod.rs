@@ -6,7 +6,7 @@
 //! ```text
 //!  Controller::standing ─▶ keeper ─▶ state | block | template ─▶ haproxy -c ─▶ file ─▶ pace ─▶ reload
 //! ```
-//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes` and `pace` touch nothing.
+//! `line`, `declared`, `added`, `block`, `template`, `render`, `difference`, `changes`, `slots` and `pace` touch nothing.
 
 pub mod block;
 pub mod changes;
@@ -21,6 +21,7 @@ pub mod template;
 pub mod turn;
 
 pub(crate) mod render;
+pub(crate) mod slots;
 
 mod added;
 mod difference;

@@ -101,6 +101,14 @@ pub(super) async fn out_of_service(client: &Client) -> Result<Vec<(String, Strin
     Ok(out.map(|row| (row.backend.to_owned(), row.server.to_owned())).collect())
 }
 
+/// Whether it has all of these servers, named with their backends.
+pub(super) async fn has_all(client: &Client, servers: &[(&str, &str)]) -> Result<bool, StateError> {
+    let text = ask(client).await?;
+    let there: HashSet<(&str, &str)> =
+        servers_state::rows(&text)?.iter().map(|row| (row.backend, row.server)).collect();
+    Ok(servers.iter().all(|server| there.contains(server)))
+}
+
 /// `text` without the rows of slots and servers that were added.
 fn without_pools(text: &str, standing: &[BackendStanding]) -> String {
     let of_pools: HashSet<(&str, &str)> = standing

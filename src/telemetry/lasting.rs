@@ -7,7 +7,12 @@ use serde_json::{Map, Value, json};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Keep, Lasting, ReloadBy};
+use crate::core::policy::place::Growth;
 use crate::lasting::event::{Event, Refused};
+
+/// Where slots could not be added.
+const REMEDY: &str = "the new lines are made after those of the other slots: put right what is told of them, or turn \
+     `grow` off and add slots to haproxy.cfg by hand";
 
 /// Tells the log. `node`: of which HAProxy, where there are several.
 pub fn tell(event: &Event, node: Option<&str>) {
@@ -29,6 +34,16 @@ pub fn tell(event: &Event, node: Option<&str>) {
         }
         Event::NoLine(servers) => {
             warn!(node, servers = servers.join(", "), "no line in the block of haproxy.cfg: not kept");
+        }
+        Event::SlotsAdded(slots) if slots.is_empty() => info!(node, "no more slots are to be added"),
+        Event::SlotsAdded(slots) => {
+            let slots = slots.join(", ");
+            info!(node, slots, "slots added to haproxy.cfg; haproxy has them after a reload");
+        }
+        Event::SlotsNotAdded { slots, error, refused, retry } => {
+            let line = refused.as_ref().and_then(line_words);
+            let (slots, retry_s, remedy) = (slots.join(", "), retry.as_secs(), REMEDY);
+            error!(node, slots, error, line, remedy, retry_s, "slots not added; haproxy goes on as it was");
         }
         Event::Owed { why, left } => {
             info!(node, reason = why, left_s = left.map(whole_seconds), "reload of haproxy waits");
@@ -57,6 +72,17 @@ pub fn entry(event: &Event, node: Option<&str>, time: Timestamp) -> Option<Value
     let (name, more) = match event {
         Event::Kept { changed: false, .. } => return None,
         Event::NoLine(servers) if servers.is_empty() => return None,
+        Event::SlotsAdded(slots) if slots.is_empty() => return None,
+        Event::SlotsAdded(slots) => {
+            let reason = format!("haproxy.cfg has lines for {}", slots.join(", "));
+            ("slots_added", json!({ "slots": slots, "reason": reason }))
+        }
+        Event::SlotsNotAdded { slots, error, refused, retry } => {
+            let mut more =
+                json!({ "slots": slots, "error": error, "remedy": REMEDY, "retry_s": retry.as_secs() });
+            more["refused"] = json!(refused.as_ref().map(refused_value));
+            ("slots_not_added", more)
+        }
         Event::Kept { keep, file, reload_needed, .. } => {
             ("kept", json!({ "keep": keep.name(), "file": file, "reload_needed": reload_needed }))
         }
@@ -112,6 +138,7 @@ pub struct Account {
     written: Option<Timestamp>,
     not_kept: Option<Value>,
     without_line: Vec<String>,
+    slots_not_added: Option<Value>,
     owed: Option<Value>,
     reload: Option<Value>,
     start: Option<Value>,
@@ -129,6 +156,7 @@ impl Account {
             written: None,
             not_kept: None,
             without_line: Vec::new(),
+            slots_not_added: None,
             owed: None,
             reload: None,
             start: None,
@@ -151,6 +179,13 @@ impl Account {
                 self.not_kept = Some(json!({ "since": since, "error": error, "refused": refused }));
             }
             Event::NoLine(servers) => self.without_line.clone_from(servers),
+            Event::SlotsAdded(_) => self.slots_not_added = None,
+            Event::SlotsNotAdded { slots, error, refused, .. } => {
+                let since = self.slots_not_added.as_ref().map_or(json!(at), |before| before["since"].clone());
+                let refused = refused.as_ref().map(refused_value);
+                self.slots_not_added =
+                    Some(json!({ "since": since, "slots": slots, "error": error, "refused": refused }));
+            }
             Event::Owed { why, left } => {
                 let since = self.owed.as_ref().map_or(json!(at), |before| before["since"].clone());
                 let from = left.and_then(|left| time.checked_add(left).ok()).map(|from| from.to_string());
@@ -182,6 +217,16 @@ impl Account {
         }
     }
 
+    /// How far it is with slots that are to come.
+    pub fn growth(&self) -> Growth {
+        let failed = self.slots_not_added.as_ref().or(self.not_kept.as_ref());
+        match (failed, &self.owed) {
+            (Some(failed), _) => Growth::Failed(failure_words(failed)),
+            (None, Some(owed)) => Growth::Waits(format!("the reload waits: {}", text(&owed["why"]))),
+            (None, None) => Growth::UnderWay,
+        }
+    }
+
     /// All of it.
     pub fn value(&self) -> Value {
         json!({
@@ -191,6 +236,7 @@ impl Account {
             "written_at": self.written.map(|at| at.to_string()),
             "not_kept": self.not_kept,
             "without_line": self.without_line,
+            "slots_not_added": self.slots_not_added,
             "reload": { "by": self.reload_by.name(), "owed": self.owed, "last": self.reload },
             "start": self.start,
         })
@@ -200,6 +246,22 @@ impl Account {
 /// `line 13: bogus x`, if HAProxy has named one.
 pub fn line_words(refused: &Refused) -> Option<String> {
     refused.line.as_ref().map(|(number, line)| format!("line {number}: {line}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// What HAProxy has said first and of which line, or else why it was.
+fn failure_words(failed: &Value) -> String {
+    let refused = &failed["refused"];
+    match (refused["words"][0].as_str(), refused["line"].as_u64()) {
+        (Some(words), Some(line)) => {
+            format!("HAProxy says {words}; line {line} is: {}", text(&refused["text"]))
+        }
+        (Some(words), None) => format!("HAProxy says {words}"),
+        (None, _) => text(&failed["error"]).to_owned(),
+    }
 }
 
 fn refused_value(refused: &Refused) -> Value {

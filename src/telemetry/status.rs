@@ -149,6 +149,7 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "pool_trouble": pool.map(PoolTrouble::value),
         "left_out": view.unread.iter().map(|unread| left_out(unread, names)).collect::<Vec<_>>(),
         "missing_slots": view.missing_slots,
+        "slots_to_come": view.slots_to_come,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
 }

@@ -357,10 +357,13 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
 /// Holds that an operator should look into: the backend cannot be decided about.
 const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
-const LIMITED: [&str; 8] = [
+const LIMITED: [&str; 11] = [
     "at_max",
     "no_spare",
     "no_slot",
+    "most_slots",
+    "slots_to_come",
+    "slots_not_added",
     "cannot_add",
     "nothing_to_remove",
     "rest_too_few",
@@ -411,7 +414,7 @@ fn tell_decision(backend: &str, record: &Record, decision: &Decision, refused: O
 mod tests {
     use super::*;
     use crate::core::policy::decision::Reason;
-    use crate::core::policy::place::NoPlace;
+    use crate::core::policy::place::{Growth, NoPlace, NotGrowing};
 
     #[track_caller]
     fn check(notable: bool, entry: Value) {
@@ -432,12 +435,23 @@ mod tests {
         check(false, json!({"decision": "hold", "rule": "pending_up"}));
     }
 
+    fn growing(told: Growth) -> Reason {
+        Reason::NoPlace(NoPlace::Growing { count: 1, names: (String::new(), String::new()), told })
+    }
+
     #[test]
     fn the_rules_that_are_told_are_rules_that_there_are() {
         let limited = [
             Reason::AtMax { serving: 2 },
             Reason::NoSpare,
-            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new() }),
+            Reason::NoPlace(NoPlace::Slot { missing: 1, line: String::new(), but: None }),
+            Reason::NoPlace(NoPlace::Slot {
+                missing: 1,
+                line: String::new(),
+                but: Some(NotGrowing::AtMost(1)),
+            }),
+            growing(Growth::UnderWay),
+            growing(Growth::Failed(String::new())),
             Reason::NoPlace(NoPlace::Add("")),
             Reason::NothingToRemove,
             Reason::ServerFailures { failed: 1, of: 2 },

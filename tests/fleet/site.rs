@@ -120,7 +120,7 @@ fn sections(port: u16, lines: &str) -> String {
     format!(
         "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
          defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-         \x20   timeout client 10m\n    timeout server 10m\n\
+         \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
          frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
          backend app\n{lines}"
     )
@@ -170,6 +170,12 @@ impl Node {
 pub(crate) fn stands(agent: &Agent, node: usize) -> String {
     let status = agent.status().unwrap_or_default();
     status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
+}
+
+/// How often one of them did not answer: on a machine that stands still, also without being killed.
+pub(crate) fn absences(agent: &Agent) -> usize {
+    let is_absence = |event: &&Value| event["message"] == "this haproxy does not answer; the others go on";
+    agent.events().iter().filter(is_absence).count()
 }
 
 /// What `status` says of `server`.

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod growing;
 mod several;
 mod site;
 
@@ -169,9 +170,12 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
         "{told_metrics}"
     );
     assert_eq!((site.cfg_text(), site.pid()), (before.clone(), pid));
-    let mut names: Vec<_> = fs::read_dir(site.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    names.retain(|name| name.to_string_lossy().starts_with("haproxy.cfg."));
-    assert_eq!(names, ["haproxy.cfg.template"], "nothing is left behind");
+    // While it is tried again, what is tried is there.
+    wait_until("nothing is left behind", PATIENCE, || {
+        let names = fs::read_dir(site.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.filter(|name| name.to_string_lossy().starts_with("haproxy.cfg."));
+        names.eq(["haproxy.cfg.template"])
+    });
     site.template("    http-response set-header x y\n");
     let reloaded = told(&agent, "haproxy reloaded");
     assert_eq!(reloaded["before"], pid);
@@ -201,7 +205,7 @@ fn check_reload_under_load(run: As, reload: &str) {
     for round in 1..=2 {
         let before = site.pid();
         site.template(&format!("    http-response set-header x-round {round}\n"));
-        wait_until("HAProxy is reloaded", PATIENCE, || site.try_pid().is_some_and(|pid| pid != before));
+        site.await_successor(before);
     }
     let requests = load.finish();
     let failed: Vec<_> = requests.iter().filter(|request| request.is_failed()).collect();
@@ -349,6 +353,7 @@ fn check_reload(site: &Site, agent: &Agent) {
     site.template("    http-response set-header x y\n");
     let reloaded = told(agent, "haproxy reloaded");
     assert_eq!(reloaded["before"], before);
+    site.await_successor(before);
     site.check_pid(&reloaded["pid"]);
 }
 

@@ -37,7 +37,7 @@ impl Site {
         let haproxy = Haproxy::start(&format!(
             "global\n    log stdout format raw local0\n{global}\
              defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-             \x20   timeout client 10m\n    timeout server 10m\n    retries 0\n\
+             \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n    retries 0\n\
              frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\nbackend app\n{lines}",
         ))?;
         Some(Self { haproxy, port, first, pool: (0..pool).map(|_| Origin::start()).collect() })

@@ -72,7 +72,7 @@ fn a_reload_empties_the_slots_and_they_are_filled_again_as_they_were() {
     site.haproxy.reload();
     assert_eq!(site.wait_for_ready(2), filled_before);
     assert!(filled_before.iter().all(|(slot, address)| filled.get(slot) == Some(address)));
-    wait_until("the plan is over", PATIENCE, || backend(&agent)["moving"].is_null());
+    wait_until("the plan is over", PATIENCE, || agent.is_still());
     pin(&agent, 4);
     assert_eq!(site.wait_for_ready(3), filled, "the third finds its slot too");
 }

@@ -146,7 +146,7 @@ impl World {
     fn check_places(&self, backend: &Backend, settings: &BackendSettings, n: usize) -> Right {
         let pool = self.pool(n);
         let is_slot = |server: &&Server| {
-            settings.spares == Spares::Slots { placeholder: None } && is_pooled(server.address)
+            settings.spares == Spares::Slots { placeholder: None, grow: None } && is_pooled(server.address)
         };
         let may_go = |server: &Server| !server.serves() || backend.serving() as u32 > settings.ready.min;
         for server in &backend.servers {
@@ -250,8 +250,7 @@ impl Stand {
         Self {
             name: server.name.clone(),
             state: server.state(),
-            // Nodes that come back are not told those of servers that track another one.
-            weight: if server.tracks.is_some() { 0 } else { server.weight },
+            weight: server.weight,
             address: is_used.then_some(server.address),
         }
     }

@@ -124,6 +124,11 @@ impl Agent {
         (0..3).find_map(ask)
     }
 
+    /// Whether `status` shows its first backend, and no move of it under way.
+    pub fn is_still(&self) -> bool {
+        self.status().is_some_and(|status| status["backends"][0].get("moving").is_some_and(Value::is_null))
+    }
+
     /// Stops it, as a debugger would, while `meanwhile` goes on.
     pub fn suspended<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         self.signal(Signal::SIGSTOP);

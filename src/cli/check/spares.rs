@@ -8,6 +8,7 @@ use crate::core::controller::BackendMemory;
 use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, Inventory, Process};
+use crate::core::plan::slots;
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
@@ -120,7 +121,7 @@ impl Supply<'_> {
                 let slots = supplied.state.servers.iter().filter(|server| server.supply.is_some()).count();
                 let found = format!("{addresses} addresses in its pool, {slots} slots");
                 let missing = supplied.missing_slots;
-                let line = || supply::slot_line(&supplied.state, self.settings.spares, missing, self.names);
+                let line = || slots::line(&supplied.state, self.settings.spares, missing, self.names);
                 vec![match (slots, missing) {
                     (0, _) => Finding::fail(
                         about,
@@ -131,6 +132,11 @@ impl Supply<'_> {
                         ),
                     ),
                     (_, 0) => Finding::ok(about, found),
+                    // Whether that can be is told with `haproxy.keep`.
+                    _ if self.settings.spares.grow().is_some() => Finding::ok(
+                        about,
+                        format!("{found}: no slot for {missing} of them before `grow` adds some"),
+                    ),
                     _ => Finding::warn(
                         about,
                         format!("{found}: no slot for {missing} of them"),

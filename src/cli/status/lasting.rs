@@ -30,6 +30,7 @@ fn node_text(lasting: &Value, of: &str) -> String {
     if !without_line.is_empty() {
         text.push_str(&format!("  not kept, without a line in their block: {}\n", without_line.join(", ")));
     }
+    text.push_str(&slots_not_added(&lasting["slots_not_added"]));
     let reload = &lasting["reload"];
     text.push_str(&owed(&reload["owed"]));
     text.push_str(&done("HAProxy reloaded", "HAProxy not reloaded", &reload["last"]));
@@ -39,12 +40,23 @@ fn node_text(lasting: &Value, of: &str) -> String {
 
 fn not_kept(trouble: &Value) -> String {
     let Some(since) = trouble["since"].as_str() else { return String::new() };
+    format!("  NOT KEPT since {}: {}", utc(since), why(trouble))
+}
+
+fn slots_not_added(trouble: &Value) -> String {
+    let Some(since) = trouble["since"].as_str() else { return String::new() };
+    let slots: Vec<String> = list(&trouble["slots"]).iter().map(word).collect();
+    format!("  SLOTS NOT ADDED since {} ({}): {}", utc(since), slots.join(", "), why(trouble))
+}
+
+/// HAProxy's own words where it has refused something.
+fn why(trouble: &Value) -> String {
     let refused = &trouble["refused"];
     let words = list(&refused["words"]);
     if words.is_empty() {
-        return format!("  NOT KEPT since {}: {}\n", utc(since), indented(&word(&trouble["error"])));
+        return format!("{}\n", indented(&word(&trouble["error"])));
     }
-    let mut text = format!("  NOT KEPT since {}: HAProxy refuses what would be written:\n", utc(since));
+    let mut text = "HAProxy refuses what would be written:\n".to_owned();
     words.iter().for_each(|line| text.push_str(&format!("    {}\n", word(line))));
     if refused["line"].is_u64() {
         text.push_str(&format!("    line {} is: {}\n", word(&refused["line"]), word(&refused["text"])));

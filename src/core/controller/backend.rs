@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checks::Checks;
 use super::doubt::counters;
 use super::forgotten::Forgotten;
+use super::growing::Growing;
 use super::hands_off::HandsOff;
 use super::latency_weights::LatencyWeights;
 use super::limits::Limits;
@@ -30,10 +31,6 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
 use crate::core::units::Weight;
 
-/// Sessions HAProxy may have counted between the last line and the next inventory without a
-/// line being missing: requests that are still running.
-const UNSEEN_MARGIN: u64 = 5;
-
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
@@ -49,6 +46,8 @@ pub(super) struct Backend {
     pub(super) quarantine: Quarantine<ServerId>,
     /// What its pool offers, and where that was put.
     pub(super) store: Store,
+    /// Slots that it is to get.
+    pub(super) growing: Growing,
     /// The latest reading, for plans that are made from it.
     pub(super) found: Option<Found>,
     /// HAProxy's socket changes nothing.
@@ -108,6 +107,7 @@ impl Backend {
             checks: Checks::default(),
             quarantine: Quarantine::default(),
             store: Store::default(),
+            growing: Growing::default(),
             found: None,
             read_only: false,
             moving: None,
@@ -323,6 +323,7 @@ impl Backend {
         let decision = self.without_outliers(decision, state, &fleet, names, now);
         let decision = self.explained(decision);
         let decision = self.overrule(decision, state, &fleet, now);
+        self.ask_for_slots(&decision, &supplied, &fleet, names);
         let decision = self.place_explained(decision, &supplied, names);
         let refused = match self.act(id, &decision, state, names, now, actions) {
             Ok(begun) => {
@@ -351,7 +352,7 @@ impl Backend {
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        let unlogged = unseen.saturating_sub(running) as f64;
         fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
     }

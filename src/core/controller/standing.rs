@@ -55,6 +55,11 @@ pub enum Origin {
     Declared,
     /// Its configuration has it, as a slot: the address is the pool's.
     Slot,
+    /// Its configuration is to get it, as a slot with what the slot `like` has.
+    SlotToCome {
+        /// One that is there.
+        like: String,
+    },
     /// It was added at run time, with these keywords.
     Added(Keywords),
 }
@@ -64,7 +69,15 @@ impl ServerStanding {
     pub fn added(&self) -> Option<&Keywords> {
         match &self.origin {
             Origin::Added(keywords) => Some(keywords),
-            Origin::Declared | Origin::Slot => None,
+            Origin::Declared | Origin::Slot | Origin::SlotToCome { .. } => None,
+        }
+    }
+
+    /// The slot that it is to be like, of one that HAProxy does not have yet.
+    pub fn to_come_like(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::SlotToCome { like } => Some(like),
+            Origin::Declared | Origin::Slot | Origin::Added(_) => None,
         }
     }
 }
@@ -96,7 +109,8 @@ pub fn of_node(
             own.servers.iter().map(|server| (names.of_server(server.id), server)).collect();
         let of_server = |server: &ServerStanding| match own.get(server.server.as_str()) {
             Some(own) => Some(server.seen(own, in_line)),
-            // It is to get it again.
+            // It is to get it, or to get it again.
+            None if server.to_come_like().is_some() => Some(server.clone()),
             None if !in_line && server.added().is_some() => Some(server.clone()),
             None => None,
         };
@@ -117,6 +131,10 @@ impl ServerStanding {
             Origin::Slot | Origin::Added(_) if !in_line => (self.address, self.port),
             _ => (own.address, own.port),
         };
+        let origin = match &self.origin {
+            Origin::SlotToCome { .. } => Origin::Slot,
+            origin => origin.clone(),
+        };
         Self {
             weight: if is_own { self.weight.and(Some(own.weight)) } else { self.weight },
             current_weight: own.weight,
@@ -124,6 +142,7 @@ impl ServerStanding {
             is_out: is_out(own),
             address,
             port,
+            origin,
             ..self.clone()
         }
     }
@@ -133,7 +152,7 @@ impl ServerStanding {
         let is_changed = |weight: &Weight| *weight != self.initial_weight || self.added().is_some();
         let (address, port) = match self.origin {
             Origin::Declared => (None, 0),
-            Origin::Slot | Origin::Added(_) => (self.address, self.port),
+            Origin::Slot | Origin::SlotToCome { .. } | Origin::Added(_) => (self.address, self.port),
         };
         Self { weight: self.weight.filter(is_changed), address, port, ..self.clone() }
     }
@@ -167,7 +186,10 @@ impl Backend {
         let state = self.supplied(state, names, now).state;
         let roles = ownership::roles(&state, self.settings(), &self.claims, names);
         let there = roles.filter(|(server, _)| !server.is_absent());
-        Some(there.map(|(server, role)| self.standing_of(&state, server, role, names)).collect())
+        let standing = there.map(|(server, role)| self.standing_of(&state, server, role, names));
+        let mut standing: Vec<ServerStanding> = standing.collect();
+        self.stand_with_slots_to_come(&mut standing, &state, names);
+        Some(standing)
     }
 
     fn origin(&self, state: &BackendState, server: &ServerState, names: &Names) -> Origin {

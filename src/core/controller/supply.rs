@@ -236,10 +236,7 @@ impl Backend {
         }
         match (&reason, self.settings.spares) {
             (Reason::NoSpare, Spares::Slots { .. }) if supplied.missing_slots > 0 => {
-                Reason::NoPlace(NoPlace::Slot {
-                    missing: supplied.missing_slots,
-                    line: supply::slot_line(state, self.settings.spares, supplied.missing_slots, names),
-                })
+                Reason::NoPlace(self.no_slot(supplied, names))
             }
             (Reason::NoSpare, Spares::Dynamic) => match self.cannot_add(state) {
                 Some(why) => Reason::NoPlace(NoPlace::Add(why)),

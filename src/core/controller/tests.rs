@@ -15,6 +15,7 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::state::Direction;
 use crate::core::units::Weight;
 
+mod growing;
 mod hands;
 mod leaderless;
 mod orders;
@@ -189,6 +190,10 @@ fn apply(backend: &mut BackendState, step: &Step) {
                 AdminState::Drain => drain(server),
                 AdminState::Maint => maint(server),
             }
+        }
+        Step::SetAddress { server, address } => {
+            let server = backend.servers.iter_mut().find(|each| each.id == *server).expect("ours");
+            (server.address, server.port) = (Some(address.ip()), address.port());
         }
         Step::SetWeights(weights) => {
             for (id, weight) in weights {

@@ -85,6 +85,8 @@ pub struct View {
     pub unread: Vec<Unread>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
+    /// Slots that haproxy.cfg gets, and that not every HAProxy has yet.
+    pub slots_to_come: Vec<String>,
     /// Its servers as HAProxy has them, and those that could be added to it, each with its own estimate.
     pub servers: Vec<ServerView>,
 }
@@ -144,6 +146,7 @@ impl Backend {
         let supplied = state.map(|state| self.supplied(state, names, now));
         let missing_slots = supplied.as_ref().map_or(0, |supplied| supplied.missing_slots);
         let state = supplied.as_ref().map(|supplied| &supplied.state);
+        let slots_to_come = state.map_or(Vec::new(), |state| self.slots_to_come(state, names));
         let roles = state.map(|state| ownership::roles(state, &self.settings, &self.claims, names));
         let servers = roles.into_iter().flatten().map(|(server, role)| ServerView {
             snapshot: self
@@ -186,6 +189,7 @@ impl Backend {
             doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
             unread: Vec::new(),
             missing_slots,
+            slots_to_come,
             servers,
         }
     }

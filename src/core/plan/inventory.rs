@@ -226,6 +226,8 @@ pub struct ServerState {
     pub needed_elsewhere: bool,
     /// Every HAProxy that can be gone by has it, and in the same state. Else it is never ours.
     pub alike: bool,
+    /// Every HAProxy that is in line has it, in whatever state.
+    pub everywhere: bool,
     /// The server line has `ssl`; `None` where HAProxy does not tell (before 2.4).
     pub tls: Option<bool>,
     /// Sessions now.

@@ -7,6 +7,7 @@
 pub mod inventory;
 pub mod nodes;
 pub mod ownership;
+pub mod slots;
 pub mod supply;
 pub mod trackers;
 

@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_slot_that_is_elsewhere_than_its_pool_is_left_alone() {
         let mut site = Site::new(2);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::declared_disabled(site.server("s1"));
         testing::maint(site.server("s2"));
         site.claims.ours.insert(site.id("s2"));

@@ -598,7 +598,7 @@ mod tests {
     /// s1 serves, s2 is a slot; the pool has one address.
     fn with_a_slot() -> Site {
         let mut site = Site::new(2);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
         site.server("s2").checked = true;
         site.offer(&["10.0.0.4:80"]);
@@ -703,7 +703,7 @@ mod tests {
     #[test]
     fn a_slot_that_has_its_address_is_started_before_one_that_has_not() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         testing::slot(site.server("s2"));
         testing::slot(site.server("s3"));
         testing::move_to(site.server("s3"), "10.0.0.5:80");
@@ -728,7 +728,7 @@ mod tests {
     #[test]
     fn what_has_left_the_pool_goes_first_and_does_not_come_back() {
         let mut site = Site::new(3);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         site.offer(&[]);
         testing::move_to(site.server("s1"), "10.0.0.4:80");
         site.place("s1", "10.0.0.4:80", false, true);

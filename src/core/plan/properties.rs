@@ -75,8 +75,11 @@ fn site() -> impl Strategy<Value = Site> {
     ];
     let limits = (1_u32..4, prop::option::of(0_u32..4));
     let ramp = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(30))];
-    let spares =
-        prop_oneof![Just(Spares::Declared), Just(Spares::Slots { placeholder: None }), Just(Spares::Dynamic)];
+    let spares = prop_oneof![
+        Just(Spares::Declared),
+        Just(Spares::Slots { placeholder: None, grow: None }),
+        Just(Spares::Dynamic)
+    ];
     let pool =
         (spares, prop::collection::btree_set(1_u8..6, 0..6), prop::collection::btree_set(1_u8..6, 0..2));
     (prop::collection::vec(sketch(), 0..8), algorithms, limits, ramp, any::<bool>(), pool).prop_map(
@@ -379,7 +382,7 @@ proptest! {
     #[test]
     fn an_address_always_comes_back_to_its_slot(happenings in prop::collection::vec(happening(), 1..40)) {
         let mut site = Site::new(8);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         for n in 2..=8 {
             testing::slot(site.server(&format!("s{n}")));
         }

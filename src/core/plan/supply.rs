@@ -143,25 +143,6 @@ pub fn supplied(state: &BackendState, stock: &Stock<'_>) -> Supplied {
     supplied
 }
 
-/// The line for `haproxy.cfg` that gives the backend `missing` slots more.
-pub fn slot_line(state: &BackendState, spares: Spares, missing: u32, names: &Names) -> String {
-    let slots = state.servers.iter().filter(|server| server.supply.is_some());
-    let numbered = slots.clone().filter_map(|server| {
-        let name = names.of_server(server.id);
-        let prefix = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let number: u32 = name[prefix.len()..].parse().ok()?;
-        Some((number, prefix.to_owned()))
-    });
-    let (last, prefix) = numbered.max().unwrap_or((0, "slot".to_owned()));
-    let placeholder = slots.filter_map(ServerState::socket).find(|&address| spares.is_placeholder(address));
-    let placeholder = match (spares, placeholder) {
-        (Spares::Slots { placeholder: Some(address) }, _) | (_, Some(address)) => address.to_string(),
-        _ => "127.0.0.1:1".to_owned(),
-    };
-    let (first, last) = (last.saturating_add(1), last.saturating_add(missing.max(1)));
-    format!("server-template {prefix} {first}-{last} {placeholder} disabled")
-}
-
 /// The name of a server that is added for `address`: always the same, so that what was learned of
 /// it is found again.
 fn added_name(address: SocketAddr) -> String {
@@ -322,6 +303,7 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         tracks: None,
         needed_elsewhere: false,
         alike: true,
+        everywhere: true,
         tls: Some(keywords.words().any(|word| word == "ssl")),
         sessions: 0,
         queued: 0,
@@ -353,7 +335,7 @@ mod tests {
     /// A backend with s1 READY and `slots` empty slots after it.
     fn with_slots(slots: usize) -> Site {
         let mut site = Site::new(1 + slots);
-        site.settings.spares = Spares::Slots { placeholder: None };
+        site.settings.spares = Spares::Slots { placeholder: None, grow: None };
         for n in 0..slots {
             testing::slot(site.server(&format!("s{}", n + 2)));
         }
@@ -533,20 +515,6 @@ mod tests {
         assert_eq!(server.state(), AdminState::Maint);
     }
 
-    #[track_caller]
-    fn check_line(names: &[&str], missing: u32, expected: &str) {
-        let mut site = Site::new(0);
-        site.settings.spares = Spares::Slots { placeholder: None };
-        for name in names {
-            let mut server = newcomer(site.id(name), at("127.0.0.1:1"), &Keywords::default());
-            testing::slot(&mut server);
-            site.backend.servers.push(server);
-        }
-        site.offer(&[]);
-        let line = slot_line(&site.supplied().state, site.settings.spares, missing, &site.names);
-        assert_eq!(line, expected);
-    }
-
     #[test]
     fn what_was_put_somewhere_is_lost_with_the_last_process_that_had_it() {
         let mut placement = Placement { address: at(A), added: true, serving: true, pids: Vec::new() };
@@ -562,13 +530,5 @@ mod tests {
         assert!(placement.is_lost_to(&[Some(4), Some(5)]));
         // The pids of two machines have nothing to do with each other.
         assert!(placement.is_lost_to(&[Some(2), Some(3)]));
-    }
-
-    #[test]
-    fn the_line_for_more_slots_goes_on_where_the_last_ended() {
-        check_line(&["app1", "app2", "app10"], 3, "server-template app 11-13 127.0.0.1:1 disabled");
-        check_line(&["web-01"], 1, "server-template web- 2-2 127.0.0.1:1 disabled");
-        check_line(&["spare"], 2, "server-template slot 1-2 127.0.0.1:1 disabled");
-        check_line(&[], 2, "server-template slot 1-2 127.0.0.1:1 disabled");
     }
 }

@@ -194,6 +194,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         tracks: None,
         needed_elsewhere: false,
         alike: true,
+        everywhere: true,
         tls: Some(false),
         sessions: 0,
         queued: 0,

@@ -19,9 +19,20 @@ pub enum Spares {
         /// The address of a slot that has none; `None`: any that no server can have, see
         /// [`Spares::is_placeholder`].
         placeholder: Option<SocketAddr>,
+        /// HAProxy's configuration gets more of them when they run out; `None`: it does not.
+        grow: Option<Grow>,
     },
     /// They are added to HAProxy with an address of the pool, and deleted again.
     Dynamic,
+}
+
+/// How a backend gets more slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grow {
+    /// At least so many at a time, above 0: each time takes a reload.
+    pub by: u32,
+    /// Never more slots than this; `None`: as many as it takes.
+    pub to: Option<u32>,
 }
 
 impl Spares {
@@ -38,9 +49,17 @@ impl Spares {
     /// or else [nowhere](is_nowhere).
     pub fn is_placeholder(self, address: SocketAddr) -> bool {
         match self {
-            Self::Slots { placeholder: Some(placeholder) } => address == placeholder,
-            Self::Slots { placeholder: None } => is_nowhere(address),
+            Self::Slots { placeholder: Some(placeholder), .. } => address == placeholder,
+            Self::Slots { placeholder: None, .. } => is_nowhere(address),
             Self::Declared | Self::Dynamic => false,
+        }
+    }
+
+    /// How it gets more slots, if it does.
+    pub const fn grow(self) -> Option<Grow> {
+        match self {
+            Self::Slots { grow, .. } => grow,
+            Self::Declared | Self::Dynamic => None,
         }
     }
 }
@@ -271,8 +290,8 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_what_no_server_can_have_or_what_is_named() {
-        let any = Spares::Slots { placeholder: None };
-        let named = Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()) };
+        let any = Spares::Slots { placeholder: None, grow: None };
+        let named = Spares::Slots { placeholder: Some("127.0.0.1:80".parse().unwrap()), grow: None };
         for (address, by_default) in [
             ("0.0.0.0:80", true),
             ("[::]:443", true),

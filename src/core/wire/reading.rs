@@ -198,6 +198,7 @@ fn server(
         tracks,
         needed_elsewhere: false,
         alike: true,
+        everywhere: true,
         tls: state.tls,
         sessions: figures.sessions,
         queued: figures.queued,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{KeepError, Keeper, RETRY, Sight, blocking};
+use super::{KeepError, Keeper, Pause, RETRY, Sight, blocking};
 use crate::config::ReloadBy;
 use crate::core::controller::BackendStanding;
 use crate::core::plan::inventory::Process;
@@ -10,7 +10,7 @@ use crate::lasting::declared::Declared;
 use crate::lasting::event::Event;
 use crate::lasting::reload::ReloadError;
 use crate::lasting::turn::Taken;
-use crate::lasting::{file, state};
+use crate::lasting::{file, slots, state};
 use crate::report::chain;
 
 /// HAProxy is started when it has been away for so long: a restart by somebody else takes less.
@@ -76,10 +76,16 @@ impl Keeper {
     async fn take_back(&mut self, error: &ReloadError) {
         let config = self.lasting.config.clone();
         let back = blocking(move || file::take_back(&config)).await;
-        // What was changed since is not in that file; it is written once the reason may have gone.
-        (self.kept, self.retry) = (None, Some((Instant::now() + RETRY.1, RETRY.1)));
         let (by, taken_back) = (self.lasting.reload.by, back.map_err(|error| chain(&error)));
         self.tell(Event::NotReloaded { by, error: chain(error), taken_back }).await;
+        // What was changed since is not in that file; it is written once the reason may have gone.
+        let kept = self.kept.take().unwrap_or_default();
+        let pause = Pause::of(RETRY.1);
+        if slots::to_come(&kept).next().is_some() {
+            self.hold_growth(&kept, pause, chain(error), None).await;
+        } else {
+            self.retry = Some(pause);
+        }
     }
 
     /// A server that a reload would put back into service though somebody has taken it out. Writes the state file

@@ -155,6 +155,7 @@ impl World {
             tracks: None,
             needed_elsewhere: false,
             alike: true,
+            everywhere: true,
             tls: Some(false),
             sessions: line.served,
             queued: 0,

@@ -28,6 +28,8 @@ pub(super) struct LastingMetrics {
     not_kept: Family<Node, Gauge>,
     kept_time: Family<Node, Seconds>,
     keeps: Family<Result, Counter>,
+    slots_added: Family<Node, Counter>,
+    slots_not_added: Family<Node, Gauge>,
     reload_owed: Family<Node, Gauge>,
     reloads: Family<Done, Counter>,
     starts: Family<Done, Counter>,
@@ -41,6 +43,9 @@ impl LastingMetrics {
         r.register("changes_kept_time_seconds", help, self.kept_time.clone());
         let help = "What became of changes: written, refused by HAProxy, failed otherwise";
         r.register("changes", help, self.keeps.clone());
+        r.register("slots_added", "Slots added to haproxy.cfg", self.slots_added.clone());
+        let help = "Slots that HAProxy was to get, and could not";
+        r.register("slots_not_added", help, self.slots_not_added.clone());
         r.register(
             "haproxy_reload_owed",
             "1 while a reload of this HAProxy is owed and waits",
@@ -55,6 +60,7 @@ impl LastingMetrics {
         let node = Node { node: node.to_owned() };
         self.not_kept.get_or_create(&node).set(0);
         self.kept_time.get_or_create(&node).set(0.0);
+        self.slots_not_added.get_or_create(&node).set(0);
         self.reload_owed.get_or_create(&node).set(0);
     }
 
@@ -84,6 +90,14 @@ impl LastingMetrics {
                 keep(if refused.is_some() { "refused" } else { "failed" });
             }
             Event::NoLine(_) => {}
+            Event::SlotsAdded(slots) => {
+                self.slots_added.get_or_create(&of_node).inc_by(slots.len() as u64);
+                self.slots_not_added.get_or_create(&of_node).set(0);
+            }
+            Event::SlotsNotAdded { slots, refused, .. } => {
+                self.slots_not_added.get_or_create(&of_node).set(slots.len() as i64);
+                keep(if refused.is_some() { "refused" } else { "failed" });
+            }
             Event::Owed { .. } => {
                 self.reload_owed.get_or_create(&of_node).set(1);
             }

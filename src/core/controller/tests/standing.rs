@@ -66,7 +66,7 @@ fn nobody_knows_whose_servers_are_whose_before_the_pool_has_told() {
     let mut world = World::new(1, 1);
     testing::slot(world.site.server("s2"));
     testing::move_to(world.site.server("s2"), "10.0.0.4:80");
-    world.site.settings.spares = Spares::Slots { placeholder: None };
+    world.site.settings.spares = Spares::Slots { placeholder: None, grow: None };
     world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
     world.second(FAST_MS);
     assert_eq!(world.controller.standing(world.now), None);
@@ -79,7 +79,7 @@ fn nobody_knows_whose_servers_are_whose_before_the_pool_has_told() {
 fn a_slot_that_there_is_no_address_for_stays_in_maint() {
     let mut world = World::new(1, 1);
     testing::slot(world.site.server("s2"));
-    world.site.settings.spares = Spares::Slots { placeholder: None };
+    world.site.settings.spares = Spares::Slots { placeholder: None, grow: None };
     world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
     world.controller.handle_offer(world.site.backend.id, Offer::default());
     world.second(FAST_MS);

@@ -158,6 +158,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         supply: first.supply.clone(),
         tracks: leading.iter().find_map(|server| server.tracks),
         needed_elsewhere: false,
+        everywhere: leading.len() == nodes,
         alike: leading.len() == nodes && leading.iter().all(|server| server.alike && server.state() == state),
         tls: leading.iter().map(|server| server.tls).max()?,
         sessions: all().fold(0, |sum, server| sum.saturating_add(server.sessions)),

@@ -166,7 +166,7 @@ mod tests {
         }
 
         fn slots() -> Self {
-            let mut stage = Self::new(Spares::Slots { placeholder: None });
+            let mut stage = Self::new(Spares::Slots { placeholder: None, grow: None });
             for site in [&mut stage.wanted, &mut stage.found] {
                 testing::slot(site.server("s2"));
                 site.server("s2").checked = true;
