@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::units::{Percentile, Ratio};
 
 pub mod schedule;
+pub(crate) mod server_options;
 pub mod spares;
 
 use schedule::Schedule;

@@ -13,8 +13,10 @@ use super::client::Client;
 use super::error::RuntimeError;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
-use crate::core::wire::command::Command;
+use crate::core::settings::spares::Keywords;
+use crate::core::wire::command::{Command, ServerName};
 use crate::core::wire::response::Level;
+use crate::core::wire::trial;
 use crate::core::wire::version::Capabilities;
 use crate::report::chain;
 
@@ -109,6 +111,13 @@ impl Client {
             rest = others;
         }
         Ok(capabilities)
+    }
+
+    /// What HAProxy says against adding a server like `server` with `keywords`. Nothing is added. `None` if it says nothing,
+    /// or cannot be asked that.
+    pub(crate) async fn refused(&self, server: ServerName, keywords: &Keywords) -> Option<String> {
+        let answer = self.show(&Command::try_keywords(server, keywords)?).await;
+        trial::refused(&answer.ok()?)
     }
 
     fn tell_of(&self, known: &Capabilities) {

@@ -146,7 +146,7 @@ impl Overlay {
             | Command::ShutdownSessions { .. } => {}
             Command::ShowInfo | Command::ShowInventory(_) | Command::ShowLevel => {}
             Command::ShowAbilities | Command::ShowVariable(_) | Command::TryDynamic(_) => {}
-            Command::ShowTables(_) | Command::ShowEntries { .. } => {}
+            Command::ShowTables(_) | Command::ShowEntries { .. } | Command::TryKeywords { .. } => {}
         }
     }
 

@@ -4,8 +4,9 @@
 //! HAProxy's `default-server` holds for a server line and not for `add server`, so a line is written only where
 //! that makes no difference.
 
-use super::line::{ServerLine, Wanted, address_text, takes_value};
+use super::line::{ServerLine, Wanted, address_text};
 use crate::core::controller::ServerStanding;
+use crate::core::settings::server_options::options;
 use crate::core::settings::spares::Keywords;
 
 /// Ends each line that is written for a server that was added, and told from the operator's own by it.
@@ -45,16 +46,8 @@ pub(super) fn line(
 
 /// The first option that `default_server` would give to a line with `keywords`, and HAProxy has not given the server.
 pub(super) fn inherited<'a>(default_server: &'a [String], keywords: &Keywords) -> Option<&'a str> {
-    let mut options = default_server.iter().map(String::as_str);
-    while let Some(option) = options.next() {
-        if takes_value(option) {
-            options.next();
-        }
-        if !FOR_NAMES.contains(&option) && !keywords.words().any(|word| word == option) {
-            return Some(option);
-        }
-    }
-    None
+    let mut options = options(default_server).map(|option| option[0].as_str());
+    options.find(|option| !FOR_NAMES.contains(option) && !keywords.words().any(|word| word == *option))
 }
 
 #[cfg(test)]

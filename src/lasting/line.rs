@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
+use crate::core::settings::server_options::takes_value;
 use crate::core::units::Weight;
 use crate::haproxy::words::{Word, words};
 
@@ -185,86 +186,6 @@ pub(super) fn address_text((ip, port): (IpAddr, u16)) -> String {
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
     if port == 0 { ip } else { format!("{ip}:{port}") }
-}
-
-/// Whether the server option `word` has a value behind it (configuration manual 5.2, HAProxy 2.2 to 3.2), which
-/// may look like another option: `cookie disabled`.
-pub(super) fn takes_value(word: &str) -> bool {
-    const WITH_VALUE: [&str; 71] = [
-        "addr",
-        "agent-addr",
-        "agent-inter",
-        "agent-port",
-        "agent-send",
-        "alpn",
-        "ca-file",
-        "check-alpn",
-        "check-pool-conn-name",
-        "check-proto",
-        "check-sni",
-        "ciphers",
-        "ciphersuites",
-        "client-sigalgs",
-        "cookie",
-        "crl-file",
-        "crt",
-        "curves",
-        "downinter",
-        "error-limit",
-        "fall",
-        "fastinter",
-        "guid",
-        "hash-key",
-        "id",
-        "idle-ping",
-        "init-addr",
-        "init-state",
-        "inter",
-        "interface",
-        "log-bufsize",
-        "log-proto",
-        "max-reuse",
-        "maxconn",
-        "maxqueue",
-        "minconn",
-        "namespace",
-        "npn",
-        "observe",
-        "on-error",
-        "on-marked-down",
-        "on-marked-up",
-        "pool-conn-name",
-        "pool-low-conn",
-        "pool-max-conn",
-        "pool-purge-delay",
-        "port",
-        "proto",
-        "proxy-v2-options",
-        "redir",
-        "resolve-net",
-        "resolve-opts",
-        "resolve-prefer",
-        "resolvers",
-        "rise",
-        "set-proxy-v2-tlv-fmt",
-        "shard",
-        "sigalgs",
-        "slowstart",
-        "sni",
-        "socks4",
-        "source",
-        "ssl-max-ver",
-        "ssl-min-ver",
-        "tcp-ut",
-        "track",
-        "usesrc",
-        "verify",
-        "verifyhost",
-        "weight",
-        "ws",
-    ];
-    let name = word.split_once('(').map_or(word, |(name, _)| name);
-    WITH_VALUE.contains(&name)
 }
 
 #[cfg(test)]

@@ -290,6 +290,26 @@ fn the_backends_own_default_server_line_holds_for_added_servers_too() {
 }
 
 #[test]
+fn what_a_default_server_takes_back_is_not_sent_to_haproxy() {
+    let lines = [
+        "default-server check inter 100ms agent-check agent-port 1 ssl",
+        "default-server no-ssl no-agent-check no-check",
+        LINES[1],
+    ];
+    let Some(site) = start(1, &lines) else { return };
+    let haproxy_cfg = site.haproxy.dir().join("haproxy.cfg");
+    let pool = list(&site.addresses());
+    let spares =
+        format!("kind: dynamic, default_server: {{ haproxy_cfg: {} }}, {pool}", haproxy_cfg.display());
+    let found = checked(&site, &spares);
+    assert!(!found.contains("HAProxy adds no server"), "{found}");
+    let agent = site.agent(&spares);
+    pin(&agent, 2);
+    site.wait_for_ready(1);
+    site.all_answered(3);
+}
+
+#[test]
 fn variables_of_haproxys_environment_and_quotes_mean_for_added_servers_what_they_mean_for_others() {
     let global = ["setenv W 40", ".if 1", "setenv M \"${W}0\"", ".endif"];
     let words = "check inter 100ms maxconn \"${M}\" weight \"${W}\" minconn \"${NONE-2}\" sni \"str(a b)\"";
@@ -472,6 +492,10 @@ fn check_tells_what_will_be_added_and_without_what() {
     assert!(found.contains("1 serving, 2 spare"), "{found}");
     let found = checked(&site, &format!("kind: dynamic, {}", list(&site.addresses())));
     assert!(found.contains("added servers have no health check"), "{found}");
+    assert!(!found.contains("HAProxy adds no server"), "{found}");
+    let found = checked(&site, &dynamic(&site).replace("maxconn 50", "maxconn 50 tcp-ut 1s"));
+    assert!(found.contains("HAProxy adds no server with `check inter 100ms rise 1 fall 1 maxconn 50 tcp-ut 1s`: 'tcp-ut' option is not accepted"), "{found}");
+    assert_eq!(site.servers().len(), 1, "nothing was added");
 }
 
 #[test]

@@ -80,6 +80,9 @@ async fn check_socket(
         let (offer, of_pool) = spares::pool(&about, told);
         findings.extend(of_pool);
         findings.extend(backend(&about, settings, offer.as_ref(), &inventory, memory, names));
+        if let Some(offer) = &offer {
+            findings.extend(spares::refused(&about, settings, offer, &client, &inventory, names).await);
+        }
     }
     (findings, Some(inventory))
 }

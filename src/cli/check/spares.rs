@@ -7,12 +7,14 @@ use crate::config::PoolSettings;
 use crate::core::controller::BackendMemory;
 use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{BackendState, Process};
+use crate::core::plan::inventory::{BackendState, Inventory, Process};
 use crate::core::plan::slots;
 use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
+use crate::core::wire::command::ServerName;
 use crate::core::wire::version::{Keeping, can_add_servers, keeping};
+use crate::haproxy::client::Client;
 use crate::provider::{Provider, ProviderError, Told};
 use crate::report::chain;
 
@@ -58,6 +60,28 @@ pub(super) fn pool(about: &str, told: Option<Result<Told, ProviderError>>) -> (O
             (None, vec![Finding::fail(about, chain(&error), remedy)])
         }
     }
+}
+
+/// What the HAProxy of `client` says against adding servers with what the offer gives them.
+pub(super) async fn refused(
+    about: &str,
+    settings: &BackendSettings,
+    offer: &Offer,
+    client: &Client,
+    inventory: &Inventory,
+    names: &Names,
+) -> Option<Finding> {
+    let state = inventory.backend(names.backend(&settings.name)?)?;
+    let can_be_asked = settings.spares == Spares::Dynamic && !inventory.read_only;
+    can_add_servers(&inventory.process, state).ok().filter(|()| can_be_asked)?;
+    let known = state.servers.first().map(|server| names.of_server(server.id));
+    let server = ServerName::new(&settings.name, known.as_deref().unwrap_or("try")).ok()?;
+    let why = client.refused(server, &offer.keywords).await?;
+    Some(Finding::fail(
+        about,
+        format!("HAProxy adds no server with `{}`: {why}", offer.keywords),
+        "leave that out of `spares.default_server`, where it may be said without HAProxy's own lines; or use `spares: { kind: slots }`",
+    ))
 }
 
 /// All that the spares of one backend depend on.

@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::server_options::{options, undone_by};
+
 /// Where spare servers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spares {
@@ -110,37 +112,38 @@ impl Keywords {
         if words.len() > MOST_WORDS {
             return Err(KeywordsError::TooMany(words.len()));
         }
-        for (at, word) in words.iter().enumerate() {
-            if word.is_empty() {
-                let before = at.checked_sub(1).map_or("", |at| words[at]);
-                return Err(KeywordsError::Empty(before.to_owned()));
-            }
-            if REFUSED.contains(word) {
-                return Err(KeywordsError::Refused((*word).to_owned()));
-            }
+        if let Some(at) = words.iter().position(|word| word.is_empty()) {
+            let before = at.checked_sub(1).map_or("", |at| words[at]);
+            return Err(KeywordsError::Empty(before.to_owned()));
+        }
+        if let Some(refused) = options(&words).find(|option| REFUSED.contains(&option[0])) {
+            return Err(KeywordsError::Refused(refused[0].to_owned()));
         }
         let keywords = Self(words.into_iter().map(str::to_owned).collect());
         if keywords.number("weight") == Some(0) { Err(KeywordsError::NoWeight) } else { Ok(keywords) }
     }
 
-    /// The same, without what no server can be added with; and what that was.
+    /// What `words`, all those of `default-server` lines, come to: without what a later one undoes, and without what no server can
+    /// be added with; and what that was.
     ///
     /// # Errors
     /// As [`Keywords::of_words`].
     pub fn lenient(words: &[String]) -> Result<(Self, Vec<String>), KeywordsError> {
-        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-        let mut words = words.iter().map(String::as_str).peekable();
-        while let Some(word) = words.next() {
-            match word {
-                "enabled" | "disabled" => dropped.push(word.to_owned()),
-                // All the others have one value.
-                _ if REFUSED.contains(&word) => {
-                    dropped.push(format!("{word} {}", words.next().unwrap_or_default()))
-                }
-                _ => kept.push(word),
+        let (mut kept, mut dropped) = (Vec::<&[String]>::new(), Vec::new());
+        for option in options(words) {
+            match (option[0].as_str(), undone_by(&option[0])) {
+                // As every server is that is added.
+                ("enabled", _) => dropped.retain(|option| option != "disabled"),
+                (_, Some(undone)) => kept.retain(|option| !undone.contains(&option[0].as_str())),
+                (word, None) if REFUSED.contains(&word) => dropped.push(option.join(" ")),
+                _ => kept.push(option),
             }
         }
-        Ok((Self::of_words(kept)?, dropped))
+        // The check of a server with `ssl` has it too, unless that is said.
+        if words.iter().any(|word| word == "no-check-ssl") && kept.iter().any(|option| option[0] == "ssl") {
+            dropped.push("no-check-ssl".to_owned());
+        }
+        Ok((Self::of_words(kept.into_iter().flatten().map(String::as_str))?, dropped))
     }
 
     /// The same with one more, and its `value`: one that HAProxy can have for a name.
@@ -262,6 +265,27 @@ mod tests {
         let (keywords, dropped) = Keywords::lenient(&words.map(str::to_owned)).unwrap();
         assert_eq!(keywords.to_string(), "check inter 2s");
         assert_eq!(dropped, ["resolvers dns", "init-addr last,none", "disabled"]);
+    }
+
+    #[test]
+    fn what_a_later_word_of_a_default_server_undoes_is_gone() {
+        let check = |words: &str, expected: &str, left_out: &[&str]| {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let (keywords, dropped) = Keywords::lenient(&words).unwrap();
+            assert_eq!(
+                (keywords.to_string().as_str(), &dropped[..]),
+                (expected, &left_out.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()[..])
+            );
+        };
+        check("check inter 300ms no-check", "inter 300ms", &[]);
+        check("check no-check check", "check", &[]);
+        check("ssl verify none no-ssl agent-check no-agent-check", "verify none", &[]);
+        check("cookie check sni ssl check no-check no-ssl", "cookie check sni ssl", &[]);
+        check("disabled enabled", "", &[]);
+        check("ssl check-ssl no-check-ssl", "ssl", &["no-check-ssl"]);
+        // HAProxy takes these itself.
+        check("backup no-backup send-proxy no-send-proxy", "backup no-backup send-proxy no-send-proxy", &[]);
+        check("cookie disabled", "cookie disabled", &[]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::core::units::Weight;
 /// set, and 4096 where memory is short: with it there is room for what a master's worker is called in each part.
 const MOST_LINE_BYTES: usize = 2_500;
 
+/// No keyword of a server is called that.
+pub(super) const NO_KEYWORD: &str = "?";
+
 /// A line of HAProxy's configuration is at most 2048 bytes, so no name can be longer.
 const MOST_NAME_BYTES: usize = 2048;
 
@@ -160,6 +163,16 @@ pub enum Command {
     /// [`Capabilities::learn`](super::version::Capabilities::learn). Made by [`Command::try_dynamic`] only, which
     /// keeps the line short enough.
     TryDynamic(Vec<Name>),
+    /// `add server` with these keywords, and behind them what is none, so that HAProxy refuses it in any case: it reads one
+    /// after the other, and names the first that it does not take (seen on HAProxy 2.6 to 3.2). `show cli level` marks the
+    /// end. For [`trial::refused`](super::trial::refused). Made by [`Command::try_keywords`] only, which keeps the line short enough for
+    /// HAProxy to see its end. Needs level admin.
+    TryKeywords {
+        /// One that the backend has, if it has any: HAProxy would refuse that name too.
+        server: ServerName,
+        /// What is tried.
+        keywords: Keywords,
+    },
     /// `set server ... state`. Needs level admin.
     SetState {
         /// Which server.
@@ -325,6 +338,15 @@ impl Command {
         Self::TryDynamic(backends.iter().take_while(fits).cloned().collect())
     }
 
+    /// A try of `keywords`; `None` if there are so many that HAProxy might not read what ends them.
+    pub fn try_keywords(server: ServerName, keywords: &Keywords) -> Option<Self> {
+        // It reads 64 words of a line, and takes no notice of more (seen on 2.6).
+        const MOST_WORDS: usize = 50;
+        let command = Self::TryKeywords { server, keywords: keywords.clone() };
+        let is_short = keywords.words().count() <= MOST_WORDS && command.to_string().len() <= MOST_LINE_BYTES;
+        is_short.then_some(command)
+    }
+
     /// The entries of `tables` for the server of this `number`, in as few lines as possible.
     pub fn show_entries(tables: Vec<TableName>, number: u32) -> Vec<Self> {
         let bytes = |table: &TableName| table.0.len() + "show table  data.server_id eq 4294967295; ".len();
@@ -351,6 +373,11 @@ impl Command {
             Self::ShowVariable(name) => vec![format!("show env {name}")],
             Self::TryDynamic(backends) => {
                 backends.iter().map(try_part).chain(["show cli level".to_owned()]).collect()
+            }
+            // A keyword without its value would take the first of them for it.
+            Self::TryKeywords { server, keywords } => {
+                let part = format!("add server {server} 127.0.0.1:1 {keywords} {NO_KEYWORD} {NO_KEYWORD}");
+                vec![part, "show cli level".to_owned()]
             }
             // Types 2 and 4: backends and servers, no frontends and listeners.
             Self::ShowInventory(Scope::All) => {
@@ -423,7 +450,7 @@ impl Command {
             Self::SetWeights(line) => (None, line.weights()),
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => (None, &[][..]),
             Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => (None, &[][..]),
-            Self::ShowTables(_) | Self::ShowEntries { .. } => (None, &[][..]),
+            Self::ShowTables(_) | Self::ShowEntries { .. } | Self::TryKeywords { .. } => (None, &[][..]),
             Self::WithAgent { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(server, _)| server))
@@ -442,7 +469,7 @@ impl Command {
         match self {
             Self::ShowInfo | Self::ShowInventory(_) | Self::ShowLevel => false,
             Self::ShowAbilities | Self::ShowVariable(_) | Self::TryDynamic(_) => false,
-            Self::ShowTables(_) | Self::ShowEntries { .. } => false,
+            Self::ShowTables(_) | Self::ShowEntries { .. } | Self::TryKeywords { .. } => false,
             Self::SetState { .. } | Self::DrainUntilChecked { .. } | Self::ReadyFromDrain { .. } => true,
             Self::SlowStart { .. } | Self::SetAddress { .. } | Self::AddServer { .. } => true,
             Self::EnableChecks { .. } => true,

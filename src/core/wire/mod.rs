@@ -21,4 +21,5 @@ pub mod servers_state;
 pub mod stat;
 pub mod stick_tables;
 pub mod table;
+pub mod trial;
 pub mod version;
