@@ -92,14 +92,26 @@ fn get(port: u16) -> String {
     answer
 }
 
-/// It is told that the process `pid` keeps s2 in DRAIN.
+/// What is said of s2 when the process `pid` keeps it in DRAIN.
+fn words(pid: u32) -> String {
+    format!("an old HAProxy still has sessions on it (process {pid}); MAINT in ")
+}
+
+/// It is in the journal that the process `pid` keeps s2 in DRAIN.
 #[track_caller]
 fn is_told(agent: &Agent, pid: u32) {
-    let words = format!("an old HAProxy still has sessions on it (process {pid}); MAINT in ");
-    let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(&words));
-    wait_until("it is told", PATIENCE, || has(&agent.server("s2")["doing"]));
-    let is_it = |entry: &Value| entry["event"] == "old_sessions" && entry["server"] == "s2";
-    assert!(agent.journal().iter().any(|entry| is_it(entry) && has(&entry["reason"])));
+    let is_it = |entry: &Value| {
+        let reason = entry["reason"].as_str().unwrap_or_default();
+        entry["event"] == "old_sessions" && entry["server"] == "s2" && reason.contains(&words(pid))
+    };
+    wait_until("it is told", PATIENCE, || agent.journal().iter().any(is_it));
+}
+
+/// `status` says so too.
+#[track_caller]
+fn is_shown(agent: &Agent, pid: u32) {
+    let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(&words(pid)));
+    wait_until("it is shown", PATIENCE, || has(&agent.server("s2")["doing"]));
 }
 
 /// Ways in which a master is known.
@@ -116,6 +128,7 @@ fn a_drain_waits_for_the_sessions_of_an_old_worker() {
         let agent = site.agent(known, "1h");
         agent.pin(1);
         is_told(&agent, old);
+        is_shown(&agent, old);
         site.goes_when_they_end(requests);
     }
 }
@@ -179,7 +192,7 @@ fn the_deadline_of_a_drain_holds_for_an_old_worker_too() {
 fn a_master_that_cannot_be_asked_delays_a_drain_no_longer_than_to_its_deadline() {
     let Some(site) = Site::start("http") else { return };
     let nowhere = KNOWN[1].replace("{master}", "/nowhere/master.sock");
-    let agent = site.agent(&nowhere, "3s");
+    let agent = site.agent(&nowhere, "20s");
     agent.pin(1);
     let told = "not known whether old haproxy processes have sessions on it";
     wait_until("it is told", PATIENCE, || agent.event(told).is_some());

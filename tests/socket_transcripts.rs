@@ -144,6 +144,9 @@ fn show_inventory(inventory: &Inventory, names: &Names) -> String {
     let stopping = if process.stopping { ", stopping" } else { "" };
     let (version, pid, uptime_s) = (&process.version, process.pid, process.uptime_s);
     writeln!(text, "HAProxy {version}, pid {pid}, up for {uptime_s} s{stopping}").unwrap();
+    for unread in &inventory.unread {
+        writeln!(text, "left out: {}", unread.why).unwrap();
+    }
     for backend in &inventory.backends {
         let BackendState { algorithm, queued, sessions, total_sessions, .. } = backend;
         let name = names.of_backend(backend.id);

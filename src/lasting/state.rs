@@ -92,7 +92,7 @@ async fn put(path: &Path, text: String) -> Result<(), StateError> {
 /// Servers, with their backends, that a command has put into MAINT or DRAIN.
 pub(super) async fn out_of_service(client: &Client) -> Result<Vec<(String, String)>, StateError> {
     let text = ask(client).await?;
-    let rows = servers_state::rows(&text)?;
+    let rows = servers_state::rows(&text)?.rows;
     let is_out = |row: &&servers_state::StateRow<'_>| {
         let admin = row.admin;
         admin.state() != AdminState::Ready && !admin.is_foreign_maint() && !admin.is_foreign_drain()

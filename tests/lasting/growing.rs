@@ -152,7 +152,7 @@ fn check_refused(lines: &str, error: &str, reason: &str) {
     assert!(status_text(&agent).contains("  SLOTS NOT ADDED since "), "{}", status_text(&agent));
     assert!(agent.has_journaled("event", "haproxy_slots_not_added"));
     assert!(metrics(&site).contains(&of_node(&site, "slots_not_added", "", "2")), "{}", metrics(&site));
-    let slot1 = format!("    server slot1 127.0.0.1:{} weight 10\n", site.servers[1].port());
+    let slot1 = format!("server slot1 127.0.0.1:{} weight 10\n", site.servers[1].port());
     wait_until("all else is kept", PATIENCE, || site.cfg_text().contains(&slot1));
     assert_eq!((site.pid(), site.servers()), (pid, ALL_SERVE[..2].iter().map(|&it| it.to_owned()).collect()));
     // Another template may be right.
@@ -262,10 +262,10 @@ fn nothing_is_written_in_a_dry_run() {
 /// Two of them, each with its own way.
 #[test]
 fn two_haproxys_get_the_same_slots_one_after_the_other() {
-    let Some(a) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
+    let Some(a) = Site::with_pool(PLAIN, BY_TWO, ("", "")) else { return };
     let b = a.twin(As::Master);
     let pair = Pair { a, b };
-    pair.b.template_of("    {{ servers }} maxconn 77\n");
+    pair.b.template("");
     let reload = "reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
     let agent = pair.agent([&format!("keep: block, {reload}"), &format!("keep: template, {reload}")]);
     let port = pair.a.port;
@@ -293,4 +293,69 @@ fn nothing_grows_where_one_of_two_cannot() {
     let why = format!("`grow` cannot do that, as `{}`: `haproxy.reload.by` is none", socket.display());
     reason(&agent, &why);
     assert!(!pair.a.cfg_text().contains("slot2"));
+}
+
+/// What `check` finds, as in `ok: haproxy.keep block: ...`, of what begins so.
+fn checked(site: &Site, config: &str, begins: &str) -> Vec<String> {
+    let text = |one: &Value, key: &str| {
+        one[key].as_str().unwrap().replace(&site.dir.path().display().to_string(), "A")
+    };
+    let findings = findings(site, config);
+    let words = findings
+        .iter()
+        .map(|one| format!("{}: {}: {}", text(one, "grade"), text(one, "about"), text(one, "found")));
+    words.filter(|words| words.contains(begins)).collect()
+}
+
+#[test]
+fn check_tells_whether_slots_can_be_added_and_tries_it() {
+    let Some(site) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
+    let found = |keys: &str, begins: &str| checked(&site, &site.config(keys), begins);
+    assert_eq!(
+        found("", "`grow` of app"),
+        [
+            "fail: haproxy.keep for `grow` of app: `haproxy.keep` is neither block nor template: no slots can be added"
+        ]
+    );
+    assert_eq!(
+        found("  keep: block\n", "`grow` of app"),
+        ["fail: haproxy.keep for `grow` of app: `haproxy.reload.by` is none: no slots can be added"]
+    );
+    let block = format!("  keep: block\n{MASTER}");
+    assert_eq!(
+        found(&block, "`grow` of app"),
+        ["ok: haproxy.keep for `grow` of app: slots that run out get 2 more at a time at least, up to 3"]
+    );
+    assert_eq!(
+        found(&block, "slot1-more"),
+        [
+            "ok: haproxy.keep block with the slot app/slot1-more: HAProxy takes what would be written to `A/haproxy.cfg` \
+          from this user"
+        ]
+    );
+    site.template_of("    {{ servers }}\n{% if backends.app|length > 2 %}    bogus keyword\n{% endif %}");
+    let template = found(&format!("  keep: template\n{MASTER}"), "slot1-more");
+    assert!(
+        template[0].starts_with("fail: ") && template[0].contains("unknown keyword 'bogus'"),
+        "{template:?}"
+    );
+    site.template_of(&by_hand(2));
+    let template = found(&format!("  keep: template\n{MASTER}"), "slot1-more");
+    assert!(template[0].contains("would have no line for the slot `app/slot1-more`"), "{template:?}");
+}
+
+#[test]
+fn check_tells_which_of_two_cannot_get_more_slots() {
+    let Some(a) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
+    let b = a.twin(As::Master);
+    let pair = Pair { a, b };
+    let reload = "reload: { by: master, socket: {dir}/master.sock }";
+    let config = pair.config(["keep: none", &format!("keep: block, {reload}")]);
+    assert_eq!(
+        checked(&pair.a, &config, "`grow` of app"),
+        [
+            "fail: haproxy.keep of A/admin.sock for `grow` of app: `haproxy.keep` is neither block nor template: no \
+             slots can be added"
+        ]
+    );
 }

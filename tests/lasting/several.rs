@@ -22,7 +22,7 @@ impl Pair {
         Some(Self { a, b })
     }
 
-    fn config(&self, keys: [&str; 2]) -> String {
+    pub(super) fn config(&self, keys: [&str; 2]) -> String {
         let socket = |(site, keys): (&Site, &str)| {
             let dir = site.dir.path().display().to_string();
             let keys = keys.replace("{dir}", &dir);

@@ -8,7 +8,7 @@ use crate::config::nearest::nearest;
 use crate::config::{Config, NodeSettings};
 use crate::core::controller::Memory;
 use crate::core::names::Names;
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState, Unread};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::plan::trackers;
@@ -18,6 +18,7 @@ use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
+use crate::telemetry::status;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (memory, _) = StateDir::peek(&config.state_dir);
@@ -62,6 +63,7 @@ async fn check_socket(
         }
     };
     findings.push(old_workers(&about, &client).await);
+    findings.extend(inventory.unread.iter().map(|unread| left_out(unread, names)));
     for settings in &config.backends {
         let about = match config.nodes.len() {
             0 | 1 => format!("backend {}", settings.name),
@@ -145,6 +147,12 @@ fn backend(
     findings.extend(signals(about, state, names));
     findings.extend(weights(about, settings, state));
     findings
+}
+
+fn left_out(unread: &Unread, names: &Names) -> Finding {
+    let about = format!("backend {}", names.of_backend(unread.backend));
+    let remedy = "nothing is known of that, and nothing is done about it; all else goes on";
+    Finding::warn(&about, format!("left out, {}", status::left_out(unread, names)), remedy)
 }
 
 /// Who serves, and who could. `claims` are those of an agent before this.

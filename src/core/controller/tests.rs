@@ -102,6 +102,7 @@ impl World {
             counted,
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }
     }
 

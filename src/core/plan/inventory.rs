@@ -25,12 +25,34 @@ pub struct Inventory {
     /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
     /// they have is not what it is to be, and that is being told them.
     pub in_line: bool,
+    /// What is left out, as it could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A server, or a backend as a whole, of which HAProxy shows what cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Which of its servers; `None`: all of it.
+    pub server: Option<ServerId>,
+    /// Where, and what was found there.
+    pub why: String,
 }
 
 impl Inventory {
     /// The backend `id`, if HAProxy has it.
     pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
         self.backends.iter().find(|backend| backend.id == id)
+    }
+}
+
+impl Unread {
+    /// `all`, each server told once.
+    pub fn once(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_by_key(|unread| (unread.backend, unread.server));
+        all.dedup_by_key(|unread| (unread.backend, unread.server));
+        all
     }
 }
 

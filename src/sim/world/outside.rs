@@ -192,6 +192,7 @@ impl World {
             counted: vec![Some(1)],
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }
     }
 }

@@ -87,6 +87,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         counted: vec![Some(pid)],
         read_only: false,
         in_line: true,
+        unread: Vec::new(),
     })
 }
 
