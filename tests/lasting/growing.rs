@@ -5,9 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
+use serde_json::Value;
 
 use super::several::Pair;
-use super::site::{As, MASTER, Site, kept, metrics, of_node, status_text, told};
+use super::site::{As, MASTER, Site, findings, kept, metrics, of_node, status_text, told};
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// One slot for two addresses.

@@ -102,6 +102,7 @@ mod tests {
             counted: vec![Some(1)],
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         };
         readings.take(Reading { asked: now, arrived: now, inventory });
         assert_eq!(readings.current(now + Duration::from_secs(age_s)).is_ok(), holds, "{age_s} s");
