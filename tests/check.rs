@@ -41,6 +41,10 @@ backend kinds
     server-template d 2 app.invalid:80 init-addr none
 backend alone
     server s1 127.0.0.1:1 backup
+backend off
+    disabled
+    server s1 127.0.0.1:1 check maxconn 9
+    server s2 127.0.0.1:2 check maxconn 9 disabled
 ";
 
 /// What is told of the backend `kinds`.
@@ -110,6 +114,7 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
     let (admin, at) = (haproxy.socket(), |name: &str| haproxy.dir().join(name));
     let cases = [
         (admin.clone(), "name: god, target: { below: 1s }", 1, "fail", "backend god", "no such backend"),
+        (admin.clone(), "name: off, target: { below: 1s }", 1, "fail", "backend off", "has it `disabled`"),
         (
             admin.clone(),
             "name: good, target: { below: 1s }, servers: { s9: {} }",
@@ -222,6 +227,20 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
     // Nothing listens where its servers should be: once HAProxy has seen that, nobody serves.
     let bad: Vec<_> = bad.filter(|finding| finding["found"] != "no server serves now").collect();
     assert!(bad.is_empty() && code == Some(0), "{bad:#?}");
+}
+
+#[test]
+fn a_backend_that_passes_on_no_requests_is_called_what_it_is() {
+    // `mode log` is in HAProxy from 2.9 on.
+    let text = "backend messages\n    mode log\n    server s1 udp@127.0.0.1:1\n    server s2 udp@127.0.0.1:2 disabled";
+    if !Haproxy::takes(text).unwrap_or_default() {
+        return;
+    }
+    let haproxy = Haproxy::start(text).expect("it was there a moment ago");
+    let (code, findings) =
+        Place::new().check(&config(&haproxy.socket(), "name: messages, target: { below: 1s }"));
+    check_found(&findings, "fail", "backend messages", "mode log; ");
+    assert_eq!(code, Some(1));
 }
 
 #[test]
