@@ -1128,6 +1128,44 @@ async fn answers_that_get_lost_do_no_harm() {
 }
 
 #[tokio::test]
+async fn servers_that_start_together_are_read_together() {
+    let names: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
+    let servers: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fake = FakeHaproxy::start(&[("web", &servers)]);
+    for name in &names[1..] {
+        fake.change(&format!("web/{name}"), |server| {
+            (server.admin, server.operational, server.checked) = (5, 0, true);
+        });
+    }
+    let stage = Stage::new(&fake.socket(), "warm_up: { ramp: 0s }");
+    let play = stage.play(&up(39)).await;
+    assert_eq!(play.told.iter().filter(|told| told.ends_with(" moved")).count(), 39, "{:#?}", play.told);
+    assert!(names[1..].iter().all(|name| fake.server(&format!("web/{name}")).admin == 4));
+    // By itself each of them would be read five times: before and after DRAIN, for its check, before and after READY.
+    let readings = fake.commands().iter().filter(|line| line.contains("show stat")).count();
+    assert!(readings < 2 * 39, "{readings} readings");
+}
+
+#[tokio::test]
+async fn servers_that_go_together_leave_enough() {
+    let names: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
+    let servers: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fake = FakeHaproxy::start(&[("web", &servers)]);
+    let stage = Stage::new(&fake.socket(), "ready: { min: 10 }");
+    let plan = stage.plan(&down(30)).await;
+    // The plan was made when all of them served.
+    for name in &names[..5] {
+        fake.change(&format!("web/{name}"), |server| server.operational = 0);
+    }
+    let play = stage.play_plan(plan).await;
+    let is_left = |name: &&String| {
+        let server = fake.server(&format!("web/{name}"));
+        (server.admin, server.operational) == (0, 2)
+    };
+    assert_eq!(names.iter().filter(is_left).count(), 10, "{:#?}", play.told);
+}
+
+#[tokio::test]
 async fn a_change_that_went_to_an_old_worker_is_made_again() {
     let fake = FakeHaproxy::start(&[("web", &["s1", "s2"])]);
     fake.change("web/s2", |server| (server.admin, server.operational, server.checked) = (5, 0, true));

@@ -4,6 +4,7 @@
 //! hang; that goes by itself. Its "no" does not, nor does somebody else's hand on the server.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -63,10 +64,10 @@ impl Patience {
 }
 
 /// Why a step was not done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(transparent)]
-    Runtime(RuntimeError),
+    Runtime(Arc<RuntimeError>),
     #[error("HAProxy did not answer within {0:?}")]
     TooSlow(Duration),
     #[error("HAProxy was restarted in the middle of it")]
@@ -96,7 +97,7 @@ pub(super) enum StepError {
     #[error("its health check has not passed within {0:?}")]
     NotHealthy(Duration),
     #[error("it has taken no connection within {within:?}")]
-    NotReached { within: Duration, source: std::io::Error },
+    NotReached { within: Duration, source: Arc<std::io::Error> },
     #[error("it is not warm")]
     NotWarm(#[from] WarmUpError),
     #[error("it cannot be named to HAProxy")]
@@ -106,7 +107,7 @@ pub(super) enum StepError {
 impl From<RuntimeError> for StepError {
     fn from(error: RuntimeError) -> Self {
         match error.overtaken() {
-            None => Self::Runtime(error),
+            None => Self::Runtime(Arc::new(error)),
             Some(Overtaken::Restarted) => Self::Restarted,
             Some(Overtaken::Moved { found, expected }) => Self::ChangedByOther { found, expected },
             Some(Overtaken::Reweighed { found, expected }) => Self::ReweighedByOther { found, expected },

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod looking;
 mod old_workers;
 mod slowstart;
 mod sticking;
@@ -26,7 +27,7 @@ mod waiting;
 
 use self::waiting::Drain;
 use super::attempt::{Retry, StepError};
-use super::work::{Reading, Work, is_new};
+use super::work::{Number, Reading, Work, is_new};
 use crate::core::names::ServerId;
 use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::core::plan::outcome::{CallOff, KeptBy, Outcome};
@@ -160,6 +161,8 @@ struct Walker<'a> {
     slowstart: bool,
     /// It was sent through MAINT for that, and may be seen there.
     passes_maint: bool,
+    /// The reading begun last when the lane began to wait; nothing was changed by it since.
+    slept_from: Option<Number>,
 }
 
 impl<'a> Walker<'a> {
@@ -187,6 +190,7 @@ impl<'a> Walker<'a> {
             agent_enabled: false,
             slowstart: false,
             passes_maint: false,
+            slept_from: None,
         }
     }
 
@@ -319,7 +323,7 @@ impl<'a> Walker<'a> {
     /// Sets the server's state, once it is sure that nobody else has and that enough go on serving.
     async fn set(&mut self, state: AdminState) -> Result<(), StepError> {
         let (work, patience) = (self.work, self.work.patience);
-        let _gate = work.gate.lock().await;
+        let _entered = work.enter().await;
         let mut retry = Retry::new(patience);
         loop {
             let reading = self.read().await?;
@@ -358,6 +362,9 @@ impl<'a> Walker<'a> {
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
+        if state == AdminState::Ready {
+            work.brought_back(self.server);
+        }
         Ok(())
     }
 
@@ -394,14 +401,8 @@ impl<'a> Walker<'a> {
     fn check(&self, reading: &Reading, server: &ServerState, state: AdminState) -> Result<(), StepError> {
         let least = self.work.least_serving();
         let least = if self.turned_away { least.min(1) } else { least };
-        // Where a HAProxy is not like the others, the server may serve on that one alone.
-        let each = reading.nodes.iter().map(|node| &node.backend).chain([&reading.backend]);
-        for backend in each.filter(|_| state != AdminState::Ready) {
-            let (mine, others): (Vec<_>, Vec<_>) =
-                backend.serving_by_themselves().partition(|serving| serving.id == self.server);
-            if !mine.is_empty() && others.len() < least as usize {
-                return Err(StepError::TooFewLeft { rest: others.len(), least });
-            }
+        if state != AdminState::Ready {
+            self.work.take_out(self.server, reading, least)?;
         }
         // A server that is taken back into service is left to its check; a new one must be healthy.
         let is_new = state == AdminState::Ready && self.work.plan.purpose == Purpose::Add;
@@ -409,62 +410,6 @@ impl<'a> Walker<'a> {
             return Err(StepError::Down);
         }
         Ok(())
-    }
-
-    /// What HAProxy has, with all that this lane has provided: again, if HAProxy was restarted.
-    async fn read(&mut self) -> Result<Reading, StepError> {
-        let reading = self.work.read(self.work.patience).await?;
-        self.notice(&reading);
-        match self.provided.clone() {
-            Some(step) if self.reset => {
-                self.provide(&step).await?;
-                self.work.read(self.work.patience).await
-            }
-            _ => Ok(reading),
-        }
-    }
-
-    /// Notes whether HAProxy was restarted.
-    fn notice(&mut self, reading: &Reading) {
-        let before = std::mem::replace(&mut self.processes, reading.processes());
-        self.reset |= self.processes.iter().any(|process| is_new(process, &before));
-    }
-
-    /// What was not begun before HAProxy was restarted is not begun after it.
-    fn go_on_only_where_begun(&self) -> Result<(), StepError> {
-        if self.reset && !self.acted { Err(StepError::Outdated) } else { Ok(()) }
-    }
-
-    /// The server in `reading`, if nobody else has changed its state.
-    fn recognise<'r>(&mut self, reading: &'r Reading) -> Result<&'r ServerState, StepError> {
-        self.notice(reading);
-        self.go_on_only_where_begun()?;
-        self.notice_slowstart(reading);
-        let gone = || if self.reset { StepError::Dropped } else { StepError::Gone };
-        let server = reading.backend.server(self.server).ok_or_else(gone)?;
-        let expected = self.state;
-        for node in &reading.nodes {
-            let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
-            let is_passing = self.passes_maint && found == AdminState::Maint;
-            if found != expected && self.asked != Some(found) && !is_passing && !self.reset {
-                return Err(StepError::ChangedByOther { found, expected });
-            }
-        }
-        Ok(server)
-    }
-
-    /// The server as it is now, in the state it should be in: set again if HAProxy was restarted.
-    async fn look(&mut self) -> Result<ServerState, StepError> {
-        loop {
-            let reading = self.read().await?;
-            let server = self.recognise(&reading)?;
-            if !self.reset || reading.has(self.server, self.state) {
-                self.reset = false;
-                return Ok(server.clone());
-            }
-            self.set(self.state).await?;
-            self.unproven = true;
-        }
     }
 
     async fn set_weights(&mut self, weights: &WeightList) -> Result<Taken, StepError> {
@@ -477,7 +422,10 @@ impl<'a> Walker<'a> {
         {
             return Err(StepError::ReweighedByOther { found: server.weight, expected });
         }
-        match self.work.set_weights(weights, &[], self.work.patience).await {
+        let entered = self.work.enter().await;
+        let set = self.work.set_weights(weights, &[], self.work.patience).await;
+        drop(entered);
+        match set {
             Ok(()) => {
                 if self.work.has_given_ramps_up() {
                     // HAProxy was restarted at this very moment, and has lost the other weights.

@@ -3,18 +3,22 @@
 //! Every change is followed by a reading: HAProxy's "yes" does not say that anything has changed
 //! (seen on HAProxy 2.6.12, `set server ... state` on a tracking server).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
+
+mod reading;
+
+use self::reading::Turns;
+pub(super) use self::reading::{NodeReading, Number, Reading, is_new};
 
 use super::attempt::{Patience, Retry, StepError, within};
 use super::nodes::Nodes;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, Process};
-use crate::core::plan::nodes::merge::{self, Part};
+use crate::core::plan::inventory::Process;
 use crate::core::plan::outcome::{CallOff, Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
@@ -23,45 +27,8 @@ use crate::core::wire::command::{Command, Name, NameError, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::report::chain;
 
-/// One reading of the plan's backend.
-pub(super) struct Reading {
-    /// On all HAProxys together.
-    pub(super) backend: BackendState,
-    /// On each that can be gone by and has it.
-    pub(super) nodes: Vec<NodeReading>,
-}
-
-/// What one of them has.
-pub(super) struct NodeReading {
-    pub(super) node: usize,
-    pub(super) process: Process,
-    pub(super) backend: BackendState,
-}
-
-/// `process` is none of those that answered `before`: it was restarted, or was away. Nothing is new where there was
-/// nothing before.
-pub(super) fn is_new(process: &Process, before: &[Process]) -> bool {
-    !before.is_empty() && before.iter().all(|before| process.is_another_than(before))
-}
-
-impl NodeReading {
-    /// The server is in `state` there.
-    pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
-        self.backend.server(server).is_some_and(|server| server.state() == state)
-    }
-}
-
-impl Reading {
-    /// Whose reading it is.
-    pub(super) fn processes(&self) -> Vec<Process> {
-        self.nodes.iter().map(|node| node.process.clone()).collect()
-    }
-
-    /// The server is in `state` on all of them.
-    pub(super) fn has(&self, server: ServerId, state: AdminState) -> bool {
-        self.nodes.iter().all(|node| node.has(server, state))
-    }
-}
+/// So many lanes at once may be between a reading and the change that follows from it: more would only make the readings old.
+const MOST_AT_ONCE: u32 = 32;
 
 /// What the lanes of one plan share.
 pub(super) struct Work {
@@ -76,8 +43,13 @@ pub(super) struct Work {
     backend: Name,
     outcomes: mpsc::Sender<Outcome>,
     changes: watch::Receiver<Changes>,
-    /// Held from the reading a change is based on to the one that confirms it.
-    pub(super) gate: tokio::sync::Mutex<()>,
+    /// Held from the reading a change is based on to the one that confirms it: by each lane for itself, wholly where
+    /// the weights of all are put right.
+    gate: Semaphore,
+    turns: Turns,
+    /// Servers that a lane has taken out of service or is about to, and has not brought back: a reading that another lane goes by
+    /// may still show them serving.
+    leaving: Mutex<HashSet<ServerId>>,
     /// Every weight this plan has tried to set, the latest last.
     tried: Mutex<HashMap<ServerId, Vec<Weight>>>,
     /// The processes that answered last.
@@ -110,7 +82,9 @@ impl Work {
             patience,
             outcomes,
             changes,
-            gate: tokio::sync::Mutex::default(),
+            gate: Semaphore::new(MOST_AT_ONCE as usize),
+            turns: Turns::default(),
+            leaving: Mutex::default(),
             tried: Mutex::default(),
             processes: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
@@ -122,41 +96,37 @@ impl Work {
         self.is_outdated
     }
 
-    /// What HAProxy has now. A restart is noticed here first: temporary weights are lost by it,
-    /// or kept by a state file, and no ramp can go on from that.
-    pub(super) async fn read(&self, patience: Patience) -> Result<Reading, StepError> {
-        let mut retry = Retry::new(patience);
-        let found = loop {
-            let asked = self.all.backend(&self.backend, &self.names);
-            match within(patience.each_try, asked).await {
-                Ok(found) => break found,
-                Err(error) => retry.after(error).await?,
-            }
-        };
-        let reading = self.reading(found).ok_or(StepError::Gone)?;
-        let processes = reading.processes();
-        let before = std::mem::replace(&mut *lock(&self.processes), processes.clone());
-        let restarted = processes.iter().all(|process| is_new(process, &before));
-        if restarted && self.weights_are_for_ramps() && !self.plan.before.is_empty() {
-            self.give_ramps_up(&StepError::Restarted).await;
-        }
-        Ok(reading)
+    /// Until a lane may go by a reading.
+    pub(super) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.gate.acquire().await.ok()
     }
 
-    /// What all of them have together; `None` if the backend is gone.
-    fn reading(&self, found: Vec<(usize, Inventory)>) -> Option<Reading> {
-        let (mut nodes, mut parts) = (Vec::new(), Vec::new());
-        for (node, Inventory { process, backends, .. }) in found {
-            let Some(backend) = backends.into_iter().find(|one| one.id == self.plan.backend) else {
+    /// Notes that `server` is to be taken out of service, if enough others serve then, whatever other lanes do meanwhile.
+    pub(super) fn take_out(&self, server: ServerId, reading: &Reading, least: u32) -> Result<(), StepError> {
+        let (mut leaving, mut serves) = (lock(&self.leaving), false);
+        // Where a HAProxy is not like the others, the server may serve on that one alone.
+        for backend in reading.nodes.iter().map(|node| &node.backend).chain([&reading.backend]) {
+            let (mine, others): (Vec<_>, Vec<_>) =
+                backend.serving_by_themselves().partition(|serving| serving.id == server);
+            if mine.is_empty() {
                 continue;
-            };
-            let part = self.all.part(node, backend.clone());
-            if matches!(part, Part::Leading(_)) {
-                nodes.push(NodeReading { node, process, backend });
             }
-            parts.push(part);
+            let rest = others.iter().filter(|other| !leaving.contains(&other.id)).count();
+            if rest < least as usize {
+                return Err(StepError::TooFewLeft { rest, least });
+            }
+            serves = true;
         }
-        Some(Reading { backend: merge::backend(parts)?, nodes })
+        if serves {
+            leaving.insert(server);
+        }
+        Ok(())
+    }
+
+    /// HAProxy has shown `server` READY.
+    pub(super) fn brought_back(&self, server: ServerId) {
+        lock(&self.leaving).remove(&server);
     }
 
     /// Sends one command line to each of these, unless it is not as it was read any more.
@@ -172,6 +142,7 @@ impl Work {
             Some((node, Guarded::new(command, process, backend, &self.names)))
         };
         let changes = commands.into_iter().filter_map(guarded).collect();
+        let _turn = self.turns.take().await;
         within(patience.each_try, self.all.change(changes, &self.names)).await
     }
 
@@ -182,7 +153,6 @@ impl Work {
         since: &[Process],
         patience: Patience,
     ) -> Result<(), StepError> {
-        let _gate = self.gate.lock().await;
         let named = weights.iter().map(|&(id, weight)| Ok((self.server_name(id)?, weight)));
         let named = named.collect::<Result<Vec<_>, NameError>>()?;
         let mut retry = Retry::new(patience);
@@ -276,6 +246,8 @@ impl Work {
         if temporary.is_empty() {
             return Ok(false);
         }
+        // The semaphore is never closed.
+        let _alone = self.gate.acquire_many(MOST_AT_ONCE).await.ok();
         self.set_weights(&temporary, &[], patience).await.map(|()| true)
     }
 

@@ -304,7 +304,7 @@ fn what_a_default_server_takes_back_is_not_sent_to_haproxy() {
     let found = checked(&site, &spares);
     assert!(!found.contains("HAProxy adds no server"), "{found}");
     let agent = site.agent(&spares);
-    pin(&agent, 2);
+    agent.pin(2);
     site.wait_for_ready(1);
     site.all_answered(3);
 }

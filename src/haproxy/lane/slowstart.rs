@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Walker;
 use crate::core::plan::inventory::{AdminState, ServerState};
@@ -64,7 +64,7 @@ impl<'a> Walker<'a> {
     pub(super) async fn await_full_share(&mut self) -> Result<(), StepError> {
         let (start, within) = (Instant::now(), self.length_of_ramp());
         while self.look().await?.is_slow_starting() && within.is_none_or(|within| start.elapsed() < within) {
-            sleep(self.work.patience.poll * POLLS).await;
+            self.sleep(self.work.patience.poll * POLLS).await;
         }
         self.work.let_go(self.server).await;
         Ok(())

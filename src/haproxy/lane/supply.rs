@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{Taken, Walker};
 use crate::core::plan::inventory::{AdminState, ServerState};
@@ -163,7 +163,8 @@ impl Walker<'_> {
         let (start, patience) = (Instant::now(), self.work.patience);
         let mut retry = Retry::new(patience);
         loop {
-            let reading = self.work.read(patience).await?;
+            let before = self.slept_from.take().unwrap_or_else(|| self.work.begun());
+            let reading = self.work.read_after(before, patience).await?;
             self.notice(&reading);
             self.go_on_only_where_begun()?;
             let deletions = self.deletions(&reading)?;
@@ -174,7 +175,7 @@ impl Walker<'_> {
                 if start.elapsed() >= LINGERS {
                     return Ok(Taken::Skipped);
                 }
-                sleep(patience.poll).await;
+                self.sleep(patience.poll).await;
                 continue;
             }
             self.await_removable(&reading).await;
@@ -185,13 +186,13 @@ impl Walker<'_> {
                     return if is_there { Err(StepError::NoEffect) } else { Ok(Taken::Done) };
                 }
                 Err(error) if error.refusal() == Some(&Refusal::InUse) && start.elapsed() < within => {
-                    sleep(patience.poll).await;
+                    self.sleep(patience.poll).await;
                 }
                 Err(error) if error.refusal() == Some(&Refusal::NoSuchServer) => {
                     if reading.nodes.len() == 1 || start.elapsed() >= within {
                         return Ok(Taken::Done);
                     }
-                    sleep(patience.poll).await;
+                    self.sleep(patience.poll).await;
                 }
                 Err(error) => retry.after(error).await?,
             }

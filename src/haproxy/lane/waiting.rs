@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Walker;
 use super::old_workers::OldWorkers;
@@ -47,7 +48,7 @@ impl Walker<'_> {
             if start.elapsed() >= within {
                 return Err(error);
             }
-            sleep(self.work.patience.poll).await;
+            self.sleep(self.work.patience.poll).await;
         }
         self.unproven = false;
         Ok(())
@@ -62,11 +63,11 @@ impl Walker<'_> {
             (true, _) => Err(StepError::NotHealthy(within)),
             (false, Some(address)) => {
                 let reached = self.work.all.reach(address).await;
-                reached.map_err(|source| StepError::NotReached { within, source })
+                reached.map_err(|source| StepError::NotReached { within, source: Arc::new(source) })
             }
             (false, None) => {
                 let source = io::Error::other("it has neither a check nor an address with a port");
-                Err(StepError::NotReached { within, source })
+                Err(StepError::NotReached { within, source: Arc::new(source) })
             }
         })
     }
@@ -106,7 +107,7 @@ impl Walker<'_> {
                 // Not known: it is asked again.
                 Ok(_) | Err(_) => {}
             }
-            sleep(self.work.patience.poll.min(left)).await;
+            self.sleep(self.work.patience.poll.min(left)).await;
         }
     }
 }
