@@ -192,8 +192,9 @@ impl Agent {
         }
     }
 
-    fn take_look(&mut self, Look { asked, found, nodes, latest, differences }: Look) {
+    fn take_look(&mut self, Look { asked, found, nodes, latest, mut differences }: Look) {
         let now = Instant::now();
+        differences.retain(|found| !self.controller.is_slot_to_come(found.server));
         self.nodes.take(nodes, latest, &self.names);
         let reach = match found {
             Ok(inventory) => {
@@ -205,6 +206,7 @@ impl Agent {
                     info!(sockets, version, pid, "haproxy answers");
                 }
                 self.nodes.compare(&differences, &self.names);
+                self.repeats.note_unread(&inventory.unread, &self.names);
                 self.controller.handle_inventory(inventory, asked, now);
                 self.absent = None;
                 Reach::Answers

@@ -10,7 +10,7 @@
 //!                    LogLine<'a>    the fields, still borrowed from the chunk
 //!                    Sample         whose request, how long, how it ended: small, Copy; text ends here
 //!  core/estimate/    Snapshot       percentile, rate, failures, sample count and age, for one window
-//!  core/policy/      Decision       Hold, ScaleUp or ScaleDown, each with its Reason
+//!  core/policy/      Decision       Hold, ScaleUp, ScaleDown or Reweigh, each with its Reason
 //!  core/plan/        Plan           ordered Steps from what HAProxy has to what we want
 //!  core/wire/        Command        the bytes for one Step
 //!  haproxy/          Outcome        what HAProxy answered

@@ -61,8 +61,7 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind() {
         let shown = read_until(&mut out, |line| line.starts_with("  1 s"));
         assert!(shown.contains(TIMINGS) && shown.contains("#..."), "{shown}");
         // Two HAProxys and the agent.
-        let running = processes_of(folder.path());
-        assert_eq!(running.len(), 3, "{running:#?}");
+        support::wait_until("there are three", support::PATIENCE, || processes_of(folder.path()).len() == 3);
         kill(Pid::from_raw(i32::try_from(demo.id()).unwrap()), signal).unwrap();
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();

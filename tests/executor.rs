@@ -691,7 +691,8 @@ fn slow_starting(length: &str) -> Option<(Haproxy, Stage, [Origin; 2])> {
 
 #[tokio::test]
 async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
-    let Some((_haproxy, stage, _origins)) = slow_starting("10s") else { return };
+    // Its beginning in one that lasts, its end in one that is soon over.
+    let Some((_haproxy, stage, _origins)) = slow_starting("1h") else { return };
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("set web/s2 READY").await;
     let begun = stage.server("s2").await;
@@ -700,6 +701,9 @@ async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
         "{begun:?}"
     );
     assert_eq!(stage.weights().await, [100, 100], "a ramp of ten minutes begins at a tenth");
+    drop(play);
+    let Some((_haproxy, stage, _origins)) = slow_starting("4s") else { return };
+    let mut play = stage.start(stage.plan(&up(1)).await);
     play.end(PATIENCE).await;
     let full = stage.server("s2").await;
     assert!(
@@ -720,7 +724,7 @@ async fn where_haproxy_slow_starts_a_newcomer_nothing_else_does() {
 
 #[tokio::test]
 async fn a_warm_up_that_outlasts_haproxys_slowstart_does_not_use_it_up() {
-    let Some((_haproxy, stage, [_s1, s2])) = slow_starting("8s") else { return };
+    let Some((_haproxy, stage, [_s1, s2])) = slow_starting("20s") else { return };
     s2.set_delay(NEVER);
     let mut play = stage.start(stage.plan(&up(1)).await);
     play.until("wait up to 120s until web/s2 is healthy").await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use haproxy_autoscale::input::Options;
 use support::received::Gate;
-use support::{PATIENCE, Received, free_port, wait_until};
+use support::{PATIENCE, Received, comes_true, free_port, wait_until};
 
 mod support;
 
@@ -48,23 +48,15 @@ fn datagrams_the_kernel_had_no_room_for_are_counted_and_told() {
         sender.send_to(format!("line {n}").as_bytes(), &address).unwrap();
     }
     gate.open();
-    wait_until("what there was room for is received", PATIENCE, || {
-        let before = received.lines().len();
-        std::thread::sleep(Duration::from_millis(50));
-        before > 0 && before == received.lines().len()
-    });
+    let arrived = || received.lines().len();
     // The kernel tells with the next one that it has room for.
     let mut sent = SENT;
-    wait_until("the last one is received", PATIENCE, || {
-        sender.send_to(b"last", &address).unwrap();
-        sent += 1;
-        received.lines().last().is_some_and(|line| line == "last")
-    });
-    let arrived = || received.lines().len();
-    assert!(received.lost() > 0, "{} of {sent} arrived and none was lost: send more", arrived());
     wait_until("each has arrived or was lost", PATIENCE, || {
-        arrived() as u64 + received.lost() == sent as u64
+        sender.send_to(b"one more", &address).unwrap();
+        sent += 1;
+        comes_true(Duration::from_secs(1), || arrived() as u64 + received.lost() == sent as u64)
     });
+    assert!(received.lost() > 0, "{} of {sent} arrived and none was lost: send more", arrived());
     assert!(received.wait_for_event("lines were lost before they were read").contains("in all"));
 }
 

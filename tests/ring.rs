@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use haproxy_autoscale::input::Options;
 use support::received::Gate;
-use support::{FakeHaproxy, Fault, Haproxy, PATIENCE, Received, free_port, request, wait_until};
+use support::{FakeHaproxy, Fault, Haproxy, PATIENCE, Received, comes_true, free_port, request, wait_until};
 
 mod support;
 
@@ -202,17 +202,15 @@ fn a_reader_that_is_too_slow_knows_how_many_lines_it_cost() {
     gate.close();
     request(port, 0..SENT);
     gate.open();
-    wait_until("what there was room for has arrived", PATIENCE, || {
-        let before = numbers(&received).len();
-        thread::sleep(Duration::from_millis(50));
-        before > 0 && before == numbers(&received).len()
-    });
+    let arrived = || numbers(&received).len();
     // HAProxy tells with the next line that it has room for.
-    request(port, SENT..SENT + 1);
-    wait_until("the last one has arrived", PATIENCE, || numbers(&received).contains(&SENT));
-    let arrived = || numbers(&received).len() as u64;
-    assert!(received.lost() > 0, "{} of {SENT} arrived and none was lost: send more", arrived());
-    wait_until("each has arrived or was lost", PATIENCE, || arrived() + received.lost() == SENT as u64 + 1);
+    let mut sent = SENT;
+    wait_until("each has arrived or was lost", PATIENCE, || {
+        request(port, sent..sent + 1);
+        sent += 1;
+        comes_true(Duration::from_secs(1), || arrived() as u64 + received.lost() == sent as u64)
+    });
+    assert!(received.lost() > 0, "{} of {sent} arrived and none was lost: send more", arrived());
     received.wait_for_event("lines were lost before they were read");
 }
 

@@ -171,20 +171,23 @@ impl Site {
 
     /// Reloads lose nothing by themselves: one after the other under the load, without an agent.
     fn reload_without_an_agent(&mut self, length: Duration) -> u64 {
-        let load = self.load().start(length).expect("the load runs");
-        let mut reloads = 0;
-        while !load.is_over() {
-            let before = self.haproxy.pid();
-            self.haproxy.reload();
-            reloads += 1;
-            // One after the other, as with the agent.
-            wait_until("the worker before has ended", PATIENCE, || {
-                !fs::exists(format!("/proc/{before}")).unwrap()
-            });
+        let (mut measured, mut reloads) = (Vec::new(), 0);
+        // On a slow machine one takes longer than all of the load.
+        while reloads < 2 {
+            let load = self.load().start(length).expect("the load runs");
+            while !load.is_over() {
+                let before = self.haproxy.pid();
+                self.haproxy.reload();
+                reloads += 1;
+                // One after the other, as with the agent.
+                wait_until("the worker before has ended", PATIENCE, || {
+                    !fs::exists(format!("/proc/{before}")).unwrap()
+                });
+            }
+            measured.extend(load.finish());
         }
-        let measured = load.finish();
         self.none_failed(&measured);
-        assert!(reloads > 1 && !measured.is_empty());
+        assert!(!measured.is_empty());
         reloads
     }
 
@@ -269,8 +272,7 @@ impl<'a> Drive<'a> {
     }
 
     fn pin(&mut self, to: u64) {
-        let told = self.agent.command(&["pin", "app", &to.to_string()]);
-        assert!(told.status.success(), "{told:?}");
+        self.agent.pin(to);
         (self.pinned_to, self.pinned_at) = (to, Instant::now());
     }
 

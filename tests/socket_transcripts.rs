@@ -26,7 +26,10 @@ fn transcripts() -> Vec<PathBuf> {
     let entries = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let versions = entries(&folder).filter(|path| path.is_dir());
     let files = versions.flat_map(|version| entries(&version).collect::<Vec<_>>());
-    let mut found: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "txt")).collect();
+    // What masters say is read elsewhere: `src/lasting/master.rs`.
+    let is_ours =
+        |path: &PathBuf| path.extension().is_some_and(|ext| ext == "txt") && !path.ends_with("master.txt");
+    let mut found: Vec<_> = files.filter(is_ours).collect();
     assert!(!found.is_empty(), "no transcripts below {}", folder.display());
     found.sort();
     found
@@ -141,6 +144,9 @@ fn show_inventory(inventory: &Inventory, names: &Names) -> String {
     let stopping = if process.stopping { ", stopping" } else { "" };
     let (version, pid, uptime_s) = (&process.version, process.pid, process.uptime_s);
     writeln!(text, "HAProxy {version}, pid {pid}, up for {uptime_s} s{stopping}").unwrap();
+    for unread in &inventory.unread {
+        writeln!(text, "left out: {}", unread.why).unwrap();
+    }
     for backend in &inventory.backends {
         let BackendState { algorithm, queued, sessions, total_sessions, .. } = backend;
         let name = names.of_backend(backend.id);

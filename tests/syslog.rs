@@ -7,6 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::Load;
@@ -128,13 +129,18 @@ impl Site {
         Some(Self { haproxy, frontend: SocketAddr::from(([127, 0, 0, 1], port)), _server: server })
     }
 
-    /// Requests for so long, while `meanwhile` goes on; how many were logged.
-    fn requests(&self, during: Duration, meanwhile: impl FnOnce()) -> u64 {
+    /// Requests until there were so many, and `meanwhile` is over; how many were logged.
+    fn requests(&self, fewest: usize, meanwhile: impl FnOnce() + Send) -> u64 {
         let dropped_before = self.dropped();
-        let load =
-            Load::new(self.frontend, |_| RATE).patience(PATIENCE).start(during).expect("the load runs");
-        meanwhile();
-        let measured = load.finish();
+        let measured = thread::scope(|scope| {
+            let meanwhile = scope.spawn(meanwhile);
+            let mut measured = Vec::new();
+            while measured.len() < fewest || !meanwhile.is_finished() {
+                let load = Load::new(self.frontend, |_| RATE).patience(PATIENCE);
+                measured.extend(load.run(Duration::from_millis(200)).expect("the load runs"));
+            }
+            measured
+        });
         // An answer comes before its line.
         wait_until("HAProxy is done with all requests", PATIENCE, || {
             let stat = self.haproxy.ask("show stat users 1 -1");
@@ -208,7 +214,12 @@ fn check_rotated(config: &str, date: fn(char) -> bool) {
     let Some(site) = Site::start(&rsyslogd) else { return };
     let log = rsyslogd.path("haproxy.log");
     let mut agent = Agent::start("", &[log.to_str().expect("a temporary path is text")]);
-    let logged = site.requests(Duration::from_secs(5), || (0..4).for_each(|_| logrotate.run()));
+    let logged = site.requests(700, || {
+        (0..4).for_each(|_| logrotate.run());
+        wait_until("the new file has a line", PATIENCE, || {
+            fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0)
+        });
+    });
     wait_for_requests(&agent, logged);
     let (_, summary) = agent.stop();
     assert_eq!(summary["requests"], logged, "{summary}");
@@ -267,7 +278,7 @@ fn every_request_is_counted_that_rsyslogd_sends_on() {
         );
         let Some(rsyslogd) = Rsyslogd::start(&action) else { return };
         let Some(site) = Site::start(&rsyslogd) else { return };
-        let logged = site.requests(Duration::from_secs(2), || {});
+        let logged = site.requests(300, || {});
         wait_for_requests(&agent, logged);
         let (_, summary) = agent.stop();
         assert_eq!((&summary["requests"], &summary["unparsed"]), (&logged.into(), &0.into()), "{summary}");
@@ -283,13 +294,13 @@ fn copytruncate_costs_no_request_but_those_of_its_moment() {
     let mut agent = Agent::start("", &[log.to_str().expect("a temporary path is text")]);
     let mut counted = 0;
     for _ in 0..3 {
-        counted += site.requests(Duration::from_secs(1), || {});
+        counted += site.requests(150, || {});
         wait_for_requests(&agent, counted);
         logrotate.run();
     }
     // A line that comes between logrotate's copy and its cut is lost, and so is one that was not read before.
-    let around_cuts = site.requests(Duration::from_secs(1), || (0..3).for_each(|_| logrotate.run()));
-    counted += site.requests(Duration::from_secs(3), || {});
+    let around_cuts = site.requests(150, || (0..3).for_each(|_| logrotate.run()));
+    counted += site.requests(450, || {});
     wait_for_requests(&agent, counted);
     let (_, summary) = agent.stop();
     let found = summary["requests"].as_u64().expect("a number");
@@ -316,7 +327,7 @@ fn every_request_is_counted_that_comes_through_a_pipe() {
             Command::new(agent).args(["status", "--output", "json", "--config", config]).output().ok()?;
         serde_json::from_slice(&asked.stdout).ok()
     };
-    let logged = site.requests(Duration::from_secs(3), || {});
+    let logged = site.requests(450, || {});
     wait_until("every request is counted", PATIENCE, || {
         status().is_some_and(|status| status["lines"]["requests"].as_u64() >= Some(logged))
     });

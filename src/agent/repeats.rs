@@ -1,12 +1,15 @@
 //! Troubles that repeat are counted and told once an interval, with the first example.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use crate::core::log::error::LineError;
+use crate::core::names::{BackendId, Names, ServerId};
+use crate::core::plan::inventory::Unread;
+use crate::telemetry::status;
 
 /// What is to be told at the end of the interval.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(super) struct Repeats {
     unparsed: BTreeMap<Arc<str>, (u64, LineError)>,
     journal: Option<(u64, String)>,
     state: Option<(u64, String)>,
+    /// What HAProxy shows and cannot be read.
+    unread: BTreeSet<(BackendId, Option<ServerId>)>,
     /// That requests are told of twice is told once.
     duplicates_told: bool,
 }
@@ -29,6 +34,7 @@ impl Repeats {
             unparsed: BTreeMap::new(),
             journal: None,
             state: None,
+            unread: BTreeSet::new(),
             duplicates_told: false,
         }
     }
@@ -45,6 +51,16 @@ impl Repeats {
                 source,
                 "requests are logged twice and counted once; two `log` lines, or a syslog rule too many?"
             );
+        }
+    }
+
+    /// HAProxy has shown this, which cannot be read; told when it begins.
+    pub(super) fn note_unread(&mut self, unread: &[Unread], names: &Names) {
+        let before =
+            std::mem::replace(&mut self.unread, unread.iter().map(|it| (it.backend, it.server)).collect());
+        for news in unread.iter().filter(|it| !before.contains(&(it.backend, it.server))) {
+            let (backend, left_out) = (names.of_backend(news.backend), status::left_out(news, names));
+            warn!(%backend, left_out, "haproxy shows what cannot be: that is left out, and all else goes on");
         }
     }
 

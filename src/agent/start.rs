@@ -60,7 +60,8 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let node_names = config.sockets();
         let (looks_in, looks) = mpsc::channel(1);
-        let controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
+        let mut controller = Controller::new(names.clone(), config.backends.clone(), &memory, now);
+        controller.expect_readings(config.tick, config.socket_timeout);
         let executor =
             if observes_only { None } else { open_executor(&config, &names, controller.kept(), dry_run)? };
         if let Some(executor) = executor.clone() {

@@ -146,6 +146,9 @@ fn backend_text(backend: &Value) -> String {
         text.push_str(&format!("  cooldown: {} left\n", span(&backend["cooldown_s"])));
     }
     text.push_str(&files::pool(&backend["pool_trouble"]));
+    for unread in list(&backend["left_out"]) {
+        text.push_str(&format!("  left out, {}\n", word(unread)));
+    }
     text.push_str(&limits(&backend["limits"]));
     if let Some(order) = backend["override"]["order"].as_str() {
         text.push_str(&format!(

@@ -1,5 +1,5 @@
 //! What a file may say. Types for serde and nothing else: what is left out is `None`, and the
-//! default of a key is in `check.rs`. What each key means is in `config/haproxy-autoscale.yaml`.
+//! default of a key is in `defaults.rs`. What each key means is in `config/haproxy-autoscale.yaml`.
 //!
 //! No `flatten` and no internally tagged enums: serde buffers those, and the line number is lost.
 

@@ -2,7 +2,7 @@
 //!
 //! In: the text of a config file. Out: a [`Config`] that cannot be wrong in itself, or a
 //! [`ConfigError`] that names file, line, column and key of everything that is. What a file may
-//! say is in `file.rs`, every default, range and rule between two keys in `check.rs` and
+//! say is in `file.rs`, every default in `defaults.rs`, every range and rule between two keys in `check.rs` and
 //! `backend.rs`. Whether HAProxy has the backends, or the log can be read, is left to others.
 //!
 //! A file is read twice: `document.rs` walks its YAML (no key twice, no more of it than a bound),

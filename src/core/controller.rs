@@ -122,6 +122,12 @@ impl Controller {
         controller
     }
 
+    /// HAProxy is read `every` so often, and answers `within` so long or not at all: two ticks and a slow answer later
+    /// what it said is no ground for a decision. Without this, 5 s.
+    pub fn expect_readings(&mut self, every: Duration, within: Duration) {
+        self.readings.come_every(every, within);
+    }
+
     /// Takes other settings. A backend that stays keeps its state; its estimates begin anew only
     /// where target or window changed. A backend that goes is left as it is.
     pub fn reconfigure(&mut self, settings: Vec<BackendSettings>, now: Instant) {
@@ -331,7 +337,7 @@ impl Controller {
     pub fn view(&mut self, backend: BackendId, now: Instant) -> Option<View> {
         let state = self.readings.backend(backend);
         let view = self.backends.get_mut(&backend)?.view(backend, state, self.local, &self.names, now);
-        Some(view)
+        Some(View { unread: self.readings.unread(backend), ..view })
     }
 
     /// The HAProxy process that answered last.

@@ -29,7 +29,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::wire::command::{Command, Name, Scope};
 use crate::core::wire::error::AnswerError;
-use crate::core::wire::guarded::Guarded;
+use crate::core::wire::guarded::{Guarded, Overtaken};
 use crate::core::wire::response::{self, Level, Reply};
 use crate::core::wire::{info, reading};
 
@@ -139,13 +139,20 @@ impl Client {
         let (process, stands) =
             change.check(&without_prompts(&before)).map_err(|error| self.garbage(error))?;
         self.must_go_on(&process)?;
-        let (address, command) = (self.address.clone(), change.command().to_string());
-        stands.map_err(|by| RuntimeError::Overtaken { address, command, by })?;
+        let overtaken = |by: Overtaken| {
+            let (address, command) = (self.address.clone(), change.command().to_string());
+            RuntimeError::Overtaken { address, command, by }
+        };
+        stands.map_err(overtaken)?;
         // The very process that has just answered.
         let worker = if self.is_master { format!("@!{} ", process.pid) } else { String::new() };
-        let change = line(&worker, change.command().parts());
-        conversation.say(format!("{change}; quit\n").as_bytes()).await?;
-        Ok(without_prompts(&conversation.hear(|_| false).await?))
+        let told = line(&worker, change.command().parts());
+        conversation.say(format!("{told}; quit\n").as_bytes()).await?;
+        let answer = conversation.hear(|_| false).await.map_err(|error| match error {
+            RuntimeError::NoWorker { .. } => overtaken(Overtaken::Restarted),
+            error => error,
+        })?;
+        Ok(without_prompts(&answer))
     }
 
     /// Waits for one of our own connections to become free; what a command takes counts from then on.
@@ -348,7 +355,11 @@ impl<'a> Conversation<'a> {
                 let master = is_of_master(&answer).then(|| RuntimeError::Master { address: address.clone() });
                 return Err(master.unwrap_or_else(|| timed_out(self.client, Phase::Reading)));
             };
-            if received.map_err(|source| self.broken(Phase::Reading, source))? == 0 {
+            let received = received.map_err(|source| self.broken(Phase::Reading, source))?;
+            if self.client.is_master && is_of_nobody(&answer) {
+                return Err(RuntimeError::NoWorker { address: address.clone() });
+            }
+            if received == 0 {
                 break;
             }
             if answer.len() > MOST_ANSWER_BYTES {
@@ -390,4 +401,10 @@ fn without_prompts(answer: &[u8]) -> Vec<u8> {
 /// A master knows none of our commands without its worker's prefix, and then waits for another.
 fn is_of_master(answer: &[u8]) -> bool {
     answer.starts_with(b"Unknown command")
+}
+
+/// A master has no such worker: not any more, or, as seen on HAProxy 3.4, not yet. From 3.0 on it forgets the rest of
+/// the line then, `quit` too, and leaves the connection open.
+fn is_of_nobody(answer: &[u8]) -> bool {
+    answer.starts_with(b"Can't find the target PID")
 }

@@ -37,6 +37,12 @@ pub enum RuntimeError {
         /// Where.
         address: Address,
     },
+    /// A master's worker is gone, or the next one does not run yet. Nothing was carried out.
+    #[error("the HAProxy master at `{address}` has no worker that can be asked")]
+    NoWorker {
+        /// Where.
+        address: Address,
+    },
     /// The connection broke. HAProxy may have carried out the command all the same.
     #[error("the connection to `{address}` broke while {during}")]
     Broken {

@@ -29,7 +29,7 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_
 const RAN: Duration = Duration::from_secs(10);
 
 /// From the end of its output to its own. It has nothing left to do by then.
-const EXIT: Duration = Duration::from_millis(20);
+const EXIT: Duration = Duration::from_secs(1);
 
 /// So many starts behind a cursor that bring no line: the cursor may be the reason (seen on systemd 252: one
 /// that it cannot read ends it).

@@ -21,11 +21,11 @@ pub mod template;
 pub mod turn;
 
 pub(crate) mod render;
+pub(crate) mod slots;
 
 mod added;
 mod difference;
 mod line;
 mod pace;
-mod slots;
 #[cfg(test)]
 mod testing;

@@ -23,7 +23,7 @@ pub enum SlotError {
     #[error(
         "there is no line of `{server}` in `backend {backend}` that the lines of more slots could be made after"
     )]
-    NoModel {
+    NothingLikeIt {
         /// Whose slots.
         backend: String,
         /// The slot that they are to be like.
@@ -33,10 +33,10 @@ pub enum SlotError {
     #[error(
         "haproxy.cfg would have no line for the slot `{0}`; `{{{{ servers }}}}` or a loop over all servers makes one"
     )]
-    NoLine(String),
+    Missing(String),
     /// It would be something else, or would get requests.
     #[error("the line of the slot `{slot}` in haproxy.cfg would not be `{address} ... disabled`")]
-    NoSlot {
+    Unlike {
         /// Its backend and name.
         slot: String,
         /// Where it is to be.
@@ -88,7 +88,7 @@ pub(super) fn undeclared(text: &[u8], standing: &[BackendStanding]) -> Vec<Strin
 ///
 /// # Errors
 /// One would not be.
-pub(super) fn check(text: &[u8], standing: &[BackendStanding]) -> Result<(), SlotError> {
+pub(crate) fn check(text: &[u8], standing: &[BackendStanding]) -> Result<(), SlotError> {
     let mut to_come = to_come(standing).peekable();
     if to_come.peek().is_none() {
         return Ok(());
@@ -96,11 +96,11 @@ pub(super) fn check(text: &[u8], standing: &[BackendStanding]) -> Result<(), Slo
     let declared = Declared::read(text);
     for (backend, server) in to_come {
         let line = declared.server(&backend.backend, &server.server);
-        let line = line.ok_or_else(|| SlotError::NoLine(name(backend, server)))?;
+        let line = line.ok_or_else(|| SlotError::Missing(name(backend, server)))?;
         let address = server.address.map(|address| (address, server.port));
         if literal(&line.address) != address || line.disabled == (server.disabled == Some(false)) {
             let address = address.map(address_text).unwrap_or_default();
-            return Err(SlotError::NoSlot { slot: name(backend, server), address });
+            return Err(SlotError::Unlike { slot: name(backend, server), address });
         }
     }
     Ok(())
@@ -152,8 +152,9 @@ fn missing<'a>(
     let lines = Lines::new(text).filter(|line| line.section == section);
     let there: HashMap<String, Vec<u8>> = lines.flat_map(|line| server_lines(line.bytes)).collect();
     missing.retain(|server| !there.contains_key(&server.server));
-    let no_model = || SlotError::NoModel { backend: standing.backend.clone(), server: like.to_owned() };
-    let model = there.get(like).ok_or_else(no_model)?.clone();
+    let nothing_like_it =
+        || SlotError::NothingLikeIt { backend: standing.backend.clone(), server: like.to_owned() };
+    let model = there.get(like).ok_or_else(nothing_like_it)?.clone();
     Ok((missing, model))
 }
 
@@ -317,7 +318,7 @@ mod tests {
     fn without_a_line_to_go_by_there_are_none() {
         let (text, standing) = (in_block("  server s1 10.0.0.1:80\n"), standing("t3", vec![]));
         let error = grown(text.as_bytes(), &standing).unwrap_err();
-        assert_eq!(error, SlotError::NoModel { backend: "app".to_owned(), server: "t3".to_owned() });
+        assert_eq!(error, SlotError::NothingLikeIt { backend: "app".to_owned(), server: "t3".to_owned() });
     }
 
     #[track_caller]

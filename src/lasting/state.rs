@@ -16,6 +16,7 @@ use super::file::{self, FileError, Staged};
 use crate::core::controller::{BackendStanding, Origin, ServerStanding};
 use crate::core::plan::inventory::AdminState;
 use crate::core::wire::error::AnswerError;
+use crate::core::wire::table::Rows;
 use crate::core::wire::{info, servers_state};
 use crate::haproxy::client::Client;
 use crate::haproxy::error::RuntimeError;
@@ -92,7 +93,7 @@ async fn put(path: &Path, text: String) -> Result<(), StateError> {
 /// Servers, with their backends, that a command has put into MAINT or DRAIN.
 pub(super) async fn out_of_service(client: &Client) -> Result<Vec<(String, String)>, StateError> {
     let text = ask(client).await?;
-    let rows = servers_state::rows(&text)?;
+    let rows = servers_state::rows(&text)?.rows;
     let is_out = |row: &&servers_state::StateRow<'_>| {
         let admin = row.admin;
         admin.state() != AdminState::Ready && !admin.is_foreign_maint() && !admin.is_foreign_drain()
@@ -104,8 +105,9 @@ pub(super) async fn out_of_service(client: &Client) -> Result<Vec<(String, Strin
 /// Whether it has all of these servers, named with their backends.
 pub(super) async fn has_all(client: &Client, servers: &[(&str, &str)]) -> Result<bool, StateError> {
     let text = ask(client).await?;
-    let there: HashSet<(&str, &str)> =
-        servers_state::rows(&text)?.iter().map(|row| (row.backend, row.server)).collect();
+    let Rows { rows, unread } = servers_state::rows(&text)?;
+    let read = rows.iter().map(|row| (row.backend, row.server));
+    let there: HashSet<_> = read.chain(unread.iter().map(|row| (row.backend, row.server))).collect();
     Ok(servers.iter().all(|server| there.contains(server)))
 }
 

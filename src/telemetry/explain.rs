@@ -77,7 +77,9 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
         .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
     let to_come = (!view.slots_to_come.is_empty())
         .then(|| format!("haproxy.cfg gets the slots {}", view.slots_to_come.join(", ")));
-    no_answer.into_iter().chain([text]).chain(down(view, names)).chain(missing).chain(to_come).collect()
+    let unread = view.unread.iter().map(|unread| format!("left out, {}", status::left_out(unread, names)));
+    let told = no_answer.into_iter().chain([text]).chain(unread);
+    told.chain(down(view, names)).chain(missing).chain(to_come).collect()
 }
 
 /// Who takes the places of servers that are DOWN, or why nobody does.

@@ -13,7 +13,7 @@ use super::progress;
 use super::words::{self, figures};
 use crate::core::controller::{Health, Order, ServerView, View};
 use crate::core::names::Names;
-use crate::core::plan::inventory::Process;
+use crate::core::plan::inventory::{Process, Unread};
 use crate::core::policy::fleet::Fleet;
 use crate::core::settings::ReadyLimits;
 
@@ -147,10 +147,17 @@ pub fn backend(view: &View, pool: Option<&PoolTrouble>, names: &Names) -> Value 
         "figures": figures(&view.snapshot),
         "spares": view.settings.spares.name(),
         "pool_trouble": pool.map(PoolTrouble::value),
+        "left_out": view.unread.iter().map(|unread| left_out(unread, names)).collect::<Vec<_>>(),
         "missing_slots": view.missing_slots,
         "slots_to_come": view.slots_to_come,
         "servers": view.servers.iter().map(|server| server_value(server, names)).collect::<Vec<_>>(),
     })
+}
+
+/// What could not be read, and why.
+pub fn left_out(unread: &Unread, names: &Names) -> String {
+    let what = unread.server.map_or("all of it".to_owned(), |server| names.of_server(server).to_string());
+    format!("{what}: {}", unread.why)
 }
 
 /// What HAProxy has, if it says so.

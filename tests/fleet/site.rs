@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
@@ -120,7 +119,7 @@ fn sections(port: u16, lines: &str) -> String {
     format!(
         "global\n    log stdout format raw local0\n    stats socket {{dir}}/operator.sock mode 600 level operator\n\
          defaults\n    log global\n    mode http\n    option httplog\n    timeout connect 60s\n\
-         \x20   timeout client 10m\n    timeout server 10m\n\
+         \x20   timeout client 10m\n    timeout server 10m\n    timeout check 60s\n\
          frontend users\n    bind 127.0.0.1:{port}\n    default_backend app\n\
          backend app\n{lines}"
     )
@@ -172,14 +171,15 @@ pub(crate) fn stands(agent: &Agent, node: usize) -> String {
     status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What `status` says of `server`.
-pub(crate) fn shown(agent: &Agent, server: &str) -> Value {
-    let status = agent.status().unwrap_or_default();
-    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
-    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
+pub(crate) const ABSENT: &str = "this haproxy does not answer; the others go on";
+pub(crate) const BEHIND: &str = "this haproxy is brought in line with the others";
+
+/// How many events have this message.
+pub(crate) fn count(agent: &Agent, message: &str) -> usize {
+    agent.events().iter().filter(|event| event["message"] == message).count()
 }
 
-pub(crate) fn pin(agent: &Agent, to: u32) {
-    let told = agent.command(&["pin", "app", &to.to_string()]);
-    assert!(told.status.success(), "{told:?}");
+/// How often one of them did not answer: on a machine that stands still, also without being killed.
+pub(crate) fn absences(agent: &Agent) -> usize {
+    count(agent, ABSENT)
 }

@@ -5,9 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::site::{
-    As, LOADED, SLOTS, Site, findings, has_journaled, metrics, of_node, order, status_text, told,
-};
+use super::site::{As, LOADED, SLOTS, Site, findings, metrics, of_node, status_text, told};
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// Both before the same servers: s1 READY, and two spares.
@@ -24,7 +22,7 @@ impl Pair {
         Some(Self { a, b })
     }
 
-    fn config(&self, keys: [&str; 2]) -> String {
+    pub(super) fn config(&self, keys: [&str; 2]) -> String {
         let socket = |(site, keys): (&Site, &str)| {
             let dir = site.dir.path().display().to_string();
             let keys = keys.replace("{dir}", &dir);
@@ -96,7 +94,7 @@ fn check_each_lasts(keeps: [&str; 2]) {
     [&pair.a, &pair.b].iter().for_each(|site| site.template(""));
     let keys = keeps.map(|keep| format!("keep: {keep}"));
     let agent = pair.agent([&keys[0], &keys[1]]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     for site in [&pair.a, &pair.b] {
         site.ask("set server app/s2 weight 70");
@@ -136,11 +134,11 @@ fn check_away(keep: &str) {
     let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
     pair.b.template("");
     let agent = pair.agent(["keep: none", &format!("keep: {keep}")]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     wait_until("it is written down", PATIENCE, || written(&pair.b, keep, 2) == in_service(keep, 10));
     pair.b.end();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     pair.a.wait_for(["s1 READY 10", "s2 READY 10", "s3 READY 10"]);
     wait_until("that is written down too", PATIENCE, || written(&pair.b, keep, 3) == in_service(keep, 10));
     agent.suspended(|| {
@@ -173,7 +171,7 @@ fn a_slot_keeps_its_address_on_each() {
     let b = a.twin(As::Master);
     let mut pair = Pair { a, b };
     let agent = pair.agent(["keep: block", "keep: block"]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);
     let filled = format!("server slot1 127.0.0.1:{} weight 10\n", pair.a.servers[1].port());
     wait_until("both have it", PATIENCE, || {
@@ -186,10 +184,14 @@ fn a_slot_keeps_its_address_on_each() {
 
 const RELOADED: &str = "keep: template, reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
 
-/// The first event with this message about this HAProxy.
-fn told_of(agent: &Agent, message: &str, site: &Site) -> Option<Value> {
+/// The events about this HAProxy with one of these messages.
+fn told_of(agent: &Agent, messages: &[&str], site: &Site) -> Vec<Value> {
     let socket = socket(site);
-    agent.events().into_iter().find(|event| event["message"] == message && event["node"] == socket)
+    let is_it = |event: &Value| {
+        event["node"] == socket
+            && event["message"].as_str().is_some_and(|message| messages.contains(&message))
+    };
+    agent.events().into_iter().filter(is_it).collect()
 }
 
 fn time(event: &Value) -> Timestamp {
@@ -202,17 +204,23 @@ fn another_template_reloads_one_after_the_other() {
     [&pair.a, &pair.b].iter().for_each(|site| site.template(""));
     let agent = pair.agent([RELOADED, RELOADED]);
     let both = [&pair.a, &pair.b];
-    let have_told = |message| both.iter().all(|site| told_of(&agent, message, site).is_some());
+    let have_told = |message| both.iter().all(|site| !told_of(&agent, &[message], site).is_empty());
     wait_until("the first ones are written", PATIENCE, || have_told("haproxy.cfg written"));
+    let changed = Timestamp::now();
     both.iter().for_each(|site| site.template("    http-response set-header x y\n"));
     wait_until("both are reloaded", PATIENCE, || have_told("haproxy reloaded"));
-    let reloaded = both.map(|site| told_of(&agent, "haproxy reloaded", site).unwrap());
+    let reloaded = both.map(|site| told_of(&agent, &["haproxy reloaded"], site).remove(0));
     let (first, second) = if time(&reloaded[0]) < time(&reloaded[1]) { (0, 1) } else { (1, 0) };
     let took = SignedDuration::from_millis(reloaded[second]["elapsed_ms"].as_i64().unwrap());
-    // At once, or, where the old process was seen as it stopped, step by step.
-    let in_line = ["this haproxy was restarted, and is in line", "this haproxy is in line again"];
-    let seen = in_line.iter().find_map(|message| told_of(&agent, message, both[first])).unwrap();
-    assert!(time(&seen) <= time(&reloaded[second]) - took, "{seen}, {reloaded:?}");
+    // At once; where the old process was seen as it stopped, step by step; and where none answered for a moment.
+    let in_line = [
+        "this haproxy was restarted, and is in line",
+        "this haproxy is in line again",
+        "this haproxy answers again, and is in line",
+    ];
+    let seen = told_of(&agent, &in_line, both[first]);
+    let is_between = |event: &Value| changed < time(event) && time(event) <= time(&reloaded[second]) - took;
+    assert!(seen.iter().any(is_between), "{seen:?}, {reloaded:?}");
     assert!(both.iter().all(|site| site.cfg_text().contains("x y")));
     // All that is told of it names whose it is.
     for (node, site) in both.into_iter().enumerate() {
@@ -241,7 +249,7 @@ fn none_is_reloaded_while_another_one_is_away() {
     wait_until("it is written", PATIENCE, || agent.event("haproxy.cfg written").is_some());
     pair.b.end();
     wait_until("that is seen", PATIENCE, || {
-        agent.event("this haproxy does not answer; the others go on").is_some()
+        agent.status().unwrap_or_default()["haproxy"]["nodes"][1]["standing"] == "does not answer"
     });
     let pid = pair.a.pid();
     pair.a.template("    http-response set-header x y\n");
@@ -251,7 +259,7 @@ fn none_is_reloaded_while_another_one_is_away() {
             waits["reason"].as_str().unwrap().starts_with(&format!("`{}`", socket(&pair.b)))
         })
     });
-    wait_until("that is journaled", PATIENCE, || has_journaled(&agent, "haproxy_reload_waits"));
+    wait_until("that is journaled", PATIENCE, || agent.has_journaled("event", "haproxy_reload_waits"));
     assert!(pair.a.cfg_text().contains("x y"));
     assert_eq!(pair.a.pid(), pid);
     pair.b.launch();

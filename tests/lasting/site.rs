@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::support::haproxy::standing;
+use super::support::haproxy::{await_handover, standing};
 use super::support::{self, Agent, Origin, PATIENCE, ask, free_port, wait_until};
 
 /// How HAProxy is run.
@@ -94,7 +94,8 @@ impl Site {
     pub(crate) fn text(&self, global: &str, defaults: &str, servers: &str) -> String {
         let text = format!(
             "global\n    stats socket {{dir}}/admin.sock mode 600 level admin expose-fd listeners\n{global}\
-             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n{defaults}\
+             defaults\n    mode http\n    timeout connect 60s\n    timeout client 10m\n    timeout server 10m\n\
+             \x20   timeout check 60s\n{defaults}\
              frontend users\n    bind 127.0.0.1:{}\n    default_backend app\n\
              backend app\n    balance roundrobin\n{servers}",
             self.port
@@ -174,8 +175,18 @@ impl Site {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        wait_until("HAProxy answers", PATIENCE, || self.try_pid().is_some());
-        self.try_pid().expect("it has just answered")
+        self.await_pid("HAProxy answers", |_| true)
+    }
+
+    /// The process that answers, once it is one of these.
+    #[track_caller]
+    fn await_pid(&self, what: &str, is_it: impl Fn(u32) -> bool) -> u32 {
+        let mut found = None;
+        wait_until(what, PATIENCE, || {
+            found = self.try_pid().filter(|&pid| is_it(pid));
+            found.is_some()
+        });
+        found.expect("waited for")
     }
 
     /// What the agent has told is the process that answers, as soon as the one before it does no more.
@@ -190,12 +201,20 @@ impl Site {
         ask(&self.path("admin.sock"), command).unwrap()
     }
 
-    /// Reloads it as somebody else would.
+    /// Reloads it as somebody else would, and waits until nobody but the new worker can be reached.
     pub(crate) fn reload(&mut self) {
         let before = self.pid();
         assert!(self.run == As::Master);
         let _ = ask(&self.path("master.sock"), "reload");
-        wait_until("another worker answers", PATIENCE, || self.try_pid().is_some_and(|pid| pid != before));
+        self.await_successor(before);
+    }
+
+    /// Waits until another process than `before` answers, and `before` can be reached no more; that other one.
+    #[track_caller]
+    pub(crate) fn await_successor(&self, before: u32) -> u32 {
+        let new = self.await_pid("another process answers", |pid| pid != before);
+        await_handover(&[before], new);
+        new
     }
 
     /// Each server's admin state and weight, such as `s1 READY 10`, by name.
@@ -259,10 +278,6 @@ pub(crate) fn status_text(agent: &Agent) -> String {
     String::from_utf8(agent.command(&["status"]).stdout).unwrap()
 }
 
-pub(crate) fn has_journaled(agent: &Agent, event: &str) -> bool {
-    agent.journal().iter().any(|entry| entry["event"] == event)
-}
-
 pub(crate) fn metrics(site: &Site) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", site.metrics)).unwrap();
@@ -276,11 +291,6 @@ pub(crate) fn metrics(site: &Site) -> String {
 pub(crate) fn of_node(site: &Site, name: &str, more: &str, value: &str) -> String {
     let (dir, end) = (site.dir.path().display(), if value.is_empty() { "" } else { "\n" });
     format!("haproxy_autoscale_{name}{{node=\"{dir}/admin.sock\"{more}}} {value}{end}")
-}
-
-pub(crate) fn order(agent: &Agent, arguments: &[&str]) {
-    let output = agent.command(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[track_caller]

@@ -2,56 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::estimate::snapshot::{Snapshot, Tally};
 use haproxy_autoscale::core::policy::decision::Decision;
 use haproxy_autoscale::core::policy::fleet::Fleet;
 use haproxy_autoscale::core::policy::state::{Direction, State};
 use haproxy_autoscale::core::policy::threshold::step;
 use haproxy_autoscale::core::settings::*;
-use haproxy_autoscale::core::units::{Percentile, Ratio};
 
-/// The defaults of the reference configuration, for a target of 250 ms.
+/// The defaults, for a target of 250 ms, with the band.
 pub(crate) fn defaults() -> BackendSettings {
-    let (ms, s) = (Duration::from_millis, Duration::from_secs);
-    let p95 = Statistic::Percentile(Percentile::new(95.0).unwrap());
-    BackendSettings {
-        name: "app".to_owned(),
-        target: Target { timer: Timer::Tt, statistic: p95, below: ms(250) },
-        policy: Policy::Threshold,
-        model: ModelSettings::default(),
-        window: WindowSettings { length: s(30), min_samples: 50 },
-        log: LogSettings { coverage: Ratio::new(0.9).unwrap(), sample_rate: Ratio::ALL },
-        band: HysteresisBand::new(ms(100), ms(250)).unwrap(),
-        ready: ReadyLimits { min: 1, max: None },
-        schedule: schedule::Schedule::default(),
-        scale_up: ScaleUp { stabilization_window: s(10), breaches: 0, cooldown: s(30), step: 1 },
-        scale_down: ScaleDown {
-            stabilization_window: s(300),
-            idle_after: s(300),
-            cooldown: s(120),
-            step: 1,
-            drain_timeout: s(60),
-            sticky_quiet: s(300),
-            shutdown_sessions: None,
-        },
-        warm_up: WarmUp {
-            path: None,
-            method: WarmUpMethod::Get,
-            host: None,
-            tls: WarmUpTls::Auto,
-            sni: None,
-            requests: 20,
-            concurrency: 4,
-            timeout: s(5),
-            statuses: (200, 399),
-            ramp: Duration::ZERO,
-        },
-        hands_off: Duration::from_secs(1800),
-        outliers: OutlierSettings::default(),
-        weights: Weights::Keep,
-        spares: spares::Spares::Declared,
-        servers: Default::default(),
-    }
+    let config = Config::default().with_backend("app", Some(Duration::from_millis(250)));
+    let app = config.expect("a name and a target").backends.remove(0);
+    BackendSettings { policy: Policy::Threshold, ..app }
 }
 
 /// What is not changed stays as it was.

@@ -8,7 +8,7 @@ use haproxy_autoscale::core::names::Names;
 use haproxy_autoscale::core::plan::inventory::{AdminState, Inventory, ServerState};
 
 use super::cli::Change;
-use super::haproxy::{Haproxy, Server};
+use super::haproxy::{Haproxy, NOWHERE, Server};
 
 /// Durations are kept in whole seconds over a restart of the agent.
 const SLACK: Duration = Duration::from_secs(3);
@@ -149,7 +149,10 @@ impl Book {
                 if !is_slot || server.backup || server.tracks.is_some() {
                     self.break_rule(key, "an address for what is no slot of ours");
                 }
-                self.place(key, *address, haproxy);
+                // On a node that is told what the others have a slot may be emptied.
+                if !(command.follows && *address == NOWHERE.into()) {
+                    self.place(key, *address, haproxy);
+                }
             }
             (Change::Add(address, keywords), None) => {
                 self.place(key, *address, haproxy);

@@ -180,6 +180,7 @@ impl Fleet {
         let follows = theirs.any(|server| match change {
             cli::Change::State(state) => server.forced == *state,
             cli::Change::Weight(weight) => server.weight == *weight,
+            cli::Change::Address(address) => server.address == *address,
             _ => false,
         });
         let is_on_its_way = follows || *change == cli::Change::State(AdminState::Drain);

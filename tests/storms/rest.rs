@@ -250,8 +250,7 @@ impl Stand {
         Self {
             name: server.name.clone(),
             state: server.state(),
-            // Nodes that come back are not told those of servers that track another one.
-            weight: if server.tracks.is_some() { 0 } else { server.weight },
+            weight: server.weight,
             address: is_used.then_some(server.address),
         }
     }

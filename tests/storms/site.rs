@@ -1,11 +1,11 @@
 //! Sites by chance: HAProxys, what their configuration has, and the agent's settings.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use haproxy_autoscale::config::Config;
 use haproxy_autoscale::core::plan::supply::{Candidate, Offer};
 use haproxy_autoscale::core::settings::spares::{Keywords, Spares};
 use haproxy_autoscale::core::settings::*;
@@ -223,48 +223,25 @@ fn part(name: &'static str, is_second: bool) -> impl Strategy<Value = Part> {
 /// Quick ones: a storm is short.
 fn settings(name: &str) -> BackendSettings {
     let (s, ms) = (Duration::from_secs, Duration::from_millis);
+    let config = Config::default().with_backend(name, Some(s(1)));
+    let app = config.expect("a name and a target").backends.remove(0);
     BackendSettings {
-        name: name.to_owned(),
-        target: Target { timer: Timer::Tt, statistic: Statistic::Mean, below: s(1) },
+        target: Target { statistic: Statistic::Mean, ..app.target },
         policy: Policy::Threshold,
-        model: ModelSettings {
-            hold: Some(s(30)),
-            hold_max: s(60),
-            min_off: s(30),
-            trial: s(5),
-            ..ModelSettings::default()
-        },
+        model: ModelSettings { hold: Some(s(30)), hold_max: s(60), min_off: s(30), trial: s(5), ..app.model },
         window: WindowSettings { length: s(5), min_samples: 10 },
-        log: LogSettings { coverage: Ratio::NONE, sample_rate: Ratio::ALL },
+        log: LogSettings { coverage: Ratio::NONE, ..app.log },
         band: HysteresisBand::new(ms(400), s(1)).unwrap(),
-        ready: ReadyLimits { min: 1, max: None },
-        schedule: schedule::Schedule::default(),
-        scale_up: ScaleUp { stabilization_window: s(3), breaches: 0, cooldown: s(5), step: 1 },
+        scale_up: ScaleUp { stabilization_window: s(3), cooldown: s(5), ..app.scale_up },
         scale_down: ScaleDown {
             stabilization_window: s(10),
             idle_after: s(10),
             cooldown: s(10),
-            step: 1,
-            shutdown_sessions: None,
             drain_timeout: s(8),
-            sticky_quiet: Duration::from_secs(300),
-        },
-        warm_up: WarmUp {
-            path: None,
-            method: WarmUpMethod::Get,
-            host: None,
-            tls: WarmUpTls::Auto,
-            sni: None,
-            requests: 20,
-            concurrency: 4,
-            timeout: s(5),
-            statuses: (200, 399),
-            ramp: Duration::ZERO,
+            ..app.scale_down
         },
         hands_off: s(300),
-        outliers: OutlierSettings { drain_after: s(60), ..OutlierSettings::default() },
-        weights: Weights::Keep,
-        spares: spares::Spares::Declared,
-        servers: BTreeMap::new(),
+        outliers: OutlierSettings { drain_after: s(60), ..app.outliers },
+        ..app
     }
 }

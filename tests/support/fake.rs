@@ -26,13 +26,18 @@ pub enum Fault {
     Answer(Vec<u8>),
     /// The command is not carried out; the answer never ends.
     Endless,
+    /// Before the command comes, the worker is another process than the one that has answered.
+    Replaced,
+    /// The master's worker does not run yet.
+    Starting,
 }
 
-/// A unix socket that answers like HAProxy 2.6 and keeps servers' states and weights.
+/// A unix socket that answers like HAProxy 2.6 and keeps servers' states and weights, and another that answers like
+/// the master of it.
 pub struct FakeHaproxy {
     dir: TempDir,
     shared: Arc<Mutex<State>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What it keeps.
@@ -41,6 +46,10 @@ struct State {
     stop: bool,
     pid: u32,
     uptime_s: u32,
+    /// By its master, and how many of those have failed in a row.
+    reloads: u32,
+    failed_reloads: u32,
+    config_is_bad: bool,
     fault: Option<(Fault, usize)>,
     commands: Vec<String>,
     replies: Vec<(String, String)>,
@@ -77,20 +86,33 @@ impl FakeHaproxy {
     /// `&[("web", &["s1", "s2"])]`, all READY, without checks, weight 1.
     pub fn start(backends: &[(&str, &[&str])]) -> Self {
         let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
-        let listener = UnixListener::bind(dir.path().join("admin.sock")).expect("the folder is ours");
         let backends = backends
             .iter()
             .map(|(name, servers)| ((*name).to_owned(), servers.iter().map(|s| FakeServer::new(s)).collect()))
             .collect();
         let shared = Arc::new(Mutex::new(State { pid: 4711, uptime_s: 60, backends, ..State::default() }));
-        let theirs = shared.clone();
-        let thread = thread::spawn(move || serve(&listener, &theirs));
-        Self { dir, shared, thread: Some(thread) }
+        let serves = |(name, is_master)| {
+            let listener = UnixListener::bind(dir.path().join(name)).expect("the folder is ours");
+            let theirs = shared.clone();
+            thread::spawn(move || serve(&listener, is_master, &theirs))
+        };
+        let threads = [("admin.sock", false), ("master.sock", true)].map(serves).into();
+        Self { dir, shared, threads }
     }
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("admin.sock")
+    }
+
+    /// Where its master does.
+    pub fn master_socket(&self) -> PathBuf {
+        self.dir.path().join("master.sock")
+    }
+
+    /// What a reload would read from now on is refused.
+    pub fn spoil_config(&self) {
+        self.lock().config_is_bad = true;
     }
 
     /// The folder of the socket.
@@ -153,9 +175,9 @@ impl FakeHaproxy {
 impl Drop for FakeHaproxy {
     fn drop(&mut self) {
         self.lock().stop = true;
-        // Wakes the accepting thread; if it cannot be reached, it has ended.
-        let _ = UnixStream::connect(self.socket());
-        if let Some(thread) = self.thread.take() {
+        // Wakes the accepting threads; those that cannot be reached have ended.
+        let _ = [self.socket(), self.master_socket()].map(UnixStream::connect);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -247,7 +269,7 @@ impl State {
                 server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;
                 Ok(())
             }),
-            _ => Err("Unknown command, but maybe one of the following ones is a better match:"),
+            _ => Err(UNKNOWN),
         };
         done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
     }
@@ -270,6 +292,60 @@ impl State {
             text.push_str("> ");
         }
         text.into_bytes()
+    }
+
+    /// The answer of the master to a line, and whether more may come.
+    fn answer_as_master(&mut self, line: &str) -> (Vec<u8>, bool) {
+        self.commands.push(line.trim_end().to_owned());
+        let mut text = String::new();
+        for part in line.split(';').map(str::trim) {
+            let (prefix, command) = match part.split_once(' ') {
+                Some((prefix, command)) if prefix.starts_with('@') => (prefix, command),
+                _ => ("", part),
+            };
+            match (prefix, command) {
+                ("", "quit") => return (text.into_bytes(), false),
+                ("", "reload") => {
+                    self.reload();
+                    return (text.into_bytes(), false);
+                }
+                ("", "show proc") => text += &self.processes(),
+                ("", _) => writeln!(text, "{UNKNOWN}").expect("a String"),
+                _ if prefix == "@1" || prefix == format!("@!{}", self.pid) => text += &self.obey(command),
+                _ => {
+                    writeln!(text, "Can't find the target PID matching the prefix '{prefix}'")
+                        .expect("a String");
+                    return (text.into_bytes(), false);
+                }
+            }
+            text.push('\n');
+        }
+        (text.into_bytes(), true)
+    }
+
+    fn reload(&mut self) {
+        self.reloads += 1;
+        if self.config_is_bad {
+            self.failed_reloads += 1;
+        } else {
+            (self.pid, self.uptime_s, self.failed_reloads) = (self.pid + 1, 0, 0);
+        }
+    }
+
+    fn processes(&self) -> String {
+        let Self { pid, reloads, failed_reloads: failed, .. } = self;
+        let counted = format!("{reloads} [failed: {failed}]");
+        let row = |pid: &str, kind: &str, reloads: &str, uptime: &str, version: &str| {
+            format!("{pid:<15} {kind:<15} {reloads:<15} {uptime:<15} {version:<15}\n")
+        };
+        [
+            row("#<PID>", "<type>", "<reloads>", "<uptime>", "<version>"),
+            row("4700", "master", &counted, "0d00h00m09s", "2.6.12-fake"),
+            "# workers\n".to_owned(),
+            row(&pid.to_string(), "worker", &failed.to_string(), "0d00h00m09s", "2.6.12-fake"),
+            "# programs\n".to_owned(),
+        ]
+        .concat()
     }
 
     /// What an old worker answers, which does not change anything any more that lasts.
@@ -354,25 +430,32 @@ impl State {
     }
 }
 
+/// How what follows begins; the commands that there are.
+const UNKNOWN: &str = "Unknown command, but maybe one of the following ones is a better match:";
+
+fn no_worker(prefix: &str) -> String {
+    format!("Can't find the target PID matching the prefix '{prefix}'\n")
+}
+
 fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(listener: &UnixListener, shared: &Arc<Mutex<State>>) {
+fn serve(listener: &UnixListener, is_master: bool, shared: &Arc<Mutex<State>>) {
     for stream in listener.incoming() {
         if lock(shared).stop {
             return;
         }
         let shared = shared.clone();
         if let Ok(stream) = stream {
-            thread::spawn(move || converse(stream, &shared));
+            thread::spawn(move || converse(stream, is_master, &shared));
         }
     }
 }
 
-/// One connection: one line, its answer, the end; or, with a `prompt`, lines until `quit`. Whatever goes wrong is
-/// the peer's doing. A fault strikes at the first line that changes something, or at the only one.
-fn converse(mut stream: UnixStream, shared: &Mutex<State>) {
+/// One connection: one line, its answer, the end; or, with a `prompt` or a master, lines until `quit`. Whatever goes
+/// wrong is the peer's doing. A fault strikes at the first line that changes something, or at the only one.
+fn converse(mut stream: UnixStream, is_master: bool, shared: &Mutex<State>) {
     let Ok(reading) = stream.try_clone() else { return };
     let mut reading = BufReader::new(reading);
     let mut fault = lock(shared).take_fault();
@@ -381,10 +464,19 @@ fn converse(mut stream: UnixStream, shared: &Mutex<State>) {
         if !matches!(reading.read_line(&mut line), Ok(1..)) {
             return;
         }
-        let goes_on = line.starts_with("prompt;");
+        let goes_on = if is_master { !line.contains("quit") } else { line.starts_with("prompt;") };
         let is_harmless = goes_on && !matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
         let now = if is_harmless && fault != Some(Fault::OldWorker) { None } else { fault.take() };
-        let answer = lock(shared).answer(&line, now.as_ref());
+        let mut state = lock(shared);
+        state.pid += u32::from(now == Some(Fault::Replaced));
+        let (answer, goes_on) = match (is_master, &now) {
+            // From 3.0 on it goes on then.
+            (true, Some(Fault::Starting)) => (no_worker("@1").into_bytes(), true),
+            (true, Some(Fault::Replaced)) => (state.answer_as_master(&line).0, true),
+            (true, _) => state.answer_as_master(&line),
+            (false, fault) => (state.answer(&line, fault.as_ref()), goes_on),
+        };
+        drop(state);
         if strike(&mut stream, &mut reading, &answer, now).is_err() || !goes_on {
             return;
         }
@@ -400,7 +492,7 @@ fn strike(
 ) -> std::io::Result<()> {
     let half = &answer[..answer.len() / 2];
     match fault {
-        None | Some(Fault::OldWorker) => stream.write_all(answer),
+        None | Some(Fault::OldWorker | Fault::Replaced | Fault::Starting) => stream.write_all(answer),
         Some(Fault::CloseMidway) => stream.write_all(half),
         Some(Fault::CloseSilently) => Ok(()),
         Some(Fault::Answer(text)) => {

@@ -47,11 +47,20 @@ const POLL: Duration = Duration::from_millis(5);
 /// After `within`, naming `what` it was waiting for.
 #[track_caller]
 pub fn wait_until(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let comes = comes_true(within, &mut condition);
+    assert!(comes, "waited {within:?} in vain until {what}");
+}
+
+/// Whether `condition` holds at some time `within` so long.
+pub fn comes_true(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < within, "waited {within:?} in vain until {what}");
+        if start.elapsed() >= within {
+            return false;
+        }
         thread::sleep(POLL);
     }
+    true
 }
 
 /// [`wait_until`] for conditions that are asked for in async code.

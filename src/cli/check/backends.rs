@@ -8,7 +8,7 @@ use crate::config::nearest::nearest;
 use crate::config::{Config, NodeSettings};
 use crate::core::controller::Memory;
 use crate::core::names::Names;
-use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState};
+use crate::core::plan::inventory::{AdminState, BackendState, Inventory, ServerState, Unread};
 use crate::core::plan::ownership::{self, Claims, Role};
 use crate::core::plan::supply::Offer;
 use crate::core::plan::trackers;
@@ -18,6 +18,7 @@ use crate::haproxy::address::Endpoint;
 use crate::haproxy::client::Client;
 use crate::report::chain;
 use crate::state_file::StateDir;
+use crate::telemetry::status;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (memory, _) = StateDir::peek(&config.state_dir);
@@ -62,6 +63,7 @@ async fn check_socket(
         }
     };
     findings.push(old_workers(&about, &client).await);
+    findings.extend(inventory.unread.iter().map(|unread| left_out(unread, names)));
     for settings in &config.backends {
         let about = match config.nodes.len() {
             0 | 1 => format!("backend {}", settings.name),
@@ -155,6 +157,12 @@ fn backend(
     findings
 }
 
+fn left_out(unread: &Unread, names: &Names) -> Finding {
+    let about = format!("backend {}", names.of_backend(unread.backend));
+    let remedy = "nothing is known of that, and nothing is done about it; all else goes on";
+    Finding::warn(&about, format!("left out, {}", status::left_out(unread, names)), remedy)
+}
+
 /// Who serves, and who could. `claims` are those of an agent before this.
 fn servers(
     about: &str,
@@ -208,8 +216,10 @@ fn no_spares(
         roles.map(|(server, _)| names.of_server(server.id).to_string()).collect::<Vec<_>>().join(", ")
     };
     let vacant = named(&|_, role| role == Role::Vacant && settings.spares == Spares::Declared);
+    let unprovable = named(&|server, role| role != Role::Vacant && is_unprovable(server));
     let foreign = named(&|server, role| {
         role == Role::Foreign
+            && !is_unprovable(server)
             && server.state() == AdminState::Maint
             && !server.backup
             && server.tracks.is_none()
@@ -217,6 +227,11 @@ fn no_spares(
             && !server.admin.is_foreign_maint()
     });
     let findings = [
+        (
+            "on a unix socket, or the port that clients came to, and without a health check: no spares, and never taken away",
+            unprovable,
+            "add `check` to their lines: nothing else would prove that one has started",
+        ),
         (
             "empty slots, whose address is nobody's, and no spares",
             vacant,
@@ -231,6 +246,12 @@ fn no_spares(
     ];
     let found = findings.into_iter().filter(|(_, servers, _)| !servers.is_empty());
     found.map(|(what, servers, remedy)| Finding::warn(about, format!("{what}: {servers}"), remedy)).collect()
+}
+
+/// It could be ours to start, if anything could tell that it has started.
+fn is_unprovable(server: &ServerState) -> bool {
+    let is_of_others = server.backup || server.tracks.is_some() || server.admin.is_foreign_maint();
+    !is_of_others && server.supply.is_none() && !server.start_can_be_proved()
 }
 
 /// Servers that the config names and HAProxy does not have.
@@ -266,7 +287,7 @@ fn signals(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
             "give each server a `maxconn` of about twice what it handles at once",
         ));
     }
-    let unchecked = list(&|server| !server.checked && server.tracks.is_none());
+    let unchecked = list(&|server| !server.checked && server.tracks.is_none() && !is_unprovable(server));
     if !unchecked.is_empty() {
         findings.push(Finding::warn(
             about,

@@ -106,7 +106,8 @@ fn slots(state: &BackendState, names: &Names) -> Option<String> {
         let name = names.of_server(server.id).to_string();
         let prefix = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         let number: u32 = name[prefix..].parse().ok()?;
-        Some((name[..prefix].to_owned(), number, server.address, server.port))
+        // Not on a unix socket each.
+        Some((name[..prefix].to_owned(), number, server.address?, server.port))
     };
     let follows = |a: &&ServerState, b: &&ServerState| match (numbered(a), numbered(b)) {
         (Some(a), Some(b)) => (&a.0, a.2, a.3) == (&b.0, b.2, b.3) && a.1.checked_add(1) == Some(b.1),

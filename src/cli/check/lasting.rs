@@ -17,16 +17,20 @@ use crate::lasting::reload::Reloader;
 use crate::report::chain;
 
 mod draft;
+mod growing;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let is_wanted = |node: &&NodeSettings| node.lasting.is_wanted();
+    let mut findings = growing::check(config);
     if config.backends.is_empty() || !config.nodes.iter().any(|node| is_wanted(&node)) {
-        return Vec::new();
+        return findings;
     }
     let standings = draft::standings(config).await;
-    let mut findings = Vec::new();
     for (node, standing) in config.nodes.iter().zip(standings).filter(|(node, _)| is_wanted(node)) {
         findings.extend(check_node(config, node, standing.as_deref()).await);
+        let about = format!("haproxy.keep {}{}", node.lasting.keep.name(), of(config, node));
+        let standing = standing.as_deref().unwrap_or_default();
+        findings.extend(growing::rehearse(&about, config, node, standing).await);
     }
     findings
 }

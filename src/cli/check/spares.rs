@@ -108,6 +108,11 @@ impl Supply<'_> {
                         ),
                     ),
                     (_, 0) => Finding::ok(about, found),
+                    // Whether that can be is told with `haproxy.keep`.
+                    _ if self.settings.spares.grow().is_some() => Finding::ok(
+                        about,
+                        format!("{found}: no slot for {missing} of them before `grow` adds some"),
+                    ),
                     _ => Finding::warn(
                         about,
                         format!("{found}: no slot for {missing} of them"),

@@ -31,10 +31,6 @@ use crate::core::policy::decision::Reason;
 use crate::core::policy::fleet::Fleet;
 use crate::core::units::Weight;
 
-/// Sessions HAProxy may have counted between the last line and the next inventory without a
-/// line being missing: requests that are still running.
-const UNSEEN_MARGIN: u64 = 5;
-
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) settings: Arc<BackendSettings>,
@@ -356,7 +352,7 @@ impl Backend {
         let mut fleet = ownership::fleet(state, &self.settings, &self.claims, &passed_over, names);
         let unseen = self.counted.map_or(0, |counted| state.total_sessions.saturating_sub(counted));
         let running = u64::from(state.sessions);
-        let unlogged = unseen.saturating_sub(running + UNSEEN_MARGIN) as f64;
+        let unlogged = unseen.saturating_sub(running) as f64;
         fleet.unseen = (unlogged * self.settings.log.sample_rate.value()) as u64;
         fleet
     }

@@ -13,10 +13,7 @@ use crate::core::estimate::snapshot::Snapshot;
 use crate::core::log::error::LineError;
 use crate::core::plan::inventory::BackendState;
 use crate::core::policy::decision::{Decision, Reason};
-use crate::core::policy::fleet::Fleet;
-
-/// A log without any line for so long is silent, which is not the same as one that is not understood.
-const SILENCE: Duration = Duration::from_secs(5);
+use crate::core::policy::fleet::{Fleet, SILENCE};
 
 /// A line that was not understood explains what is missing for so long: the longest span that is compared.
 const EXPLAINS: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Controller;
 use super::backend::Backend;
 use super::standing::{Origin, ServerStanding};
-use crate::core::names::Names;
+use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{BackendState, ServerState};
 use crate::core::plan::slots;
 use crate::core::plan::supply::Supplied;
@@ -30,12 +30,14 @@ pub(super) struct Growing {
     growable: Arc<Growable>,
     /// Names of slots that no HAProxy has yet.
     asked: Vec<String>,
+    /// Slots that some of several HAProxys have already.
+    somewhere: HashSet<ServerId>,
 }
 
 impl Default for Growing {
     fn default() -> Self {
         let nobody = "nobody writes HAProxy's configuration".to_owned();
-        Self { growable: Arc::new(Err(nobody)), asked: Vec::new() }
+        Self { growable: Arc::new(Err(nobody)), asked: Vec::new(), somewhere: HashSet::new() }
     }
 }
 
@@ -45,6 +47,11 @@ impl Controller {
         let growable = Arc::new(growable);
         let growing = self.backends.values_mut().filter(|backend| backend.settings.spares.grow().is_some());
         growing.for_each(|backend| backend.growing.growable = growable.clone());
+    }
+
+    /// That not every HAProxy has `server` is because they get it one after the other.
+    pub fn is_slot_to_come(&self, server: ServerId) -> bool {
+        self.backends.values().any(|backend| backend.growing.somewhere.contains(&server))
     }
 }
 
@@ -73,13 +80,18 @@ impl Backend {
         names: &Names,
     ) {
         let state = &supplied.state;
-        let there: HashSet<Arc<str>> =
-            state.servers.iter().map(|server| names.of_server(server.id)).collect();
-        self.growing.asked.retain(|name| !there.contains(name.as_str()));
+        self.growing.somewhere.clear();
         let Some(grow) = self.grow() else { return self.growing.asked.clear() };
+        let spares = self.settings.spares;
+        let somewhere = slots::slots(state, spares).filter(|slot| !slot.everywhere);
+        self.growing.somewhere.extend(somewhere.map(|slot| slot.id));
+        if !self.growing.asked.is_empty() {
+            let there: HashSet<Arc<str>> =
+                state.servers.iter().map(|server| names.of_server(server.id)).collect();
+            self.growing.asked.retain(|name| !there.contains(name.as_str()));
+        }
         let is_short = matches!(decision, Decision::Hold(reason) if is_no_spare(reason));
         // Without one to go by nobody knows what they are to be like.
-        let spares = self.settings.spares;
         if !is_short || supplied.missing_slots == 0 || slots::model(state, spares).is_none() {
             return;
         }

@@ -103,6 +103,7 @@ impl World {
             disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }
     }
 

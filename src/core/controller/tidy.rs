@@ -19,12 +19,12 @@ impl Backend {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
-        if self.is_moving() || self.borrowed.is_empty() {
+        if self.is_moving() {
             return false;
         }
-        let borrowed = std::mem::take(&mut self.borrowed).into_iter();
-        let borrowed: Vec<_> = borrowed.filter(|(server, _)| state.server(*server).is_some()).collect();
-        if borrowed.is_empty() {
+        self.borrowed.retain(|(server, _)| state.server(*server).is_some());
+        self.claims.weights_owed = !self.borrowed.is_empty();
+        if self.borrowed.is_empty() {
             return false;
         }
         let plan = Plan {
@@ -32,11 +32,10 @@ impl Backend {
             purpose: Purpose::Reweigh,
             least_serving: 0, // weights that served before
             found: None,
-            before: vec![Step::SetWeights(borrowed.clone())],
+            before: vec![Step::SetWeights(self.borrowed.clone())],
             lanes: vec![],
             after: vec![],
         };
-        self.borrowed = borrowed; // until they are back
         self.begin(plan, None, now, actions);
         true
     }

@@ -10,7 +10,7 @@ use super::overrides::Override;
 use crate::core::estimate::coverage::Share;
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{BackendState, ServerState};
+use crate::core::plan::inventory::{BackendState, ServerState, Unread};
 use crate::core::plan::outcome::KeptBy;
 use crate::core::plan::ownership::{self, Role};
 use crate::core::plan::step::{Purpose, Step};
@@ -81,6 +81,8 @@ pub struct View {
     pub coverage: Option<Share>,
     /// Why nothing can be moved at all, or the log cannot be gone by.
     pub doubt: Option<Reason>,
+    /// What of it is left out, as it could not be read.
+    pub unread: Vec<Unread>,
     /// So many addresses of its pool have no slot.
     pub missing_slots: u32,
     /// Slots that haproxy.cfg gets, and that not every HAProxy has yet.
@@ -185,6 +187,7 @@ impl Backend {
             health,
             coverage: self.coverage.found(),
             doubt: self.read_only.then_some(Reason::ReadOnly).or_else(|| self.doubt.clone()),
+            unread: Vec::new(),
             missing_slots,
             slots_to_come,
             servers,

@@ -27,12 +27,34 @@ pub struct Inventory {
     /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
     /// they have is not what it is to be, and that is being told them.
     pub in_line: bool,
+    /// What is left out, as it could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A server, or a backend as a whole, of which HAProxy shows what cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Which of its servers; `None`: all of it.
+    pub server: Option<ServerId>,
+    /// Where, and what was found there.
+    pub why: String,
 }
 
 impl Inventory {
     /// The backend `id`, if HAProxy has it.
     pub fn backend(&self, id: BackendId) -> Option<&BackendState> {
         self.backends.iter().find(|backend| backend.id == id)
+    }
+}
+
+impl Unread {
+    /// `all`, each server told once.
+    pub fn once(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_by_key(|unread| (unread.backend, unread.server));
+        all.dedup_by_key(|unread| (unread.backend, unread.server));
+        all
     }
 }
 
@@ -242,6 +264,12 @@ impl ServerState {
     /// Connections to it go to `address`.
     pub fn is_at(&self, address: SocketAddr) -> bool {
         self.socket() == Some(address)
+    }
+
+    /// A check tells whether it has started, or a connection to it does. Nothing does on a unix socket, or where clients are
+    /// sent to the port they came to.
+    pub fn start_can_be_proved(&self) -> bool {
+        self.checked || self.address.is_some() && self.port != 0
     }
 
     /// HAProxy does not have it yet.

@@ -34,7 +34,7 @@ pub enum Role {
     /// It serves, and may be taken away.
     Serving,
     /// It serves, and is not taken away: `always_up`, DNS brings and takes it, it tracks another server or is tracked by one that is
-    /// needed, or somebody has a hand on it.
+    /// needed, somebody has a hand on it, or it could not be started again.
     Kept,
     /// A slot that there is no address for.
     Vacant,
@@ -156,18 +156,23 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
     // alike on all HAProxys is somebody's doing on one of them.
     let is_bound = server.backup || server.tracks.is_some() || !server.alike;
+    let is_empty = configured.is_none() && is_empty_slot(server, settings);
+    // A slot that waits for its address has none of its own yet.
+    let is_startable = is_supplied || server.start_can_be_proved();
     match server.state() {
         AdminState::Ready if !server.is_serving() => Role::Foreign,
         AdminState::Ready if is_theirs => Role::Kept,
         AdminState::Ready if is_bound || is_of_dns || server.needed_elsewhere => Role::Kept,
         AdminState::Ready if configured.is_some_and(|server| server.always_up) => Role::Kept,
+        AdminState::Ready if is_empty || !is_startable => Role::Kept,
         AdminState::Ready => Role::Serving,
         // Weight 0 is somebody's wish that it should not serve; READY would not change that.
         _ if is_theirs || is_bound || server.weight == Weight::ZERO => Role::Foreign,
         _ if server.admin.is_foreign_drain() || server.admin.is_foreign_maint() => Role::Foreign,
         _ if server.supply == Some(Supply::Vacant) => Role::Vacant,
         // Who names it in the config knows what is there.
-        _ if configured.is_none() && is_empty_slot(server, settings) => Role::Vacant,
+        _ if is_empty => Role::Vacant,
+        _ if !is_startable => Role::Foreign,
         _ if is_ours && is_retired => Role::Retired,
         AdminState::Drain if is_ours && !claims.is_warm(server) => Role::Spare,
         AdminState::Drain if is_ours && is_healthy(server) => Role::Draining,
@@ -235,11 +240,38 @@ mod tests {
             let slot = |server: &mut ServerState| {
                 testing::declared_disabled(server);
                 testing::move_to(server, address);
+                server.checked = true;
             };
             check(Role::Vacant, false, false, slot);
             check(Role::Vacant, false, true, slot);
             check(Role::Spare, true, false, slot);
         }
+    }
+
+    #[test]
+    fn where_nothing_proves_a_start_there_is_no_spare_and_nothing_is_taken_away() {
+        let unix = |server: &mut ServerState| (server.address, server.port) = (None, 0);
+        let of_its_clients = |server: &mut ServerState| server.port = 0;
+        for at in [unix, of_its_clients] {
+            check(Role::Kept, false, false, at);
+            check(Role::Foreign, true, true, |server| {
+                testing::declared_disabled(server);
+                at(server);
+            });
+            check(Role::Spare, true, true, |server| {
+                testing::declared_disabled(server);
+                at(server);
+                server.checked = true;
+            });
+        }
+        check(Role::Serving, false, false, |server| {
+            unix(server);
+            server.checked = true;
+        });
+        check(Role::Kept, false, false, |server| {
+            of_its_clients(server);
+            server.checked = true;
+        });
     }
 
     #[test]

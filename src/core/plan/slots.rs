@@ -26,7 +26,7 @@ pub fn slots(state: &BackendState, spares: Spares) -> impl DoubleEndedIterator<I
 
 /// The slot that others are to be like: one that every HAProxy has, and that could serve.
 pub fn model(state: &BackendState, spares: Spares) -> Option<&ServerState> {
-    slots(state, spares).rfind(|slot| slot.alike && slot.initial_weight > Weight::ZERO)
+    slots(state, spares).rfind(|slot| slot.everywhere && slot.initial_weight > Weight::ZERO)
 }
 
 /// The address of a slot that has none.
@@ -36,8 +36,8 @@ pub fn placeholder(state: &BackendState, spares: Spares) -> SocketAddr {
         Spares::Declared | Spares::Dynamic => None,
     };
     let seen = || {
-        let addresses = slots(state, spares).filter_map(ServerState::socket);
-        addresses.filter(|&address| spares.is_placeholder(address)).next()
+        let mut addresses = slots(state, spares).filter_map(ServerState::socket);
+        addresses.find(|&address| spares.is_placeholder(address))
     };
     named.or_else(seen).unwrap_or(PLACEHOLDER)
 }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn new_slots_are_as_one_that_all_haproxys_have() {
         let mut site = site(&["s1", "s2", "s3"], &[]);
-        site.server("s3").alike = false;
+        site.server("s3").everywhere = false;
         assert_eq!(model(&site.backend, SPARES).map(|slot| slot.id), Some(site.id("s2")));
         site.server("s2").initial_weight = Weight::ZERO;
         assert_eq!(model(&site.backend, SPARES).map(|slot| slot.id), Some(site.id("s1")));

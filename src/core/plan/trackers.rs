@@ -76,6 +76,7 @@ mod tests {
             disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         };
         mark(&mut inventory, |id| if id == side { least } else { 1 });
         let marked = inventory.backends[0].servers.iter().filter(|server| server.needed_elsewhere);

@@ -1,5 +1,15 @@
 //! All that a policy may see of HAProxy, at one `now`.
 
+use std::time::Duration;
+
+/// HAProxy writes a line when a request ends, so a busy backend is never silent for longer unless the log is lost or
+/// every server hangs; either way the figures are not of now.
+pub(in crate::core) const SILENCE: Duration = Duration::from_secs(5);
+
+/// HAProxy's counters are read a moment before or after the newest line: so many requests may be counted and not logged
+/// while all is well.
+pub(in crate::core) const UNSEEN_MARGIN: u64 = 5;
+
 /// The servers of one backend, counted for what they are, and HAProxy's own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Fleet {
@@ -15,6 +25,6 @@ pub struct Fleet {
     pub queued: u64,
     /// Sessions on the backend now.
     pub sessions: u64,
-    /// Sessions HAProxy has counted on this backend since its last log line reached us.
+    /// Sessions that HAProxy has counted on this backend since its last log line reached us, without those that go on.
     pub unseen: u64,
 }

@@ -3,17 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::decision::Reason;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, SILENCE, UNSEEN_MARGIN};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::settings::{BackendSettings, Statistic};
-
-/// HAProxy writes a line when a request ends, so a busy backend is never silent for so long
-/// unless the log is lost or every server hangs; either way the figures are not of now.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// HAProxy's counters are read a moment before or after the newest line: so many requests may be
-/// counted and not logged while all is well.
-const UNSEEN_MARGIN: u64 = 5;
 
 /// Requests that nobody had room for: this share of all is a breach, of a burst that breaks a
 /// cooldown it takes the larger one.

@@ -50,6 +50,14 @@ pub enum AnswerError {
         /// What was found, cut short; nothing where the row is too short.
         found: String,
     },
+    /// A row has fewer fields than its table has columns: the answer was damaged.
+    #[error("row {row} of `{table}` is cut off")]
+    CutRow {
+        /// The command that shows the table.
+        table: &'static str,
+        /// The row, from 1 at the first one below the heading.
+        row: usize,
+    },
     /// `show info` lacks a line that no known version of HAProxy leaves out, or it is garbled.
     #[error("`show info` has no line `{key}: ` followed by {expected}")]
     BadInfo {

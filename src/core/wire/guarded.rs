@@ -8,6 +8,7 @@ use super::command::{Command, Name};
 use super::error::AnswerError;
 use super::response::{self, Reply};
 use super::servers_state;
+use super::table::Rows;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{AdminState, BackendState, Process, ServerState};
 use crate::core::units::Weight;
@@ -102,7 +103,11 @@ impl Guarded {
         if rest.is_empty() {
             return Err(AnswerError::Incomplete { received: answer.len() });
         }
-        let rows = servers_state::rows(&rest)?;
+        let Rows { rows, unread } = servers_state::rows(&rest)?;
+        let is_meant = |name: &str| self.servers.iter().any(|expected| expected.server.as_str() == name);
+        if let Some(row) = unread.into_iter().find(|row| is_meant(row.server)) {
+            return Err(row.error);
+        }
         let find = |expected: &Expected| rows.iter().find(|row| row.server == expected.server.as_str());
         let mut checked = self.servers.iter().map(|expected| match find(expected) {
             None => Err(Overtaken::Gone),

@@ -16,7 +16,7 @@ pub fn process(text: &str) -> Result<Process, AnswerError> {
     Ok(Process {
         version: version.to_owned(),
         pid: number(text, "Pid")?,
-        uptime_s: number(text, "Uptime_sec")?,
+        uptime_s: number::<u32>(text, "Uptime_sec")?.into(),
         started: value(text, "Start_time_sec").and_then(|started| started.parse().ok()),
         node: value(text, "node").filter(|node| !node.is_empty()).map(str::to_owned),
         stopping: value(text, "Stopping").is_some_and(|stopping| stopping != "0"),

@@ -75,40 +75,71 @@ impl Reloaded {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
-    /// As HAProxy 2.6.12 and 2.8.25 write it.
-    const HEADING: &str = "#<PID>          <type>          <reloads>       <uptime>        <version>      \n";
-
-    #[test]
-    fn workers_old_workers_and_failed_reloads_are_told_apart() {
-        let text = format!(
-            "{HEADING}1752            master          2 [failed: 1]   0d00h00m01s     2.6.12-1+deb12u4\n\
-             # workers\n2266            worker          0               0d00h00m02s     2.6.12-1+deb12u4\n\
-             # old workers\n1755            worker          1               0d00h00m07s     2.6.12-1+deb12u4\n\
-             # programs\n\n"
-        );
-        let expected = Processes { failed: Some(1), workers: vec![2266], old_workers: vec![1755] };
-        assert_eq!(Processes::parse(&text), Ok(expected));
+    /// What a master of each release answered to `command`: before it was reloaded, after that, and after it could not be.
+    fn recorded(command: &str) -> Vec<(String, Vec<String>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/socket");
+        let releases =
+            fs::read_dir(folder).expect("the fixtures").map(|entry| entry.expect("a folder").path());
+        let mut found = Vec::new();
+        for release in releases.filter(|path| path.is_dir()) {
+            let text = fs::read_to_string(release.join("master.txt")).expect("a transcript");
+            let exchanges = text.strip_prefix("> ").expect("a command").split("\n> ");
+            let exchanges = exchanges.map(|exchange| exchange.split_once('\n').unwrap_or((exchange, "")));
+            let answers = exchanges.filter(|(line, _)| *line == command).map(|(_, answer)| answer.to_owned());
+            found.push((release.display().to_string(), answers.collect()));
+        }
+        assert!(found.len() > 4, "{found:?}");
+        found
     }
 
     #[test]
-    fn haproxy_2_2_has_a_column_more_and_counts_no_failures() {
-        let text = "#<PID>          <type>          <relative PID>  <reloads>       <uptime>        <version>      \n\
-                    2378            master          0               0               0d00h00m02s     2.2.9-2+deb11u6\n\
-                    # workers\n2381            worker          1               0               0d00h00m02s     2.2.9-2+deb11u6\n";
-        let expected = Processes { failed: None, workers: vec![2381], old_workers: vec![] };
-        assert_eq!(Processes::parse(text), Ok(expected));
+    fn workers_old_workers_and_failed_reloads_are_told_apart_on_each_release() {
+        for (release, answers) in recorded("show proc; quit") {
+            let seen: Vec<Processes> =
+                answers.iter().map(|text| Processes::parse(text).expect("processes")).collect();
+            let [before, reloaded, failed] = &seen[..] else { panic!("{release}: {seen:?}") };
+            let counts = !release.contains("/2.2.");
+            for (processes, failures) in [(before, 0), (reloaded, 0), (failed, 1)] {
+                assert_eq!(processes.failed, counts.then_some(failures), "{release}: {processes:?}");
+            }
+            assert_eq!((before.workers.len(), reloaded.workers.len()), (1, 1), "{release}: {seen:?}");
+            assert_ne!(before.workers, reloaded.workers, "{release}");
+            // Some releases call the one that goes on an old one then.
+            let going_on = [&failed.workers[..], &failed.old_workers].concat();
+            assert_eq!(going_on, reloaded.workers, "{release}");
+        }
         assert!(Processes::parse("Unknown command\n").is_err());
     }
 
     #[test]
-    fn what_a_reload_is_answered_with() {
-        assert_eq!(Reloaded::parse("Success=1\n--\n[NOTICE] (1) : Loading success.\n\n"), Reloaded::Yes);
-        assert_eq!(Reloaded::parse(""), Reloaded::Silent);
-        let refused = "Success=0\n--\n[ALERT]    (2816) : config : Fatal errors found in configuration.\n\n";
-        let words = "[ALERT]    (2816) : config : Fatal errors found in configuration.".to_owned();
-        assert_eq!(Reloaded::parse(refused), Reloaded::No(words));
+    fn what_a_reload_is_answered_with_on_each_release() {
+        for (release, answers) in recorded("reload") {
+            let [good, bad] = &answers[..] else { panic!("{release}: {answers:?}") };
+            let is_silent = release.contains("/2.2.") || release.contains("/2.6.");
+            match Reloaded::parse(good) {
+                Reloaded::Silent => assert!(is_silent, "{release}: {good}"),
+                told => assert_eq!(told, Reloaded::Yes, "{release}: {good}"),
+            }
+            match Reloaded::parse(bad) {
+                Reloaded::No(why) => assert!(why.contains("unknown keyword 'nonsense'"), "{release}: {why}"),
+                told => assert!(is_silent && told == Reloaded::Silent, "{release}: {bad}"),
+            }
+        }
         assert_eq!(Reloaded::parse("Permission denied\n\n"), Reloaded::No("Permission denied".to_owned()));
+    }
+
+    #[test]
+    fn an_old_worker_is_told_apart() {
+        let text = "#<PID>          <type>          <reloads>       <uptime>        <version>      \n\
+                    1752            master          2 [failed: 1]   0d00h00m01s     2.6.12-1+deb12u4\n\
+                    # workers\n2266            worker          0               0d00h00m02s     2.6.12-1+deb12u4\n\
+                    # old workers\n1755            worker          1               0d00h00m07s     2.6.12-1+deb12u4\n";
+        let expected = Processes { failed: Some(1), workers: vec![2266], old_workers: vec![1755] };
+        assert_eq!(Processes::parse(text), Ok(expected));
     }
 }

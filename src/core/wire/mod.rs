@@ -20,6 +20,5 @@ pub mod response;
 pub mod servers_state;
 pub mod stat;
 pub mod stick_tables;
+pub mod table;
 pub mod version;
-
-mod table;

@@ -10,7 +10,7 @@ use super::command::{Name, ServerName};
 use super::error::{AnswerError, excerpt};
 use super::response::Refusal;
 use super::stat;
-use super::table::{Heading, Row};
+use super::table::{Heading, Row, Rows};
 
 const TABLE: &str = "show servers conn";
 
@@ -81,7 +81,10 @@ impl OldServer {
     /// # Errors
     /// If `text` is no answer.
     pub fn sessions(&self, text: &str) -> Result<u32, AnswerError> {
-        let (rows, _) = stat::rows(text)?;
+        let (Rows { rows, unread }, _) = stat::rows(text)?;
+        if let Some(row) = unread.into_iter().next() {
+            return Err(row.error);
+        }
         let told = rows.iter().map(|row| row.sessions.saturating_add(row.queued)).reduce(u32::saturating_add);
         Ok(told.unwrap_or(self.used))
     }

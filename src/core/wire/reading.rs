@@ -13,15 +13,17 @@ use super::info;
 use super::response::Refusal;
 use super::servers_state::{self, StateRow};
 use super::stat::{self, StatRow};
+use super::table::UnreadRow;
 use crate::core::names::{BackendId, Names};
-use crate::core::plan::inventory::{BackendState, Cookie, Inventory, OperationalState, ServerState};
+use crate::core::plan::inventory::{BackendState, Cookie, Inventory, OperationalState, ServerState, Unread};
 
 /// What HAProxy's name for a backend's own row is.
 const BACKEND: &str = "BACKEND";
 
 /// Reads `text`, the answer to `Command::ShowInventory(scope)`. Names that are new get an id.
 ///
-/// A server or backend that came between two of the sections is left out; the next reading has it.
+/// A server or backend that came between two of the sections is left out; the next reading has it. So is one whose row says
+/// what cannot be.
 ///
 /// # Errors
 /// If HAProxy refused a part, or a section is not what it should be.
@@ -32,9 +34,13 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     let rest = rest.trim_start();
     refused(rest, scope, 1)?;
     let (stat, rest) = stat::rows(rest)?;
+    let mut unread = unread(&stat.unread, names)?;
+    let stat = stat.rows;
     let rest = rest.trim_start();
     refused(rest, scope, 2)?;
     let states = servers_state::rows(rest)?;
+    unread.extend(self::unread(&states.unread, names)?);
+    let states = states.rows;
     check_names(&states)?;
     let with_servers: HashSet<&str> = states.iter().map(|state| state.backend).collect();
     let is_empty = |row: &&StatRow<'_>| row.server == BACKEND && !with_servers.contains(row.backend);
@@ -56,7 +62,28 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
     }
     let disabled = disabled(&states, &stat, names)?;
     let counted = vec![Some(process.pid)];
-    Ok(Inventory { process, backends, disabled, counted, read_only: false, in_line: true })
+    Ok(Inventory {
+        process,
+        backends,
+        disabled,
+        counted,
+        read_only: false,
+        in_line: true,
+        unread: Unread::once(unread),
+    })
+}
+
+/// What is left out for the sake of `rows`.
+fn unread(rows: &[UnreadRow<'_>], names: &Names) -> Result<Vec<Unread>, AnswerError> {
+    let named = |row: &UnreadRow<'_>| {
+        let backend = names.backend(row.backend)?;
+        let server = match row.server {
+            BACKEND => None,
+            server => Some(names.server(backend, server)?),
+        };
+        Some(Unread { backend, server, why: row.error.to_string() })
+    };
+    rows.iter().map(|row| named(row).ok_or(AnswerError::TooManyNames)).collect()
 }
 
 /// Where a refusal stands in the place of a section: the answer to the line's part of that number.
@@ -288,6 +315,34 @@ mod tests {
         let inventory = read(&only_state).unwrap();
         assert_eq!(inventory.backends.len(), 1);
         assert_eq!(inventory.backends[0].servers, []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_and_named() {
+        let web = "web,BACKEND,0,0,,0,UP,0,,1,,,,roundrobin,";
+        let stat = |server: &str| format!("web,{server},0,0,,0,UP,0,,2,,,,,");
+        let state = |server: &str, weight: &str| format!("3 web {server} ::1 2 0 {weight} 1 2 0 80 0");
+        let text = answer(
+            &[&stat("s1"), &stat("s2").replace(",UP,0,", ",UP,x,"), &stat("s3"), web],
+            &[&state("s1", "1"), &state("s2", "1"), &state("s3", "-1")],
+        );
+        let names = Names::default();
+        let found = inventory(&text, &Scope::All, &names).unwrap();
+        let servers: Vec<_> =
+            found.backends[0].servers.iter().map(|server| names.of_server(server.id)).collect();
+        assert_eq!(servers.iter().map(|name| &**name).collect::<Vec<_>>(), ["s1"]);
+        let told = |unread: &Unread| format!("{}: {}", names.of_server(unread.server.unwrap()), unread.why);
+        assert_eq!(
+            found.unread.iter().map(told).collect::<Vec<_>>(),
+            [
+                "s2: `bck` in row 2 of `show stat` is not a whole number: `x`",
+                "s3: `srv_uweight` in row 3 of `show servers state` is not a weight from 0 to 256: `-1`",
+            ]
+        );
+        let found =
+            read(&answer(&[&stat("s1"), &web.replace("BACKEND,0", "BACKEND,x")], &[&state("s1", "1")]));
+        let found = found.unwrap();
+        assert_eq!((found.backends.len(), found.unread[0].server), (0, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::error::{AnswerError, excerpt};
-use super::table::{Column, Heading, Row};
+use super::table::{Column, Heading, Row, Rows};
 use crate::core::plan::inventory::{AdminFlags, OperationalState};
 use crate::core::units::Weight;
 
@@ -24,7 +24,7 @@ pub struct StateRow<'a> {
     pub number: u32,
     /// `srv_addr`; `None` if it is no IP address: unresolved, or a unix socket.
     pub address: Option<IpAddr>,
-    /// `srv_port`; 0 if it has none of its own.
+    /// `srv_port`; 0 if it has none of its own, as where it is an offset to the port that clients came to.
     pub port: u16,
     /// `srv_admin_state`.
     pub admin: AdminFlags,
@@ -55,8 +55,8 @@ pub struct StateRow<'a> {
 /// Reads all rows.
 ///
 /// # Errors
-/// If the heading, a needed column or a number is missing.
-pub fn rows(text: &str) -> Result<Vec<StateRow<'_>>, AnswerError> {
+/// If the heading or a needed column is missing, or a row is cut off.
+pub fn rows(text: &str) -> Result<Rows<'_, StateRow<'_>>, AnswerError> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with('#'));
     let heading = lines.next().and_then(|line| line.strip_prefix("# be_id "));
     let heading = heading.map(|names| ["be_id"].into_iter().chain(names.split(' ')).collect::<Vec<_>>());
@@ -65,8 +65,15 @@ pub fn rows(text: &str) -> Result<Vec<StateRow<'_>>, AnswerError> {
         return Err(AnswerError::NoSection { expected, found: excerpt(text) });
     };
     let columns = Columns::find(&heading)?;
-    let rows = lines.take_while(|line| !line.is_empty());
-    (1..).zip(rows).map(|(row, line)| columns.read(row, line)).collect()
+    let mut rows = Rows::new();
+    for (number, line) in (1..).zip(lines.take_while(|line| !line.is_empty())) {
+        let fields: Vec<_> = line.split(' ').collect();
+        let row = Row { table: TABLE, row: number, fields: &fields };
+        row.must_have(heading.len())?;
+        let whose = (row.word(columns.be_name)?, row.word(columns.srv_name)?);
+        rows.take(whose, columns.read(&row).map(Some));
+    }
+    Ok(rows)
 }
 
 /// Where the columns are.
@@ -110,15 +117,13 @@ impl Columns {
         })
     }
 
-    fn read<'a>(&self, row: usize, line: &'a str) -> Result<StateRow<'a>, AnswerError> {
+    fn read<'a>(&self, row: &Row<'_, 'a>) -> Result<StateRow<'a>, AnswerError> {
         /// `srv_check_state`, `srv_agent_state`: a check is configured and enabled.
         const CONFIGURED: u32 = 0x02;
         const CHECKED: u32 = CONFIGURED | 0x04;
         /// `srv_check_state`: checks pause.
         const PAUSED: u32 = 0x08;
 
-        let fields: Vec<_> = line.split(' ').collect();
-        let row = Row { table: TABLE, row, fields: &fields };
         let word = |column: Option<Column>| {
             let word = column.map(|column| row.word(column)).transpose()?;
             Ok(word.filter(|&word| word != "-"))
@@ -131,11 +136,11 @@ impl Columns {
             server: row.word(self.srv_name)?,
             number: self.srv_id.map_or(Ok(0), |column| row.number(column, "a whole number"))?,
             address: row.word(self.srv_addr)?.parse().ok(),
-            port: row.number(self.srv_port, "a port")?,
+            port: port(row, self.srv_port)?,
             admin: AdminFlags(row.number(self.srv_admin_state, "a whole number")?),
-            operational: operational(&row, self.srv_op_state)?,
-            weight: weight(&row, self.srv_uweight)?,
-            initial_weight: weight(&row, self.srv_iweight)?,
+            operational: operational(row, self.srv_op_state)?,
+            weight: weight(row, self.srv_uweight)?,
+            initial_weight: weight(row, self.srv_iweight)?,
             health: row.number(self.srv_check_health, "a whole number")?,
             checked: check_state & CHECKED == CHECKED,
             paused: check_state & PAUSED != 0,
@@ -146,6 +151,17 @@ impl Columns {
             tls: self.srv_use_ssl.map(|column| row.word(column)).transpose()?.map(|tls| tls != "0"),
         })
     }
+}
+
+/// HAProxy shows an offset below 0, as in `10.0.0.1:-1000`, as a number of 32 bits (seen on HAProxy 2.2 to 3.2).
+fn port(row: &Row<'_, '_>, column: Column) -> Result<u16, AnswerError> {
+    const EXPECTED: &str = "a port";
+    const LARGEST_OFFSET: u32 = u16::MAX as u32;
+    let number: u32 = row.number(column, EXPECTED)?;
+    if number.wrapping_neg() <= LARGEST_OFFSET {
+        return Ok(0);
+    }
+    u16::try_from(number).map_err(|_| row.bad(column, EXPECTED))
 }
 
 fn operational(row: &Row<'_, '_>, column: Column) -> Result<OperationalState, AnswerError> {
@@ -165,6 +181,7 @@ fn weight(row: &Row<'_, '_>, column: Column) -> Result<Weight, AnswerError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::UnreadRow;
     use super::*;
 
     const NAMES: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
@@ -176,15 +193,17 @@ mod tests {
     fn one(row: &str) -> StateRow<'_> {
         let text = format!("1\n{NAMES}{SINCE_2_4}\n{row}\n\n").leak();
         let rows = rows(text).unwrap();
-        let [row] = rows[..] else { panic!("{rows:?}") };
-        row
+        let ([row], []) = (&rows.rows[..], &rows.unread[..]) else { panic!("{rows:?}") };
+        *row
     }
 
     #[track_caller]
     fn fails(row: &str, column: &'static str, expected: &'static str, found: &str) {
         let text = format!("1\n{NAMES}{SINCE_2_4}\n{row}\n\n");
         let found = found.to_owned();
-        assert_eq!(rows(&text), Err(AnswerError::BadField { table: TABLE, row: 1, column, expected, found }));
+        let error = AnswerError::BadField { table: TABLE, row: 1, column, expected, found };
+        let unread = vec![UnreadRow { backend: "web", server: "s1", error }];
+        assert_eq!(rows(&text), Ok(Rows { rows: vec![], unread }));
     }
 
     fn weight(weight: u16) -> Weight {
@@ -243,14 +262,23 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_to_the_port_of_clients_is_no_port() {
+        // `:-1000`, `:-65535`.
+        for port in ["4294966296", "4294901761", "0"] {
+            let row = format!("3 w 1 s 127.0.0.1 2 0 1 1 2 1 0 2 0 0 0 0 - {port} - 0 0 - - 0");
+            assert_eq!(one(row.leak()).port, 0);
+        }
+    }
+
+    #[test]
     fn haproxy_2_2_does_not_tell_about_tls() {
         let text = format!("1\n{NAMES}\n3 web 1 s1 10.0.0.1 2 0 1 1 2 1 0 2 0 0 0 0 - 80 -\n\n");
-        assert_eq!(rows(&text).unwrap()[0].tls, None);
+        assert_eq!(rows(&text).unwrap().rows[0].tls, None);
     }
 
     #[test]
     fn a_table_without_servers_has_no_rows() {
-        assert_eq!(rows(&format!("1\n{NAMES}\n\n")), Ok(vec![]));
+        assert_eq!(rows(&format!("1\n{NAMES}\n\n")), Ok(Rows::new()));
     }
 
     #[test]
@@ -262,11 +290,21 @@ mod tests {
         let column = "srv_port";
         let text = format!("1\n{}\n\n", NAMES.replace("srv_port", "port"));
         assert_eq!(rows(&text), Err(AnswerError::NoColumn { table: TABLE, column }));
-        fails("3 web 1 s1", "srv_check_state", "there", "");
+        let text = format!("1\n{NAMES}{SINCE_2_4}\n3 web 1 s1\n\n");
+        assert_eq!(rows(&text), Err(AnswerError::CutRow { table: TABLE, row: 1 }));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_costs_its_server() {
         let row =
             |op, weight, port| format!("3 web 1 s1 - {op} 0 {weight} 1 2 1 0 2 0 0 0 0 - {port} - 0 0 - - 0");
         fails(&row("4", "1", "80"), "srv_op_state", "an operational state from 0 to 3", "4");
         fails(&row("2", "257", "80"), "srv_uweight", "a weight from 0 to 256", "257");
         fails(&row("2", "1", "65536"), "srv_port", "a port", "65536");
+        fails(&row("2", "1", "4294901760"), "srv_port", "a port", "4294901760");
+        let (bad, good) = (row("2", "1", "x"), row("2", "1", "80").replace("s1", "s2"));
+        let text = format!("1\n{NAMES}{SINCE_2_4}\n{bad}\n{good}\n\n");
+        let Rows { rows, unread } = rows(&text).unwrap();
+        assert_eq!((rows[0].server, rows.len(), unread.len()), ("s2", 1, 1));
     }
 }

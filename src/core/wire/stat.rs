@@ -4,7 +4,7 @@
 //! `show servers state` lacks. Columns are found by name: their places differ by version.
 
 use super::error::{AnswerError, excerpt};
-use super::table::{Column, Heading, Row};
+use super::table::{Column, Heading, Row, Rows};
 
 const TABLE: &str = "show stat";
 
@@ -54,8 +54,8 @@ pub struct StatRow<'a> {
 /// algorithm is known.
 ///
 /// # Errors
-/// If a heading, a needed column or a number is missing.
-pub fn rows(text: &str) -> Result<(Vec<StatRow<'_>>, &str), AnswerError> {
+/// If a heading or a needed column is missing, or a row is cut off.
+pub fn rows(text: &str) -> Result<(Rows<'_, StatRow<'_>>, &str), AnswerError> {
     const HEADING: &str = "# pxname,";
     let Some(mut rest) = text.strip_prefix(HEADING).and(text.strip_prefix("# ")) else {
         let expected = "the heading `# pxname,...` of `show stat`";
@@ -63,14 +63,16 @@ pub fn rows(text: &str) -> Result<(Vec<StatRow<'_>>, &str), AnswerError> {
     };
     let mut fields = Vec::new();
     rest = split_row(rest, &mut fields);
-    let columns = Columns::find(&fields)?;
-    let mut rows = Vec::new();
+    let (columns, width) = (Columns::find(&fields)?, fields.len());
+    let mut rows = Rows::new();
     for row in 1.. {
         rest = split_row(rest, &mut fields);
         if fields.is_empty() {
             break;
         }
-        rows.extend(columns.read(row, &fields)?);
+        let row = Row { table: TABLE, row, fields: &fields };
+        row.must_have(width)?;
+        rows.take((row.text(columns.pxname)?, row.text(columns.svname)?), columns.read(&row));
     }
     Ok((rows, rest))
 }
@@ -174,8 +176,7 @@ impl Columns {
     }
 
     /// `None` for rows of frontends and listeners.
-    fn read<'a>(&self, row: usize, fields: &[&'a str]) -> Result<Option<StatRow<'a>>, AnswerError> {
-        let row = Row { table: TABLE, row, fields };
+    fn read<'a>(&self, row: &Row<'_, 'a>) -> Result<Option<StatRow<'a>>, AnswerError> {
         let is_server = match row.text(self.kind)? {
             "1" => false,
             "2" => true,
@@ -193,10 +194,10 @@ impl Columns {
             total_requests: self.req_tot.map_or(Ok(None), |column| row.optional(column))?,
             limit: row.optional(self.slim)?,
             backup: is_server && row.optional(self.bck)?.unwrap_or(0_u32) > 0,
-            tracked: self.tracked(&row)?,
+            tracked: self.tracked(row)?,
             // `* ` before it: a check is under way, and this is the status of the one before.
             last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
-            full_health: self.full_health(&row)?,
+            full_health: self.full_health(row)?,
             cookie: or_empty(self.cookie)?,
             mode: or_empty(self.mode)?,
             algorithm: or_empty(self.algo)?,
@@ -220,22 +221,19 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::UnreadRow;
     use super::*;
 
     const HEADING: &str = "# pxname,svname,qcur,scur,slim,stot,status,bck,tracked,type,last_chk,check_status,\
                            check_rise,check_fall,algo,\n";
-
-    fn bad(column: &'static str, expected: &'static str, found: &str) -> AnswerError {
-        AnswerError::BadField { table: TABLE, row: 1, column, expected, found: found.to_owned() }
-    }
 
     #[track_caller]
     fn one(row: &str) -> StatRow<'_> {
         let text = format!("{HEADING}{row}\n\nrest").leak();
         let (rows, rest) = rows(text).unwrap();
         assert_eq!(rest, "rest");
-        let [row] = rows[..] else { panic!("{rows:?}") };
-        row
+        let ([row], []) = (&rows.rows[..], &rows.unread[..]) else { panic!("{rows:?}") };
+        *row
     }
 
     #[track_caller]
@@ -269,7 +267,7 @@ mod tests {
     fn requests_are_counted_where_haproxy_does() {
         let requests = |row: &str| {
             let heading = HEADING.replace("algo,", "req_tot,");
-            rows(&format!("{heading}{row}\n\n")).unwrap().0[0].total_requests
+            rows(&format!("{heading}{row}\n\n")).unwrap().0.rows[0].total_requests
         };
         assert_eq!(requests("web,BACKEND,0,0,200,9,UP,0,,1,,,,,7,"), Some(7));
         assert_eq!(requests("tcp,BACKEND,0,0,200,9,UP,0,,1,,,,,,"), None);
@@ -279,7 +277,8 @@ mod tests {
     fn a_server_in_slowstart_is_throttled() {
         let throttle = |found: &str| {
             let heading = HEADING.replace("algo,", "throttle,");
-            rows(&format!("{heading}web,s1,0,0,,9,UP,0,,2,,L4OK,2,3,{found},\n\n")).unwrap().0[0].throttle
+            rows(&format!("{heading}web,s1,0,0,,9,UP,0,,2,,L4OK,2,3,{found},\n\n")).unwrap().0.rows[0]
+                .throttle
         };
         assert_eq!((throttle("43"), throttle("")), (Some(43), None));
     }
@@ -316,7 +315,7 @@ mod tests {
     #[test]
     fn frontends_and_listeners_are_passed_over() {
         let text = format!("{HEADING}web,FRONTEND,,0,,0,OPEN,,,0,,,,,,\nweb,sock-1,,0,,0,OPEN,,,3,,,,,,\n\n");
-        assert_eq!(rows(&text), Ok((vec![], "")));
+        assert_eq!(rows(&text), Ok((Rows::new(), "")));
     }
 
     #[test]
@@ -328,9 +327,21 @@ mod tests {
             "# pxname,svname,qcur,scur,slim,stot,status,bck,type,\n\n",
             AnswerError::NoColumn { table: TABLE, column: "tracked" },
         );
-        fails(&format!("{HEADING}web,s1,x,0,,0,UP,0,,2,,,,,,\n\n"), bad("qcur", "a whole number", "x"));
-        fails(&format!("{HEADING}web,t1,0,0,,0,UP,0,s1,2,,,,,,\n\n"), bad("tracked", "BACKEND/SERVER", "s1"));
-        fails(&format!("{HEADING}web,s1,0,0,,0,UP,0,,7,,,,,,\n\n"), bad("type", "0, 1, 2 or 3", "7"));
-        fails(&format!("{HEADING}web,s1,0\n\n"), bad("type", "there", ""));
+        fails(&format!("{HEADING}web,s1,0\n\n"), AnswerError::CutRow { table: TABLE, row: 1 });
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_costs_its_server() {
+        let check = |row: &str, column, expected, found: &str| {
+            let found = found.to_owned();
+            let error = AnswerError::BadField { table: TABLE, row: 1, column, expected, found };
+            let text = format!("{HEADING}{row}\nweb,s2,0,0,,0,UP,0,,2,,,,,,\n\n");
+            let Rows { rows, unread } = rows(&text).unwrap().0;
+            assert_eq!((rows.len(), rows[0].server), (1, "s2"));
+            assert_eq!(unread, [UnreadRow { backend: "web", server: "s1", error }]);
+        };
+        check("web,s1,x,0,,0,UP,0,,2,,,,,,", "qcur", "a whole number", "x");
+        check("web,s1,0,0,,0,UP,0,s1,2,,,,,,", "tracked", "BACKEND/SERVER", "s1");
+        check("web,s1,0,0,,0,UP,0,,7,,,,,,", "type", "0, 1, 2 or 3", "7");
     }
 }

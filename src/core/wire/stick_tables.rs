@@ -29,7 +29,7 @@ pub fn tables(text: &str, server: &str) -> Result<Tables, AnswerError> {
         return Err(refused(refusal));
     }
     let states = servers_state::rows(text)?;
-    let row = states.iter().find(|row| row.server == server);
+    let row = states.rows.iter().find(|row| row.server == server);
     let number = row.map(|row| row.number).ok_or_else(|| refused(Refusal::NoSuchServer))?;
     let names = text.lines().filter(|line| !line.ends_with(", used:0")).filter_map(heading);
     Ok(Tables { number, names: names.filter_map(|name| TableName::new(name).ok()).collect() })

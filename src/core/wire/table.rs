@@ -32,6 +32,45 @@ impl Heading<'_> {
     }
 }
 
+/// What a table has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows<'a, R> {
+    /// The rows, in its order.
+    pub rows: Vec<R>,
+    /// Those that could not be read.
+    pub unread: Vec<UnreadRow<'a>>,
+}
+
+/// A row of which one field says what cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadRow<'a> {
+    /// The backend.
+    pub backend: &'a str,
+    /// The server in it, or `BACKEND`.
+    pub server: &'a str,
+    /// Which field, and what it says.
+    pub error: AnswerError,
+}
+
+impl<'a, R> Rows<'a, R> {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self { rows: Vec::new(), unread: Vec::new() }
+    }
+
+    /// Takes what a row of `server` was read as; `None` for one that is passed over.
+    pub(super) fn take(
+        &mut self,
+        (backend, server): (&'a str, &'a str),
+        read: Result<Option<R>, AnswerError>,
+    ) {
+        match read {
+            Ok(row) => self.rows.extend(row),
+            Err(error) => self.unread.push(UnreadRow { backend, server, error }),
+        }
+    }
+}
+
 /// One row's fields.
 pub(super) struct Row<'r, 'a> {
     /// The command that shows the table.
@@ -43,6 +82,12 @@ pub(super) struct Row<'r, 'a> {
 }
 
 impl<'a> Row<'_, 'a> {
+    /// It has a field for each of so many columns.
+    pub(super) fn must_have(&self, columns: usize) -> Result<(), AnswerError> {
+        let cut = AnswerError::CutRow { table: self.table, row: self.row };
+        if self.fields.len() < columns { Err(cut) } else { Ok(()) }
+    }
+
     /// The field, which may be empty.
     pub(super) fn text(&self, column: Column) -> Result<&'a str, AnswerError> {
         self.fields.get(column.place).copied().ok_or_else(|| self.bad(column, "there"))

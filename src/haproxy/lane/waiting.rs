@@ -1,5 +1,6 @@
 //! What a lane waits for: a check, warm-up requests, the end of sessions; and how those that do not end are closed.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -63,8 +64,10 @@ impl Walker<'_> {
                 let reached = self.work.all.reach(address).await;
                 reached.map_err(|source| StepError::NotReached { within, source })
             }
-            // On a unix socket, or on the port its clients used: there is nothing to try.
-            (false, None) => Ok(()),
+            (false, None) => {
+                let source = io::Error::other("it has neither a check nor an address with a port");
+                Err(StepError::NotReached { within, source })
+            }
         })
     }
 

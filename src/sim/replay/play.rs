@@ -5,7 +5,7 @@ use super::history::History;
 use super::learning::Ids;
 use super::recorder::{Grid, Recorder};
 use super::workload::Workload;
-use crate::core::settings::{BackendSettings, Target, Timer};
+use crate::core::settings::{BackendSettings, Target};
 use crate::sim::baseline::{Baseline, Recorded};
 use crate::sim::driver::{compete, control};
 use crate::sim::scenario::{Balance, Clients, Discipline, Haproxy, Load, Noise, PoolNames, Scenario};
@@ -148,9 +148,4 @@ fn scenario(workload: &Workload, pool: &Pool, target: &Target, as_it_was: bool) 
         names: PoolNames { backend: workload.backend.clone(), servers: names },
         begins: Some(workload.begins),
     }
-}
-
-/// Whether the model says anything about this timer: not of connecting, nor of receiving a request.
-pub fn is_modelled(timer: Timer) -> bool {
-    !matches!(timer, Timer::Tc | Timer::TR)
 }

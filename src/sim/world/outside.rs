@@ -193,6 +193,7 @@ impl World {
             disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }
     }
 }

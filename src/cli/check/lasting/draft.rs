@@ -11,11 +11,12 @@ use crate::core::names::Names;
 use crate::core::plan::nodes::Standing;
 use crate::haproxy::executor::Executor;
 use crate::haproxy::words::words;
+use crate::lasting::block::BlockError;
 use crate::lasting::changes::changes;
 use crate::lasting::event::Refused;
 use crate::lasting::program::ProgramError;
 use crate::lasting::reload::{NOWHERE, Reloader};
-use crate::lasting::render;
+use crate::lasting::{render, slots};
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::lasting::line_words;
@@ -48,6 +49,26 @@ pub(super) async fn check(
     }
     findings.push(taken(about, path, reloader, text, &old).await);
     findings
+}
+
+/// Whether HAProxy takes what would be written with slots that it does not have yet. That it cannot be written without
+/// them is told elsewhere.
+pub(super) async fn with_slots(
+    about: &str,
+    lasting: &Lasting,
+    old: &[u8],
+    standing: &[BackendStanding],
+    reloader: &Reloader,
+) -> Option<Finding> {
+    let finding = |found: String| {
+        let remedy = "put that right: slots that run out cannot be added before";
+        Finding::fail(about, found, remedy)
+    };
+    let text = made(lasting, old, standing).ok()?;
+    match slots::check(&text, standing) {
+        Ok(()) => Some(taken(about, &lasting.config, reloader, text, old).await),
+        Err(error) => Some(finding(error.to_string())),
+    }
 }
 
 /// How the servers of each HAProxy stand for an agent that starts now; `None` if none answers, or a pool cannot be read,
@@ -90,7 +111,7 @@ fn made(lasting: &Lasting, old: &[u8], standing: &[BackendStanding]) -> Result<V
         // A block that is missing has been told.
         let blocks = render::blocks(old, standing, None);
         return match blocks.wrong {
-            Some(error @ crate::lasting::block::BlockError::Inherits(_)) => {
+            Some(error @ (BlockError::Inherits(_) | BlockError::Slots(_))) => {
                 Err(Finding::fail("", error.to_string(), ""))
             }
             _ => Ok(blocks.text),

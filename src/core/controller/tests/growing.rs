@@ -49,7 +49,7 @@ impl World {
     }
 
     /// The slots that are to come, and why there are no more servers.
-    fn to_come(&mut self) -> (String, String) {
+    fn slots_and_reason(&mut self) -> (String, String) {
         let view = self.controller.view(self.site.backend.id, self.now).expect("it is configured");
         let (decision, _) = view.decision.expect("it was evaluated");
         (view.slots_to_come.join(" "), decision.reason().to_string())
@@ -57,7 +57,7 @@ impl World {
 
     #[track_caller]
     fn check(&mut self, slots: &str, reason: &str) {
-        let (found, why) = self.to_come();
+        let (found, why) = self.slots_and_reason();
         assert_eq!(found, slots, "{why}");
         assert!(why.contains(reason), "{why}");
     }

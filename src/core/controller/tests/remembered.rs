@@ -149,3 +149,17 @@ fn what_comes_of_plans_is_written_down_once_with_the_next_tick() {
     watched.write();
     assert_eq!(watched.times, 2, "there is no more to write");
 }
+
+#[test]
+fn weights_that_were_owed_to_a_server_that_is_gone_stand_in_no_ramps_way() {
+    let owed = BackendMemory {
+        name: "web".to_owned(),
+        weights: [("gone".to_owned(), Weight::ONE)].into(),
+        ..Default::default()
+    };
+    let mut world = World::with_memory(2, 1, &Memory { backends: vec![owed], shown_by: None });
+    world.site.settings.warm_up.ramp = 10 * SECOND;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds(30, SLOW_MS);
+    assert!(!world.take_plan().before.is_empty(), "it has a ramp");
+}

@@ -103,18 +103,20 @@ pub fn todo(
 ) -> Todo {
     let Provided { mut todo, backend: found } = places.provide(wanted, found);
     let aims = wanted.servers.iter().filter_map(|wanted| Some((wanted.clone(), found.server(wanted.id)?)));
-    let mut aims: Vec<_> = aims.filter(|(wanted, found)| is_settable(wanted) && is_settable(found)).collect();
-    aims.retain(|(_, found)| !places.is_surplus(wanted, found));
+    let mut aims: Vec<_> = aims.filter(|(_, found)| !places.is_surplus(wanted, found)).collect();
+    // A server that tracks another one has its state, and a weight of its own.
+    let weights = aims.iter().filter(|(wanted, found)| is_weighable(wanted) && is_weighable(found));
+    let weights = weights.filter_map(|(wanted, found)| Some((weight(wanted, found)?, *found)));
+    // A server with weight 0 takes nothing any more: it goes as those do that are drained.
+    let (emptied, weights): (Vec<_>, Vec<_>) =
+        weights.partition(|(to, found)| *to == Weight::ZERO && found.is_serving());
+    todo.now.extend(weights.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to }));
+    aims.retain(|(wanted, found)| is_settable(wanted) && is_settable(found));
     for (aim, found) in &mut aims {
         if places.has_moved(aim, found) {
             aim.admin = aim.admin.with(AdminState::Maint);
         }
     }
-    // A server with weight 0 takes nothing any more: it goes as those do that are drained.
-    let weights = aims.iter().filter_map(|(wanted, found)| Some((weight(wanted, found)?, *found)));
-    let (emptied, weights): (Vec<_>, Vec<_>) =
-        weights.partition(|(to, found)| *to == Weight::ZERO && found.is_serving());
-    todo.now.extend(weights.into_iter().map(|(to, found)| Correction::Weight { server: found.id, to }));
     for (wanted, found) in aims.iter().filter(|(wanted, _)| wanted.state() == AdminState::Ready) {
         let (server, is_supplied) = (wanted.id, places.supplies(wanted.id));
         match way_up(wanted, found, is_supplied && waited < UP_WITHIN) {
@@ -215,9 +217,13 @@ fn in_maint(found: &ServerState) -> ServerState {
 
 /// A state that commands can change, on nodes that agree about it.
 fn is_settable(server: &ServerState) -> bool {
-    let is_bound = server.backup || server.tracks.is_some();
     let is_foreign = server.admin.is_foreign_maint() || server.admin.is_foreign_drain();
-    server.alike && !is_bound && !is_foreign
+    is_weighable(server) && server.tracks.is_none() && !is_foreign
+}
+
+/// A weight that shares are reckoned by, on nodes that agree about its server.
+fn is_weighable(server: &ServerState) -> bool {
+    server.alike && !server.backup
 }
 
 /// The weight that it is to have, if it has another one. One that is the configured one there is the configured one

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use super::super::inventory::{
-    AdminFlags, AdminState, BackendState, Inventory, OperationalState, ServerState,
+    AdminFlags, AdminState, BackendState, Inventory, OperationalState, ServerState, Unread,
 };
 use crate::core::names::ServerId;
 
@@ -61,6 +61,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     counted.sort_unstable();
     let disabled = parts.iter().flat_map(|part| part.value().disabled.clone()).collect();
     let read_only = parts.iter().any(|part| part.value().read_only);
+    let unread = Unread::once(parts.iter().flat_map(|part| part.value().unread.clone()).collect());
     let mut places: HashMap<_, usize> = HashMap::new();
     let mut states: HashMap<_, Vec<Part<BackendState>>> = HashMap::new();
     for part in parts {
@@ -75,7 +76,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
     let in_line = true; // whoever leads here
-    Some(Inventory { process, backends, disabled, counted, read_only, in_line })
+    Some(Inventory { process, backends, disabled, counted, read_only, in_line, unread })
 }
 
 /// One backend on all nodes that have it; `None` if none of those that are in line does.

@@ -100,6 +100,14 @@ pub struct Refused {
     pub error: String,
 }
 
+impl Refused {
+    /// It is no use to tell `correction`: a server that has not got its place is not taken into service.
+    fn covers(&self, correction: &Correction) -> bool {
+        let is_place = matches!(self.correction, Correction::Add { .. } | Correction::Address { .. });
+        self.correction == *correction || is_place && self.correction.server() == correction.server()
+    }
+}
+
 /// A server that nodes in line do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -360,8 +368,9 @@ impl Nodes {
                 node.todo.now.extend(todo.now);
                 node.todo.later.extend(todo.later);
             }
-            let refused = &node.refused;
-            node.todo.now.retain(|one| !refused.iter().any(|refused| refused.correction == *one));
+            let is_left = |one: &Correction| !node.refused.iter().any(|refused| refused.covers(one));
+            node.todo.now.retain(is_left);
+            node.todo.later.retain(is_left);
             if settled && node.todo == Todo::default() {
                 (node.standing, node.behind_since) = (Standing::InLine, None);
             }

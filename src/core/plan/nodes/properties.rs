@@ -88,6 +88,7 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         disabled: Vec::new(),
         read_only: false,
         in_line: true,
+        unread: Vec::new(),
     })
 }
 

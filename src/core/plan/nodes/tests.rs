@@ -41,6 +41,7 @@ impl Stage {
             disabled: Vec::new(),
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         }))
     }
 
@@ -188,6 +189,25 @@ fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
 }
 
 #[test]
+fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
+    let mut stage = Stage::new(2);
+    testing::slot(stage.site.server("s2"));
+    let kept = declared(stage.site.backend.id, 1);
+    stage.nodes.keep(vec![Kept { spares: Spares::Slots { placeholder: None, grow: None }, ..kept }]);
+    let lacking = stage.node(2, 1, [Maint, Maint]);
+    testing::move_to(stage.site.server("s2"), "10.0.0.1:80");
+    let serving = |stage: &Stage, uptime_s| stage.node(1, uptime_s, [Ready, Maint]);
+    stage.take([serving(&stage, 9), GONE()]);
+    stage.take([serving(&stage, 10), lacking.clone()]);
+    let [address, state] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
+    assert!(matches!(address, Correction::Address { .. }) && *state == stage.to("s2", Ready));
+    stage.nodes.refused(1, address.clone(), "not today".to_owned());
+    stage.take([serving(&stage, 11), lacking]);
+    assert_eq!(stage.told(1), []);
+    stage.check(&[InLine, InLine]);
+}
+
+#[test]
 fn a_backend_that_one_lacks_is_left_out_there() {
     let mut stage = Stage::new(2);
     let empty = Inventory {
@@ -197,6 +217,7 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         disabled: Vec::new(),
         read_only: false,
         in_line: true,
+        unread: Vec::new(),
     };
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
@@ -221,6 +242,18 @@ fn a_weight_that_is_the_configured_one_there_is_the_configured_one_here() {
     // One that was changed and kept is the configured one there now, and not here.
     (wanted.servers[0].weight, wanted.servers[0].initial_weight) = (weight(7.0), weight(7.0));
     assert_eq!(told(&wanted, &found), []);
+}
+
+#[test]
+fn a_server_that_tracks_another_one_has_a_weight_of_its_own() {
+    let mut found = Site::new(2);
+    found.server("s2").tracks = Some(found.id("s1"));
+    let mut wanted = found.clone();
+    wanted.server("s2").weight = Weight::saturating(7.0);
+    testing::drain(found.server("s2"));
+    let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
+    let weight = Correction::Weight { server: found.id("s2"), to: Weight::saturating(7.0) };
+    assert_eq!((todo.now, todo.later), (vec![weight], vec![]));
 }
 
 #[test]
@@ -270,6 +303,35 @@ fn while_none_is_in_line_what_is_wanted_moves_with_the_plans() {
     let both = [stage.node(3, 1, [AdminState::Drain, Maint]), stage.node(2, 7, [AdminState::Drain, Maint])];
     stage.take(both);
     stage.check(&[InLine, InLine]);
+}
+
+#[test]
+fn the_same_haproxy_by_two_sockets_counts_once() {
+    let mut stage = Stage::new(2);
+    stage.site.backend.sessions = 3;
+    let on_machine = |answer: Option<Answer>, node: &str| {
+        answer.map(|answer| {
+            answer.map(|mut found| {
+                found.process.node = Some(node.to_owned());
+                found
+            })
+        })
+    };
+    let one = || on_machine(stage.node(1, 9, [Ready, Maint]), "a");
+    let (twins, elsewhere) = ([one(), one()], on_machine(stage.node(1, 9, [Ready, Maint]), "b"));
+    let restarted = on_machine(stage.node(2, 1, [Maint, Maint]), "a");
+    let found = stage.take(twins.clone()).unwrap();
+    stage.check(&[InLine, Standing::Twin(0)]);
+    assert_eq!((found.backends[0].sessions, stage.nodes.answering()), (3, vec![0]));
+    // It is asked in the background only, and is not told anything.
+    stage.take([restarted.clone(), restarted.clone()]);
+    stage.check(&[InLine, Standing::Twin(0)]);
+    assert!(stage.nodes.corrections().is_empty());
+    // The same pid in another container is another one, and so is one that was restarted alone.
+    stage.take([restarted.clone(), elsewhere]);
+    stage.check(&[InLine, Behind]);
+    stage.take([restarted, twins[0].clone()]);
+    stage.check(&[InLine, Behind]);
 }
 
 /// Two that serve with s2; both are reloaded, the second before the first has got s2 back.

@@ -6,16 +6,12 @@ use super::need::Need;
 use super::strength::Strength;
 use crate::core::estimate::load::LoadFigures;
 use crate::core::policy::decision::{Decision, Reason};
+use crate::core::policy::fleet::{SILENCE, UNSEEN_MARGIN};
 use crate::core::policy::pool::{Pool, Stage};
 use crate::core::settings::BackendSettings;
 
-/// HAProxy writes a line when a request ends, so a busy backend is never silent for so long
-/// unless the log is lost or every server hangs; either way the figures are not of now.
-const SILENCE: Duration = Duration::from_secs(5);
 /// What still runs after a minute without a new request is no work: long polls, downloads.
 const IDLE_STREAMS: Duration = Duration::from_secs(60);
-/// HAProxy's counters are read a moment before or after the newest line.
-const UNSEEN_MARGIN: u64 = 5;
 /// While servers fail this share of the requests, what is left looks fast and proves nothing.
 const FAILURES: f64 = 0.05;
 const LEAST_FAILURES: u64 = 5;
@@ -92,7 +88,7 @@ impl<'a> Scene<'a> {
         }
         let streams = self.load.streams;
         let running: u64 = self.pool.servers.iter().map(|member| u64::from(member.sessions)).sum();
-        let nothing_new = unseen == 0 && running <= u64::from(streams) + UNSEEN_MARGIN;
+        let nothing_new = running <= u64::from(streams) + UNSEEN_MARGIN;
         let is_idle = streams == 0 || (since >= IDLE_STREAMS && nothing_new);
         (!is_idle).then_some(Reason::Silent { since, streams })
     }
