@@ -510,7 +510,7 @@ async fn a_server_whose_check_fails_goes_back_to_maint() {
 async fn steps_that_outlast_haproxys_timeout_for_its_socket_are_taken() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
     let config = format!(
-        "global\n    stats timeout 100ms\nfrontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+        "global\n    stats timeout 500ms\nfrontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
          backend web\n    server s1 127.0.0.1:{}\n    server s2 127.0.0.1:{} check inter 300ms disabled\n",
         s1.port(),
         s2.port()
