@@ -505,6 +505,25 @@ async fn a_server_whose_check_fails_goes_back_to_maint() {
 
 // --- Ramps and weights.
 
+/// HAProxy closes what is silent for that long: nothing is left open from one step to the next.
+#[tokio::test]
+async fn steps_that_outlast_haproxys_timeout_for_its_socket_are_taken() {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let config = format!(
+        "global\n    stats timeout 500ms\nfrontend users\n    bind 127.0.0.1:{port}\n    default_backend web\n\
+         backend web\n    server s1 127.0.0.1:{}\n    server s2 127.0.0.1:{} check inter 300ms disabled\n",
+        s1.port(),
+        s2.port()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { ramp: 2s }");
+    let play = stage.play(&up(1)).await;
+    assert_eq!(play.told[play.told.len() - 3..], ["s2 moved", "set weights: web/s1 1, web/s2 1", "finished"]);
+    assert_eq!(stage.weights().await, [1, 1]);
+    let play = stage.play(&down(1)).await;
+    assert_eq!(play.told.last().map(String::as_str), Some("finished"), "{:#?}", play.told);
+}
+
 #[tokio::test]
 async fn a_ramp_goes_up_among_multiplied_weights_which_are_put_right_at_the_end() {
     let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
@@ -634,6 +653,8 @@ async fn a_weight_that_somebody_else_has_set_is_left_alone() {
         play.told
     );
     assert!(play.told.contains(&"s2 moved".to_owned()), "it serves all the same");
+    let by_other = |seen: &Outcome| matches!(seen, Outcome::RampGivenUp { by_other: true, .. });
+    assert!(play.seen.iter().any(by_other), "{:#?}", play.seen);
     assert_eq!(stage.weights().await, [1, 77]);
 }
 

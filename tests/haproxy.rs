@@ -369,6 +369,35 @@ fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
 }
 
 #[test]
+fn a_check_switched_off_and_an_address_set_by_hand_are_noticed() {
+    let Some(site) = Site::start(&["check inter 200ms", "", "disabled", "disabled"]) else { return };
+    let agent = site.agent("ready: { min: 2, max: 2 }");
+    wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
+    site.haproxy.ask("disable health app/s1");
+    let port = free_port();
+    site.haproxy.ask(&format!("set server app/s3 addr 127.0.0.1 port {port}"));
+    wait_until("both are left alone", PATIENCE, || {
+        [shown(&agent, "s1"), shown(&agent, "s3")].iter().all(|server| server["left_alone_s"].is_u64())
+    });
+    let why = |server: &str| {
+        let journal = agent.journal();
+        let told = |entry: &&Value| entry["event"] == "changed_by_other" && entry["server"] == server;
+        journal
+            .iter()
+            .filter(told)
+            .map(|entry| entry["reason"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let (s1, s3): (Vec<String>, Vec<String>) = (why("s1"), why("s3"));
+    assert!(s1.len() == 1 && s1[0].starts_with("its health check switched off, "), "{s1:?}");
+    assert!(s3.len() == 1 && s3[0].contains(&format!(" to 127.0.0.1:{port}, ")), "{s3:?}");
+    // Another spare is taken, not the one behind whose address nobody listens.
+    site.haproxy.ask("set server app/s2 state maint");
+    site.wait_for("s4", "READY 1");
+    assert!(site.is("s3", "MAINT 1"), "{:?}", site.servers());
+}
+
+#[test]
 fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
     let Some(mut site) = Site::start(&["", "disabled", ""]) else { return };
     let keys = "ready: { min: 3 }\nscale_up: { cooldown: 0s }";

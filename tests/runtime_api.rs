@@ -12,6 +12,7 @@ use haproxy_autoscale::core::names::Names;
 use haproxy_autoscale::core::plan::inventory::{
     AdminState, Cookie, Inventory, OperationalState, ServerState,
 };
+use haproxy_autoscale::core::settings::spares::Keywords;
 use haproxy_autoscale::core::units::Weight;
 use haproxy_autoscale::core::wire::command::{Command, Name, ServerName};
 use haproxy_autoscale::core::wire::guarded::{Guarded, Overtaken};
@@ -441,6 +442,146 @@ async fn a_server_out_of_maint_is_not_taken_for_checked() {
 #[tokio::test]
 async fn not_even_where_one_failed_check_is_enough() {
     leaves_maint_unchecked("rise 1 fall 1").await;
+}
+
+/// HAProxy has it (3.1), or `init-state` cannot be in the configuration.
+fn knows_init_state() -> bool {
+    Haproxy::takes("backend web\n    server s1 127.0.0.1:1 check init-state up").unwrap_or_default()
+}
+
+#[tokio::test]
+async fn nor_for_healthy_whatever_its_init_state_says() {
+    if !knows_init_state() {
+        return;
+    }
+    let states = ["up", "fully-up", "down", "fully-down"];
+    let line = |state: &&str| {
+        format!("    server {state} 127.0.0.1:1 check inter 10m init-state {state} disabled\n")
+    };
+    let Some(haproxy) =
+        Haproxy::start(&format!("backend web\n{}", states.iter().map(line).collect::<String>()))
+    else {
+        return;
+    };
+    let client = client(&haproxy.socket());
+    for state in states {
+        let name = format!("web/{state}");
+        run(&client, &Command::DrainUntilChecked { server: server_name(&name) }).await;
+        let server = look(&client, &name).await;
+        assert!(!server.is_up() && !server.check_passed, "{server:?}");
+    }
+}
+
+/// The manual says that it would be UP then.
+#[tokio::test]
+async fn a_server_whose_check_is_switched_off_stays_as_it_is_and_is_not_taken_for_checked() {
+    let origin = Origin::start();
+    let config = format!(
+        "backend web\n    server dead 127.0.0.1:1 check inter 100ms\n    server well 127.0.0.1:{} check inter 100ms",
+        origin.port()
+    );
+    let Some(haproxy) = Haproxy::start(&config) else { return };
+    let client = client(&haproxy.socket());
+    let is_down = async || !look(&client, "web/dead").await.is_up();
+    eventually("its check has failed", PATIENCE, is_down).await;
+    let has_passed = async || look(&client, "web/well").await.check_passed;
+    eventually("its check has passed", PATIENCE, has_passed).await;
+    for (name, serves) in [("web/dead", false), ("web/well", true)] {
+        assert_eq!(haproxy.ask(&format!("disable health {name}")), "\n");
+        let server = look(&client, name).await;
+        assert!(!server.checked && !server.check_passed, "{server:?}");
+        assert_eq!(server.is_serving(), serves, "{server:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_was_unpublished_is_read_as_ever() {
+    let Some(haproxy) = Haproxy::start("backend web\n    server s1 127.0.0.1:1") else { return };
+    if !haproxy.ask("help unpublish").contains("unpublish backend") {
+        return;
+    }
+    haproxy.ask("unpublish backend web");
+    assert!(haproxy.ask("show stat").contains("UP (UNPUB)"));
+    assert!(look(&client(&haproxy.socket()), "web/s1").await.is_serving());
+}
+
+// --- Servers that come and go.
+
+/// HAProxy with the server s1 in `web` at `port`, if it adds servers.
+fn adding(port: u16, lines: &str) -> Option<Haproxy> {
+    if Haproxy::version()? < vec![2, 6] {
+        return None;
+    }
+    Haproxy::start(&format!(
+        "frontend users\n    bind 127.0.0.1:{port}\n    default_backend web\nbackend web\n{lines}    server s1 127.0.0.1:1 disabled"
+    ))
+}
+
+async fn add(client: &Client, server: &str, port: u16, keywords: &Keywords) {
+    let (server, address) = (server_name(server), ([127, 0, 0, 1], port).into());
+    run(client, &Command::AddServer { server, address, keywords: keywords.clone() }).await;
+}
+
+/// As the agent deletes one: where HAProxy can tell, not before nothing holds on to it.
+async fn delete(client: &Client, server: &str) {
+    let (wait, delete) = (
+        Command::AwaitRemovable { server: server_name(server), within: PATIENCE },
+        Command::DeleteServer { server: server_name(server) },
+    );
+    if client.capabilities().expect("it was asked").has(Ability::Wait) {
+        run(client, &wait).await;
+    }
+    eventually("it can be deleted", PATIENCE, async || client.run(&delete).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_the_id_of_one_that_was_deleted_is_another_one() {
+    let Some(haproxy) = adding(free_port(), "") else { return };
+    let client = client(&haproxy.socket());
+    let number = |server: &str| {
+        let answer = haproxy.ask("show servers state web");
+        let row = answer.lines().find(|row| row.contains(&format!(" {server} ")));
+        row.and_then(|row| row.split(' ').nth(2)).map(str::to_owned)
+    };
+    look(&client, "web/s1").await;
+    add(&client, "web/old", 2, &Keywords::new("weight 7").unwrap()).await;
+    let (old, before) = (look(&client, "web/old").await, number("old"));
+    delete(&client, "web/old").await;
+    add(&client, "web/new", 3, &Keywords::default()).await;
+    assert_eq!(number("new"), before, "HAProxy gives it again");
+    let new = look(&client, "web/new").await;
+    assert_eq!((old.port, old.weight.value()), (2, 7));
+    assert_eq!((new.port, new.weight.value(), new.state()), (3, 1, AdminState::Maint));
+}
+
+/// From 3.3 on HAProxy deletes no server that has some.
+#[tokio::test]
+async fn a_server_with_idle_connections_is_deleted_all_the_same() {
+    let (port, origin) = (free_port(), Origin::start());
+    let Some(haproxy) = adding(port, "    http-reuse always\n") else { return };
+    let client = client(&haproxy.socket());
+    look(&client, "web/s1").await;
+    add(&client, "web/new", origin.port(), &Keywords::default()).await;
+    run(&client, &set("web/new", AdminState::Ready)).await;
+    support::request(port, 0..3);
+    run(&client, &set("web/new", AdminState::Maint)).await;
+    delete(&client, "web/new").await;
+    assert!(!haproxy.ask("show servers state web").contains(" new "));
+}
+
+/// HAProxy takes 64 words, and up to 3.0 drops what is beyond them without a word.
+#[tokio::test]
+async fn an_added_server_gets_the_last_of_all_the_keywords_that_it_may_have() {
+    let Some(haproxy) = adding(free_port(), "") else { return };
+    let client = client(&haproxy.socket());
+    look(&client, "web/s1").await;
+    let words = |many: usize| "inter 1s ".repeat(many / 2 - 1) + "weight 7";
+    let most = (1..99).map(|n| 2 * n).take_while(|&n| Keywords::new(&words(n)).is_ok()).last();
+    // Its value in a cookie comes on top of them.
+    let keywords = Keywords::new(&words(most.expect("some are taken"))).unwrap().with("maxconn", "9");
+    add(&client, "web/new", 2, &keywords).await;
+    let server = look(&client, "web/new").await;
+    assert_eq!((server.weight.value(), server.maxconn), (7, Some(9)));
 }
 
 #[tokio::test]

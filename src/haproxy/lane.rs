@@ -458,7 +458,8 @@ impl<'a> Walker<'a> {
     }
 
     async fn tell_ramp_given_up(&self, error: &StepError) {
+        let by_other = matches!(error, StepError::ReweighedByOther { .. });
         let (backend, server, error) = (self.work.plan.backend, Some(self.server), chain(error));
-        self.work.tell(Outcome::RampGivenUp { backend, server, error }).await;
+        self.work.tell(Outcome::RampGivenUp { backend, server, error, by_other }).await;
     }
 }

@@ -271,7 +271,7 @@ impl Work {
             return;
         }
         let (backend, error) = (self.plan.backend, chain(error));
-        self.tell(Outcome::RampGivenUp { backend, server: None, error }).await;
+        self.tell(Outcome::RampGivenUp { backend, server: None, error, by_other: false }).await;
     }
 
     /// Whether weights are only there for ramps, and so may fail.

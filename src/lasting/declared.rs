@@ -236,6 +236,10 @@ backend slots
     server-template w 3 10.0.0.9:80
     server s1 web.example:80
     server s2 10.0.0.2:80 enabled
+backend alone
+    load-server-state-from-file local
+    server-state-file-name servers.state
+    server s1 10.0.0.1:80
 defaults plain
 listen more from plain
     server s1 10.0.0.1:80
@@ -247,7 +251,8 @@ listen more from plain
         let file = Path::new("/var/lib/haproxy/servers.state");
         assert_eq!(declared.state_file.as_deref(), Some(file));
         let loads = |name| declared.loads(name, file);
-        assert_eq!(["app", "slots", "more", "none"].map(loads), [true, false, false, false]);
+        let backends = ["app", "slots", "alone", "more", "none"];
+        assert_eq!(backends.map(loads), [true, false, false, false, false], "`local` loads another file");
         assert!(!declared.loads("app", Path::new("/other")));
         let disabled = |proxy, server| declared.server(proxy, server).map(|server| server.disabled);
         assert_eq!(disabled("app", "s1"), Some(false));

@@ -285,3 +285,56 @@ fn is_alive(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().filter(|&pid| pid > 0);
     pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Answers one connection.
+    fn answer(listener: &UnixListener, text: &str) {
+        let (mut stream, _) = listener.accept().expect("somebody comes");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("it asks");
+        stream.write_all(text.as_bytes()).expect("it listens");
+    }
+
+    fn processes(worker: u32) -> String {
+        format!(
+            "#<PID> <type> <reloads> <uptime> <version>\n1 master 0 [failed: 0] 0d00h00m01s 2.6.12\n\
+             # workers\n{worker} worker 0 0d00h00m01s 2.6.12\n# old workers\n\n"
+        )
+    }
+
+    /// A master up to HAProxy 2.6: `reload` ends all connections, and for a moment there are none to be had.
+    fn master(socket: PathBuf) {
+        let listener = UnixListener::bind(&socket).expect("the folder is ours");
+        thread::spawn(move || {
+            answer(&listener, &processes(7));
+            answer(&listener, "");
+            drop(listener);
+            thread::sleep(3 * POLL);
+            fs::remove_file(&socket).expect("nobody else does");
+            let listener = UnixListener::bind(&socket).expect("the folder is ours");
+            answer(&listener, &processes(7));
+            answer(&listener, &processes(8));
+        });
+    }
+
+    #[tokio::test]
+    async fn a_master_that_refuses_connections_while_it_begins_anew_is_asked_again() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let socket = dir.path().join("master.sock");
+        master(socket.clone());
+        let text = format!("haproxy: {{ reload: {{ by: master, socket: {} }} }}", socket.display());
+        let config = Config::parse(&text, Path::new("test.yaml")).unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::new(Address::Unix(socket), RELOAD_WITHIN);
+        let reloader = Reloader::new(config.nodes[0].lasting.clone(), client);
+        assert!(reloader.by_master().await.is_ok());
+    }
+}

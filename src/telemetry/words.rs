@@ -148,6 +148,7 @@ fn left_alone(change: Option<Change>, lasts: Duration) -> String {
         Some(Change::State { from, to }) => format!("{} to {}", from.name(), to.name()),
         Some(Change::Weight { from, to }) => format!("weight {from} to {to}"),
         Some(Change::Address { from, to }) => format!("sent from {from} to {to}"),
+        Some(Change::Unchecked) => "its health check switched off".to_owned(),
         None => "its state, in the middle of a move".to_owned(),
     };
     format!("{what}, not by this agent: left alone for {}", Span(lasts))
@@ -343,6 +344,10 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
         Outcome::LeftBehind { server, step, error, .. } => {
             let (server, step) = (name(server), step.words(names));
             warn!(backend, server, step, error, "server left in MAINT; its deletion is tried again");
+        }
+        Outcome::RampGivenUp { server, error, by_other: true, .. } => {
+            let server = server.as_ref().map(name);
+            warn!(backend, server, error, "the weight ramp ends here: the weight is left as it is");
         }
         Outcome::RampGivenUp { error, .. } => {
             warn!(backend, error, "no weight ramp; the newcomer gets its full weight at once");

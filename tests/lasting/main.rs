@@ -50,6 +50,26 @@ fn a_state_file_keeps_changes() {
     });
 }
 
+/// HAProxy takes no weight from a state file that was written with another one in its configuration.
+#[test]
+fn a_weight_that_is_configured_anew_outweighs_the_one_that_was_kept() {
+    let Some(mut site) = Site::start(As::Master, LOADED.0, LOADED.1) else { return };
+    let agent = site.agent("  keep: state_file\n");
+    order(&agent, &["pin", "app", "2"]);
+    site.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
+    site.ask("set server app/s1 weight 70");
+    let keeps = |site: &Site, weights: &str| {
+        let text = fs::read_to_string(site.path("servers.state")).unwrap_or_default();
+        text.lines().any(|line| line.contains(&format!(" s1 127.0.0.1 2 0 {weights} ")))
+    };
+    wait_until("it is written down", PATIENCE, || keeps(&site, "70 10"));
+    fs::write(site.cfg(), site.cfg_text().replacen("weight 10", "weight 20", 1)).unwrap();
+    site.reload();
+    site.wait_for(["s1 READY 20", "s2 READY 10", "s3 MAINT 10"]);
+    wait_until("that is what is kept", PATIENCE, || keeps(&site, "20 20"));
+    assert_eq!(site.servers()[0], "s1 READY 20");
+}
+
 #[test]
 fn a_block_keeps_changes_and_all_else_in_the_file_stays() {
     check_lasts("block", ("    # as it was \n", "\t\n"), |site| {

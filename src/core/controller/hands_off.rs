@@ -4,7 +4,7 @@
 //! ```text
 //!  each reading of HAProxy, but for the servers that a plan is moving:
 //!    as before, or HAProxy was restarted, or a plan of ours has changed it     nothing
-//!    another state or weight; of a slot, another address                     left alone for `hands_off`, and told
+//!    another state, weight or address; no health check any more             left alone for `hands_off`, and told
 //!  a plan that meets it in mid-move                                           the same
 //!  another weight, and the server has an agent check                         nothing: it is what that says
 //!  READY again, and the server has an agent check                            no longer left alone
@@ -22,6 +22,7 @@ use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
 use crate::core::plan::step::{Lane, Step};
+use crate::core::plan::weights::WeightList;
 use crate::core::units::Weight;
 
 /// What was changed about a server, and not by this agent.
@@ -41,13 +42,15 @@ pub enum Change {
         /// Since.
         to: Weight,
     },
-    /// `set server ... addr`, of a slot.
+    /// `set server ... addr`.
     Address {
         /// Before.
         from: SocketAddr,
         /// Since.
         to: SocketAddr,
     },
+    /// `disable health`: it stays as it is, UP or DOWN, whatever becomes of it.
+    Unchecked,
 }
 
 /// How each server was found last, and which ones are left alone.
@@ -63,14 +66,17 @@ pub(super) struct HandsOff {
 struct Seen {
     state: AdminState,
     weight: Weight,
-    /// Of a slot.
+    /// Of a slot, and where only somebody's hand can change it.
     place: Option<SocketAddr>,
+    checked: bool,
 }
 
 impl Seen {
-    fn of(server: &ServerState, is_slot: bool) -> Self {
-        let place = server.socket().filter(|_| is_slot);
-        Self { state: server.admin.forced(), weight: server.weight, place }
+    fn of(server: &ServerState, is_slot: bool, is_alone: bool) -> Self {
+        // DNS moves servers too; and of several HAProxys each may reach a server elsewhere.
+        let is_fixed = is_alone && !server.by_name && !server.of_dns;
+        let place = server.socket().filter(|_| is_slot || is_fixed);
+        Self { state: server.admin.forced(), weight: server.weight, place, checked: server.checked }
     }
 
     /// What differs in `now`, beyond what a plan has done by its `touch`.
@@ -82,11 +88,15 @@ impl Seen {
         let is_ours = touch.is_some_and(|touch| touch.weights.contains(&now.weight));
         let is_reweighed = self.weight != now.weight && !is_ours;
         let state = is_moved.then_some(Change::State { from, to: now.state });
-        let weight = is_reweighed.then_some(Change::Weight { from: self.weight, to: now.weight });
-        state.into_iter().chain(weight)
+        let weight = touch.and_then(|touch| touch.weighed).unwrap_or(self.weight);
+        let weight = is_reweighed.then_some(Change::Weight { from: weight, to: now.weight });
+        // One that a plan adds has its check off for a moment.
+        let is_added = touch.is_some_and(|touch| !touch.addresses.is_empty());
+        let is_unchecked = self.checked && !now.checked && !is_added;
+        state.into_iter().chain(weight).chain(is_unchecked.then_some(Change::Unchecked))
     }
 
-    /// A slot that somebody has sent elsewhere; one that was emptied is a slot as before.
+    /// A server that somebody has sent elsewhere; a slot that was emptied is one as before.
     fn sent_elsewhere(self, now: &ServerState, is_slot: bool, touch: Option<&Touch>) -> Option<Change> {
         let (from, to) = self.place.zip(now.socket())?;
         let is_ours = touch.is_some_and(|touch| touch.addresses.contains(&to));
@@ -102,6 +112,8 @@ struct Touch {
     /// It has got there.
     arrived: Option<AdminState>,
     weights: Vec<Weight>,
+    /// The last of them that was set.
+    weighed: Option<Weight>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -121,7 +133,7 @@ impl HandsOff {
                         self.touched.entry(server).or_default().weights.push(weight);
                     }
                 }
-                Step::SetAddress { server, address } => {
+                Step::SetAddress { server, address } | Step::Add { server, address, .. } => {
                     self.touched.entry(*server).or_default().addresses.push(*address);
                 }
                 _ => {}
@@ -134,19 +146,27 @@ impl HandsOff {
         self.touched.entry(server).or_default().arrived = Some(state);
     }
 
+    /// A plan has set these weights.
+    pub(super) fn weighed(&mut self, weights: &WeightList) {
+        for &(server, weight) in weights {
+            self.touched.entry(server).or_default().weighed = Some(weight);
+        }
+    }
+
     /// Compares with what was found before, but for those that are `moving`, if a plan is under way. True beside
-    /// it if anything is known now that was not.
+    /// it if anything is known now that was not. `is_alone`: there is one HAProxy.
     fn look(
         &mut self,
         state: &BackendState,
         moving: Option<&HashSet<ServerId>>,
+        is_alone: bool,
         is_slot: impl Fn(&ServerState) -> bool,
     ) -> (Vec<(ServerId, Change)>, bool) {
         let (mut changes, mut is_news) = (Vec::new(), false);
         let is_moving = |id: &ServerId| moving.is_some_and(|moving| moving.contains(id));
         for server in state.servers.iter().filter(|server| !is_moving(&server.id)) {
             let is_slot = is_slot(server);
-            let now = Seen::of(server, is_slot);
+            let now = Seen::of(server, is_slot, is_alone);
             let before = self.seen.insert(server.id, now);
             // What an agent check reports is another weight at any time.
             let is_same = |before: Seen| before == now || before.state == now.state && server.has_agent();
@@ -218,7 +238,14 @@ impl Backend {
         for (name, known) in &memory.known {
             let Some(server) = names.server(id, name) else { continue };
             let place = self.store.place(server);
-            self.hands_off.seen.insert(server, Seen { state: known.state, weight: known.weight, place });
+            let seen = Seen {
+                state: known.state,
+                weight: known.weight,
+                place,
+                // Not known: it is what is found first.
+                checked: false,
+            };
+            self.hands_off.seen.insert(server, seen);
             if !known.states.is_empty() || !known.weights.is_empty() {
                 let states = known.states.iter().copied().collect();
                 let weights = known.weights.iter().copied().collect();
@@ -248,8 +275,9 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) -> bool {
         let moving = self.moving.as_ref().map(|moving| moving.servers().collect());
+        let is_alone = self.found.as_ref().is_some_and(|found| found.pids.len() == 1);
         let is_slot = |server: &ServerState| self.store.is_slot(server, self.settings.spares);
-        let (changes, is_news) = self.hands_off.look(state, moving.as_ref(), is_slot);
+        let (changes, is_news) = self.hands_off.look(state, moving.as_ref(), is_alone, is_slot);
         for &(server, change) in &changes {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.

@@ -341,7 +341,12 @@ impl Backend {
     pub(super) fn handle_outcome(&mut self, outcome: &Outcome, now: Instant, actions: &mut VecDeque<Action>) {
         let Some(moving) = &mut self.moving else { return };
         match outcome {
-            Outcome::StepDone { step, .. } => moving.note_done(step, now),
+            Outcome::StepDone { step, .. } => {
+                moving.note_done(step, now);
+                if let Step::SetWeights(weights) = step {
+                    self.hands_off.weighed(weights);
+                }
+            }
             Outcome::RampGivenUp { .. } => {}
             Outcome::Outdated { server, .. } => moving.outdated.extend(server),
             Outcome::Dropped { server, purpose, .. } => {

@@ -91,6 +91,8 @@ pub enum Outcome {
         server: Option<ServerId>,
         /// Why, with its causes, as one line.
         error: String,
+        /// Somebody else has set its weight: that stays.
+        by_other: bool,
     },
     /// The plan is over: nothing more will come of it.
     Finished {

@@ -73,8 +73,9 @@ pub fn is_nowhere(address: SocketAddr) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keywords(Arc<[String]>);
 
-/// HAProxy takes lines of 64 words (seen on 2.6); `add server b/s address` are four of them.
-const MOST_WORDS: usize = 60;
+/// HAProxy takes lines of 64 words (seen on 2.6 to 3.4); `add server b/s address` are four of them, and a value in a cookie may
+/// come behind them.
+const MOST_WORDS: usize = 58;
 
 /// Keywords that no server can be added with (seen on HAProxy 2.6 to 3.2), and those that are not the agent's to
 /// give: a state and a name of its own.

@@ -57,6 +57,46 @@ fn a_weight_that_somebody_set_is_a_hand_on_the_server() {
 }
 
 #[test]
+fn a_check_that_somebody_switched_off_is_a_hand_and_on_again_is_none() {
+    let mut world = idle_world();
+    for (checked, told) in [(true, 0), (false, 1), (false, 1), (true, 1), (false, 2)] {
+        world.site.server("s1").checked = checked;
+        world.second(FAST_MS);
+        assert_eq!(told_changes(&world), told);
+    }
+    assert_eq!(role(&mut world, "s1"), Role::Kept);
+}
+
+#[test]
+fn an_address_that_somebody_set_is_a_hand_but_not_one_that_dns_set() {
+    let mut world = idle_world();
+    world.site.server("s2").by_name = true;
+    world.second(FAST_MS);
+    for name in ["s1", "s2"] {
+        world.site.server(name).port = 9;
+    }
+    world.second(FAST_MS);
+    assert_eq!((role(&mut world, "s1"), told_changes(&world)), (Role::Kept, 1));
+}
+
+#[test]
+fn a_weight_set_in_the_middle_of_a_ramp_is_told_with_the_one_that_it_had() {
+    let mut world = owing_world();
+    let plan = world.take_plan();
+    let seven = Weight::saturating(7.0);
+    let s1 = world.site.id("s1");
+    let step = Step::SetWeights(vec![(s1, seven)]);
+    world.report(Outcome::StepDone { backend: plan.backend, step, took: Duration::ZERO });
+    world.site.server("s1").weight = Weight::ZERO;
+    world.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false });
+    world.second(FAST_MS);
+    let change = Some(Change::Weight { from: seven, to: Weight::ZERO });
+    let told =
+        world.told(|event| matches!(event, Event::ChangedByOther { change: found, .. } if *found == change));
+    assert_eq!(told, 1);
+}
+
+#[test]
 fn a_server_that_somebody_drains_while_others_move_is_left_alone_too() {
     let mut world = World::new(3, 1);
     world.site.configure("s2", |_| {});
