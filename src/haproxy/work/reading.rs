@@ -60,7 +60,13 @@ pub(in crate::haproxy) struct Number(u64);
 #[derive(Default)]
 pub(super) struct Turns {
     begun: AtomicU64,
-    turn: tokio::sync::Mutex<Option<(Number, Result<Arc<Reading>, StepError>)>>,
+    turn: tokio::sync::Mutex<Option<Latest>>,
+}
+
+/// The reading that was made last, or why it could not be.
+struct Latest {
+    number: Number,
+    reading: Result<Arc<Reading>, StepError>,
 }
 
 impl Turns {
@@ -99,12 +105,12 @@ impl Work {
 
     async fn share(&self, before: Number, patience: Patience) -> Result<Arc<Reading>, StepError> {
         let mut turn = self.turns.turn.lock().await;
-        if let Some((_, latest)) = turn.as_ref().filter(|(number, _)| *number > before) {
-            return latest.clone();
+        if let Some(latest) = turn.as_ref().filter(|latest| latest.number > before) {
+            return latest.reading.clone();
         }
         let number = Number(self.turns.begun.fetch_add(1, Ordering::Relaxed) + 1);
-        let latest = self.ask(patience).await.map(Arc::new);
-        turn.insert((number, latest)).1.clone()
+        let reading = self.ask(patience).await.map(Arc::new);
+        turn.insert(Latest { number, reading }).reading.clone()
     }
 
     /// A restart is noticed here first: temporary weights are lost by it, or kept by a state file, and no ramp can go on
