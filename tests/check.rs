@@ -41,6 +41,10 @@ backend kinds
     server-template d 2 app.invalid:80 init-addr none
 backend alone
     server s1 127.0.0.1:1 backup
+backend off
+    disabled
+    server s1 127.0.0.1:1 check maxconn 9
+    server s2 127.0.0.1:2 check maxconn 9 disabled
 ";
 
 /// What is told of the backend `kinds`.
@@ -110,6 +114,7 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
     let (admin, at) = (haproxy.socket(), |name: &str| haproxy.dir().join(name));
     let cases = [
         (admin.clone(), "name: god, target: { below: 1s }", 1, "fail", "backend god", "no such backend"),
+        (admin.clone(), "name: off, target: { below: 1s }", 1, "fail", "backend off", "has it `disabled`"),
         (
             admin.clone(),
             "name: good, target: { below: 1s }, servers: { s9: {} }",
@@ -225,6 +230,20 @@ fn everything_that_is_wrong_is_found_and_what_is_right_is_not() {
 }
 
 #[test]
+fn a_backend_that_passes_on_no_requests_is_called_what_it_is() {
+    // `mode log` is in HAProxy from 2.9 on.
+    let text = "backend messages\n    mode log\n    server s1 udp@127.0.0.1:1\n    server s2 udp@127.0.0.1:2 disabled";
+    if !Haproxy::takes(text).unwrap_or_default() {
+        return;
+    }
+    let haproxy = Haproxy::start(text).expect("it was there a moment ago");
+    let (code, findings) =
+        Place::new().check(&config(&haproxy.socket(), "name: messages, target: { below: 1s }"));
+    check_found(&findings, "fail", "backend messages", "mode log; ");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn haproxys_slowstart_is_told_where_its_configuration_is_known() {
     let place = Place::new();
     let text = "defaults\n    mode http\n    option httplog\n    default-server slowstart 30s\nfrontend users\n\
@@ -245,6 +264,28 @@ fn haproxys_slowstart_is_told_where_its_configuration_is_known() {
         let found = format!("slowstart: 1m for s2; 30s for s1{added}; `warm_up.ramp` is not for them");
         check_found(&findings, "ok", "backend app", &found);
     }
+}
+
+#[test]
+fn a_log_format_that_only_haproxy_knows_is_told_with_its_line() {
+    let place = Place::new();
+    let told = "frontend told\n    mode http\n    option httplog\n    bind 127.0.0.1:1\n";
+    let untold =
+        "frontend users\n    bind 127.0.0.1:1\n.if streq(\"a\",\"b\")\n    log-format \"%b %Ta\"\n.endif\n";
+    let text = format!("{told}{untold}");
+    // Branches are from 2.4 on.
+    if Haproxy::version().is_some_and(|version| version >= vec![2, 4]) {
+        assert_eq!(Haproxy::takes(&text), Some(true));
+    }
+    fs::write(place.path("haproxy.cfg"), &text).unwrap();
+    let config = config(Path::new("/nowhere/admin.sock"), "name: app, target: { below: 1s }");
+    let check = |config: &str| {
+        place.check(&format!("log_format: {{ haproxy_cfg: \"{{place}}/haproxy.cfg\" }}\n{config}")).1
+    };
+    let why = "haproxy.cfg: line 8: it holds or not as the `.if` in line 7 says, which only HAProxy knows (frontend users)";
+    check_found(&check(&config), "warn", "log_format", why);
+    fs::write(place.path("haproxy.cfg"), untold).unwrap();
+    check_found(&check(&config), "fail", "log_format", "no log format that can be read");
 }
 
 #[test]

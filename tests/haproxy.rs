@@ -126,18 +126,6 @@ fn get(port: u16, path: &str) -> String {
     }
 }
 
-fn has_journaled(agent: &Agent, key: &str, value: impl Into<Value>) -> bool {
-    let value = value.into();
-    agent.journal().iter().any(|entry| entry[key] == value)
-}
-
-/// What `status` says of `server`.
-fn shown(agent: &Agent, server: &str) -> Value {
-    let status = agent.status().unwrap_or_default();
-    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
-    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
-}
-
 // --- HAProxy is restarted.
 
 #[test]
@@ -151,8 +139,7 @@ fn a_reload_in_the_middle_of_traffic_is_noticed_and_costs_no_request() {
     wait_until("requests come", PATIENCE, || !load.measured(20).is_empty());
     site.haproxy.reload();
     wait_until("the reload is noticed", PATIENCE, || {
-        has_journaled(&agent, "event", "haproxy_restarted")
-            && has_journaled(&agent, "pid", site.haproxy.pid())
+        agent.has_journaled("event", "haproxy_restarted") && agent.has_journaled("pid", site.haproxy.pid())
     });
     assert!(load.finish().iter().all(|request| !request.is_failed()));
     wait_until("it is shown", PATIENCE, || {
@@ -174,7 +161,7 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
             && agent.status().unwrap_or_default()["haproxy"]["answers"] == false
     });
     wait_until("it is no ground for decisions any more", PATIENCE, || {
-        agent.status().unwrap_or_default()["backends"][0]["health"] == "haproxy_absent"
+        agent.backend()["health"] == "haproxy_absent"
     });
     let starts = || {
         let journal = agent.journal().into_iter();
@@ -183,7 +170,7 @@ fn a_stop_in_the_middle_of_traffic_is_noticed_and_waited_out() {
     let before = starts();
     site.haproxy.start_again();
     wait_until("its return is noticed", PATIENCE, || {
-        has_journaled(&agent, "event", "haproxy_restarted")
+        agent.has_journaled("event", "haproxy_restarted")
             && agent.status().unwrap_or_default()["haproxy"]["pid"] == site.haproxy.pid()
     });
     // It begins with one server; two have to serve.
@@ -200,17 +187,17 @@ fn a_server_put_into_maint_by_hand_is_replaced_and_left_alone() {
     let agent = site.agent(
         "band: { lower: 1ms, upper: 5ms }\nready: { min: 2 }\nscale_up: { stabilization_window: 1s, cooldown: 0s }",
     );
-    wait_until("both are shown", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    wait_until("both are shown", PATIENCE, || agent.server("s2")["serving"] == true);
     site.haproxy.ask("set server app/s1 state maint");
     wait_until("it is shown", PATIENCE, || {
-        let s1 = shown(&agent, "s1");
+        let s1 = agent.server("s1");
         s1["state"] == "MAINT" && s1["role"] == "foreign"
     });
     site.wait_for("s3", "READY 1");
-    assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
+    assert!(agent.has_journaled("rule", "below_min"), "{:#?}", agent.journal());
     // However much another server is needed.
     let load = site.load(50.0).start(NEVER).expect("the load runs");
-    wait_until("another one is needed", PATIENCE, || has_journaled(&agent, "rule", "no_spare"));
+    wait_until("another one is needed", PATIENCE, || agent.has_journaled("rule", "no_spare"));
     assert!(site.is("s1", "MAINT 1"));
     drop(load);
 }
@@ -232,7 +219,7 @@ fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_t
         let load = site.load(200.0).start(NEVER).expect("the load runs");
         let agent = site.agent(&format!("{TRIED}ready: {ready}\nwarm_up: {{ ramp: 8s }}"));
         if pin {
-            assert!(agent.command(&["pin", "app", "3"]).status.success());
+            agent.pin(3);
         }
         wait_until("it is turned away", PATIENCE, || {
             agent.journal().iter().any(|entry| {
@@ -241,7 +228,7 @@ fn a_newcomer_that_fails_while_its_weight_rises_is_turned_away_and_another_one_t
                 entry["server"] == "s3" && error.contains(why) && !error.contains("; and")
             })
         });
-        wait_until("it is in quarantine", PATIENCE, || shown(&agent, "s3")["quarantine_s"].is_u64());
+        wait_until("it is in quarantine", PATIENCE, || agent.server("s3")["quarantine_s"].is_u64());
         site.wait_for("s3", "MAINT 1");
         site.wait_for("s4", "READY 1");
         drop(load);
@@ -256,7 +243,7 @@ fn the_weight_of_a_newcomer_that_is_slow_stays_also_under_a_pin() {
     let load = site.load(200.0).start(NEVER).expect("the load runs");
     let window = "window: { length: 3s, min_samples: 10 }";
     let agent = site.agent(&format!("{TRIED}{window}\nwarm_up: {{ ramp: 15s }}"));
-    assert!(agent.command(&["pin", "app", "3"]).status.success());
+    agent.pin(3);
     wait_until("it serves", PATIENCE, || site.servers()["s3"].starts_with("READY"));
     // Twice as long as its weight would rise.
     thread::sleep(Duration::from_secs(30));
@@ -306,7 +293,7 @@ fn a_newcomer_gets_what_haproxys_slowstart_gives_it_and_no_ramp_makes_it_less() 
     let (mut shares, mut is_shown): (Vec<Share>, bool) = (Vec::new(), false);
     wait_until("HAProxy is through with it", PATIENCE, || {
         shares.extend(site.share());
-        is_shown |= shown(&agent, "s2")["throttle_percent"].is_u64();
+        is_shown |= agent.server("s2")["throttle_percent"].is_u64();
         shares.last().is_some_and(|share| share.throttle.is_none())
     });
     assert!(shares[0].throttle.is_some_and(|percent| percent < 90), "it begins with READY: {:?}", shares[0]);
@@ -346,7 +333,7 @@ fn a_socket_that_changes_nothing_is_told_and_no_server_is_blamed_for_it() {
         told()["refused"].as_str().is_some_and(|why| why.contains(reason))
     });
     assert!(told()["doubt"].as_str().unwrap().contains(reason), "{}", told());
-    assert_eq!(shown(&agent, "s2")["quarantine_s"], Value::Null, "it has not failed");
+    assert_eq!(agent.server("s2")["quarantine_s"], Value::Null, "it has not failed");
     let file = site.haproxy.dir().join("haproxy.cfg");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("level operator", "level admin")).unwrap();
@@ -361,20 +348,20 @@ fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
                 servers: { s1: { always_up: true } }";
     // No server is idle before it is changed.
     let agent = site.agent(&keys.replace("idle_after: 2s", "idle_after: 1h"));
-    wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
+    wait_until("the agent knows HAProxy", PATIENCE, || agent.server("s3")["role"] == "spare");
     site.haproxy.ask("set server app/s2 weight 7");
-    wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
-    assert_eq!(shown(&agent, "s2")["role"], "kept");
+    wait_until("it is told", PATIENCE, || agent.has_journaled("event", "changed_by_other"));
+    assert_eq!(agent.server("s2")["role"], "kept");
     let config = fs::read_to_string(agent.config()).expect("it was written");
     fs::write(agent.config(), config.replace("idle_after: 1h", "idle_after: 2s"))
         .expect("the folder is ours");
     agent.signal(Signal::SIGHUP);
-    wait_until("it would be taken away", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
+    wait_until("it would be taken away", PATIENCE, || agent.has_journaled("rule", "nothing_to_remove"));
     // A newcomer with a ramp would have to change all weights.
     assert!(site.is("s2", "READY 7"), "{:?}", site.servers());
     let left = agent.into_dir().expect("a temporary folder");
     let agent = site.agent_in(left, keys);
-    wait_until("the next agent knows it too", PATIENCE, || shown(&agent, "s2")["role"] == "kept");
+    wait_until("the next agent knows it too", PATIENCE, || agent.server("s2")["role"] == "kept");
     let output = agent.command(&["resume", "app"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("one server that somebody else changed is no longer left alone"), "{text}");
@@ -387,7 +374,7 @@ fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
     let keys = "ready: { min: 3 }\nscale_up: { cooldown: 0s }";
     let mut agent = site.agent(keys);
     site.wait_for("s2", "READY 1");
-    wait_until("it is over", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    wait_until("it is over", PATIENCE, || agent.server("s2")["role"] == "serving");
     assert!(agent.stop().0.success());
     // It is declared `disabled`: but for the agent's memory it is a spare like any other.
     site.haproxy.ask("set server app/s2 state maint");
@@ -395,9 +382,9 @@ fn what_somebody_else_changes_while_no_agent_runs_is_left_alone() {
     let left = agent.into_dir().expect("a temporary folder");
     let agent = site.agent_in(left, keys);
     wait_until("both are left alone", PATIENCE, || {
-        [shown(&agent, "s2"), shown(&agent, "s3")].iter().all(|server| server["left_alone_s"].is_u64())
+        [agent.server("s2"), agent.server("s3")].iter().all(|server| server["left_alone_s"].is_u64())
     });
-    wait_until("another one is missed", PATIENCE, || has_journaled(&agent, "rule", "no_spare"));
+    wait_until("another one is missed", PATIENCE, || agent.has_journaled("rule", "no_spare"));
     assert!(site.is("s2", "MAINT 1"), "{:?}", site.servers());
     assert!(agent.command(&["resume", "app"]).status.success());
     site.wait_for("s2", "READY 1");
@@ -431,13 +418,13 @@ fn servers_that_dns_brings_are_moved_only_if_the_config_names_them() {
         Agent::start(&config, &[&log])
     };
     let agent = start("");
-    wait_until("none may go", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
-    assert!(["d1", "d2", "d3"].iter().all(|server| shown(&agent, server)["role"] == "kept"));
+    wait_until("none may go", PATIENCE, || agent.has_journaled("rule", "nothing_to_remove"));
+    assert!(["d1", "d2", "d3"].iter().all(|server| agent.server(server)["role"] == "kept"));
     drop(agent);
     let agent = start("    servers: { d2: {} }\n");
-    wait_until("one goes", PATIENCE, || shown(&agent, "d2")["state"] == "MAINT");
-    wait_until("no more of them may go", PATIENCE, || has_journaled(&agent, "rule", "nothing_to_remove"));
-    assert!(["d1", "d3"].iter().all(|server| shown(&agent, server)["state"] == "READY"));
+    wait_until("one goes", PATIENCE, || agent.server("d2")["state"] == "MAINT");
+    wait_until("no more of them may go", PATIENCE, || agent.has_journaled("rule", "nothing_to_remove"));
+    assert!(["d1", "d3"].iter().all(|server| agent.server(server)["state"] == "READY"));
 }
 
 #[test]
@@ -481,7 +468,7 @@ fn a_drain_that_was_killed_is_finished_and_the_server_is_known_as_ours() {
     site.wait_for("s2", "MAINT 1");
     wait_until("it is known as ours", PATIENCE, || {
         let status = agent.status().unwrap_or_default();
-        shown(&agent, "s2")["role"] == "spare" && status["backends"][0]["spare"] == 1
+        agent.server("s2")["role"] == "spare" && status["backends"][0]["spare"] == 1
     });
     // So does the one after it, killed while nothing moves.
     let left = agent.into_dir().expect("a temporary folder");
@@ -495,7 +482,7 @@ fn a_drain_that_was_killed_is_taken_back_if_the_server_is_needed() {
     let left = killed_in_a_drain(&site);
     let agent = site.agent_in(left, &format!("ready: {{ min: 2 }}\n{}", s1_stays("10m")));
     site.wait_for("s2", "READY 1");
-    assert!(!has_journaled(&agent, "event", "in_maint"), "{:#?}", agent.journal());
+    assert!(!agent.has_journaled("event", "in_maint"), "{:#?}", agent.journal());
 }
 
 #[test]
@@ -506,7 +493,7 @@ fn an_agent_killed_before_it_wrote_down_what_came_of_a_move_leaves_enough_for_th
     let config = site.config(keys).replace("tick: 200ms", "tick: 10s");
     let dir = tempfile::Builder::new().prefix("ha").tempdir().expect("a temporary folder");
     let agent = site.agent_with(dir, &config);
-    wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    wait_until("the move is over", PATIENCE, || agent.has_journaled("event", "finished"));
     let left = agent.into_dir().expect("a temporary folder");
     assert!(site.is("s2", "MAINT 1"));
     let _agent = site.agent_in(left, "ready: { min: 2 }");
@@ -522,12 +509,12 @@ fn connections_that_linger_in_maint_are_closed_only_where_the_config_says_so() {
         let agent = site
             .agent(&format!("ready: {{ max: 1 }}\n{scale_down}\nservers: {{ s1: {{ always_up: true }} }}"));
         site.wait_for("s2", "MAINT 1");
-        let sessions = || shown(&agent, "s2")["sessions"].as_u64();
+        let sessions = || agent.server("s2")["sessions"].as_u64();
         if are_closed {
-            wait_until("it is told", PATIENCE, || has_journaled(&agent, "event", "sessions_closed"));
+            wait_until("it is told", PATIENCE, || agent.has_journaled("event", "sessions_closed"));
             wait_until("they are gone", PATIENCE, || sessions() == Some(0));
         } else {
-            wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+            wait_until("the move is over", PATIENCE, || agent.has_journaled("event", "finished"));
             assert_eq!(sessions(), Some(1));
         }
     }
@@ -541,7 +528,7 @@ const CHECK: &str = "check inter 100ms fall 2 rise 1";
 fn sees_well(agent: &Agent, servers: &[&str]) {
     for server in servers {
         wait_until("its check was seen to pass", PATIENCE, || {
-            let shown = shown(agent, server);
+            let shown = agent.server(server);
             shown["state"] == "READY" && shown["check_passed"] == true
         });
     }
@@ -566,11 +553,11 @@ fn a_server_that_its_check_calls_down_is_replaced_by_a_spare_and_serves_again_wh
         );
         assert_eq!(told["reason"], "s1 is DOWN by its check: s3 takes its place");
         assert!(site.is("s1", "READY 1") && site.is("s4", "MAINT 1"), "{:?}", site.servers());
-        wait_until("it is shown", PATIENCE, || shown(&agent, "s1")["stand_in"] == "s3");
+        wait_until("it is shown", PATIENCE, || agent.server("s1")["stand_in"] == "s3");
         site.servers[0].set_status(200);
         // One of the three is too many now.
-        wait_until("one goes", PATIENCE, || has_journaled(&agent, "event", "in_maint"));
-        assert!(has_journaled(&agent, "rule", "above_max"), "{:#?}", agent.journal());
+        wait_until("one goes", PATIENCE, || agent.has_journaled("event", "in_maint"));
+        assert!(agent.has_journaled("rule", "above_max"), "{:#?}", agent.journal());
         assert_eq!(site.ready(), 2);
     }
 }
@@ -585,7 +572,7 @@ fn where_all_checks_fail_no_spare_takes_a_place_that_the_first_ones_could_not() 
     site.servers.iter().for_each(|server| server.set_status(503));
     let is_starting = |server: &str| site.is(server, "DRAIN 1");
     wait_until("as many as served are tried", PATIENCE, || is_starting("s3") && is_starting("s4"));
-    let spent = |agent: &Agent| agent.status().unwrap_or_default()["backends"][0]["serving"] == 0;
+    let spent = |agent: &Agent| agent.backend()["serving"] == 0;
     wait_until("nobody serves", PATIENCE, || spent(&agent));
     assert!(site.is("s5", "MAINT 1") && site.is("s6", "MAINT 1"), "{:?}", site.servers());
     site.servers.iter().for_each(|server| server.set_status(200));
@@ -603,7 +590,7 @@ fn why_a_server_that_is_down_is_not_replaced_is_shown_and_told_when_it_changes()
         told.map(|entry| entry["reason"].as_str().unwrap_or_default().to_owned()).collect()
     };
     let shows = |what: &str| {
-        wait_until(what, PATIENCE, || shown(&agent, "s1")["not_replaced"] == what);
+        wait_until(what, PATIENCE, || agent.server("s1")["not_replaced"] == what);
     };
     site.servers[0].set_status(503);
     shows("no spare can be started");
@@ -620,7 +607,7 @@ fn why_a_server_that_is_down_is_not_replaced_is_shown_and_told_when_it_changes()
     });
     site.servers[0].set_status(200);
     wait_until("it is UP", PATIENCE, || {
-        let shown = shown(&agent, "s1");
+        let shown = agent.server("s1");
         shown["up"] == true && shown["not_replaced"].is_null()
     });
     assert_eq!(reasons().len(), 2);
@@ -632,7 +619,7 @@ fn the_fewest_serve_at_once_when_the_agent_starts() {
     let agent = site.agent("ready: { min: 3 }\nwindow: { length: 1h, min_samples: 10 }");
     site.wait_for("s2", "READY 1");
     site.wait_for("s3", "READY 1");
-    assert!(has_journaled(&agent, "rule", "below_min"), "{:#?}", agent.journal());
+    assert!(agent.has_journaled("rule", "below_min"), "{:#?}", agent.journal());
 }
 
 // --- Agent checks.
@@ -680,16 +667,16 @@ fn a_weight_that_an_agent_check_reports_is_nobodys_hand_and_is_left_to_it() {
     let Some(site) = Site::start(&[&check.keywords(), &spare]) else { return };
     site.wait_for("s1", "READY 60");
     let agent = site.agent("warm_up: { ramp: 10m }");
-    wait_until("it has seen s1", PATIENCE, || shown(&agent, "s1")["role"] == "serving");
+    wait_until("it has seen s1", PATIENCE, || agent.server("s1")["role"] == "serving");
     check.say("up 80%");
     site.wait_for("s1", "READY 80");
-    assert!(agent.command(&["pin", "app", "2"]).status.success());
-    wait_until("both serve, and no ramp goes on", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    agent.pin(2);
+    wait_until("both serve, and no ramp goes on", PATIENCE, || agent.has_journaled("event", "finished"));
     check.say("up 70%");
     site.wait_for("s1", "READY 70");
     site.wait_for("s2", "READY 70");
-    wait_until("it was seen", PATIENCE, || shown(&agent, "s2")["weight"] == 70);
-    assert!(!has_journaled(&agent, "event", "changed_by_other"), "{:#?}", agent.journal());
+    wait_until("it was seen", PATIENCE, || agent.server("s2")["weight"] == 70);
+    assert!(!agent.has_journaled("event", "changed_by_other"), "{:#?}", agent.journal());
 }
 
 #[test]
@@ -697,16 +684,16 @@ fn an_agent_check_that_says_ready_does_not_end_a_maint_of_ours() {
     let Some(check) = AgentCheck::start("up ready") else { return };
     let Some(site) = Site::start(&["", &check.keywords()]) else { return };
     let agent = site.agent("servers: { s1: { always_up: true } }");
-    wait_until("it has seen s2", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
-    assert!(agent.command(&["pin", "app", "1"]).status.success());
+    wait_until("it has seen s2", PATIENCE, || agent.server("s2")["role"] == "serving");
+    agent.pin(1);
     site.wait_for("s2", "MAINT 100");
-    wait_until("the move is over", PATIENCE, || has_journaled(&agent, "event", "finished"));
+    wait_until("the move is over", PATIENCE, || agent.has_journaled("event", "finished"));
     // Killed with it in MAINT: the next one brings the check back with the server.
     let agent = site.agent_in(agent.into_dir().expect("a temporary folder"), "ready: { min: 2 }");
     site.wait_for("s2", "READY 100");
     check.say("up 50%");
     site.wait_for("s2", "READY 50");
-    assert!(!has_journaled(&agent, "event", "changed_by_other"), "{:#?}", agent.journal());
+    assert!(!agent.has_journaled("event", "changed_by_other"), "{:#?}", agent.journal());
 }
 
 #[test]
@@ -725,12 +712,12 @@ fn a_server_that_its_agent_check_drains_is_left_alone_until_that_says_ready() {
     let Some(check) = AgentCheck::start("up") else { return };
     let Some(site) = Site::start(&["", &check.keywords()]) else { return };
     let agent = site.agent("");
-    wait_until("it has seen s2", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    wait_until("it has seen s2", PATIENCE, || agent.server("s2")["role"] == "serving");
     check.say("drain");
-    wait_until("it is left alone", PATIENCE, || has_journaled(&agent, "event", "changed_by_other"));
+    wait_until("it is left alone", PATIENCE, || agent.has_journaled("event", "changed_by_other"));
     check.say("ready up");
-    wait_until("it no longer is", PATIENCE, || has_journaled(&agent, "event", "hands_off_ended"));
-    wait_until("it is as before", PATIENCE, || shown(&agent, "s2")["role"] == "serving");
+    wait_until("it no longer is", PATIENCE, || agent.has_journaled("event", "hands_off_ended"));
+    wait_until("it is as before", PATIENCE, || agent.server("s2")["role"] == "serving");
 }
 
 // --- How many, which, and with which weights.
@@ -820,7 +807,7 @@ fn a_server_that_the_last_one_of_another_backend_tracks_stays() {
     let last = format!("{check}\nbackend side\n    server t2 127.0.0.1:1 track app/s2");
     let Some(site) = Site::start(&[check, check, &last]) else { return };
     let agent = site.agent("scale_down: { idle_after: 1s, cooldown: 0s }");
-    wait_until("there is one left", PATIENCE, || has_journaled(&agent, "rule", "at_min"));
+    wait_until("there is one left", PATIENCE, || agent.has_journaled("rule", "at_min"));
     for (server, state) in [("s1", "MAINT 1"), ("s2", "READY 1"), ("s3", "MAINT 1")] {
         assert!(site.is(server, state), "{:?}", site.servers());
     }
@@ -836,7 +823,7 @@ fn no_more_than_max_no_fewer_than_min_and_always_those_that_are_always_up() {
     let mut fewest = usize::MAX;
     wait_until("there are as few as there may be", PATIENCE, || {
         fewest = fewest.min(site.ready());
-        has_journaled(&agent, "rule", "at_min")
+        agent.has_journaled("rule", "at_min")
     });
     assert_eq!((fewest, site.ready()), (2, 2));
     for (server, state) in [("s1", "READY 1"), ("s2", "MAINT 1"), ("s3", "MAINT 1"), ("s4", "READY 1")] {

@@ -65,10 +65,6 @@ const RING: &str = "timeout check 1s\nring requests\n    size 1048576\n    forma
 
 const HTTPLOG: &str = "log {dir}/log.sock local0\n    option httplog";
 
-fn app(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -77,7 +73,7 @@ fn text(value: &Value) -> String {
 #[track_caller]
 fn check_rate(agent: &Agent) {
     wait_until("the window is full, and the rates agree", PATIENCE, || {
-        let app = app(agent);
+        let app = agent.backend();
         let number = |value: &Value| value.as_f64().unwrap_or_default();
         let span_s = number(&app["coverage"]["span_s"]);
         let counted = number(&app["coverage"]["counted"]) / span_s;
@@ -98,7 +94,7 @@ fn get(port: u16, path: &str) -> String {
 #[track_caller]
 fn wait_for_ratio(agent: &Agent, ratio: Range<f64>) {
     wait_until(&format!("the log is good, and a share of {ratio:?}"), PATIENCE, || {
-        let app = app(agent);
+        let app = agent.backend();
         app["health"] == "good" && app["coverage"]["ratio"].as_f64().is_some_and(|it| ratio.contains(&it))
     });
 }
@@ -107,7 +103,7 @@ fn wait_for_ratio(agent: &Agent, ratio: Range<f64>) {
 fn wait_for_health(agent: &Agent, health: &str) -> Value {
     let mut app_now = Value::Null;
     wait_until(&format!("the health is {health}"), PATIENCE, || {
-        app_now = app(agent);
+        app_now = agent.backend();
         app_now["health"] == health && (health != "good" || !app_now["coverage"].is_null())
     });
     app_now
@@ -143,7 +139,7 @@ fn a_log_that_is_not_understood_freezes_decisions_until_it_is_again() {
         !format!("{:?}{:?}", agent.journal(), agent.events()).contains("secret="),
         "what a line holds is kept"
     );
-    assert_eq!(text(&app(&agent)["decision"]), "hold");
+    assert_eq!(text(&agent.backend()["decision"]), "hold");
     wait_until("it is not healthy", PATIENCE, || get(metrics, "/healthz").contains("app: uncovered: "));
     wait_until("the share is low", PATIENCE, || {
         let page = get(metrics, "/metrics");
@@ -228,7 +224,7 @@ fn a_log_without_what_went_well_is_known_as_such() {
     let _load = site.load(100.0);
     let mut doubt = String::new();
     wait_until("it is known", PATIENCE, || {
-        doubt = text(&app(&agent)["doubt"]);
+        doubt = text(&agent.backend()["doubt"]);
         doubt.contains("dontlog-normal")
     });
     assert!(doubt.starts_with("only ") && doubt.contains("requests of the last"), "{doubt}");

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use serde_json::Value;
 use support::{Agent, FakeHaproxy, PATIENCE, wait_until};
 use tempfile::TempDir;
 
@@ -64,10 +63,6 @@ impl Site {
             .collect()
     }
 
-    fn app(&self) -> Value {
-        self.agent.status().unwrap_or_default()["backends"][0].clone()
-    }
-
     #[track_caller]
     fn wait_for_lines(&self, count: u64) {
         wait_until(&format!("{count} lines are read"), PATIENCE, || {
@@ -78,7 +73,7 @@ impl Site {
     /// Of so many requests all were fast.
     #[track_caller]
     fn check(&self, samples: u64) {
-        let figures = self.app()["figures"].clone();
+        let figures = self.agent.backend()["figures"].clone();
         assert_eq!(figures["samples"], samples, "{figures}");
         assert!(figures["p99_ms"].as_f64().is_some_and(|ms| ms < 100.0), "{figures}");
     }
@@ -142,7 +137,7 @@ fn a_clock_that_is_set_back_is_believed_within_seconds() {
     site.traffic(20, SignedDuration::ZERO, 20);
     // As local time is each autumn; the machine does not sleep meanwhile. These lines take eight seconds at least.
     let (mut lines, hour) = (20, SignedDuration::from_hours(-1));
-    while site.app()["figures"]["samples"].as_u64() <= Some(20) {
+    while site.agent.backend()["figures"]["samples"].as_u64() <= Some(20) {
         assert!(lines < 180, "it is not believed");
         site.traffic(10, hour, 20);
         lines += 10;

@@ -44,7 +44,7 @@ impl Site {
         );
         let log = self.haproxy.dir().join("output");
         let agent = Agent::start(&config, &[log.to_str().expect("a temporary path is text")]);
-        wait_until("it knows HAProxy", PATIENCE, || shown(&agent)["state"] == "READY");
+        wait_until("it knows HAProxy", PATIENCE, || agent.server("s2")["state"] == "READY");
         agent
     }
 
@@ -92,16 +92,6 @@ fn get(port: u16) -> String {
     answer
 }
 
-fn shown(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0]["servers"][1].clone()
-}
-
-#[track_caller]
-fn pin(agent: &Agent, to: u32) {
-    let told = agent.command(&["pin", "app", &to.to_string()]);
-    assert!(told.status.success(), "{told:?}");
-}
-
 /// What is said of s2 when the process `pid` keeps it in DRAIN.
 fn words(pid: u32) -> String {
     format!("an old HAProxy still has sessions on it (process {pid}); MAINT in ")
@@ -121,7 +111,7 @@ fn is_told(agent: &Agent, pid: u32) {
 #[track_caller]
 fn is_shown(agent: &Agent, pid: u32) {
     let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(&words(pid)));
-    wait_until("it is shown", PATIENCE, || has(&shown(agent)["doing"]));
+    wait_until("it is shown", PATIENCE, || has(&agent.server("s2")["doing"]));
 }
 
 /// Ways in which a master is known.
@@ -136,7 +126,7 @@ fn a_drain_waits_for_the_sessions_of_an_old_worker() {
         let old = site.haproxy.pid();
         site.haproxy.reload();
         let agent = site.agent(known, "1h");
-        pin(&agent, 1);
+        agent.pin(1);
         is_told(&agent, old);
         is_shown(&agent, old);
         site.goes_when_they_end(requests);
@@ -176,7 +166,7 @@ fn a_reload_in_the_middle_of_a_drain_does_not_end_it() {
     let Some(mut site) = Site::start("tcp") else { return };
     let requests = site.keep_busy(&site.s2);
     let agent = site.agent(KNOWN[0], "1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     let old = site.haproxy.pid();
     site.haproxy.reload();
@@ -192,7 +182,7 @@ fn the_deadline_of_a_drain_holds_for_an_old_worker_too() {
     let old = site.haproxy.pid();
     site.haproxy.reload();
     let agent = site.agent(KNOWN[0], "20s");
-    pin(&agent, 1);
+    agent.pin(1);
     is_told(&agent, old);
     site.wait_for("MAINT");
     site.s2.let_go();
@@ -203,7 +193,7 @@ fn a_master_that_cannot_be_asked_delays_a_drain_no_longer_than_to_its_deadline()
     let Some(site) = Site::start("http") else { return };
     let nowhere = KNOWN[1].replace("{master}", "/nowhere/master.sock");
     let agent = site.agent(&nowhere, "20s");
-    pin(&agent, 1);
+    agent.pin(1);
     let told = "not known whether old haproxy processes have sessions on it";
     wait_until("it is told", PATIENCE, || agent.event(told).is_some());
     site.wait_for("MAINT");
@@ -220,7 +210,7 @@ fn an_old_worker_without_sessions_on_the_server_does_not_matter() {
     });
     site.haproxy.reload();
     let agent = site.agent(KNOWN[0], "1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("MAINT");
     assert!(agent.journal().iter().all(|entry| entry["event"] != "old_sessions"));
     site.s1.let_go();

@@ -58,7 +58,7 @@ impl Site {
     /// In a folder that an agent before it has left.
     fn agent_in(&self, dir: TempDir, keys: &str) -> Agent {
         let agent = Agent::start_in(dir, &self.config(keys), &[&self.log()], Stdio::null());
-        wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
+        wait_until("it knows HAProxy", PATIENCE, || agent.backend()["serving"].is_number());
         agent
     }
 
@@ -86,11 +86,6 @@ impl Site {
 /// A backend that is too slow after half a second of [`Site::overload`].
 const HASTY: &str =
     "band: { lower: 1ms, upper: 5ms }\n    scale_up: { stabilization_window: 500ms, cooldown: 0s }";
-
-/// What `status` says of the backend.
-fn backend(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -123,9 +118,9 @@ fn a_pause_holds_however_slow_it_is_and_resume_ends_it() {
     assert_eq!(told, format!("app is paused by {me}, until `haproxy-autoscale resume app`\n"));
     let load = site.overload();
     wait_until("it would like to add servers", PATIENCE, || {
-        backend(&agent)["wish"].as_str().is_some_and(|wish| wish.starts_with("scale up by 1: p95"))
+        agent.backend()["wish"].as_str().is_some_and(|wish| wish.starts_with("scale up by 1: p95"))
     });
-    let shown = backend(&agent);
+    let shown = agent.backend();
     assert_eq!((&shown["decision"], &shown["reason"]), (&"hold".into(), &format!("paused by {me}").into()));
     assert_eq!(shown["override"]["by"], me);
     assert_eq!(site.ready(), ["s1"]);
@@ -172,11 +167,11 @@ fn a_pin_brings_servers_up_and_keeps_them_and_lets_others_go() {
     assert!(told.starts_with(&format!("app is pinned to 3 for 2 h by {}, until ", me())), "{told}");
     assert!(told.ends_with("\n  1 server serves now\n"), "{told}");
     site.wait_for(3);
-    wait_until("it is shown", PATIENCE, || backend(&agent)["serving"] == 3);
+    wait_until("it is shown", PATIENCE, || agent.backend()["serving"] == 3);
     site.haproxy.ask("set server app/s1 state maint");
     wait_until("another one serves", PATIENCE, || site.ready() == ["s2", "s3", "s4"]);
     // While servers are moved an answer does not say how many there are.
-    wait_until("that is over", PATIENCE, || backend(&agent)["serving"] == 3 && agent.is_still());
+    wait_until("that is over", PATIENCE, || agent.backend()["serving"] == 3 && agent.is_still());
     let reason =
         agent.journal().into_iter().rfind(|entry| entry["decision"] == "scale_up").unwrap_or_default();
     assert!(
@@ -186,7 +181,7 @@ fn a_pin_brings_servers_up_and_keeps_them_and_lets_others_go() {
     let told = ordered(&agent, &["pin", "app", "9"]);
     assert!(told.contains("it was pinned to 3 by") && told.contains("3 servers at most can serve"), "{told}");
     wait_until("what is missing is told", PATIENCE, || {
-        backend(&agent)["reason"].as_str().is_some_and(|reason| reason.ends_with("none is left to add"))
+        agent.backend()["reason"].as_str().is_some_and(|reason| reason.ends_with("none is left to add"))
     });
     ordered(&agent, &["pin", "app", "1"]);
     site.wait_for(1);
@@ -202,7 +197,7 @@ fn orders_survive_the_agent() {
     agent.signal(nix::sys::signal::Signal::SIGKILL);
     agent.wait();
     let mut agent = site.agent_in(agent.into_dir().unwrap(), HASTY);
-    let kept = backend(&agent)["override"].clone();
+    let kept = agent.backend()["override"].clone();
     assert_eq!((&kept["pinned_to"], &kept["by"]), (&3.into(), &me().into()));
     assert!(kept["left_s"].as_f64().is_some_and(|left| (3000.0..=3600.0).contains(&left)), "{kept}");
     site.haproxy.ask("set server app/s1 state maint");
@@ -212,8 +207,8 @@ fn orders_survive_the_agent() {
     agent.stop();
     let agent = site.agent_in(agent.into_dir().unwrap(), HASTY);
     let load = site.overload();
-    wait_until("it would like to add servers", PATIENCE, || !backend(&agent)["wish"].is_null());
-    assert_eq!(backend(&agent)["override"]["order"], "paused");
+    wait_until("it would like to add servers", PATIENCE, || !agent.backend()["wish"].is_null());
+    assert_eq!(agent.backend()["override"]["order"], "paused");
     drop(load);
 }
 
@@ -223,7 +218,7 @@ fn what_somebody_has_done_and_resume_does_not_undo_is_named() {
     let agent = site.agent("");
     ordered(&agent, &["pin", "app", "3"]);
     site.wait_for(3);
-    let shown = |server: usize| backend(&agent)["servers"][server].clone();
+    let shown = |server: usize| agent.backend()["servers"][server].clone();
     wait_until("the move is over", PATIENCE, || agent.is_still());
     site.haproxy.ask("set server app/s1 state drain");
     site.haproxy.ask("set server app/s2 weight 0%");
@@ -252,7 +247,7 @@ fn a_floor_rises_when_the_clock_says_so() {
     let agent_at = |time: i64| Agent::start_in_zone(&zone(time), &site.config(keys), &[&site.log()]);
     let agent = agent_at(7 * 3600);
     wait_until("the next limits are shown", PATIENCE, || {
-        let next = backend(&agent)["limits"]["next"].clone();
+        let next = agent.backend()["limits"]["next"].clone();
         next["min"] == 3 && next["from"].as_str().is_some_and(|from| from.ends_with("08:00"))
     });
     assert_eq!(site.ready(), ["s1"]);
@@ -276,7 +271,7 @@ fn explain_says_what_is_what_it_wants_and_what_keeps_it_from_it() {
     ordered(&agent, &["pin", "app", "2", "--for", "1h"]);
     site.wait_for(2);
     wait_until("the move is over", PATIENCE, || {
-        backend(&agent)["moving"].is_null() && backend(&agent)["serving"] == 2
+        agent.backend()["moving"].is_null() && agent.backend()["serving"] == 2
     });
     let text = stdout(&agent.command(&["explain", "app"]));
     let me = me();
@@ -300,7 +295,7 @@ fn explain_says_what_is_what_it_wants_and_what_keeps_it_from_it() {
     assert!(json["explanation"]["limited_by"].is_array() && json["figures"]["samples"].is_number());
 
     ordered(&agent, &["pause", "app"]);
-    assert_eq!(backend(&agent)["reason"], format!("paused by {me}"), "it holds at once");
+    assert_eq!(agent.backend()["reason"], format!("paused by {me}"), "it holds at once");
     let text = stdout(&agent.command(&["explain", "app"]));
     assert!(text.contains("when it may move next\n  when somebody resumes it\n"), "{text}");
 
@@ -325,7 +320,7 @@ fn an_order_that_cannot_be_is_refused_with_its_reason() {
     check(&agent, &["explain", "other"], 2, "it scales app");
     check(&agent, &["pin", "app", "0"], 2, "0 is not in 1..=10000");
     check(&agent, &["pin", "app", "2", "--for", "soon"], 2, "soon");
-    assert_eq!(backend(&agent).get("override"), Some(&Value::Null));
+    assert_eq!(agent.backend().get("override"), Some(&Value::Null));
     let away = Agent::start("", &["/tmp/no-such-directory/haproxy.log"]);
     check(&away, &["pause", "app"], 2, "it only observes");
     let mut gone = away;

@@ -272,8 +272,7 @@ impl<'a> Drive<'a> {
     }
 
     fn pin(&mut self, to: u64) {
-        let told = self.agent.command(&["pin", "app", &to.to_string()]);
-        assert!(told.status.success(), "{told:?}");
+        self.agent.pin(to);
         (self.pinned_to, self.pinned_at) = (to, Instant::now());
     }
 

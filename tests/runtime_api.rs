@@ -400,7 +400,7 @@ async fn every_kind_of_server_is_seen_for_what_it_is() {
     assert_eq!(server("path").address, None);
     assert_eq!((server("lost").address, server("lost").state()), (None, AdminState::Maint));
     assert_eq!(inventory.backends[0].algorithm, "leastconn");
-    assert!(inventory.backends[0].cookie == Cookie::Unvalued && !inventory.backends[0].tcp);
+    assert!(inventory.backends[0].cookie == Cookie::Unvalued && inventory.backends[0].mode == "http");
 }
 
 /// A server leaves MAINT by way of DRAIN; its check passed long ago, or never.

@@ -64,7 +64,7 @@ impl Site {
         );
         let log = self.nodes[0].0.dir().join("output");
         let agent = Agent::start(&config, &[log.to_str().expect("a temporary path is text")]);
-        wait_until("it knows HAProxy", PATIENCE, || shown(&agent)["state"] == "READY");
+        wait_until("it knows HAProxy", PATIENCE, || agent.server("s2")["state"] == "READY");
         agent
     }
 
@@ -125,21 +125,11 @@ impl Site {
     }
 }
 
-fn shown(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0]["servers"][1].clone()
-}
-
-#[track_caller]
-fn pin(agent: &Agent, to: u32) {
-    let told = agent.command(&["pin", "app", &to.to_string()]);
-    assert!(told.status.success(), "{told:?}");
-}
-
 #[track_caller]
 fn is_told(agent: &Agent, by: &str) {
     let words = format!("clients stick to it ({by}); MAINT in ");
     let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(&words));
-    wait_until("it is told", PATIENCE, || has(&shown(agent)["doing"]));
+    wait_until("it is told", PATIENCE, || has(&agent.server("s2")["doing"]));
     let entry = agent.journal().into_iter().find(|entry| entry["event"] == "clients_stick");
     assert!(entry.is_some_and(|entry| has(&entry["reason"]) && entry["server"] == "s2"));
     let explained = agent.command(&["explain", "app"]).stdout;
@@ -151,7 +141,7 @@ fn a_client_with_a_cookie_stays_until_the_deadline() {
     let Some(site) = Site::start(COOKIE, "") else { return };
     let agent = site.agent("drain_timeout: 20s");
     assert_eq!(site.server_of(WITH_COOKIE), 2);
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     site.keeps(WITH_COOKIE);
     is_told(&agent, "cookie SRV");
@@ -166,7 +156,7 @@ fn a_client_with_a_cookie_stays_until_the_deadline() {
 fn once_nobody_comes_with_a_cookie_the_server_goes_before_the_deadline() {
     let Some(site) = Site::start(COOKIE, "") else { return };
     let agent = site.agent("drain_timeout: 1h, sticky_quiet: 15s");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     site.keeps(WITH_COOKIE);
     site.wait_for("MAINT");
@@ -180,7 +170,7 @@ fn a_user_in_a_stick_table_stays_until_it_has_no_entry_any_more() {
         let Some(site) = Site::start([lines, "", ""], sections) else { return };
         site.begin_on_s2(0, WITH_NAME);
         let agent = site.agent("drain_timeout: 1h");
-        pin(&agent, 1);
+        agent.pin(1);
         site.wait_for("DRAIN");
         site.keeps(WITH_NAME);
         is_told(&agent, &format!("stick-table {table}"));
@@ -195,7 +185,7 @@ fn a_user_in_a_stick_table_goes_at_the_deadline() {
     let Some(site) = Site::start([TABLE, "", ""], "") else { return };
     site.begin_on_s2(0, WITH_NAME);
     let agent = site.agent("drain_timeout: 20s");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     site.keeps(WITH_NAME);
     site.wait_for("MAINT");
@@ -223,7 +213,7 @@ fn a_server_that_nobody_sticks_to_leaves_at_once() {
             assert!(site.nodes[0].0.ask("show table other").contains("ann"));
         }
         let agent = site.agent("drain_timeout: 1h");
-        pin(&agent, 1);
+        agent.pin(1);
         site.wait_for("MAINT");
         assert!(
             agent.journal().iter().all(|entry| entry["event"] != "clients_stick"),
@@ -236,12 +226,12 @@ fn a_server_that_nobody_sticks_to_leaves_at_once() {
 fn a_drain_that_waits_for_clients_is_taken_back_at_once() {
     let Some(site) = Site::start(COOKIE, "") else { return };
     let agent = site.agent("drain_timeout: 1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     is_told(&agent, "cookie SRV");
-    pin(&agent, 2);
+    agent.pin(2);
     site.wait_for("READY");
-    wait_until("it is told no more", PATIENCE, || shown(&agent).get("doing") == Some(&Value::Null));
+    wait_until("it is told no more", PATIENCE, || agent.server("s2").get("doing") == Some(&Value::Null));
 }
 
 #[test]
@@ -249,7 +239,7 @@ fn clients_of_any_of_several_haproxys_are_waited_for() {
     let Some(site) = Site::start_many(2, [TABLE, "", ""], "") else { return };
     site.begin_on_s2(1, WITH_NAME);
     let agent = site.agent("drain_timeout: 1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     is_told(&agent, "stick-table app");
     assert_eq!(site.server_on(1, WITH_NAME), 2);
@@ -265,13 +255,13 @@ fn keeps_from_a_dead_one(check: &str) {
     let lines = format!("{cookie}\n    timeout connect 1s");
     let Some(mut site) = Site::start([&lines, s1, &format!("{s2} {check}")], "") else { return };
     let agent = site.agent("drain_timeout: 0s");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("MAINT");
     let port = site.servers[1].port();
     // It listens no more.
     site.servers[1] = Origin::start();
-    pin(&agent, 2);
-    wait_until("it is being started", PATIENCE, || shown(&agent)["doing"].is_string());
+    agent.pin(2);
+    wait_until("it is being started", PATIENCE, || agent.server("s2")["doing"].is_string());
     for _ in 0..50 {
         assert_eq!(site.server_of(WITH_COOKIE), 1);
         thread::sleep(Duration::from_millis(20));
@@ -297,7 +287,7 @@ fn clients_of_a_haproxy_that_comes_back_in_the_middle_of_a_drain_are_waited_for(
     let Some(mut site) = Site::start_many(2, [TABLE, "", ""], "") else { return };
     site.begin_on_s2(0, WITH_NAME);
     let agent = site.agent("drain_timeout: 1h");
-    pin(&agent, 1);
+    agent.pin(1);
     site.wait_for("DRAIN");
     agent.suspended(|| {
         site.nodes[1].0.kill();

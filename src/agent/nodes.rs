@@ -116,8 +116,7 @@ impl NodeWatch {
 
     /// The sockets of those that answer.
     pub(super) fn answering(&self) -> String {
-        let answers =
-            |(_, state): &(&str, &NodeState)| matches!(state.standing, Standing::Behind | Standing::InLine);
+        let answers = |(_, state): &(&str, &NodeState)| state.standing.answers();
         self.states().filter(answers).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::ServerLine;
 use super::slots;
-use crate::core::log::haproxy_cfg::SECTIONS;
+use crate::core::log::haproxy_cfg::lines::SECTIONS;
 use crate::haproxy::words::{Word, words};
 
 /// A configuration.

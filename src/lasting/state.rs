@@ -107,8 +107,7 @@ pub(super) async fn has_all(client: &Client, servers: &[(&str, &str)]) -> Result
     let text = ask(client).await?;
     let Rows { rows, unread } = servers_state::rows(&text)?;
     let read = rows.iter().map(|row| (row.backend, row.server));
-    let there: HashSet<(&str, &str)> =
-        read.chain(unread.iter().map(|row| (row.backend, row.server))).collect();
+    let there: HashSet<_> = read.chain(unread.iter().map(|row| (row.backend, row.server))).collect();
     Ok(servers.iter().all(|server| there.contains(server)))
 }
 

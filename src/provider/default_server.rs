@@ -5,12 +5,9 @@
 //! backend begins with those of its `defaults`: the ones that `from` names, else the last ones before it
 //! (configuration manual 4.1 and 5.2).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
-use crate::core::log::haproxy_cfg::SECTIONS;
+use crate::core::log::haproxy_cfg::lines::{self, ConfigLine, Defaults, Lines};
 use crate::core::log::log_format::LogFormatError;
-use crate::core::log::log_format::words::{self, Environment, Variable, Word};
+use crate::core::log::log_format::words::{Environment, Variable, Word};
 
 /// Which line of HAProxy's configuration cannot be told from the text alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +60,7 @@ pub(crate) fn slowstarts(text: &str, backend: &str) -> Vec<(String, String)> {
 /// The section of `backend`; `None` if there is none.
 fn read(text: &str, backend: &str, environment: Environment<'_>) -> Option<Section> {
     let mut reader = Reader::default();
-    let lines = (1..).zip(text.lines().chain(["global"]));
-    let mut ended = lines.filter_map(|(number, line)| reader.line(number, line, environment));
+    let mut ended = text.lines().chain(["global"]).filter_map(|line| reader.line(line, environment));
     ended.find(|section| section.name == backend)
 }
 
@@ -88,61 +84,38 @@ struct Section {
 
 #[derive(Debug, Default)]
 struct Reader {
+    lines: Lines,
     section: Section,
     /// It begins within the `.if` of that line.
     of_branch: Option<usize>,
-    last_defaults: Said,
-    named: HashMap<String, Said>,
-    /// The lines of the `.if` that are open.
-    branches: Vec<usize>,
-    /// Set by `setenv` and `presetenv`.
-    variables: RefCell<HashMap<String, String>>,
+    defaults: Defaults<Said>,
 }
 
 impl Reader {
     /// Takes a line; gives the backend that it ends.
-    fn line(&mut self, number: usize, line: &str, environment: Environment<'_>) -> Option<Section> {
+    fn line(&mut self, text: &str, environment: Environment<'_>) -> Option<Section> {
+        let line = self.lines.take(text, environment)?;
         // HAProxy is asked only for the variables of lines that matter.
-        let keyword = line.split_ascii_whitespace().next()?;
-        let known = |name: &str| {
-            let set = self.variables.borrow().get(name).cloned();
-            set.map_or_else(|| environment(name), Variable::Is)
-        };
-        match keyword {
-            ".if" => self.branches.push(number),
-            ".endif" => drop(self.branches.pop()),
-            "setenv" | "presetenv" => self.set(line, &known),
+        match line.keyword {
             "default-server" => {
-                let words = words::split(line, &known);
-                self.default_server(number, words);
+                let words = self.lines.words(&line, environment);
+                self.default_server(&line, words);
             }
             // Before the options: a name and an address, a template's number between them.
-            "server" => self.server(line, 2),
-            "server-template" => self.server(line, 3),
-            keyword if SECTIONS.contains(&keyword) => {
-                let words = words::split(line, &known).unwrap_or_default();
-                return self.begin(keyword, words.iter().skip(1).map(Word::text).collect());
+            "server" => self.server(&line, 2),
+            "server-template" => self.server(&line, 3),
+            _ if line.is_section() => {
+                let words = self.lines.words(&line, environment).unwrap_or_default();
+                let rest: Vec<&str> = words.iter().skip(1).map(Word::text).collect();
+                return self.begin(&line, &rest);
             }
             _ => {}
         }
         None
     }
 
-    /// A variable from here on. One that is set in a branch, or of another one, HAProxy has to tell.
-    fn set(&self, line: &str, known: Environment<'_>) {
-        let own = |name: &str| self.variables.borrow().get(name).cloned().into();
-        let Ok(words) = words::split(line, &own) else { return };
-        let words: Vec<_> = words.iter().map(Word::text).collect();
-        let [keyword, name, value, ..] = words[..] else { return };
-        if !self.branches.is_empty() {
-            self.variables.borrow_mut().remove(name);
-        } else if keyword == "setenv" || known(name) == Variable::Unset {
-            self.variables.borrow_mut().insert(name.to_owned(), value.to_owned());
-        }
-    }
-
-    fn default_server(&mut self, number: usize, words: Result<Vec<Word>, LogFormatError>) {
-        let branch = self.branches.last().copied().or(self.of_branch);
+    fn default_server(&mut self, line: &ConfigLine<'_>, words: Result<Vec<Word>, LogFormatError>) {
+        let branch = line.branch.or(self.of_branch);
         let said = &mut self.section.said;
         let why = match (branch, words) {
             (Some(branch), _) => UntoldError::Conditional(branch),
@@ -152,14 +125,12 @@ impl Reader {
                 return;
             }
         };
-        said.untold.get_or_insert(Untold { line: number, why });
+        said.untold.get_or_insert(Untold { line: line.number, why });
     }
 
     /// A server, if its line can be read without asking anybody.
-    fn server(&mut self, line: &str, options: usize) {
-        let own =
-            |name: &str| self.variables.borrow().get(name).cloned().map_or(Variable::Unknown, Variable::Is);
-        let words = words::split(line, &own).unwrap_or_default();
+    fn server(&mut self, line: &ConfigLine<'_>, options: usize) {
+        let words = self.lines.words(line, &|_| Variable::Unknown).unwrap_or_default();
         let words: Vec<String> = words.iter().skip(1).map(|word| word.text().to_owned()).collect();
         if let (Some(name), Some(options)) = (words.first(), words.get(options..)) {
             let all = [&self.section.said.words, options].concat();
@@ -167,26 +138,19 @@ impl Reader {
         }
     }
 
-    fn begin(&mut self, keyword: &str, rest: Vec<&str>) -> Option<Section> {
+    fn begin(&mut self, line: &ConfigLine<'_>, rest: &[&str]) -> Option<Section> {
         let mut ended = std::mem::take(&mut self.section);
         if ended.keyword == "defaults" {
-            if let Some(branch) = self.of_branch.filter(|_| !self.last_defaults.words.is_empty()) {
+            if let Some(branch) = self.of_branch.filter(|_| !self.defaults.last().words.is_empty()) {
                 // Whether they take the place of those before them is not known.
                 let why = UntoldError::Conditional(branch);
                 ended.said.untold.get_or_insert(Untold { line: branch, why });
             }
-            self.named.insert(ended.name.clone(), ended.said.clone());
-            self.last_defaults = ended.said.clone();
+            self.defaults.end(&ended.name, ended.said.clone());
         }
-        let from = rest.iter().position(|&word| word == "from").and_then(|at| rest.get(at + 1));
-        let said = match (from, keyword) {
-            (Some(&from), _) => self.named.get(from).cloned().unwrap_or_default(),
-            (None, "backend" | "listen") => self.last_defaults.clone(),
-            (None, _) => Said::default(),
-        };
-        let name = rest.first().filter(|&&name| name != "from").copied().unwrap_or_default().to_owned();
-        self.of_branch = self.branches.last().copied();
-        self.section = Section { keyword: keyword.to_owned(), name, said, servers: Vec::new() };
+        let (said, name) = (self.defaults.of(line.keyword, rest), lines::name(rest));
+        self.of_branch = line.branch;
+        self.section = Section { keyword: line.keyword.to_owned(), name, said, servers: Vec::new() };
         ["backend", "listen"].contains(&ended.keyword.as_str()).then_some(ended)
     }
 }

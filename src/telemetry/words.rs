@@ -355,7 +355,7 @@ fn tell_outcome(backend: &str, outcome: &Outcome, names: &Names, dry_run: bool) 
 }
 
 /// Holds that an operator should look into: the backend cannot be decided about.
-const TROUBLE: [&str; 4] = ["unknown_backend", "blind", "uncovered", "too_many_lines"];
+const TROUBLE: [&str; 5] = ["unknown_backend", "disabled_backend", "blind", "uncovered", "too_many_lines"];
 /// Holds that keep a backend from a move it needs, or may need soon.
 const LIMITED: [&str; 11] = [
     "at_max",
@@ -460,6 +460,7 @@ mod tests {
         let span = std::time::Duration::from_secs(30);
         let trouble = [
             Reason::UnknownBackend,
+            Reason::DisabledBackend,
             Reason::Blind { requests: 3 },
             Reason::Uncovered { understood: 3, expected: 9, span, only_failures: false, first: None },
             Reason::TooManyLines { lines: 9, expected: 3, span },

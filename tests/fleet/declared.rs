@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::site::{Node, Site, absences, config, pin, shown, stands};
+use super::site::{Node, Site, absences, config, stands};
 use super::support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 #[test]
@@ -17,7 +17,7 @@ fn a_move_reaches_all() {
         let events = agent.events();
         site.nodes.iter().all(|node| events.iter().any(|event| event["node"] == *node.socket))
     });
-    pin(&agent, 3);
+    agent.pin(3);
     for (server, state) in [("s1", "READY 1"), ("s2", "READY 1"), ("s3", "READY 3")] {
         site.wait_for(server, state);
     }
@@ -25,7 +25,7 @@ fn a_move_reaches_all() {
         let status = agent.status().unwrap_or_default();
         status["backends"][0]["serving"] == 3 && status["backends"][0]["moving"].is_null()
     });
-    pin(&agent, 1);
+    agent.pin(1);
     wait_until("one is left on each", PATIENCE, || {
         let ready = |node: &Node| node.servers().values().filter(|state| state.starts_with("READY")).count();
         let maint = |node: &Node| node.servers().values().filter(|state| state.starts_with("MAINT")).count();
@@ -41,7 +41,7 @@ fn a_server_is_empty_when_it_is_on_all() {
         let Some(site) = Site::start(&["", ""]) else { return };
         let agent = site.agent("servers: { s1: { always_up: true } }");
         site.nodes[busy].keep_busy(&site.servers[1]);
-        pin(&agent, 1);
+        agent.pin(1);
         site.wait_for("s2", "DRAIN 1");
         site.servers[1].let_go();
         wait_until("one of them has let it go", PATIENCE, || {
@@ -57,7 +57,7 @@ fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
     for killed in 0..2 {
         let Some(mut site) = Site::start(&["", "disabled", "disabled"]) else { return };
         let agent = site.agent("warm_up: { ramp: 1s }");
-        pin(&agent, 2);
+        agent.pin(2);
         site.wait_for("s2", "READY 1");
         site.nodes[killed].haproxy.kill();
         wait_until("it is told", PATIENCE, || {
@@ -66,9 +66,9 @@ fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
         });
         // The other one goes on, down and up.
         let other = 1 - killed;
-        pin(&agent, 3);
+        agent.pin(3);
         site.nodes[other].wait_for("s3", "READY 1");
-        wait_until("it is shown", PATIENCE, || shown(&agent, "s3")["serving"] == true);
+        wait_until("it is shown", PATIENCE, || agent.server("s3")["serving"] == true);
         assert_eq!(agent.status().unwrap_or_default()["haproxy"]["answers"], true);
         agent.suspended(|| {
             site.nodes[killed].haproxy.start_again();
@@ -90,10 +90,10 @@ fn one_that_was_killed_is_brought_in_line_when_it_is_back() {
 fn one_that_comes_back_lets_go_of_servers_as_the_others_did() {
     let Some(mut site) = Site::start(&["", "", ""]) else { return };
     let agent = site.agent("servers: { s1: { always_up: true } }");
-    wait_until("they are known", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    wait_until("they are known", PATIENCE, || agent.server("s2")["serving"] == true);
     site.nodes[1].haproxy.kill();
     wait_until("it is noticed", PATIENCE, || stands(&agent, 1) == "does not answer");
-    pin(&agent, 1);
+    agent.pin(1);
     for server in ["s2", "s3"] {
         site.nodes[0].wait_for(server, "MAINT 1");
     }
@@ -113,7 +113,7 @@ fn one_that_comes_back_lets_go_of_servers_as_the_others_did() {
 fn a_worker_that_was_reloaded_is_brought_in_line() {
     let Some(mut site) = Site::start(&["", "disabled"]) else { return };
     let agent = site.agent("");
-    pin(&agent, 2);
+    agent.pin(2);
     site.wait_for("s2", "READY 1");
     for _ in 0..3 {
         for node in &mut site.nodes {
@@ -128,13 +128,13 @@ fn a_worker_that_was_reloaded_is_brought_in_line() {
 fn one_that_hangs_keeps_nobody_waiting() {
     let Some(site) = Site::start(&["", "disabled", "disabled"]) else { return };
     let agent = site.agent("");
-    wait_until("they are known", PATIENCE, || shown(&agent, "s1")["serving"] == true);
+    wait_until("they are known", PATIENCE, || agent.server("s1")["serving"] == true);
     let hung = &site.nodes[0].haproxy;
     hung.hang();
-    pin(&agent, 2);
+    agent.pin(2);
     site.nodes[1].wait_for("s2", "READY 1");
     wait_until("it is told", PATIENCE, || stands(&agent, 0) == "does not answer");
-    pin(&agent, 3);
+    agent.pin(3);
     site.nodes[1].wait_for("s3", "READY 1");
     hung.go_on();
     for server in ["s2", "s3"] {
@@ -148,7 +148,7 @@ fn where_one_changes_nothing_it_is_named_and_the_others_are_left_as_they_are() {
     let Some(mut site) = Site::start(&["", "disabled"]) else { return };
     site.nodes[1].socket = site.nodes[1].haproxy.dir().join("operator.sock").display().to_string();
     let agent = site.agent("");
-    pin(&agent, 2);
+    agent.pin(2);
     wait_until("it is told", PATIENCE, || {
         agent.status().is_some_and(|status| {
             let refused = status["backends"][0]["refused"].as_str().unwrap_or_default().to_owned();
@@ -174,9 +174,9 @@ fn two_sockets_of_one_haproxy_count_once() {
     let log = master.haproxy.dir().join("output").display().to_string();
     let agent = Agent::start(&config, &[&log]);
     wait_until("it is noticed", PATIENCE, || stands(&agent, 2) == "the same HAProxy as another");
-    pin(&agent, 2);
+    agent.pin(2);
     site.wait_for("s2", "READY 1");
-    wait_until("the move is over", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    wait_until("the move is over", PATIENCE, || agent.server("s2")["serving"] == true);
     let told = |event: &Value| event["message"].as_str().is_some_and(|text| text.contains("it counts once"));
     let told: Vec<Value> = agent.events().into_iter().filter(told).collect();
     assert!(told.len() == 1 || absences(&agent) > 0, "{told:?}");
@@ -195,27 +195,27 @@ fn two_sockets_of_one_haproxy_count_once() {
 fn what_is_changed_by_hand_on_one_is_left_alone() {
     let Some(site) = Site::start(&["", "", "disabled"]) else { return };
     let agent = site.agent("ready: { min: 2 }");
-    wait_until("they are known", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    wait_until("they are known", PATIENCE, || agent.server("s2")["serving"] == true);
     site.nodes[0].haproxy.ask("set server app/s2 state drain");
     let is_told = |event: &Value| {
         event["message"] == "not the same on every haproxy: it is left alone until it is"
             && event["server"] == "s2"
     };
     wait_until("it is told", PATIENCE, || {
-        agent.events().iter().any(is_told) && shown(&agent, "s2")["alike"] == false
+        agent.events().iter().any(is_told) && agent.server("s2")["alike"] == false
     });
     // It does not serve on all of them, so another one is started.
     site.wait_for("s3", "READY 1");
     assert!(site.nodes[0].is("s2", "DRAIN 1") && site.nodes[1].is("s2", "READY 1"));
     site.nodes[0].haproxy.ask("set server app/s2 state ready");
-    wait_until("it is theirs again", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    wait_until("it is theirs again", PATIENCE, || agent.server("s2")["serving"] == true);
 }
 
 #[test]
 fn servers_that_not_all_have_are_left_alone() {
     let Some(site) = Site::start_each(&[&["", "disabled", "disabled"], &["", "disabled"]]) else { return };
     let agent = site.agent("");
-    pin(&agent, 3);
+    agent.pin(3);
     site.wait_for("s2", "READY 1");
     let is_told = |event: &Value| {
         let states = event["states"].as_str().unwrap_or_default();
@@ -225,8 +225,8 @@ fn servers_that_not_all_have_are_left_alone() {
             && states.contains(", missing on ")
     };
     wait_until("it is told", PATIENCE, || agent.events().iter().any(is_told));
-    assert_eq!(shown(&agent, "s3")["role"], "foreign");
-    wait_until("the others have moved", PATIENCE, || shown(&agent, "s2")["serving"] == true);
+    assert_eq!(agent.server("s3")["role"], "foreign");
+    wait_until("the others have moved", PATIENCE, || agent.server("s2")["serving"] == true);
     assert!(site.nodes[0].is("s3", "MAINT 1"));
 }
 
@@ -241,7 +241,7 @@ fn a_backend_that_one_lacks_is_told_and_moved_on_the_others() {
     let socket = haproxy.socket().display().to_string();
     site.nodes[1] = Node { haproxy, port, socket };
     let agent = site.agent("");
-    pin(&agent, 2);
+    agent.pin(2);
     site.nodes[0].wait_for("s2", "READY 1");
     wait_until("it is told", PATIENCE, || {
         agent.event("this haproxy has no such backend; the others go on").is_some()
@@ -273,7 +273,7 @@ fn a_server_of_the_same_name_in_a_listen_section_is_another_server() {
         // The second server's `srv_admin_state`: READY, and disabled in the configuration.
         answers.filter(|answer| answer.contains(" s2 127.0.0.1 2 4 ")).count()
     };
-    pin(&agent, 2);
+    agent.pin(2);
     wait_until("it serves on both", PATIENCE, || moved("app") == 2);
     assert_eq!(moved("other"), 0);
 }

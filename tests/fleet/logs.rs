@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use haproxy_autoscale::demo::load::{Load, Running};
-use serde_json::Value;
 
 use super::site::{Site, stands};
-use super::support::{Agent, PATIENCE, wait_until};
+use super::support::{PATIENCE, wait_until};
 
 const LINES: [&str; 4] = [
     "balance roundrobin",
@@ -21,10 +20,6 @@ fn load(site: &Site, node: usize) -> Running {
     load.start(Duration::from_secs(300)).expect("the load runs")
 }
 
-fn app(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
-
 #[test]
 fn while_one_is_away_the_log_is_held_against_what_the_others_count() {
     let Some(site) = Site::start_with(&LINES) else { return };
@@ -33,10 +28,10 @@ fn while_one_is_away_the_log_is_held_against_what_the_others_count() {
     wait_until("it is away", PATIENCE, || stands(&agent, 1) == "does not answer");
     let _load = load(&site, 0);
     wait_until("the log is found to be whole", PATIENCE, || {
-        let app = app(&agent);
+        let app = agent.backend();
         app["coverage"]["expected"].as_u64() > Some(100) && app["doubt"].is_null()
     });
-    assert_eq!(app(&agent)["coverage"]["whole"], false);
+    assert_eq!(agent.backend()["coverage"]["whole"], false);
     let status = String::from_utf8_lossy(&agent.command(&["status"]).stdout).into_owned();
     assert!(status.contains("may stand for missing ones"), "{status}");
     // What is decided rests on it: one server is too slow.
@@ -44,7 +39,7 @@ fn while_one_is_away_the_log_is_held_against_what_the_others_count() {
     site.nodes[0].wait_for("s2", "READY 1");
     // With two of them HAProxy logs every other request.
     wait_until("that is found too", PATIENCE, || {
-        app(&agent)["doubt"].as_str().is_some_and(|doubt| doubt.contains("were understood in the log"))
+        agent.backend()["doubt"].as_str().is_some_and(|doubt| doubt.contains("were understood in the log"))
     });
     site.nodes[1].haproxy.go_on();
     wait_until("it is back", PATIENCE, || stands(&agent, 1) == "in line");

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::{Agent, Haproxy, NEVER, Origin, PATIENCE, free_port, wait_until};
@@ -172,20 +171,15 @@ pub(crate) fn stands(agent: &Agent, node: usize) -> String {
     status["haproxy"]["nodes"][node]["standing"].as_str().unwrap_or_default().to_owned()
 }
 
+pub(crate) const ABSENT: &str = "this haproxy does not answer; the others go on";
+pub(crate) const BEHIND: &str = "this haproxy is brought in line with the others";
+
+/// How many events have this message.
+pub(crate) fn count(agent: &Agent, message: &str) -> usize {
+    agent.events().iter().filter(|event| event["message"] == message).count()
+}
+
 /// How often one of them did not answer: on a machine that stands still, also without being killed.
 pub(crate) fn absences(agent: &Agent) -> usize {
-    let is_absence = |event: &&Value| event["message"] == "this haproxy does not answer; the others go on";
-    agent.events().iter().filter(is_absence).count()
-}
-
-/// What `status` says of `server`.
-pub(crate) fn shown(agent: &Agent, server: &str) -> Value {
-    let status = agent.status().unwrap_or_default();
-    let servers = status["backends"][0]["servers"].as_array().cloned().unwrap_or_default();
-    servers.into_iter().find(|each| each["server"] == server).unwrap_or_default()
-}
-
-pub(crate) fn pin(agent: &Agent, to: u32) {
-    let told = agent.command(&["pin", "app", &to.to_string()]);
-    assert!(told.status.success(), "{told:?}");
+    count(agent, ABSENT)
 }

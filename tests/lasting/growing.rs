@@ -1,6 +1,5 @@
 //! Slots that run out: haproxy.cfg gets more of them, and HAProxy is reloaded.
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,9 +8,7 @@ use haproxy_autoscale::demo::load::Load;
 use serde_json::Value;
 
 use super::several::Pair;
-use super::site::{
-    As, MASTER, Site, findings, has_journaled, kept, metrics, of_node, order, status_text, told,
-};
+use super::site::{As, MASTER, Site, findings, kept, metrics, of_node, status_text, told};
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// One slot for two addresses.
@@ -30,15 +27,11 @@ fn by_hand(most: usize) -> String {
     )
 }
 
-fn backend(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
-
 /// Waits until the backend holds for a reason that says so.
 #[track_caller]
 fn reason(agent: &Agent, part: &str) {
     wait_until(&format!("the reason says `{part}`"), PATIENCE, || {
-        backend(agent)["reason"].as_str().is_some_and(|reason| reason.contains(part))
+        agent.backend()["reason"].as_str().is_some_and(|reason| reason.contains(part))
     });
 }
 
@@ -61,21 +54,21 @@ const ALL_SERVE: [&str; 4] = ["s1 READY 10", "slot1 READY 10", "slot2 READY 10",
 fn a_block_gets_more_slots_that_are_like_the_last_one() {
     let Some(site) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
     let agent = site.agent(&format!("  keep: block\n{MASTER}"));
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&site, &ALL_SERVE);
     has_reloaded(&agent, 1);
     let line = "    server slot3 127.0.0.1:1 weight 10 maxconn 77 cookie slot3 disabled\n    # END";
     assert!(site.cfg_text().contains(line), "{}", site.cfg_text());
-    assert!(has_journaled(&agent, "haproxy_slots_added"));
+    assert!(agent.has_journaled("event", "haproxy_slots_added"));
     assert_eq!(
         told(&agent, "slots added to haproxy.cfg; haproxy has them after a reload")["slots"],
         "app/slot2, app/slot3"
     );
     assert!(metrics(&site).contains(&of_node(&site, "slots_added_total", "", "2")), "{}", metrics(&site));
     // They stay, and are used again.
-    order(&agent, &["pin", "app", "1"]);
+    agent.pin(1);
     has(&site, &["s1 READY 10", "slot1 MAINT 10", "slot2 MAINT 10", "slot3 MAINT 10"]);
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&site, &ALL_SERVE);
     has_reloaded(&agent, 1);
 }
@@ -85,7 +78,7 @@ fn a_template_gets_more_slots() {
     let Some(site) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
     site.template("");
     let agent = site.agent(&format!("  keep: template\n{MASTER}"));
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&site, &ALL_SERVE);
     assert!(
         site.cfg_text().contains("    server slot3 127.0.0.1:1 weight 10 disabled\n"),
@@ -100,7 +93,7 @@ fn slots_of_a_server_template_get_lines_and_keep_their_addresses() {
     let lines = "    server-template slot 1 127.0.0.1:1 weight 10 maxconn 77 disabled\n";
     let Some(mut site) = Site::with_pool(lines, BY_TWO, ("", "")) else { return };
     let mut agent = site.agent(&format!("  keep: block\n{MASTER}"));
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&site, &ALL_SERVE);
     let text = || site.cfg_text();
     let is_written = |slot: u16| text().contains(&format!("    server slot{slot} 127.0.0.1:"));
@@ -124,7 +117,7 @@ fn check_load(keep: &str) {
     let agent = site.agent(&format!("  keep: {keep}\n{MASTER}"));
     let load = Load::new(SocketAddr::from(([127, 0, 0, 1], site.port)), |_| 100.0).patience(PATIENCE);
     let load = load.start(Duration::from_secs(10)).unwrap();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&site, &ALL_SERVE[..3]);
     let requests = load.finish();
     let failed: Vec<_> = requests.iter().filter(|request| request.is_failed()).collect();
@@ -149,7 +142,7 @@ fn check_refused(lines: &str, error: &str, reason: &str) {
     site.template_of(lines);
     let agent = site.agent(&format!("  keep: template\n{MASTER}"));
     let pid = site.pid();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     let failed = told(&agent, "slots not added; haproxy goes on as it was");
     assert_eq!(failed["slots"], "app/slot2, app/slot3");
     assert!(failed["error"].as_str().unwrap().contains(error), "{failed}");
@@ -158,7 +151,7 @@ fn check_refused(lines: &str, error: &str, reason: &str) {
     let shown = kept(&agent);
     assert!(shown["slots_not_added"]["since"].is_string() && shown["not_kept"].is_null(), "{shown}");
     assert!(status_text(&agent).contains("  SLOTS NOT ADDED since "), "{}", status_text(&agent));
-    assert!(has_journaled(&agent, "haproxy_slots_not_added"));
+    assert!(agent.has_journaled("event", "haproxy_slots_not_added"));
     assert!(metrics(&site).contains(&of_node(&site, "slots_not_added", "", "2")), "{}", metrics(&site));
     let slot1 = format!("server slot1 127.0.0.1:{} weight 10\n", site.servers[1].port());
     wait_until("all else is kept", PATIENCE, || site.cfg_text().contains(&slot1));
@@ -200,11 +193,12 @@ fn a_reload_that_fails_with_new_slots_leaves_the_old_process_and_its_file() {
         taken.local_addr().unwrap()
     );
     site.template(&more);
+    let before = site.pid();
     let agent = site.agent(&format!("  keep: template\n{MASTER}"));
     wait_until("the first one is written", PATIENCE, || site.cfg_text().contains("frontend more"));
     has_reloaded(&agent, 1);
-    let pid = site.pid();
-    order(&agent, &["pin", "app", "3"]);
+    let pid = site.await_successor(before);
+    agent.pin(3);
     let failed = told(&agent, "haproxy not reloaded; the old process goes on");
     assert_eq!(failed["file_taken_back"], "yes", "{failed}");
     told(&agent, "slots not added; haproxy goes on as it was");
@@ -222,12 +216,12 @@ fn slots_wait_for_the_reload_and_are_not_forgotten_with_the_agent() {
     let keys = |interval| format!("  keep: block\n{}", MASTER.replace("1s", interval));
     let mut agent = site.agent(&keys("1h"));
     let pid = site.pid();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     reason(
         &agent,
         "haproxy.cfg gets the slots slot2 to slot3: the reload waits: the last reload is too short ago",
     );
-    assert_eq!(backend(&agent)["slots_to_come"], serde_json::json!(["slot2", "slot3"]));
+    assert_eq!(agent.backend()["slots_to_come"], serde_json::json!(["slot2", "slot3"]));
     let explained = String::from_utf8(agent.command(&["explain", "app"]).stdout).unwrap();
     assert!(explained.contains("haproxy.cfg gets the slots slot2, slot3"), "{explained}");
     let text = site.cfg_text();
@@ -246,7 +240,7 @@ fn slots_wait_for_the_reload_and_are_not_forgotten_with_the_agent() {
 fn there_are_never_more_slots_than_that() {
     let Some(site) = Site::with_pool(ONE, "kind: slots, grow: { by: 2, to: 1 }", ("", "")) else { return };
     let agent = site.agent(&format!("  keep: block\n{MASTER}"));
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     reason(&agent, "every slot is taken, and `grow` allows no more than 1; 1 more address waits for one");
     has_reloaded(&agent, 0);
     assert!(!site.cfg_text().contains("slot2"));
@@ -260,8 +254,8 @@ fn nothing_is_written_in_a_dry_run() {
     site.ask("set server app/slot1 state ready");
     let config = site.config(&format!("  keep: block\n{MASTER}"));
     let agent = Agent::start(&config, &["--dry-run", &site.log()]);
-    wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
-    order(&agent, &["pin", "app", "4"]);
+    wait_until("it knows HAProxy", PATIENCE, || agent.backend()["serving"].is_number());
+    agent.pin(4);
     reason(&agent, "nothing is written in a dry run");
     assert_eq!(site.cfg_text(), text);
 }
@@ -278,7 +272,7 @@ fn two_haproxys_get_the_same_slots_one_after_the_other() {
     let port = pair.a.port;
     let load = Load::new(SocketAddr::from(([127, 0, 0, 1], port)), |_| 50.0).patience(PATIENCE);
     let load = load.start(Duration::from_secs(10)).unwrap();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     has(&pair.a, &ALL_SERVE);
     has(&pair.b, &ALL_SERVE);
     has_reloaded(&agent, 2);
@@ -295,7 +289,7 @@ fn nothing_grows_where_one_of_two_cannot() {
     let pair = Pair { a, b };
     let reload = "reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
     let agent = pair.agent([&format!("keep: block, {reload}"), "keep: block"]);
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     let socket = pair.b.path("admin.sock");
     let why = format!("`grow` cannot do that, as `{}`: `haproxy.reload.by` is none", socket.display());
     reason(&agent, &why);

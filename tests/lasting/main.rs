@@ -11,10 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use haproxy_autoscale::demo::load::Load;
-use site::{
-    As, BINARY, LOADED, MASTER, SLOTS, Site, findings, has_journaled, kept, metrics, of_node, order,
-    status_text, told,
-};
+use site::{As, BINARY, LOADED, MASTER, SLOTS, Site, findings, kept, metrics, of_node, status_text, told};
 use support::{Agent, PATIENCE, wait_until};
 use tempfile::TempDir;
 
@@ -31,7 +28,7 @@ fn check_lasts(keep: &str, (global, defaults): (&str, &str), is_kept: impl Fn(&S
     let Some(mut site) = Site::start(As::Master, global, defaults) else { return };
     site.template("");
     let mut agent = site.agent(&format!("  keep: {keep}\n"));
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     site.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     site.ask("set server app/s2 weight 70");
     wait_until("it is written down", PATIENCE, || is_kept(&site));
@@ -84,7 +81,7 @@ fn a_weight_from_a_variable_stays_one_in_a_block_until_somebody_changes_it() {
     fs::write(site.path("haproxy.cfg"), &text).unwrap();
     site.launch();
     let agent = site.agent("  keep: block\n");
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     let serves = format!("    server s2 127.0.0.1:{} weight \"${{W}}\"\n", site.servers[1].port());
     wait_until("it is kept", PATIENCE, || site.cfg_text().contains(&serves));
     assert_eq!(site.cfg_text().matches(" weight \"${W}\"").count(), 3, "{}", site.cfg_text());
@@ -116,10 +113,10 @@ fn a_template_keeps_changes() {
 fn a_server_taken_away_stays_away() {
     let Some(mut site) = Site::start(As::Master, "", "") else { return };
     let agent = site.agent("  keep: block\n");
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     site.wait_for(["s1 READY 10", "s2 READY 10", "s3 READY 10"]);
     wait_until("both are written down", PATIENCE, || !site.cfg_text().contains("disabled"));
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     wait_until("one is in MAINT and written down", PATIENCE, || site.cfg_text().contains("disabled"));
     drop(agent);
     let before = site.servers();
@@ -160,7 +157,7 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     let refused = &shown["not_kept"]["refused"];
     assert_eq!(refused["text"], "bogus keyword", "{shown}");
     assert!(refused["words"][0].as_str().unwrap().contains("unknown keyword 'bogus'"), "{shown}");
-    assert!(has_journaled(&agent, "haproxy_not_kept"));
+    assert!(agent.has_journaled("event", "haproxy_not_kept"));
     let text = status_text(&agent);
     assert!(text.contains("NOT KEPT since ") && text.contains(" is: bogus keyword\n"), "{text}");
     let told_metrics = metrics(&site);
@@ -187,7 +184,7 @@ fn a_template_that_haproxy_refuses_is_told_and_changes_nothing() {
     assert_eq!((&last["by"], &last["done"]), (&"master".into(), &true.into()), "{shown}");
     assert_eq!(last["before"], pid, "{shown}");
     site.check_pid(&last["pid"]);
-    assert!(has_journaled(&agent, "haproxy_kept") && has_journaled(&agent, "haproxy_reloaded"));
+    assert!(agent.has_journaled("event", "haproxy_kept") && agent.has_journaled("event", "haproxy_reloaded"));
     let text = status_text(&agent);
     assert!(text.contains("(keep: template), written ") && text.contains("HAProxy reloaded "), "{text}");
     let reloads = of_node(&site, "haproxy_reloads_total", ",by=\"master\",result=\"done\"", "1");
@@ -251,7 +248,7 @@ fn check_failed_reload(run: As, reload: &str) {
         (&false.into(), &failed["error"]),
         "{shown}"
     );
-    assert!(has_journaled(&agent, "haproxy_reload_failed"));
+    assert!(agent.has_journaled("event", "haproxy_reload_failed"));
     // What is right again is taken at once.
     site.template("    http-response set-header x y\n");
     told(&agent, "haproxy reloaded");
@@ -294,7 +291,7 @@ fn a_reload_too_soon_after_another_waits() {
     assert!(owed["from"].is_string() && owed["since"].as_str() < owed["from"].as_str(), "{shown}");
     assert!(status_text(&agent).contains("  a reload is owed since "), "{}", status_text(&agent));
     assert!(metrics(&site).contains(&of_node(&site, "haproxy_reload_owed", "", "1")));
-    assert!(has_journaled(&agent, "haproxy_reload_waits"));
+    assert!(agent.has_journaled("event", "haproxy_reload_waits"));
 }
 
 #[test]
@@ -520,7 +517,7 @@ fn haproxy_is_started_where_that_is_wanted() {
     let started = told(&agent, "haproxy started");
     site.check_pid(&started["pid"]);
     site.check_pid(&kept(&agent)["start"]["pid"]);
-    assert!(has_journaled(&agent, "haproxy_started"));
+    assert!(agent.has_journaled("event", "haproxy_started"));
     // And again after a crash.
     site.end();
     wait_until("it is started again", PATIENCE, || site.try_pid().is_some());
@@ -626,7 +623,7 @@ fn has_line(site: &Site, line: &str) -> bool {
 fn a_slot_keeps_its_address_in_the_block() {
     let Some(mut site) = Site::with_pool(SLOTS, "kind: slots", ("", "")) else { return };
     let mut agent = site.agent("  keep: block\n");
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     site.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);
     let filled = "server slot1 127.0.0.1:{0} weight 10";
     wait_until("it is written down", PATIENCE, || has_line(&site, filled));
@@ -642,12 +639,12 @@ fn a_slot_keeps_its_address_in_the_block() {
     wait_until("it is known", PATIENCE, || {
         agent.status().is_some_and(|status| status["backends"][0]["serving"] == 2)
     });
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     site.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 READY 10"]);
     wait_until("both have theirs", PATIENCE, || {
         has_line(&site, filled) && has_line(&site, &filled.replace("slot1", "slot2").replace("{0}", "{1}"))
     });
-    order(&agent, &["pin", "app", "1"]);
+    agent.pin(1);
     site.wait_for(["s1 READY 10", "slot1 MAINT 10", "slot2 MAINT 10"]);
     wait_until("it keeps it in MAINT", PATIENCE, || has_line(&site, &format!("{filled} disabled")));
 }
@@ -657,7 +654,7 @@ fn a_state_file_brings_no_slot_back_to_a_wrong_address() {
     let Some(mut site) = Site::with_pool(SLOTS, "kind: slots", LOADED) else { return };
     let keys = "  keep: state_file\n";
     let mut agent = site.agent(keys);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     site.ask("set server app/s1 weight 30");
     site.wait_for(["s1 READY 30", "slot1 READY 10", "slot2 MAINT 10"]);
     wait_until("it is written down", PATIENCE, || {
@@ -683,7 +680,7 @@ fn check_added_lasts(keep: &str) {
     site.template("");
     let keys = format!("  keep: {keep}\n{MASTER}");
     let mut agent = site.agent(&keys);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     let name = format!("dyn-127.0.0.1-{}", site.servers[1].port());
     let there = [format!("{name} READY 7"), "s1 READY 10".to_owned()];
     wait_until("it is added", PATIENCE, || site.servers() == there);
@@ -701,7 +698,7 @@ fn check_added_lasts(keep: &str) {
         agent.status().is_some_and(|status| status["backends"][0]["serving"] == 2)
     });
     assert_eq!(site.servers(), there, "it is not added again");
-    order(&agent, &["pin", "app", "1"]);
+    agent.pin(1);
     wait_until("it is deleted", PATIENCE, || site.servers() == ["s1 READY 10"]);
     wait_until("its line is gone", PATIENCE, || !site.cfg_text().contains(&name));
     assert!(agent.events().iter().all(|event| event["message"] != "haproxy reloaded"));
@@ -726,7 +723,7 @@ fn a_server_that_a_reload_would_change_is_not_written_down_and_that_is_told() {
     }
     let Some(site) = Site::with_pool("", spares, ("", defaults)) else { return };
     let agent = site.agent("  keep: block\n");
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     let refused = told(&agent, "changes not kept; a reload of HAProxy would lose them");
     assert!(refused["error"].as_str().unwrap().contains("would give their lines `maxconn`"), "{refused}");
     assert!(!site.cfg_text().contains("dyn-"));
@@ -738,7 +735,7 @@ fn nothing_is_written_or_reloaded_unless_it_is_asked_for() {
     site.template("    http-response set-header x y\n");
     let (before, pid) = (site.cfg_text(), site.pid());
     let mut agent = site.agent("");
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     site.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     agent.stop();
     assert_eq!((site.cfg_text(), site.pid()), (before, pid));

@@ -5,9 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::site::{
-    As, LOADED, SLOTS, Site, findings, has_journaled, metrics, of_node, order, status_text, told,
-};
+use super::site::{As, LOADED, SLOTS, Site, findings, metrics, of_node, status_text, told};
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// Both before the same servers: s1 READY, and two spares.
@@ -96,7 +94,7 @@ fn check_each_lasts(keeps: [&str; 2]) {
     [&pair.a, &pair.b].iter().for_each(|site| site.template(""));
     let keys = keeps.map(|keep| format!("keep: {keep}"));
     let agent = pair.agent([&keys[0], &keys[1]]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     for site in [&pair.a, &pair.b] {
         site.ask("set server app/s2 weight 70");
@@ -136,11 +134,11 @@ fn check_away(keep: &str) {
     let Some(mut pair) = Pair::start(As::Master, LOADED) else { return };
     pair.b.template("");
     let agent = pair.agent(["keep: none", &format!("keep: {keep}")]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     wait_until("it is written down", PATIENCE, || written(&pair.b, keep, 2) == in_service(keep, 10));
     pair.b.end();
-    order(&agent, &["pin", "app", "3"]);
+    agent.pin(3);
     pair.a.wait_for(["s1 READY 10", "s2 READY 10", "s3 READY 10"]);
     wait_until("that is written down too", PATIENCE, || written(&pair.b, keep, 3) == in_service(keep, 10));
     agent.suspended(|| {
@@ -173,7 +171,7 @@ fn a_slot_keeps_its_address_on_each() {
     let b = a.twin(As::Master);
     let mut pair = Pair { a, b };
     let agent = pair.agent(["keep: block", "keep: block"]);
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     pair.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);
     let filled = format!("server slot1 127.0.0.1:{} weight 10\n", pair.a.servers[1].port());
     wait_until("both have it", PATIENCE, || {
@@ -261,7 +259,7 @@ fn none_is_reloaded_while_another_one_is_away() {
             waits["reason"].as_str().unwrap().starts_with(&format!("`{}`", socket(&pair.b)))
         })
     });
-    wait_until("that is journaled", PATIENCE, || has_journaled(&agent, "haproxy_reload_waits"));
+    wait_until("that is journaled", PATIENCE, || agent.has_journaled("event", "haproxy_reload_waits"));
     assert!(pair.a.cfg_text().contains("x y"));
     assert_eq!(pair.a.pid(), pid);
     pair.b.launch();

@@ -209,11 +209,12 @@ impl Site {
         self.await_successor(before);
     }
 
-    /// Waits until another process than `before` answers, and `before` can be reached no more.
+    /// Waits until another process than `before` answers, and `before` can be reached no more; that other one.
     #[track_caller]
-    pub(crate) fn await_successor(&self, before: u32) {
+    pub(crate) fn await_successor(&self, before: u32) -> u32 {
         let new = self.await_pid("another process answers", |pid| pid != before);
         await_handover(&[before], new);
+        new
     }
 
     /// Each server's admin state and weight, such as `s1 READY 10`, by name.
@@ -277,10 +278,6 @@ pub(crate) fn status_text(agent: &Agent) -> String {
     String::from_utf8(agent.command(&["status"]).stdout).unwrap()
 }
 
-pub(crate) fn has_journaled(agent: &Agent, event: &str) -> bool {
-    agent.journal().iter().any(|entry| entry["event"] == event)
-}
-
 pub(crate) fn metrics(site: &Site) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", site.metrics)).unwrap();
@@ -294,11 +291,6 @@ pub(crate) fn metrics(site: &Site) -> String {
 pub(crate) fn of_node(site: &Site, name: &str, more: &str, value: &str) -> String {
     let (dir, end) = (site.dir.path().display(), if value.is_empty() { "" } else { "\n" });
     format!("haproxy_autoscale_{name}{{node=\"{dir}/admin.sock\"{more}}} {value}{end}")
-}
-
-pub(crate) fn order(agent: &Agent, arguments: &[&str]) {
-    let output = agent.command(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[track_caller]

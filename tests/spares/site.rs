@@ -80,7 +80,7 @@ impl Site {
         let log = self.haproxy.dir().join("output");
         let log = log.to_str().expect("a temporary path is text");
         let agent = Agent::start_in(dir, config, &[log], Stdio::null());
-        wait_until("it knows HAProxy", PATIENCE, || backend(&agent)["serving"].is_number());
+        wait_until("it knows HAProxy", PATIENCE, || agent.backend()["serving"].is_number());
         agent
     }
 
@@ -180,23 +180,6 @@ pub(crate) fn checked(site: &Site, spares: &str) -> String {
     String::from_utf8_lossy(&output.expect("the binary was built for this test").stdout).into_owned()
 }
 
-/// What `status` says of the backend.
-pub(crate) fn backend(agent: &Agent) -> Value {
-    agent.status().unwrap_or_default()["backends"][0].clone()
-}
-
-/// Pins the backend to so many servers.
-#[track_caller]
-pub(crate) fn pin(agent: &Agent, servers: usize) {
-    let output = agent.command(&["pin", "app", &servers.to_string()]);
-    assert!(output.status.success(), "{output:?}");
-}
-
-/// Whether an entry of the journal says so.
-pub(crate) fn has_journaled(agent: &Agent, key: &str, text: &str) -> bool {
-    agent.journal().iter().any(|entry| entry[key].as_str().is_some_and(|said| said.contains(text)))
-}
-
 /// The pool as a list in the config.
 pub(crate) fn list(addresses: &[String]) -> String {
     format!("pool: [{}]", addresses.join(", "))
@@ -206,7 +189,7 @@ pub(crate) fn list(addresses: &[String]) -> String {
 #[track_caller]
 pub(crate) fn sees_well(agent: &Agent, servers: &BTreeMap<String, String>) {
     wait_until("their checks were seen to pass", PATIENCE, || {
-        let all = backend(agent)["servers"].as_array().cloned().unwrap_or_default();
+        let all = agent.backend()["servers"].as_array().cloned().unwrap_or_default();
         let is_well = |it: &&Value| it["state"] == "READY" && it["check_passed"] == true;
         let well = all.iter().filter(is_well).filter_map(|it| it["server"].as_str());
         well.filter(|name| servers.contains_key(*name)).count() == servers.len()

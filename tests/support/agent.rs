@@ -1,5 +1,6 @@
 //! The agent as a child process, as an operator runs it.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -124,9 +125,38 @@ impl Agent {
         (0..3).find_map(ask)
     }
 
+    /// What `status` says of its first backend.
+    pub fn backend(&self) -> Value {
+        self.status().unwrap_or_default()["backends"][0].clone()
+    }
+
+    /// What `status` says of this server of its first backend.
+    pub fn server(&self, name: &str) -> Value {
+        let servers = self.backend()["servers"].as_array().cloned().unwrap_or_default();
+        servers.into_iter().find(|each| each["server"] == name).unwrap_or_default()
+    }
+
     /// Whether `status` shows its first backend, and no move of it under way.
     pub fn is_still(&self) -> bool {
-        self.status().is_some_and(|status| status["backends"][0].get("moving").is_some_and(Value::is_null))
+        self.backend().get("moving").is_some_and(Value::is_null)
+    }
+
+    /// Whether an entry of the journal has this value.
+    pub fn has_journaled(&self, key: &str, value: impl Into<Value>) -> bool {
+        let value = value.into();
+        self.journal().iter().any(|entry| entry[key] == value)
+    }
+
+    /// Whether an entry of the journal has these words in its text.
+    pub fn journal_says(&self, key: &str, words: &str) -> bool {
+        self.journal().iter().any(|entry| entry[key].as_str().is_some_and(|text| text.contains(words)))
+    }
+
+    /// Pins the backend `app` to so many servers.
+    #[track_caller]
+    pub fn pin(&self, servers: impl Display) {
+        let told = self.command(&["pin", "app", &servers.to_string()]);
+        assert!(told.status.success(), "{told:?}");
     }
 
     /// Stops it, as a debugger would, while `meanwhile` goes on.

@@ -118,8 +118,16 @@ fn backend(
     memory: &Memory,
     names: &Names,
 ) -> Vec<Finding> {
-    let known = names.backend(&settings.name).and_then(|id| inventory.backend(id));
-    let Some(state) = known else {
+    let id = names.backend(&settings.name);
+    let Some(state) = id.and_then(|id| inventory.backend(id)) else {
+        if id.is_some_and(|id| inventory.disabled.contains(&id)) {
+            let remedy = "take `disabled` out of it in haproxy.cfg, or it out of the config";
+            return vec![Finding::fail(
+                about,
+                "haproxy.cfg has it `disabled`: nobody is served by it",
+                remedy,
+            )];
+        }
         let all: Vec<String> =
             inventory.backends.iter().map(|b| names.of_backend(b.id).to_string()).collect();
         let hint = match nearest(&settings.name, &all) {

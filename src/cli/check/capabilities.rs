@@ -33,7 +33,7 @@ pub(super) fn haproxy(about: &str, known: &Capabilities) -> Vec<Finding> {
 
 /// What `state` is made of, as far as HAProxy tells.
 pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<Finding> {
-    let mut words = vec![if state.tcp { "mode tcp" } else { "mode http" }.to_owned(), balance(state)];
+    let mut words = vec![mode(state), balance(state)];
     words
         .extend((state.cookie != Cookie::None).then(|| "a cookie keeps clients on their servers".to_owned()));
     words.extend(
@@ -57,7 +57,26 @@ pub(super) fn backend(about: &str, state: &BackendState, names: &Names) -> Vec<F
         .map(|(what, servers)| format!("{what}: {servers}")),
     );
     words.extend(slots(state, names));
-    vec![Finding::ok(about, words.join("; "))]
+    let found = words.join("; ");
+    vec![match state.mode.as_str() {
+        "" | "http" | "tcp" => Finding::ok(about, found),
+        _ => {
+            let found = format!(
+                "{found}: HAProxy logs no requests of it, so nothing tells how many servers it needs"
+            );
+            Finding::fail(about, found, "take it out of the config")
+        }
+    }]
+}
+
+/// As haproxy.cfg has it.
+fn mode(state: &BackendState) -> String {
+    let word = match state.mode.as_str() {
+        "" => "http",
+        "syslog" => "log",
+        mode => mode,
+    };
+    format!("mode {word}")
 }
 
 fn balance(state: &BackendState) -> String {

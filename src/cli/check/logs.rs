@@ -14,7 +14,6 @@ use crate::core::log::sample::Class;
 use crate::core::names::Names;
 use crate::core::policy::Span;
 use crate::input::Source;
-use crate::report::chain;
 
 /// So much of a log's end is looked at: some 500 requests.
 const TAIL: u64 = 128 << 10;
@@ -77,17 +76,9 @@ fn tail(path: &Path) -> std::io::Result<Tail> {
 /// What there is to say of the last lines of a log, written so long ago, if that is known.
 pub(super) fn lines(about: &str, bytes: &[u8], age: Option<Duration>, config: &Config) -> Vec<Finding> {
     let names = Names::default();
-    let format = match config.log_format.load() {
-        Ok(loaded) => loaded.format,
-        Err(error) => {
-            return vec![Finding::fail(
-                "log_format",
-                chain(&error),
-                "see `log_format` in the reference config",
-            )];
-        }
-    };
-    let mut reader = Reader::new(names.clone(), format).with_most_line_bytes(config.max_line_bytes);
+    // One that cannot be read is told beside what haproxy.cfg leaves out.
+    let Ok(loaded) = config.log_format.load() else { return Vec::new() };
+    let mut reader = Reader::new(names.clone(), loaded.format).with_most_line_bytes(config.max_line_bytes);
     let mut batch = Batch::default();
     reader.remember_in(Recent::new());
     let now = Instant::now();

@@ -1,14 +1,29 @@
-//! What HAProxy's configuration leaves out of the log, where the config says where it is.
+//! What HAProxy's configuration leaves out of the log, and what it says of formats that cannot be known, where the
+//! config says where it is.
 
 use super::Finding;
 use crate::config::Config;
 use crate::core::log::omissions::{Omission, What, read};
 use crate::core::units::Ratio;
+use crate::report::chain;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
-    let Some((path, text)) = config.log_format.haproxy_cfg() else { return Vec::new() };
+    let refused = match config.log_format.load() {
+        Ok(loaded) => loaded.refused.into_iter().map(refused).collect(),
+        Err(error) => {
+            vec![Finding::fail("log_format", chain(&error), "see `log_format` in the reference config")]
+        }
+    };
+    let Some((path, text)) = config.log_format.haproxy_cfg() else { return refused };
     let about = format!("haproxy_cfg {}", path.display());
-    read(&text).iter().map(|omission| finding(&about, omission, config)).collect()
+    let omitted = read(&text);
+    refused.into_iter().chain(omitted.iter().map(|omission| finding(&about, omission, config))).collect()
+}
+
+fn refused(refused: String) -> Finding {
+    let remedy =
+        "lines in it are not understood: give `log_format` the format itself, or have that line say it";
+    Finding::warn("log_format", refused, remedy)
 }
 
 fn finding(about: &str, omission: &Omission, config: &Config) -> Finding {

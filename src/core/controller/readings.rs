@@ -81,10 +81,13 @@ impl Reading {
     /// When it was asked for, and what `backend` had.
     ///
     /// # Errors
-    /// If it had no such backend.
+    /// If it had no such backend, or does nothing by it.
     pub(super) fn of(&self, backend: BackendId) -> Result<(Instant, &BackendState), Reason> {
-        let state = self.inventory.backend(backend).ok_or(Reason::UnknownBackend)?;
-        Ok((self.asked, state))
+        match self.inventory.backend(backend) {
+            Some(state) => Ok((self.asked, state)),
+            None if self.inventory.disabled.contains(&backend) => Err(Reason::DisabledBackend),
+            None => Err(Reason::UnknownBackend),
+        }
     }
 }
 
@@ -99,9 +102,11 @@ mod tests {
         let inventory = Inventory {
             process: testing::process(1, 9),
             backends: Vec::new(),
+            disabled: Vec::new(),
             counted: vec![Some(1)],
             read_only: false,
             in_line: true,
+            unread: Vec::new(),
         };
         readings.take(Reading { asked: now, arrived: now, inventory });
         assert_eq!(readings.current(now + Duration::from_secs(age_s)).is_ok(), holds, "{age_s} s");

@@ -100,6 +100,7 @@ impl World {
             process,
             backends: vec![self.site.backend.clone()],
             counted,
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
             unread: Vec::new(),

@@ -134,7 +134,7 @@ impl Backend {
         });
         let health = match reason {
             None | Some(Reason::NoInventory) => Health::HaproxyAbsent,
-            Some(Reason::UnknownBackend) => Health::BackendAbsent,
+            Some(Reason::UnknownBackend | Reason::DisabledBackend) => Health::BackendAbsent,
             Some(_) if self.read_only => Health::ReadOnly,
             Some(reason) => match (&self.doubt, reason) {
                 (Some(Reason::TooManyLines { .. }), _) => Health::TooManyLines,

@@ -1,60 +1,28 @@
 //! HAProxy's configuration to the log formats of its frontends.
 //!
 //! In: the text of `haproxy.cfg`, and what is known of its environment. Out: the formats of all frontends, as a
-//! [`FormatSet`], which also knows those that had to be refused, with their place. Read are sections, `mode`, `option
-//! httplog` and its kin, `log-format`, `error-log-format`, the formats of a `log-profile`, and
-//! `setenv`; all else is passed over. What a frontend does not say comes from its `defaults`: those named by
+//! [`FormatSet`], which also knows those that had to be refused, with their place: for a variable that is not known, or an
+//! `.if` around them. Read are sections, `mode`, `option httplog` and its kin, `log-format`, `error-log-format` and the
+//! formats of a `log-profile`; all else is passed over. What a frontend does not say comes from its `defaults`: those named by
 //! `from`, else the last ones before it (configuration manual 4.1).
 
-use std::collections::HashMap;
-
+use self::lines::{ConfigLine, Defaults, Lines};
 use super::format::LineFormat;
 use super::format_set::{FormatSet, RefusedFormat};
-use super::log_format::words::{self, Word};
-use super::log_format::{CompiledFormat, LogFormatError, presets};
+use super::log_format::words::Word;
+use super::log_format::{CompiledFormat, LogFormatError, LogFormatErrorKind, presets};
 
-/// Words that begin a section (configuration manual 2.3 and the chapters it names).
-pub const SECTIONS: [&str; 22] = [
-    "global",
-    "defaults",
-    "frontend",
-    "backend",
-    "listen",
-    "peers",
-    "userlist",
-    "resolvers",
-    "cache",
-    "program",
-    "http-errors",
-    "ring",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "fcgi-app",
-    "crt-store",
-    "traces",
-    "acme",
-    "dynamic-update",
-    "stats-file",
-    "healthcheck",
-];
+pub(crate) mod lines;
 
 /// Reads `text`. `environment` tells the values of variables that HAProxy is known to run with.
 pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> FormatSet {
-    let mut reader = Reader {
-        environment,
-        variables: HashMap::new(),
-        section: Section::Other,
-        current: Settings::default(),
-        last_defaults: Settings::default(),
-        named_defaults: HashMap::new(),
-        frontends: Vec::new(),
-        found: Vec::new(),
-        of_errors: Vec::new(),
-        refused: Vec::new(),
-    };
-    for (number, line) in text.lines().enumerate() {
-        reader.line(number + 1, line);
+    let mut reader = Reader::default();
+    let known = |name: &str| environment(name).or_else(|| presets::variable(name)).into();
+    for line in text.lines() {
+        if let Some(line) = reader.lines.take(line, &known) {
+            let words = reader.lines.words(&line, &known);
+            reader.line(&line, words);
+        }
     }
     reader.end_section();
     reader.finish()
@@ -65,94 +33,105 @@ pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> FormatS
 struct Settings {
     /// HAProxy's own default is TCP.
     is_http: bool,
+    /// The line of its `mode`, if what that says is not known.
+    untold_mode: Option<usize>,
     layout: Option<Layout>,
+    /// The `.if` that the `defaults` it comes from stand in.
+    of_branch: Option<usize>,
     /// The line of its `error-log-format`, if it is one of those found.
     error_format: Option<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Layout {
     Http,
     Https,
     Tcp,
     Clf,
-    /// The `log-format` of that line.
+    /// The format of that line, or what that line is refused for.
     Written(usize),
 }
 
+#[derive(Default)]
 enum Section {
-    Global,
-    Defaults { name: Option<String> },
-    Frontend { name: String },
+    Defaults {
+        name: String,
+    },
+    Frontend {
+        name: String,
+    },
     LogProfile,
+    #[default]
     Other,
 }
 
-struct Reader<'a> {
-    environment: &'a dyn Fn(&str) -> Option<String>,
-    /// Set by `setenv` and `presetenv`.
-    variables: HashMap<String, String>,
+#[derive(Default)]
+struct Reader {
+    lines: Lines,
     section: Section,
+    /// The line it begins in,
+    began: usize,
+    /// and the `.if` that this stands in.
+    of_branch: Option<usize>,
     current: Settings,
-    last_defaults: Settings,
-    named_defaults: HashMap<String, Settings>,
+    defaults: Defaults<Settings>,
     /// In their order, with what they log.
     frontends: Vec<(String, Settings)>,
     /// Formats by line: those for requests, and those for errors.
     found: Vec<(usize, CompiledFormat)>,
     of_errors: Vec<(usize, CompiledFormat)>,
-    refused: Vec<RefusedFormat>,
+    /// With whether a log-profile has it.
+    refused: Vec<(RefusedFormat, bool)>,
 }
 
-impl Reader<'_> {
-    fn line(&mut self, number: usize, line: &str) {
-        let words = {
-            let known = |name: &str| {
-                let set = self.variables.get(name).cloned();
-                set.or_else(|| (self.environment)(name)).or_else(|| presets::variable(name)).into()
-            };
-            words::split(line, &known)
-        };
-        match words {
-            Ok(words) => self.keywords(number, &words),
-            Err(error) => self.unreadable(number, line, error),
+impl Reader {
+    fn line(&mut self, line: &ConfigLine<'_>, words: Result<Vec<Word>, LogFormatError>) {
+        if line.is_section() {
+            let words = words.unwrap_or_default();
+            return self.begin_section(line, &words.iter().skip(1).map(Word::text).collect::<Vec<_>>());
+        }
+        // Of a whole section in a branch all is known, once HAProxy tells of it.
+        let branch = line.branch.filter(|branch| self.of_branch != Some(*branch));
+        let words = branch.map_or(words, |branch| Err(conditional(branch)));
+        match (&self.section, words) {
+            (Section::LogProfile, Ok(words)) => self.of_profile(line, &words),
+            (Section::Defaults { .. } | Section::Frontend { .. }, Ok(words)) => {
+                self.setting(line.number, &words)
+            }
+            (Section::LogProfile | Section::Defaults { .. } | Section::Frontend { .. }, Err(error)) => {
+                self.untold(line, error);
+            }
+            (Section::Other, _) => {}
         }
     }
 
-    /// A line with a variable that is not known: it matters only if it is about the log.
-    fn unreadable(&mut self, number: usize, line: &str, error: LogFormatError) {
-        if line.split_ascii_whitespace().next() == Some("log-format") {
-            self.refuse(number, error);
-            self.current.layout = Some(Layout::Written(number));
+    /// A line of which it is not known what it says, or whether it holds: it matters only if it is about the log.
+    fn untold(&mut self, line: &ConfigLine<'_>, error: LogFormatError) {
+        let texts: Vec<&str> = line.text.split_ascii_whitespace().collect();
+        match texts[..] {
+            ["mode", ..] => self.current.untold_mode = Some(line.number),
+            ["log-format", ..] | ["option", "httplog" | "httpslog" | "tcplog", ..] => {
+                self.current.layout = Some(Layout::Written(line.number));
+            }
+            ["on", ..] if texts.contains(&"format") => {}
+            _ => return,
         }
+        self.refuse(line.number, error);
     }
 
-    fn keywords(&mut self, number: usize, words: &[Word]) {
-        let texts: Vec<&str> = words.iter().map(Word::text).collect();
-        let Some(&keyword) = texts.first() else { return };
-        if self.begin_section(keyword, &texts[1..]) {
-            return;
-        }
-        match (&self.section, texts.as_slice()) {
-            (Section::Global, ["setenv" | "presetenv", name, value, ..]) => {
-                self.variables.insert((*name).to_owned(), (*value).to_owned());
-            }
-            (Section::LogProfile, ["on", rest @ ..]) => {
-                if let Some(at) = rest.iter().position(|&word| word == "format")
-                    && let Some(word) = words.get(at + 2)
-                {
-                    self.keep(number, word);
-                }
-            }
-            (Section::Defaults { .. } | Section::Frontend { .. }, rest) => self.setting(number, rest, words),
-            _ => {}
+    /// A line of a log-profile.
+    fn of_profile(&mut self, line: &ConfigLine<'_>, words: &[Word]) {
+        let at = words.iter().position(|word| word.text() == "format");
+        if let Some(word) = at.filter(|_| line.keyword == "on").and_then(|at| words.get(at + 1)) {
+            self.keep(line.number, word);
         }
     }
 
     /// A line of a frontend or of defaults.
-    fn setting(&mut self, number: usize, texts: &[&str], words: &[Word]) {
-        match texts {
-            ["mode", mode, ..] => self.current.is_http = *mode == "http",
+    fn setting(&mut self, number: usize, words: &[Word]) {
+        let texts: Vec<&str> = words.iter().map(Word::text).collect();
+        match texts[..] {
+            ["mode", mode, ..] => (self.current.is_http, self.current.untold_mode) = (mode == "http", None),
             ["option", "httplog" | "tcplog", "clf", ..] => self.current.layout = Some(Layout::Clf),
             ["option", "httplog", ..] => self.current.layout = Some(Layout::Http),
             ["option", "httpslog", ..] => self.current.layout = Some(Layout::Https),
@@ -179,48 +158,51 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, line: usize, error: LogFormatError) {
-        self.refused.push(RefusedFormat { line, frontends: Vec::new(), error });
+        let of_profile = matches!(self.section, Section::LogProfile);
+        self.refused.push((RefusedFormat { line, frontends: Vec::new(), error }, of_profile));
     }
 
-    /// Whether the line begins a section.
-    fn begin_section(&mut self, keyword: &str, rest: &[&str]) -> bool {
-        if !SECTIONS.contains(&keyword) {
-            return false;
-        }
+    fn begin_section(&mut self, line: &ConfigLine<'_>, rest: &[&str]) {
         // What it says holds for this one, if it is its defaults.
         self.end_section();
-        let from = || rest.iter().position(|&word| word == "from").and_then(|at| rest.get(at + 1));
-        let (section, settings) = match keyword {
-            "global" => (Section::Global, Settings::default()),
-            "defaults" => {
-                let name = rest.first().filter(|&&name| name != "from").map(|&name| name.to_owned());
-                // Without `from` they begin with HAProxy's own.
-                let settings = from().and_then(|&name| self.named_defaults.get(name)).cloned();
-                (Section::Defaults { name }, settings.unwrap_or_default())
-            }
-            "frontend" | "listen" => {
-                let name = rest.first().copied().unwrap_or_default().to_owned();
-                let defaults =
-                    from().map_or(Some(&self.last_defaults), |&name| self.named_defaults.get(name));
-                (Section::Frontend { name }, defaults.cloned().unwrap_or_default())
-            }
-            "log-profile" => (Section::LogProfile, Settings::default()),
-            _ => (Section::Other, Settings::default()),
+        let name = lines::name(rest);
+        self.section = match line.keyword {
+            "defaults" => Section::Defaults { name },
+            "frontend" | "listen" => Section::Frontend { name },
+            "log-profile" => Section::LogProfile,
+            _ => Section::Other,
         };
-        (self.section, self.current) = (section, settings);
-        true
+        (self.began, self.of_branch) = (line.number, line.branch);
+        self.current = self.defaults.of(line.keyword, rest);
+        let elsewhere = self.current.of_branch.filter(|_| self.current.of_branch != line.branch);
+        if let Some(branch) = elsewhere {
+            // Whether its defaults are those, or others before them, is not known.
+            self.refuse(line.number, conditional(branch));
+            (self.current.layout, self.current.untold_mode) =
+                (Some(Layout::Written(line.number)), Some(line.number));
+        }
     }
 
     /// Keeps what the section that ends here has said.
     fn end_section(&mut self) {
-        let settings = std::mem::take(&mut self.current);
-        match std::mem::replace(&mut self.section, Section::Other) {
+        let mut settings = std::mem::take(&mut self.current);
+        match std::mem::take(&mut self.section) {
             Section::Defaults { name } => {
-                self.named_defaults.extend(name.map(|name| (name, settings.clone())));
-                self.last_defaults = settings;
+                settings.of_branch = self.of_branch;
+                self.defaults.end(&name, settings);
             }
-            Section::Frontend { name } => self.frontends.push((name, settings)),
-            Section::Global | Section::LogProfile | Section::Other => {}
+            Section::Frontend { name } => {
+                // One of each name: the other one stands in another branch.
+                let mut others = self.frontends.iter_mut().filter(|(other, _)| *other == name);
+                let other = others.find(|(_, other)| other.effective() != settings.effective());
+                if let (Some((_, other)), Some(branch)) = (other, self.of_branch) {
+                    other.layout = Some(Layout::Written(self.began));
+                    settings.layout.clone_from(&other.layout);
+                    self.refuse(self.began, conditional(branch));
+                }
+                self.frontends.push((name, settings));
+            }
+            Section::LogProfile | Section::Other => {}
         }
     }
 
@@ -258,19 +240,31 @@ impl Reader<'_> {
                 formats.add_of_errors(format);
             }
         }
-        for refused in refused {
-            let frontends = users(&Layout::Written(refused.line));
-            formats.add_refused(RefusedFormat { frontends, ..refused });
+        for (refused, of_profile) in refused {
+            let mut frontends = users(&Layout::Written(refused.line));
+            frontends.dedup();
+            if of_profile || !frontends.is_empty() {
+                formats.add_refused(RefusedFormat { frontends, ..refused });
+            }
         }
         formats
     }
+}
+
+/// Of a line that holds or not as the `.if` in line `branch` says.
+fn conditional(branch: usize) -> LogFormatError {
+    LogFormatError { position: 0, kind: LogFormatErrorKind::Conditional(branch) }
 }
 
 impl Settings {
     /// What is really logged: in TCP mode `option httplog` means tcplog (seen on HAProxy 2.6.12).
     fn effective(&self) -> Option<Layout> {
         match &self.layout {
-            Some(Layout::Http | Layout::Https) if !self.is_http => Some(Layout::Tcp),
+            Some(Layout::Http | Layout::Https) => match self.untold_mode {
+                Some(line) => Some(Layout::Written(line)),
+                None if self.is_http => self.layout.clone(),
+                None => Some(Layout::Tcp),
+            },
             layout => layout.clone(),
         }
     }
@@ -375,5 +369,64 @@ frontend unknown_variable
             &|_| None,
         );
         assert_eq!((found.len(), found.refused()), (2, &[][..]));
+    }
+
+    /// What is refused of `text`, a line for each.
+    #[track_caller]
+    fn check_refused(text: &str, expected: &[&str]) {
+        let found = read(text, &|name| (name == "THERE").then(|| "%f".to_owned()));
+        let refused: Vec<String> = found.refused().iter().map(ToString::to_string).collect();
+        let refused: Vec<String> =
+            refused.iter().map(|refused| refused.replace(", which only HAProxy knows", "")).collect();
+        assert_eq!(refused, expected, "{text}");
+    }
+
+    #[test]
+    fn what_only_haproxy_knows_is_refused_with_its_line() {
+        let branched = "frontend f\n mode http\n.if feature(X)\n LINE\n.endif\n";
+        let refused = ["line 4: it holds or not as the `.if` in line 3 says (frontend f)"];
+        check_refused(&branched.replace("LINE", "log-format \"%b %Ta\""), &refused);
+        check_refused(&branched.replace("LINE", "option httplog"), &refused);
+        check_refused(&branched.replace("LINE", "maxconn 7"), &[]);
+        check_refused(
+            &branched.replace("LINE", "log-format \"%b %Ta\"\n.endif\n.if 1\n.endif\n option httplog"),
+            &[],
+        );
+        let mode = branched.replace("LINE", "mode tcp");
+        check_refused(&format!("{mode} option httplog"), &refused);
+        check_refused(&format!("{mode} option tcplog"), &[]);
+        let profile = "log-profile p\n.if 1\n on any format \"%b %Ta\"\n.endif\n";
+        check_refused(profile, &["line 3: it holds or not as the `.if` in line 2 says"]);
+    }
+
+    #[test]
+    fn a_section_in_a_branch_is_known_unless_it_may_be_another() {
+        let one = "log-format \"%b %Ta\"";
+        check_refused(&format!(".if 1\nfrontend f\n {one}\n.endif"), &[]);
+        check_refused(&format!(".if 1\ndefaults\n {one}\nfrontend f\n.endif"), &[]);
+        check_refused(
+            &format!(".if 1\nfrontend f\n {one}\n.else\nfrontend f\n option tcplog\n.endif"),
+            &["line 5: it holds or not as the `.if` in line 1 says (frontend f)"],
+        );
+        check_refused(
+            &format!(
+                "defaults\n option tcplog\n.if 1\ndefaults\n {one}\n.endif\nfrontend f\nfrontend g\n {one}"
+            ),
+            &["line 7: it holds or not as the `.if` in line 3 says (frontend f)"],
+        );
+    }
+
+    #[test]
+    fn variables_are_as_haproxy_has_them() {
+        let format = "frontend f\n log-format \"$V %b %Ta\"\n";
+        let unknown = |line: usize| {
+            format!("line {line}: at byte 13: the environment variable `V` is not known here (frontend f)")
+        };
+        check_refused(&format!("global\n setenv V a\n{format}"), &[]);
+        check_refused(&format!("global\n setenv V \"$THERE\"\n{format}"), &[&unknown(4)]);
+        // Whether it is set where HAProxy is started is not known.
+        check_refused(&format!("global\n presetenv V a\n{format}"), &[&unknown(4)]);
+        check_refused(&format!("global\n.if 1\n setenv V a\n.endif\n{format}"), &[&unknown(6)]);
+        check_refused(&format!("global\n setenv V a\n unsetenv V\n{format}"), &[]);
     }
 }

@@ -18,6 +18,8 @@ pub struct Inventory {
     pub process: Process,
     /// Every backend with servers.
     pub backends: Vec<BackendState>,
+    /// Backends that its configuration has `disabled`: HAProxy lists their servers, and serves nobody by them.
+    pub disabled: Vec<BackendId>,
     /// The process of each HAProxy whose counters are in it; `None` for one that does not answer.
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
@@ -120,8 +122,8 @@ pub struct BackendState {
     /// Its algorithm takes any weight, and servers that are added at run time; `None` where its name does not tell
     /// and nobody has tried.
     pub dynamic: Option<bool>,
-    /// It passes connections on, not HTTP requests (`mode tcp`).
-    pub tcp: bool,
+    /// Its mode in HAProxy's words, such as `http` and `tcp`; `mode log` is shown as `syslog`.
+    pub mode: String,
     /// Whether clients are kept on their servers by a cookie.
     pub cookie: Cookie,
     /// Requests waiting in the backend's own queue.

@@ -48,7 +48,7 @@ impl Site {
             id,
             algorithm: "roundrobin".to_owned(),
             dynamic: Some(true),
-            tcp: false,
+            mode: "http".to_owned(),
             cookie: Cookie::None,
             queued: 0,
             sessions: 0,

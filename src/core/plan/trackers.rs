@@ -73,6 +73,7 @@ mod tests {
             process: testing::process(1, 9),
             backends,
             counted: vec![Some(1)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
             unread: Vec::new(),

@@ -89,6 +89,8 @@ pub enum Reason {
     ReadOnly,
     /// HAProxy answers, but has no such backend with servers.
     UnknownBackend,
+    /// HAProxy's configuration has it `disabled`: nobody is served by it.
+    DisabledBackend,
     /// No line arrives, but HAProxy's counters show load: scale-down is off.
     Blind {
         /// Requests HAProxy counted since the last line.

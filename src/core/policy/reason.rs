@@ -15,6 +15,7 @@ impl Reason {
             Self::NoneInLine { .. } => "none_in_line",
             Self::ReadOnly => "read_only",
             Self::UnknownBackend => "unknown_backend",
+            Self::DisabledBackend => "disabled_backend",
             Self::Blind { .. } => "blind",
             Self::Uncovered { .. } => "uncovered",
             Self::TooManyLines { .. } => "too_many_lines",

@@ -65,6 +65,7 @@ impl Display for Reason {
                 write!(f, "just started, {} to go until the window is whole", Span(*left))
             }
             Self::UnknownBackend => f.write_str("HAProxy has no such backend"),
+            Self::DisabledBackend => f.write_str("haproxy.cfg has it `disabled`"),
             Self::NoInventory => f.write_str("HAProxy does not answer: nothing can be moved"),
             Self::NoneInLine { at_most } => write!(
                 f,

@@ -60,10 +60,12 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         let Some(figures) = stat.get(&(name, BACKEND)) else { continue };
         backends.push(backend(name, figures, Vec::new(), names)?);
     }
+    let disabled = disabled(&states, &stat, names)?;
     let counted = vec![Some(process.pid)];
     Ok(Inventory {
         process,
         backends,
+        disabled,
         counted,
         read_only: false,
         in_line: true,
@@ -142,6 +144,13 @@ fn backends(
     Ok(backends)
 }
 
+/// Backends of which HAProxy shows servers and no figures (seen on HAProxy 2.2 to 3.4).
+fn disabled(states: &[StateRow<'_>], stat: &Stat<'_>, names: &Names) -> Result<Vec<BackendId>, AnswerError> {
+    let first = states.chunk_by(|a, b| a.backend == b.backend).map(|rows| rows[0].backend);
+    let disabled = first.filter(|name| !stat.contains_key(&(*name, BACKEND)));
+    disabled.map(|name| names.backend(name).ok_or(AnswerError::TooManyNames)).collect()
+}
+
 /// How many of a backend's servers have each host name.
 fn counted_hosts<'a>(servers: &[StateRow<'a>]) -> HashMap<&'a str, usize> {
     let mut hosts = HashMap::new();
@@ -161,7 +170,7 @@ fn backend(
         id: names.backend(name).ok_or(AnswerError::TooManyNames)?,
         algorithm: figures.algorithm.to_owned(),
         dynamic: stat::is_dynamic(figures.algorithm),
-        tcp: figures.tcp,
+        mode: figures.mode.to_owned(),
         cookie: Cookie::None,
         queued: figures.queued,
         sessions: figures.sessions,

@@ -38,8 +38,9 @@ pub struct StatRow<'a> {
     /// The name of a backend's cookie that keeps clients on their servers, or a server's value in it (`cookie`);
     /// empty without one.
     pub cookie: &'a str,
-    /// `mode tcp` (`mode`).
-    pub tcp: bool,
+    /// A backend's mode (`mode`), such as `http`; `mode log` is `syslog` there (seen on HAProxy 3.2). Empty where HAProxy does
+    /// not say.
+    pub mode: &'a str,
     /// A backend's algorithm (`algo`); empty for a server, and where HAProxy does not say.
     pub algorithm: &'a str,
     /// What of its weight a server gets in HAProxy's `slowstart`, in percent (`throttle`): shown while it is READY.
@@ -198,7 +199,7 @@ impl Columns {
             last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
             full_health: self.full_health(row)?,
             cookie: or_empty(self.cookie)?,
-            tcp: or_empty(self.mode)? == "tcp",
+            mode: or_empty(self.mode)?,
             algorithm: or_empty(self.algo)?,
             throttle: self.throttle.map_or(Ok(None), |column| row.optional(column))?,
         }))
@@ -255,7 +256,7 @@ mod tests {
             last_check_ok: true,
             full_health: Some(4),
             cookie: "",
-            tcp: false,
+            mode: "",
             algorithm: "",
             throttle: None,
         };

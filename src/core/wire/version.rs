@@ -34,8 +34,6 @@ pub enum Ability {
     AddCookie,
     /// `wait`, for a server to be removable.
     Wait,
-    /// `init-state` of a server.
-    InitState,
 }
 
 /// One [`Ability`].
@@ -60,8 +58,8 @@ pub struct Row {
 /// Seen on HAProxy 2.2.9, 2.6.12, 2.8.25, 3.0.11, 3.2.26 and 3.4.7. `add server` is in 2.4 and 2.5 too, as an
 /// experiment that `help` does not list. Before 2.4.1, `set maxconn server` locks HAProxy up for good while
 /// requests wait, and its watchdog kills it (seen on 2.2.9; its changelog of 2.4.1, "prevent deadlock when using
-/// 'set maxconn server'"). `init-state`, the answer of `reload` and the older branches with `cookie` are from the changelogs.
-pub const TABLE: [Row; 8] = [
+/// 'set maxconn server'"). The answer of `reload` and the older branches with `cookie` are from the changelogs.
+pub const TABLE: [Row; 7] = [
     Row {
         ability: Ability::TellTls,
         what: "`srv_use_ssl` in `show servers state`",
@@ -117,14 +115,6 @@ pub const TABLE: [Row; 8] = [
         also: &[],
         help: Some("wait"),
         without: "asked again until HAProxy agrees",
-    },
-    Row {
-        ability: Ability::InitState,
-        what: "`init-state` of a server",
-        since: [3, 1, 0],
-        also: &[],
-        help: None,
-        without: "DRAIN, and READY once the check has passed",
     },
 ];
 
@@ -304,16 +294,16 @@ mod tests {
         check(
             "2.2.9-2+deb11u6",
             "",
-            &[TellTls, SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait, InitState],
+            &[TellTls, SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait],
         );
-        check("2.4.0", "", &[SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait, InitState]);
-        check("2.6.12-1+deb12u4", add, &[AnswerReload, AddCookie, Wait, InitState]);
-        check("2.6.18", add, &[AnswerReload, Wait, InitState]);
-        check("2.8.7", add, &[AddCookie, Wait, InitState]);
-        check("2.8.25", add, &[Wait, InitState]);
-        check("3.0.11", &format!("{add}{wait}"), &[InitState]);
+        check("2.4.0", "", &[SetMaxconn, TellStart, AddServer, AnswerReload, AddCookie, Wait]);
+        check("2.6.12-1+deb12u4", add, &[AnswerReload, AddCookie, Wait]);
+        check("2.6.18", add, &[AnswerReload, Wait]);
+        check("2.8.7", add, &[AddCookie, Wait]);
+        check("2.8.25", add, &[Wait]);
+        check("3.0.11", &format!("{add}{wait}"), &[]);
         check("3.2.26", &format!("{add}{wait}"), &[]);
-        check("what?", add, &[TellTls, SetMaxconn, TellStart, AnswerReload, AddCookie, Wait, InitState]);
+        check("what?", add, &[TellTls, SetMaxconn, TellStart, AnswerReload, AddCookie, Wait]);
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl World {
         let backend = BackendState {
             id: self.backend,
             dynamic: Some(true),
-            tcp: false,
+            mode: "http".to_owned(),
             cookie: Cookie::None,
             algorithm: self.scenario.haproxy.balance.name().to_owned(),
             queued: self.queued(),
@@ -190,6 +190,7 @@ impl World {
             process,
             backends: vec![backend],
             counted: vec![Some(1)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
             unread: Vec::new(),

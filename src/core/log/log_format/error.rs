@@ -22,6 +22,8 @@ pub enum LogFormatErrorKind {
     NotAnItem,
     /// Nobody told the value of this environment variable.
     UnknownVariable(String),
+    /// It holds or not as the `.if` in this line says.
+    Conditional(usize),
     /// HAProxy takes it, but what it writes cannot be read here.
     Unsupported(&'static str),
     /// No item tells the backend: `%b` or `%[be_name]`.
@@ -57,6 +59,9 @@ impl fmt::Display for LogFormatError {
             }
             Kind::UnknownVariable(name) => {
                 write!(f, "at byte {position}: the environment variable `{name}` is not known here")
+            }
+            Kind::Conditional(line) => {
+                write!(f, "it holds or not as the `.if` in line {line} says, which only HAProxy knows")
             }
             Kind::Unsupported(what) => write!(f, "at byte {position}: {what}"),
             Kind::CannotTellApart { item, line } => {

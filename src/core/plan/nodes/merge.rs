@@ -59,6 +59,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     let process = leading.max_by_key(|process| (process.uptime_s, process.pid))?.clone();
     let mut counted: Vec<Option<u32>> = parts.iter().flat_map(|part| part.value().counted.clone()).collect();
     counted.sort_unstable();
+    let disabled = parts.iter().flat_map(|part| part.value().disabled.clone()).collect();
     let read_only = parts.iter().any(|part| part.value().read_only);
     let unread = Unread::once(parts.iter().flat_map(|part| part.value().unread.clone()).collect());
     let mut places: HashMap<_, usize> = HashMap::new();
@@ -75,7 +76,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
     let in_line = true; // whoever leads here
-    Some(Inventory { process, backends, counted, read_only, in_line, unread })
+    Some(Inventory { process, backends, disabled, counted, read_only, in_line, unread })
 }
 
 /// One backend on all nodes that have it; `None` if none of those that are in line does.
@@ -94,7 +95,7 @@ pub fn backend(mut parts: Vec<Part<BackendState>>) -> Option<BackendState> {
         algorithm,
         // What one of them cannot do is not done on any.
         dynamic: leading().map(|backend| backend.dynamic).reduce(both_dynamic).flatten(),
-        tcp: leading().any(|backend| backend.tcp),
+        mode: leading().map(|backend| &backend.mode).min()?.clone(),
         cookie: leading().map(|backend| backend.cookie).max().unwrap_or_default(),
         queued: all().fold(0, |sum, backend| sum.saturating_add(backend.queued)),
         sessions: all().fold(0, |sum, backend| sum.saturating_add(backend.sessions)),

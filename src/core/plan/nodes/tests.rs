@@ -38,6 +38,7 @@ impl Stage {
             process,
             backends: vec![backend],
             counted: vec![Some(pid)],
+            disabled: Vec::new(),
             read_only: false,
             in_line: true,
             unread: Vec::new(),
@@ -192,7 +193,7 @@ fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
     let mut stage = Stage::new(2);
     testing::slot(stage.site.server("s2"));
     let kept = declared(stage.site.backend.id, 1);
-    stage.nodes.keep(vec![Kept { spares: Spares::Slots { placeholder: None }, ..kept }]);
+    stage.nodes.keep(vec![Kept { spares: Spares::Slots { placeholder: None, grow: None }, ..kept }]);
     let lacking = stage.node(2, 1, [Maint, Maint]);
     testing::move_to(stage.site.server("s2"), "10.0.0.1:80");
     let serving = |stage: &Stage, uptime_s| stage.node(1, uptime_s, [Ready, Maint]);
@@ -213,6 +214,7 @@ fn a_backend_that_one_lacks_is_left_out_there() {
         process: testing::process(2, 1),
         backends: Vec::new(),
         counted: vec![Some(2)],
+        disabled: Vec::new(),
         read_only: false,
         in_line: true,
         unread: Vec::new(),
