@@ -55,7 +55,7 @@ fn a_state_file_keeps_changes() {
 fn a_weight_that_is_configured_anew_outweighs_the_one_that_was_kept() {
     let Some(mut site) = Site::start(As::Master, LOADED.0, LOADED.1) else { return };
     let agent = site.agent("  keep: state_file\n");
-    order(&agent, &["pin", "app", "2"]);
+    agent.pin(2);
     site.wait_for(["s1 READY 10", "s2 READY 10", "s3 MAINT 10"]);
     site.ask("set server app/s1 weight 70");
     let keeps = |site: &Site, weights: &str| {
