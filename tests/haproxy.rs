@@ -372,12 +372,12 @@ fn what_somebody_else_changes_is_left_alone_until_its_time_is_over_or_resume() {
 fn a_check_switched_off_and_an_address_set_by_hand_are_noticed() {
     let Some(site) = Site::start(&["check inter 200ms", "", "disabled", "disabled"]) else { return };
     let agent = site.agent("ready: { min: 2, max: 2 }");
-    wait_until("the agent knows HAProxy", PATIENCE, || shown(&agent, "s3")["role"] == "spare");
+    wait_until("the agent knows HAProxy", PATIENCE, || agent.server("s3")["role"] == "spare");
     site.haproxy.ask("disable health app/s1");
     let port = free_port();
     site.haproxy.ask(&format!("set server app/s3 addr 127.0.0.1 port {port}"));
     wait_until("both are left alone", PATIENCE, || {
-        [shown(&agent, "s1"), shown(&agent, "s3")].iter().all(|server| server["left_alone_s"].is_u64())
+        [agent.server("s1"), agent.server("s3")].iter().all(|server| server["left_alone_s"].is_u64())
     });
     let why = |server: &str| {
         let journal = agent.journal();
