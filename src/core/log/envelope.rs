@@ -115,6 +115,8 @@ fn rfc5424_length(text: &[u8]) -> Option<usize> {
         at += memchr(b' ', &text[at..])?;
     }
     at += 1;
+    // rsyslog's RSYSLOG_SyslogProtocol23Format keeps the blank that stood behind the tag.
+    at += usize::from(text[at..].starts_with(b" "));
     const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     Some(if text[at..].starts_with(BYTE_ORDER_MARK) { at + BYTE_ORDER_MARK.len() } else { at })
 }
@@ -210,6 +212,7 @@ mod tests {
         check("2026-11-21T09:36:03.020178+00:00 ");
         check("haproxy[674]: ");
         check("<134>1 2026-11-21T09:36:03.020143+00:00 - haproxy 20583 - - ");
+        check("<134>1 2026-11-21T09:36:03.020143+00:00 - haproxy 20583 - -  ");
         check(
             r#"<134>1 2026-11-21T09:36:03.020143+00:00 vm haproxy 20583 - [ex@1234 a="]\"]" b="st"][x@1] "#,
         );
