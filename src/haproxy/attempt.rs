@@ -72,6 +72,8 @@ pub(super) enum StepError {
     TooSlow(Duration),
     #[error("HAProxy was restarted in the middle of it")]
     Restarted,
+    #[error("of those that answer no HAProxy is in line")]
+    NoneInLine,
     #[error("HAProxy was restarted before anything was done")]
     Outdated,
     #[error("HAProxy was restarted, and the server serves again")]
@@ -121,7 +123,7 @@ impl StepError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Runtime(error) => error.refusal().is_none(),
-            Self::TooSlow(_) | Self::Restarted => true,
+            Self::TooSlow(_) | Self::Restarted | Self::NoneInLine => true,
             _ => false,
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Book {
     is_new: bool,
     /// Somebody else's, until then.
     theirs: HashMap<Key, Instant>,
+    /// Those of which the latest plan of each backend is.
+    planned: HashSet<Key>,
     /// Where a state or a weight is by our doing.
     state_is_ours: HashSet<Key>,
     weight_is_ours: HashSet<Key>,
@@ -112,6 +114,7 @@ impl Book {
             pids: Vec::new(),
             is_new: true,
             theirs: HashMap::new(),
+            planned: HashSet::new(),
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
@@ -221,7 +224,8 @@ impl Book {
         {
             self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
         }
-        if state != AdminState::Ready && !command.follows {
+        // Not where a node is only told what another one has, by whomever.
+        if state != AdminState::Ready && (!command.follows || self.planned.contains(key)) {
             self.state_is_ours.insert(key.clone());
         }
         match state {
@@ -316,6 +320,12 @@ impl Book {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
             self.theirs.insert(key, asked + hands_off);
         }
+    }
+
+    /// A plan of ours for these servers of `backend` begins.
+    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>) {
+        self.planned.retain(|key| key.0 != backend);
+        self.planned.extend(servers);
     }
 
     /// The agent was told by its executor that somebody else has changed this server.

@@ -8,6 +8,7 @@ use haproxy_autoscale::core::controller::{Action, Memory, Operator, Order, Overr
 use haproxy_autoscale::core::log::sample::{Class, Sample, Timers};
 use haproxy_autoscale::core::names::{Names, ServerId};
 use haproxy_autoscale::core::plan::outcome::Outcome;
+use haproxy_autoscale::core::plan::step::Lane;
 use haproxy_autoscale::core::settings::BackendSettings;
 use haproxy_autoscale::state_file;
 use proptest::test_runner::TestCaseError;
@@ -454,7 +455,13 @@ impl World {
             match action {
                 Action::Remember => {}
                 Action::Execute(plan) => {
-                    self.fleet.lock().tell(|| format!("PLAN {plan:?}"));
+                    let backend = self.names.of_backend(plan.backend).to_string();
+                    let name = |lane: &Lane| self.names.of_server(lane.server).to_string();
+                    let servers = plan.lanes.iter().map(|lane| (backend.clone(), name(lane)));
+                    let mut fleet = self.fleet.lock();
+                    fleet.tell(|| format!("PLAN {plan:?}"));
+                    fleet.book.plan(&backend, servers);
+                    drop(fleet);
                     self.quiet = 0;
                     if !agent.execute(plan) {
                         return Err(self.fail("a second plan"));

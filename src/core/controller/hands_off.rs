@@ -146,6 +146,11 @@ impl HandsOff {
         self.touched.entry(server).or_default().arrived = Some(state);
     }
 
+    /// A plan was to set the state of `server`, and has not: another one is by somebody else.
+    pub(super) fn left_as_it_was(&mut self, server: ServerId) {
+        self.touched.entry(server).or_default().states.clear();
+    }
+
     /// A plan has set these weights.
     pub(super) fn weighed(&mut self, weights: &WeightList) {
         for &(server, weight) in weights {

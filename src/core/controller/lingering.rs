@@ -33,7 +33,8 @@ impl Backend {
         let claims = &self.claims;
         let lingers = |id: ServerId| {
             let is_ours = claims.ours.contains(&id) && !claims.left_alone.contains(&id);
-            let server = state.server(id).filter(|_| is_ours);
+            // One that is not in MAINT everywhere may serve.
+            let server = state.server(id).filter(|server| is_ours && server.alike);
             server.is_some_and(|server| server.state() == AdminState::Maint && server.sessions > 0)
         };
         self.lingering.0.retain(|&id, _| lingers(id));

@@ -348,7 +348,10 @@ impl Backend {
                 }
             }
             Outcome::RampGivenUp { .. } => {}
-            Outcome::Outdated { server, .. } => moving.outdated.extend(server),
+            Outcome::Outdated { server, .. } => {
+                server.iter().for_each(|&server| self.hands_off.left_as_it_was(server));
+                moving.outdated.extend(server);
+            }
             Outcome::Dropped { server, purpose, .. } => {
                 // One that was to go has gone.
                 let servers = match purpose {

@@ -117,7 +117,7 @@ impl Work {
     /// from that.
     async fn ask(&self, patience: Patience) -> Result<Reading, StepError> {
         let found = within(patience.each_try, self.all.backend(&self.backend, &self.names)).await?;
-        let reading = self.reading(found).ok_or(StepError::Gone)?;
+        let reading = self.reading(found)?;
         let processes = reading.processes();
         let before = std::mem::replace(&mut *lock(&self.processes), processes.clone());
         let restarted = processes.iter().all(|process| is_new(process, &before));
@@ -127,8 +127,8 @@ impl Work {
         Ok(reading)
     }
 
-    /// What all of them have together; `None` if the backend is gone.
-    fn reading(&self, found: Vec<(usize, Inventory)>) -> Option<Reading> {
+    /// What all of them have together.
+    fn reading(&self, found: Vec<(usize, Inventory)>) -> Result<Reading, StepError> {
         let (mut nodes, mut parts) = (Vec::new(), Vec::new());
         for (node, Inventory { process, backends, .. }) in found {
             let Some(backend) = backends.into_iter().find(|one| one.id == self.plan.backend) else {
@@ -140,6 +140,7 @@ impl Work {
             }
             parts.push(part);
         }
-        Some(Reading { backend: merge::backend(parts)?, nodes })
+        let none = if parts.is_empty() { StepError::Gone } else { StepError::NoneInLine };
+        Ok(Reading { backend: merge::backend(parts).ok_or(none)?, nodes })
     }
 }

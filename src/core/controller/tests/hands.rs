@@ -324,3 +324,32 @@ fn a_weight_of_an_agent_check_is_no_hand_and_its_ready_ends_its_drain() {
     world.second(FAST_MS);
     assert_eq!((role(&mut world, "s1"), told_changes(&world)), (Role::Serving, 1));
 }
+
+#[test]
+fn what_a_plan_has_not_begun_somebody_else_has_done() {
+    let mut world = World::new(1, 1);
+    world.seconds(30, SLOW_MS);
+    let plan = world.take_plan();
+    drain(world.site.server("s2"));
+    world.report(Outcome::Outdated { backend: plan.backend, server: Some(plan.lanes[0].server) });
+    world.report(Outcome::Finished { backend: plan.backend, purpose: Purpose::Add, called_off: false });
+    world.seconds(3, SLOW_MS);
+    assert_eq!((told_changes(&world), role(&mut world, "s2")), (1, Role::Foreign));
+    assert!(!world.has_plan(), "it stays in DRAIN");
+}
+
+#[test]
+fn sessions_of_a_server_that_serves_somewhere_are_not_closed() {
+    let ours = BackendMemory { name: "web".into(), ours: ["s2".to_owned()].into(), ..Default::default() };
+    let mut world = World::with_memory(1, 1, &Memory { backends: vec![ours], ..Default::default() });
+    world.site.settings.scale_down.shutdown_sessions = Some(5 * SECOND);
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.second(FAST_MS);
+    let s2 = world.site.server("s2");
+    (s2.sessions, s2.alike) = (3, false);
+    world.seconds(10, FAST_MS);
+    assert!(!world.has_plan());
+    world.site.server("s2").alike = true;
+    world.seconds(10, FAST_MS);
+    assert_eq!(world.take_plan().purpose, Purpose::ShutDown);
+}
