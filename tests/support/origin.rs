@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::free_port;
+use super::{PATIENCE, free_port, wait_until};
 
 /// Answers every HTTP request with `200` and closes; stops when dropped.
 pub struct Origin {
@@ -35,7 +35,13 @@ impl Origin {
 
     /// Listens on loopback port `port`.
     pub fn start_on(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a loopback port");
+        let mut listener = None;
+        // A child that is just being forked still holds the socket of whoever listened here before.
+        wait_until("the port is free", PATIENCE, || {
+            listener = TcpListener::bind(("127.0.0.1", port)).ok();
+            listener.is_some()
+        });
+        let listener = listener.expect("it is bound");
         let port = listener.local_addr().expect("it is bound").port();
         let shared = Arc::new(Shared::default());
         shared.status.store(200, Ordering::Relaxed);
