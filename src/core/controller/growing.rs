@@ -66,7 +66,7 @@ impl Backend {
         if self.grow().is_none() {
             return Vec::new();
         }
-        let somewhere = slots::slots(state, self.settings.spares).filter(|slot| !slot.everywhere);
+        let somewhere = slots::somewhere(state, self.settings.spares);
         let somewhere = somewhere.map(|slot| names.of_server(slot.id).to_string());
         somewhere.chain(self.growing.asked.iter().cloned()).collect()
     }
@@ -83,8 +83,7 @@ impl Backend {
         self.growing.somewhere.clear();
         let Some(grow) = self.grow() else { return self.growing.asked.clear() };
         let spares = self.settings.spares;
-        let somewhere = slots::slots(state, spares).filter(|slot| !slot.everywhere);
-        self.growing.somewhere.extend(somewhere.map(|slot| slot.id));
+        self.growing.somewhere.extend(slots::somewhere(state, spares).map(|slot| slot.id));
         if !self.growing.asked.is_empty() {
             let there: HashSet<Arc<str>> =
                 state.servers.iter().map(|server| names.of_server(server.id)).collect();

@@ -99,15 +99,7 @@ mod tests {
     #[track_caller]
     fn check(readings: &mut Readings, age_s: u64, holds: bool) {
         let now = Instant::now();
-        let inventory = Inventory {
-            process: testing::process(1, 9),
-            backends: Vec::new(),
-            disabled: Vec::new(),
-            counted: vec![Some(1)],
-            read_only: false,
-            in_line: true,
-            unread: Vec::new(),
-        };
+        let inventory = testing::inventory(testing::process(1, 9), Vec::new());
         readings.take(Reading { asked: now, arrived: now, inventory });
         assert_eq!(readings.current(now + Duration::from_secs(age_s)).is_ok(), holds, "{age_s} s");
     }

@@ -94,17 +94,7 @@ impl World {
     }
 
     fn inventory(&self) -> Inventory {
-        let process = testing::process(self.pid, 9);
-        let counted = vec![Some(process.pid)];
-        Inventory {
-            process,
-            backends: vec![self.site.backend.clone()],
-            counted,
-            disabled: Vec::new(),
-            read_only: false,
-            in_line: true,
-            unread: Vec::new(),
-        }
+        testing::inventory(testing::process(self.pid, 9), vec![self.site.backend.clone()])
     }
 
     fn seconds(&mut self, count: usize, latency_ms: i32) {

@@ -24,6 +24,11 @@ pub fn slots(state: &BackendState, spares: Spares) -> impl DoubleEndedIterator<I
     state.servers.iter().filter(is_slot)
 }
 
+/// Those that not every HAProxy has.
+pub fn somewhere(state: &BackendState, spares: Spares) -> impl Iterator<Item = &ServerState> {
+    slots(state, spares).filter(|slot| !slot.everywhere)
+}
+
 /// The slot that others are to be like: one that every HAProxy has, and that could serve.
 pub fn model(state: &BackendState, spares: Spares) -> Option<&ServerState> {
     slots(state, spares).rfind(|slot| slot.everywhere && slot.initial_weight > Weight::ZERO)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inventory::{AdminFlags, BackendState, Cookie, OperationalState, Process, ServerState};
+use super::inventory::{AdminFlags, BackendState, Cookie, Inventory, OperationalState, Process, ServerState};
 use super::ownership::{self, Claims};
 use super::supply::{self, Candidate, Offer, Placement, Stock, Supplied};
 use super::{planner, step::Plan};
@@ -210,6 +210,19 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
 /// One of many like it.
 pub(in crate::core) fn process(pid: u32, uptime_s: u64) -> Process {
     Process { version: "2.6.12".to_owned(), pid, uptime_s, started: None, node: None, stopping: false }
+}
+
+/// What it shows, being the only one.
+pub(in crate::core) fn inventory(process: Process, backends: Vec<BackendState>) -> Inventory {
+    Inventory {
+        counted: vec![Some(process.pid)],
+        process,
+        backends,
+        disabled: Vec::new(),
+        read_only: false,
+        in_line: true,
+        unread: Vec::new(),
+    }
 }
 
 pub(in crate::core) fn settings() -> BackendSettings {

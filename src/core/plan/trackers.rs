@@ -69,15 +69,7 @@ mod tests {
             servers.push(tracker);
         }
         let backends = vec![site.backend.clone(), BackendState { id: side, servers, ..site.backend.clone() }];
-        let mut inventory = Inventory {
-            process: testing::process(1, 9),
-            backends,
-            counted: vec![Some(1)],
-            disabled: Vec::new(),
-            read_only: false,
-            in_line: true,
-            unread: Vec::new(),
-        };
+        let mut inventory = testing::inventory(testing::process(1, 9), backends);
         mark(&mut inventory, |id| if id == side { least } else { 1 });
         let marked = inventory.backends[0].servers.iter().filter(|server| server.needed_elsewhere);
         let names: Vec<_> = marked.map(|server| site.names.of_server(server.id).to_string()).collect();

@@ -11,7 +11,8 @@ pub struct Processes {
     pub failed: Option<u32>,
     /// Process ids of the workers.
     pub workers: Vec<u32>,
-    /// Of those that only finish what they have. After a failed reload HAProxy 3.5 lists the one that runs here.
+    /// Of those that only finish what they have. After a failed reload some releases (2.2, 3.2 and
+    /// newer) list the one that runs here.
     pub old_workers: Vec<u32>,
 }
 

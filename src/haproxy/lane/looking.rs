@@ -13,9 +13,7 @@ use crate::haproxy::work::{Reading, is_new};
 impl Walker<'_> {
     /// What HAProxy has, with all that this lane has provided: again, if HAProxy was restarted.
     pub(super) async fn read(&mut self) -> Result<Arc<Reading>, StepError> {
-        let before = self.slept_from.take().unwrap_or_else(|| self.work.begun());
-        let reading = self.work.read_after(before, self.work.patience).await?;
-        self.notice(&reading);
+        let reading = self.next_reading().await?;
         match self.provided.clone() {
             Some(step) if self.reset => {
                 self.provide(&step).await?;
@@ -23,6 +21,14 @@ impl Walker<'_> {
             }
             _ => Ok(reading),
         }
+    }
+
+    /// What HAProxy has, in a reading that was begun after the last sleep.
+    pub(super) async fn next_reading(&mut self) -> Result<Arc<Reading>, StepError> {
+        let before = self.slept_from.take().unwrap_or_else(|| self.work.begun());
+        let reading = self.work.read_after(before, self.work.patience).await?;
+        self.notice(&reading);
+        Ok(reading)
     }
 
     /// Waits before the next look at HAProxy: that may be one that another lane has taken meanwhile.

@@ -163,9 +163,7 @@ impl Walker<'_> {
         let (start, patience) = (Instant::now(), self.work.patience);
         let mut retry = Retry::new(patience);
         loop {
-            let before = self.slept_from.take().unwrap_or_else(|| self.work.begun());
-            let reading = self.work.read_after(before, patience).await?;
-            self.notice(&reading);
+            let reading = self.next_reading().await?;
             self.go_on_only_where_begun()?;
             let deletions = self.deletions(&reading)?;
             if deletions.is_empty() {

@@ -81,14 +81,8 @@ fn inventory(names: &Names) -> impl Strategy<Value = Inventory> + use<> {
         proptest::option::weighted(0.9, backend(names, "a")),
         proptest::option::weighted(0.9, backend(names, "b")),
     );
-    (backends, 1u32..9, 0u64..9).prop_map(|((a, b), pid, uptime_s)| Inventory {
-        process: testing::process(pid, uptime_s),
-        backends: a.into_iter().chain(b).collect(),
-        counted: vec![Some(pid)],
-        disabled: Vec::new(),
-        read_only: false,
-        in_line: true,
-        unread: Vec::new(),
+    (backends, 1u32..9, 0u64..9).prop_map(|((a, b), pid, uptime_s)| {
+        testing::inventory(testing::process(pid, uptime_s), a.into_iter().chain(b).collect())
     })
 }
 

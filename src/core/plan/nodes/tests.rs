@@ -33,16 +33,7 @@ impl Stage {
         for (server, state) in backend.servers[1..].iter_mut().zip(states) {
             server.admin = AdminFlags(0).with(state);
         }
-        let process = testing::process(pid, uptime_s);
-        Some(Ok(Inventory {
-            process,
-            backends: vec![backend],
-            counted: vec![Some(pid)],
-            disabled: Vec::new(),
-            read_only: false,
-            in_line: true,
-            unread: Vec::new(),
-        }))
+        Some(Ok(testing::inventory(testing::process(pid, uptime_s), vec![backend])))
     }
 
     fn take(&mut self, answers: impl Into<Vec<Option<Answer>>>) -> Option<Inventory> {
@@ -210,15 +201,7 @@ fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
 #[test]
 fn a_backend_that_one_lacks_is_left_out_there() {
     let mut stage = Stage::new(2);
-    let empty = Inventory {
-        process: testing::process(2, 1),
-        backends: Vec::new(),
-        counted: vec![Some(2)],
-        disabled: Vec::new(),
-        read_only: false,
-        in_line: true,
-        unread: Vec::new(),
-    };
+    let empty = testing::inventory(testing::process(2, 1), Vec::new());
     let found = stage.take([stage.node(1, 9, [Ready, Maint]), Some(Ok(empty))]).unwrap();
     stage.check(&[InLine, InLine]);
     assert_eq!(stage.nodes.states()[1].lacks, [stage.site.backend.id]);
