@@ -15,6 +15,8 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// What has changed less long ago may not have been read before a command: an answer may take so long.
 const UNSEEN: Duration = Duration::from_secs(4);
+/// Nodes are not read at the same moment: what is said to one may cross an operator's change.
+const CROSSES: Duration = Duration::from_secs(2);
 
 /// Backend and server.
 pub(crate) type Key = (String, String);
@@ -68,9 +70,9 @@ pub(crate) struct Book {
     weight_is_ours: HashSet<Key>,
     /// In DRAIN, and the last to touch it were we.
     half_drained: HashSet<Key>,
-    /// Servers that an operator has touched; and when, where nobody has looked since.
-    touched: HashSet<Key>,
-    unseen: HashMap<Key, Instant>,
+    /// When an operator has touched a server last; and those where nobody has looked since.
+    touched: HashMap<Key, Instant>,
+    unseen: HashSet<Key>,
     /// When each server has served last, where it was not us who ended that.
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
@@ -120,8 +122,8 @@ impl Book {
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
-            touched: HashSet::new(),
-            unseen: HashMap::new(),
+            touched: HashMap::new(),
+            unseen: HashSet::new(),
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
@@ -255,7 +257,8 @@ impl Book {
         if weight == from {
             return;
         }
-        let is_crossed = command.lags && self.unseen.contains_key(key);
+        let is_crossed =
+            command.lags && self.touched.get(key).is_some_and(|&at| command.now.duration_since(at) < CROSSES);
         if !command.catches_up && !is_crossed {
             if server.backup || weight == 0 || from == 0 {
                 self.break_rule(key, &format!("weight {from} to {weight}"));
@@ -289,8 +292,8 @@ impl Book {
     pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
-        self.touched.insert(key.clone());
-        self.unseen.insert(key.clone(), now);
+        self.touched.insert(key.clone(), now);
+        self.unseen.insert(key.clone());
         self.half_drained.remove(key);
         self.rightful.entry(key.clone()).or_default().push(server.weight);
     }
@@ -316,7 +319,7 @@ impl Book {
 
     fn look_at(&mut self, key: Key, server: &ServerState) {
         let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
-        let since = self.unseen.remove(&key).filter(|_| !self.is_new);
+        let is_theirs = self.unseen.remove(&key) && !self.is_new;
         let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
             return;
         };
@@ -327,7 +330,7 @@ impl Book {
             self.weight_is_ours.remove(&key);
         }
         // The agent may have seen it while another server of the backend was on its way.
-        if let Some(since) = since {
+        if let Some(&since) = self.touched.get(&key).filter(|_| is_theirs) {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
             self.theirs.insert(key, since + hands_off);
         }
@@ -348,7 +351,7 @@ impl Book {
 
     /// An operator has touched it at least once.
     pub(crate) fn was_touched(&self, key: &Key) -> bool {
-        self.touched.contains(key)
+        self.touched.contains_key(key)
     }
 
     /// The agent starts anew.

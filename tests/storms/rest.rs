@@ -157,20 +157,17 @@ impl World {
             {
                 return Err(format!("{name} and {} are at the same address", other.name));
             }
-            let is_given_up = !pool.contains(&server.address);
-            if server.added && is_given_up && may_go(server) {
-                return Err(format!("{name} was given up"));
-            }
-            if server.added && server.state() == AdminState::Maint {
-                return Err(format!("{name} was added, and waits"));
-            }
             // What an operator drains stays so until he is done with it.
-            let is_used = match server.state() {
+            let is_in_use = match server.state() {
                 AdminState::Ready => server.weight > 0,
                 AdminState::Drain => self.is_half_drained(backend, server),
                 AdminState::Maint => false,
             };
-            if is_slot(&server) && is_given_up && is_used && may_go(server) {
+            if server.added && server.state() == AdminState::Maint {
+                return Err(format!("{name} was added, and waits"));
+            }
+            let is_from_pool = server.added || is_slot(&server);
+            if is_from_pool && is_in_use && !pool.contains(&server.address) && may_go(server) {
                 return Err(format!("{name} has an address that was given up"));
             }
         }
