@@ -137,8 +137,9 @@ struct Walker<'a> {
     asked: Option<AdminState>,
     /// This lane has asked for a state.
     acted: bool,
-    /// HAProxy was restarted since it confirmed `state`.
-    reset: bool,
+    /// Processes that have not confirmed `state` yet: of a HAProxy that was restarted or away, or was known to have the server
+    /// otherwise when the lane began.
+    fresh: Vec<Process>,
     /// The processes that answered last.
     processes: Vec<Process>,
     /// Where the last `Set` leads.
@@ -178,7 +179,7 @@ impl<'a> Walker<'a> {
             state: lane.from,
             asked: None,
             acted: false,
-            reset: false,
+            fresh: work.unlike(lane),
             processes: work.made_on.clone(),
             goal,
             moved: false,
@@ -335,7 +336,7 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
             let serves = reading.nodes.iter().any(|node| node.has(self.server, AdminState::Ready));
-            if self.reset && serves && state == AdminState::Maint && self.drain.is_some() {
+            if self.is_reset() && serves && state == AdminState::Maint && self.drain.is_some() {
                 return Err(StepError::ServesAgain);
             }
             self.check(&reading, server, state)?;
@@ -361,7 +362,8 @@ impl<'a> Walker<'a> {
             let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
+        (self.state, self.asked, self.passes_maint) = (state, None, false);
+        self.fresh.clear();
         if state == AdminState::Ready {
             work.brought_back(self.server);
         }
@@ -370,9 +372,10 @@ impl<'a> Walker<'a> {
 
     /// Whether HAProxy, restarted, has the server where the lane leads; noted if so.
     fn has_arrived(&mut self, reading: &Reading) -> bool {
-        let is_there = |goal: &AdminState| self.reset && reading.has(self.server, *goal);
+        let is_there = |goal: &AdminState| self.is_reset() && reading.has(self.server, *goal);
         let Some(goal) = self.goal.filter(is_there) else { return false };
-        (self.state, self.asked, self.reset, self.moved) = (goal, None, false, true);
+        (self.state, self.asked, self.moved) = (goal, None, true);
+        self.fresh.clear();
         true
     }
 
