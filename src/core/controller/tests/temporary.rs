@@ -97,6 +97,21 @@ fn weights_of_a_ramp_are_put_right_at_every_restart_that_brings_them_back() {
 }
 
 #[test]
+fn weights_that_come_back_in_the_middle_of_a_move_are_put_right_after_it() {
+    let (mut world, rows) = World::ramped(3, 1);
+    (world.site.settings.ready.min, world.site.settings.ready.max) = (1, Some(2));
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds(60, FAST_MS);
+    let plan = world.take_plan();
+    assert_eq!(plan.purpose, Purpose::Remove);
+    world.restart_with(&rows[4]);
+    world.seconds(2, FAST_MS);
+    world.succeed(&plan);
+    world.settle_weights();
+    assert_eq!((world.weights(), world.told_of_weights()), (vec![1; 3], (1, 0)));
+}
+
+#[test]
 fn what_is_owed_is_no_weight_to_be_kept() {
     let (mut world, rows) = World::ramped(3, 10);
     world.restart_with(&rows[4]);
