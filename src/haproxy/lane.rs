@@ -347,7 +347,13 @@ impl<'a> Walker<'a> {
             if let Err(error) = work.change(&reading, commands, patience).await {
                 // Nothing was sent; where there are several, perhaps to the others.
                 self.acted = had_acted || reading.nodes.len() > 1 || !matches!(error, StepError::Restarted);
-                retry.after(error).await?;
+                match error {
+                    // Whoever brings this HAProxy in line was quicker.
+                    StepError::ChangedByOther { found, .. } if found == state && work.all.are_several() => {
+                        retry.until_shown(error).await?;
+                    }
+                    error => retry.after(error).await?,
+                }
                 continue;
             }
             let confirmed = work.read(patience).await?;

@@ -77,11 +77,17 @@ struct Node {
     process: Mutex<Option<Process>>,
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
+impl Node {
+    fn end_probe(&self) {
         if let Some(probe) = lock(&self.probe).take() {
             probe.abort();
         }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_probe();
     }
 }
 

@@ -68,9 +68,9 @@ pub(crate) struct Book {
     weight_is_ours: HashSet<Key>,
     /// In DRAIN, and the last to touch it were we.
     half_drained: HashSet<Key>,
-    /// Servers that an operator has touched; and those where nobody has looked since.
+    /// Servers that an operator has touched; and when, where nobody has looked since.
     touched: HashSet<Key>,
-    unseen: HashSet<Key>,
+    unseen: HashMap<Key, Instant>,
     /// When each server has served last, where it was not us who ended that.
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
@@ -96,6 +96,8 @@ pub(crate) struct Command<'a> {
     pub(crate) follows: bool,
     /// The node is told what it has missed: it was away, or restarted.
     pub(crate) catches_up: bool,
+    /// It may be told what the others had a moment ago.
+    pub(crate) lags: bool,
     pub(crate) now: Instant,
 }
 
@@ -119,7 +121,7 @@ impl Book {
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
             touched: HashSet::new(),
-            unseen: HashSet::new(),
+            unseen: HashMap::new(),
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
@@ -220,7 +222,14 @@ impl Book {
             self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
-        if from != AdminState::Ready && from != state && !is_known && !server.disabled && !command.catches_up
+        // Somebody may have changed it on that node only; without a time for it nobody keeps off.
+        let is_told = command.lags && self.rules.hands_off.get(&key.0).is_none_or(Duration::is_zero);
+        if from != AdminState::Ready
+            && from != state
+            && !is_known
+            && !server.disabled
+            && !command.catches_up
+            && !is_told
         {
             self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
         }
@@ -246,7 +255,8 @@ impl Book {
         if weight == from {
             return;
         }
-        if !command.catches_up {
+        let is_crossed = command.lags && self.unseen.contains_key(key);
+        if !command.catches_up && !is_crossed {
             if server.backup || weight == 0 || from == 0 {
                 self.break_rule(key, &format!("weight {from} to {weight}"));
             }
@@ -276,17 +286,17 @@ impl Book {
     }
 
     /// An operator has changed a server.
-    pub(crate) fn their_change(&mut self, key: &Key, server: &Server) {
+    pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
         self.touched.insert(key.clone());
-        self.unseen.insert(key.clone());
+        self.unseen.insert(key.clone(), now);
         self.half_drained.remove(key);
         self.rightful.entry(key.clone()).or_default().push(server.weight);
     }
 
     /// The agent is shown this; it `can_see` others' doings in backends while it does nothing there itself.
-    pub(crate) fn look(&mut self, inventory: &Inventory, asked: Instant, can_see: impl Fn(&str) -> bool) {
+    pub(crate) fn look(&mut self, inventory: &Inventory, can_see: impl Fn(&str) -> bool) {
         let all_answer = inventory.counted.iter().all(Option::is_some);
         self.is_new |= self.pids != inventory.counted || !all_answer;
         self.pids.clone_from(&inventory.counted);
@@ -298,15 +308,15 @@ impl Book {
                 continue;
             }
             for server in &backend.servers {
-                self.look_at((name.clone(), self.names.of_server(server.id).to_string()), server, asked);
+                self.look_at((name.clone(), self.names.of_server(server.id).to_string()), server);
             }
         }
         self.is_new &= !is_seen;
     }
 
-    fn look_at(&mut self, key: Key, server: &ServerState, asked: Instant) {
+    fn look_at(&mut self, key: Key, server: &ServerState) {
         let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
-        let is_theirs = self.unseen.remove(&key) && !self.is_new;
+        let since = self.unseen.remove(&key).filter(|_| !self.is_new);
         let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
             return;
         };
@@ -316,9 +326,10 @@ impl Book {
         if before.weight != now.weight {
             self.weight_is_ours.remove(&key);
         }
-        if is_theirs {
+        // The agent may have seen it while another server of the backend was on its way.
+        if let Some(since) = since {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
-            self.theirs.insert(key, asked + hands_off);
+            self.theirs.insert(key, since + hands_off);
         }
     }
 

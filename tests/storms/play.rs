@@ -429,7 +429,7 @@ impl World {
                 let id = self.names.backend(backend).expect("a name");
                 !agent.is_moving(id) && agent.settled.get(&id).is_none_or(|&settled| asked >= settled)
             };
-            self.fleet.lock().book.look(&inventory, asked, can_see);
+            self.fleet.lock().book.look(&inventory, can_see);
             agent.controller.handle_inventory(inventory, asked, now);
         }
         for (n, &(pool, is_readable)) in self.pools.iter().enumerate() {

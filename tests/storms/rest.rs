@@ -164,7 +164,12 @@ impl World {
             if server.added && server.state() == AdminState::Maint {
                 return Err(format!("{name} was added, and waits"));
             }
-            let is_used = server.state() != AdminState::Maint;
+            // What an operator drains stays so until he is done with it.
+            let is_used = match server.state() {
+                AdminState::Ready => server.weight > 0,
+                AdminState::Drain => self.is_half_drained(backend, server),
+                AdminState::Maint => false,
+            };
             if is_slot(&server) && is_given_up && is_used && may_go(server) {
                 return Err(format!("{name} has an address that was given up"));
             }
@@ -182,6 +187,10 @@ impl World {
             Some(address) => Err(format!("{} is short of servers, and {address} is free", backend.name)),
             None => Ok(()),
         }
+    }
+
+    fn is_half_drained(&self, backend: &Backend, server: &Server) -> bool {
+        self.fleet.lock().book.is_half_drained(&(backend.name.clone(), server.name.clone()))
     }
 
     fn check_weights(&self, backend: &Backend, settings: &BackendSettings) -> Right {

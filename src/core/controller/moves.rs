@@ -8,7 +8,7 @@ use super::temporary::weights_of;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::outcome::{Changes, KeptBy, Outcome};
+use crate::core::plan::outcome::{Changes, KeptBy, Outcome, Ramp};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
@@ -69,11 +69,23 @@ impl Moving {
         }
     }
 
+    /// It served when the plan began, and nothing has come of its lane.
+    fn has_not_begun_with(&self, server: ServerId) -> bool {
+        let served = self.lane(server).is_some_and(|lane| lane.from == AdminState::Ready);
+        served && !self.steps.contains_key(&server)
+    }
+
     /// The step that `server` is at, if it is on its way, and for how long already.
     pub(super) fn step(&self, server: ServerId, now: Instant) -> Option<(Step, Duration)> {
         let lane = self.lane(server).filter(|_| self.under_way().any(|id| id == server))?;
         let &(done, since) = self.steps.get(&server).unwrap_or(&(0, self.begun));
         Some((lane.steps.get(done)?.clone(), now.saturating_duration_since(since)))
+    }
+
+    /// The lanes of newcomers that are not like the others.
+    pub(super) fn turned_away(&self) -> impl Iterator<Item = &Lane> {
+        let turned = self.changes.ramps.iter().filter(|(_, ramp)| matches!(ramp, Ramp::TurnedAway(_)));
+        turned.filter_map(|(server, _)| self.lane(*server))
     }
 
     /// The servers that it is about.
@@ -381,6 +393,10 @@ impl Backend {
             Outcome::Failed { server: Some(server), by_other, .. } => {
                 moving.failed.insert(*server);
                 if *by_other {
+                    // Out of service it is by somebody else alone.
+                    if moving.has_not_begun_with(*server) {
+                        self.claims.ours.remove(server);
+                    }
                     self.leave_alone(outcome.backend(), *server, None, now, actions);
                 } else if moving.plan.purpose != Purpose::Add {
                     self.store.note_left_behind(now);

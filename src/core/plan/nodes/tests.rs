@@ -9,7 +9,14 @@ use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
-    Kept { backend, least_serving, spares: Spares::Declared, placed: BTreeSet::new(), keywords: None }
+    Kept {
+        backend,
+        least_serving,
+        spares: Spares::Declared,
+        placed: BTreeSet::new(),
+        keywords: None,
+        left_alone: BTreeSet::new(),
+    }
 }
 
 /// Some nodes with the servers s1, s2, s3 each.
@@ -127,6 +134,21 @@ fn those_that_go_on_and_differ_are_told_and_left_alone() {
         stage.nodes.differences(),
         [Difference { server: stage.site.id("s2"), states, addresses: vec![] }]
     );
+}
+
+#[test]
+fn what_somebody_has_changed_on_one_of_them_is_not_undone_when_that_one_was_away_for_a_moment() {
+    let mut stage = Stage::new(2);
+    let left_alone = BTreeSet::from([stage.site.id("s2")]);
+    stage.nodes.keep(vec![Kept { left_alone, ..declared(stage.site.backend.id, 1) }]);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 9, [Ready, Maint])]);
+    stage.take([stage.node(1, 10, [Maint, Maint]), stage.node(2, 10, [Ready, Maint])]);
+    stage.take([GONE(), stage.node(2, 11, [Ready, Maint])]);
+    stage.take([stage.node(1, 12, [Maint, Maint]), stage.node(2, 12, [Ready, Maint])]);
+    assert_eq!(stage.told(0), []);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 13, [Ready, Maint])]);
+    assert_eq!(stage.told(0), [stage.to("s2", Ready)], "another process: it is nobody's doing there");
 }
 
 #[test]
@@ -363,4 +385,17 @@ fn a_server_that_others_track_takes_them_with_it() {
     let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
     let drain = Correction::State { server: s1, to: AdminState::Drain };
     assert_eq!((todo.now, todo.later), (vec![], vec![drain]));
+}
+
+#[test]
+fn a_server_may_go_though_of_those_that_stay_some_track_each_other() {
+    let mut found = Site::new(3);
+    let s1 = found.id("s1");
+    found.server("s2").tracks = Some(s1);
+    let mut wanted = found.clone();
+    testing::drain(wanted.server("s3"));
+    let places = Places { kept: &declared(found.backend.id, 2), added: &BTreeSet::new() };
+    let todo = align::todo(&wanted.backend, &found.backend, &places, 2, Duration::ZERO);
+    let drain = Correction::State { server: found.id("s3"), to: AdminState::Drain };
+    assert_eq!((todo.now, todo.later), (vec![drain], vec![]));
 }
