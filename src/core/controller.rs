@@ -54,6 +54,7 @@ mod record;
 mod replacements;
 mod standing;
 mod supply;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -71,6 +72,7 @@ pub use overrides::{Operator, Order, Override};
 use readings::{Reading, Readings};
 pub use record::{Event, Record};
 pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
+pub use temporary::{BroughtBack, Temporary};
 pub use view::{Health, ServerView, View};
 
 /// Something for the agent to do.
@@ -228,6 +230,9 @@ impl Controller {
             backend.read_only = inventory.read_only;
             if anew {
                 backend.count_anew();
+            }
+            if restarted || is_new_to_us {
+                backend.temporary.restart();
             }
             changed |= backend.take_stock(id, state, &pids, asked, &mut self.actions);
         }

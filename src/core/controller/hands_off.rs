@@ -42,6 +42,13 @@ pub enum Change {
         /// Since.
         to: Weight,
     },
+    /// The same, or a weight that a state file has brought back: HAProxy was restarted.
+    WeightAtRestart {
+        /// By right.
+        from: Weight,
+        /// Since.
+        to: Weight,
+    },
     /// `set server ... addr`.
     Address {
         /// Before.
@@ -287,6 +294,7 @@ impl Backend {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
+                self.temporary.forget(server);
             }
             if let Change::Address { .. } = change {
                 // What stands behind it is no spare of ours, for however long it is left alone.

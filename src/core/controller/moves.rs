@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::temporary::weights_of;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
@@ -13,7 +14,6 @@ use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::state::Direction;
 use crate::core::settings::Policy;
-use crate::core::units::Weight;
 
 /// How long weights that could not be set are left alone: a hash algorithm, perhaps, that takes none.
 const TIDY_AGAIN: Duration = Duration::from_secs(300);
@@ -320,23 +320,10 @@ impl Backend {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.owe(weights_of(&plan.after));
+        self.note_weights(&plan);
         self.moving = Some(Moving::new(plan.clone(), decision, now));
         actions.push_back(Action::Remember);
         actions.push_back(Action::Execute(plan));
-    }
-
-    /// A plan is going to borrow these. What is still to be put back from before stays so.
-    fn owe(&mut self, more: Vec<(ServerId, Weight)>) {
-        self.borrowed.retain(|(server, _)| more.iter().all(|(other, _)| other != server));
-        self.claims.weights_owed = !self.borrowed.is_empty();
-        self.borrowed.extend(more);
-    }
-
-    /// A plan has set its weights, and these are now as they should be.
-    fn repay(&mut self, plan: &Plan) {
-        let last = if plan.after.is_empty() { &plan.before } else { &plan.after };
-        let repaid = weights_of(last);
-        self.borrowed.retain(|(server, _)| repaid.iter().all(|(other, _)| other != server));
     }
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
@@ -477,12 +464,4 @@ impl Backend {
             _ => None,
         };
     }
-}
-
-fn weights_of(steps: &[Step]) -> Vec<(ServerId, Weight)> {
-    let weights = steps.iter().filter_map(|step| match step {
-        Step::SetWeights(weights) => Some(weights.clone()),
-        _ => None,
-    });
-    weights.flatten().collect()
 }
