@@ -180,6 +180,8 @@ struct FileBackend {
     known: BTreeMap<String, FileKnown>,
     order: Option<FileOrder>,
     placed: BTreeMap<String, FilePlacement>,
+    /// Servers that are DOWN, and who stands in for each; `None`: fewer were enough.
+    replaced: BTreeMap<String, Option<String>>,
 }
 
 /// How a server was found, and what a plan may have made of it since.
@@ -345,7 +347,9 @@ impl FileMemory {
             let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
             let placed = placed.collect();
             let known = backend.known.iter().map(|(name, known)| (name.clone(), known.into())).collect();
-            let file = FileBackend { ours, starting, weights, cooldown, left_alone, known, order, placed };
+            let replaced = backend.replaced.clone();
+            let file =
+                FileBackend { ours, starting, weights, cooldown, left_alone, known, order, placed, replaced };
             (backend.name.clone(), file)
         });
         let shown_by = memory.shown_by.as_ref().map(|shown_by| FileShownBy {
@@ -377,7 +381,18 @@ impl FileMemory {
             let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
             let known = file.known.into_iter().filter_map(|(name, known)| Some((name, known.into_memory()?)));
             let known = known.collect();
-            BackendMemory { name, ours, starting, weights, cooldown, left_alone, known, overridden, placed }
+            BackendMemory {
+                name,
+                ours,
+                starting,
+                weights,
+                cooldown,
+                left_alone,
+                known,
+                overridden,
+                placed,
+                replaced: file.replaced,
+            }
         });
         let shown_by = self.shown_by.map(|FileShownBy { pids, started, since }| ShownBy {
             pids,
@@ -421,6 +436,7 @@ mod tests {
             known: [("s1".to_owned(), known)].into(),
             overridden: None,
             placed: [("s3".to_owned(), placement)].into(),
+            replaced: [("s4".to_owned(), Some("s3".to_owned())), ("s5".to_owned(), None)].into(),
         };
         let shown_by =
             ShownBy { pids: vec![Some(4711)], started: Some(99), runs_for: Duration::from_secs(60) };
