@@ -211,6 +211,9 @@ pub struct ServerState {
     pub checked: bool,
     /// The last finished check since checks (re)started passed.
     pub check_passed: bool,
+    /// The last finished check failed, if there was one: with `init-state down` (HAProxy 3.1) a server may be DOWN
+    /// before the first.
+    pub check_failed: bool,
     /// An agent check is configured and enabled: it may change state and weight by itself.
     pub agent_checked: bool,
     /// An agent check is configured, and switched off.

@@ -186,6 +186,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         initial_weight: Weight::ONE,
         checked: false,
         check_passed: false,
+        check_failed: false,
         agent_checked: false,
         agent_off: false,
         by_name: false,

@@ -147,6 +147,7 @@ impl World {
             initial_weight: Weight::ONE,
             checked: true,
             check_passed: line.up,
+            check_failed: !line.up,
             agent_checked: false,
             agent_off: false,
             by_name: false,

@@ -151,6 +151,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         initial_weight: leading.iter().map(|server| server.initial_weight).min()?,
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
+        check_failed: leading.iter().any(|server| server.check_failed),
         agent_checked: leading.iter().any(|server| server.agent_checked),
         agent_off: leading.iter().any(|server| server.agent_off),
         by_name: leading.iter().any(|server| server.by_name),
