@@ -302,7 +302,11 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
             warn!(backend, server, reason, "server changed by somebody else");
         }
         Event::HandsOffEnded { server } => {
-            info!(backend, server = &*names.of_server(*server), "server no longer left alone");
+            let server = &*names.of_server(*server);
+            info!(
+                backend,
+                server, "server no longer left alone; what keeps it out of service is left as it is"
+            );
         }
         Event::Checked { server, up: true } => {
             info!(
