@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod backups;
 mod looking;
 mod old_workers;
 mod slowstart;
@@ -38,6 +39,7 @@ use crate::report::chain;
 
 /// Walks `lane` to its end, whatever that is, and reports it.
 pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
+    let lane = backups::spare(&work, lane);
     let mut walker = Walker::new(&work, &lane);
     let end = tokio::select! {
         biased;
@@ -302,8 +304,8 @@ impl<'a> Walker<'a> {
                 self.await_healthy(*within).await?;
             }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            &Step::AwaitDrained { at_least, quiet, within, .. } => {
-                let drain = Drain { at_least, quiet, within };
+            &Step::AwaitDrained { at_least, quiet, within, closed_after, .. } => {
+                let drain = Drain { at_least, quiet, within, closed_after };
                 self.drain = Some(drain);
                 self.await_drained(drain).await?;
             }

@@ -77,8 +77,9 @@ pub(crate) struct Book {
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
     pub(crate) rightful: HashMap<Key, Vec<u16>>,
-    /// An operator has set a weight.
+    /// An operator has set a weight; and those that he has set on one of several nodes only.
     pub(crate) somebody_weighs: bool,
+    pub(crate) weighed_alone: HashSet<Key>,
     pub(crate) broken: Vec<String>,
 }
 
@@ -127,6 +128,7 @@ impl Book {
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
+            weighed_alone: HashSet::new(),
             broken: Vec::new(),
         }
     }

@@ -201,7 +201,9 @@ impl World {
         for server in &backend.servers {
             let key = (backend.name.clone(), server.name.clone());
             let is_drain = server.state() == AdminState::Drain;
-            let is_rightful = book.rightful[&key].contains(&server.weight);
+            // What he gives on one node while it is another on its way there, nobody can put right but him.
+            let is_rightful =
+                book.rightful[&key].contains(&server.weight) || book.weighed_alone.contains(&key);
             let broken = if is_drain && book.is_half_drained(&key) && server.weight > 0 {
                 "half drained"
             } else if !is_rightful && settings.weights != Weights::ByCapacity {

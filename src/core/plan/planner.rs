@@ -375,6 +375,7 @@ fn end_of_drain(state: &ServerState, settings: &BackendSettings) -> Vec<Step> {
             at_least: settings.trial(),
             quiet: settings.scale_down.sticky_quiet,
             within: settings.scale_down.drain_timeout,
+            closed_after: settings.scale_down.shutdown_sessions,
         },
         Step::Set { server, state: AdminState::Maint },
     ];
