@@ -63,8 +63,8 @@ pub(crate) struct Book {
     is_new: bool,
     /// Somebody else's, until then.
     theirs: HashMap<Key, Instant>,
-    /// Those of which the latest plan of each backend is.
-    planned: HashSet<Key>,
+    /// Those of which the latest plan of each backend is, and when that began.
+    planned: HashMap<Key, Instant>,
     /// Where a state or a weight is by our doing.
     state_is_ours: HashSet<Key>,
     weight_is_ours: HashSet<Key>,
@@ -119,7 +119,7 @@ impl Book {
             pids: Vec::new(),
             is_new: true,
             theirs: HashMap::new(),
-            planned: HashSet::new(),
+            planned: HashMap::new(),
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
@@ -222,7 +222,7 @@ impl Book {
         if server.backup || server.tracks.is_some() {
             self.break_rule(key, &format!("{}: it is bound", state.name()));
         }
-        if self.is_theirs(key, command.now) && !command.catches_up {
+        if self.is_theirs(key, command.now) && !command.catches_up && !self.has_crossed_a_plan(key) {
             self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
@@ -238,7 +238,7 @@ impl Book {
             self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
         }
         // Not where a node is only told what another one has, by whomever.
-        if state != AdminState::Ready && (!command.follows || self.planned.contains(key)) {
+        if state != AdminState::Ready && (!command.follows || self.planned.contains_key(key)) {
             self.state_is_ours.insert(key.clone());
         }
         match state {
@@ -339,9 +339,15 @@ impl Book {
     }
 
     /// A plan of ours for these servers of `backend` begins.
-    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>) {
-        self.planned.retain(|key| key.0 != backend);
-        self.planned.extend(servers);
+    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>, now: Instant) {
+        self.planned.retain(|key, _| key.0 != backend);
+        self.planned.extend(servers.map(|server| (server, now)));
+    }
+
+    /// The plan under way was made from a reading that need not have shown what an operator did.
+    fn has_crossed_a_plan(&self, key: &Key) -> bool {
+        let at = self.touched.get(key).zip(self.planned.get(key));
+        at.is_some_and(|(&touched, &planned)| touched + CROSSES > planned && planned + CROSSES > touched)
     }
 
     /// The agent was told by its executor that somebody else has changed this server.

@@ -469,7 +469,7 @@ impl World {
                     let servers = plan.lanes.iter().map(|lane| (backend.clone(), name(lane)));
                     let mut fleet = self.fleet.lock();
                     fleet.tell(|| format!("PLAN {plan:?}"));
-                    fleet.book.plan(&backend, servers);
+                    fleet.book.plan(&backend, servers, Fleet::now());
                     drop(fleet);
                     self.quiet = 0;
                     if !agent.execute(plan) {

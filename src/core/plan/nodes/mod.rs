@@ -321,8 +321,9 @@ impl Nodes {
             found.iter_mut().for_each(|(_, inventory)| trackers::mark(inventory, least));
             self.compare(&found, settled, now);
         }
-        let in_line = self.someone_is_in_line();
-        self.leaderless_since = if in_line { None } else { self.leaderless_since.or(Some(now)) };
+        let is_in_line = |node: &usize| self.nodes[*node].standing == Standing::InLine;
+        let in_line: Vec<usize> = (0..self.nodes.len()).filter(is_in_line).collect();
+        self.leaderless_since = if in_line.is_empty() { self.leaderless_since.or(Some(now)) } else { None };
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;
         merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
