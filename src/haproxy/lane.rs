@@ -359,15 +359,16 @@ impl<'a> Walker<'a> {
                 continue;
             }
             let confirmed = work.read(patience).await?;
-            if confirmed.backend.server(self.server).is_none() {
+            let before = reading.processes();
+            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
+            let is_there = confirmed.backend.server(self.server).is_some();
+            if !is_there && !restarted {
                 return Err(StepError::Gone);
             }
-            if confirmed.has(self.server, state) {
+            if is_there && confirmed.has(self.server, state) {
                 self.processes = confirmed.processes();
                 break;
             }
-            let before = reading.processes();
-            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.passes_maint) = (state, None, false);
