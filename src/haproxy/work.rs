@@ -102,7 +102,10 @@ impl Work {
             let found = inventory.backend(self.plan.backend).and_then(|backend| backend.server(lane.server));
             found.is_some_and(|server| server.state() != lane.from)
         };
-        latest.iter().flatten().filter(is_unlike).map(|inventory| inventory.process.clone()).collect()
+        let (unlike, as_planned): (Vec<_>, Vec<_>) = latest.iter().flatten().partition(is_unlike);
+        // What is so on all of them was changed since.
+        let unlike = if as_planned.is_empty() { Vec::new() } else { unlike };
+        unlike.into_iter().map(|inventory| inventory.process.clone()).collect()
     }
 
     /// What haproxy.cfg says of `server`; `None`: that is not known.

@@ -240,6 +240,27 @@ impl Fleet {
         (node.old, node.behind) = (Some((old, 5)), Some(self.seconds));
     }
 
+    /// An operator has seen that it is not as the others. True: so it is done.
+    pub(crate) fn reload_by_hand(&mut self, n: usize) -> bool {
+        self.tell(|| format!("EVENT node {n} is reloaded"));
+        self.reload(n, false);
+        true
+    }
+
+    /// What node `n` has otherwise than the first, and how that has it.
+    pub(crate) fn unlike(&self, n: usize) -> Vec<(Key, AdminState, u16)> {
+        let theirs = |key: &Key| self.nodes[n].haproxy.server(&key.0, &key.1);
+        let first = self.nodes[0].haproxy.backends.iter();
+        let all = first.flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)));
+        all.map(|(backend, server)| {
+            ((backend.name.clone(), server.name.clone()), server.forced, server.weight)
+        })
+        .filter(|(key, state, weight)| {
+            theirs(key).is_none_or(|found| (found.forced, found.weight) != (*state, *weight))
+        })
+        .collect()
+    }
+
     /// It is gone for so many seconds, and then another process, perhaps with the same pid.
     pub(crate) fn crash(&mut self, n: usize, lasts: u32) {
         let same_pid = self.dice.chance(1, 3);

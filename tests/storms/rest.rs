@@ -6,7 +6,7 @@ use haproxy_autoscale::core::settings::spares::Spares;
 use haproxy_autoscale::core::settings::{BackendSettings, Policy, Weights};
 
 use super::fleet::Fleet;
-use super::haproxy::{Backend, NOWHERE, Server};
+use super::haproxy::{Backend, Haproxy, NOWHERE, Server};
 use super::play::{Played, World};
 use super::site::is_pooled;
 
@@ -31,7 +31,8 @@ impl World {
         self.quiet = 0;
         for second in 0..WITHIN {
             self.second().await?;
-            if [LOOKS_AT, 2 * LOOKS_AT].contains(&second) && self.put_right_by_hand() {
+            let time = second / LOOKS_AT;
+            if second % LOOKS_AT == 0 && (1..4).contains(&time) && self.put_right_by_hand(time) {
                 self.resume_all()?;
             }
             if second > LOOKS_AT && self.quiet >= REST && self.check_rest().is_ok() {
@@ -46,41 +47,30 @@ impl World {
         (0..self.settings.len()).try_for_each(|backend| self.resume(backend))
     }
 
-    /// What somebody has changed on one node only he changes on the others as well, and nodes that have refused
-    /// something are reloaded. True if there was any.
-    fn put_right_by_hand(&mut self) -> bool {
+    /// What `status` tells of nodes that are not alike: those that have refused something are reloaded, then what is
+    /// otherwise than on the first is made so by hand, and what is not there by another reload. True if there was any.
+    fn put_right_by_hand(&mut self, time: u32) -> bool {
         let fleet = &mut *self.fleet.lock();
+        let nodes = fleet.nodes.len();
+        if time == 1 {
+            let refused =
+                |fleet: &mut Fleet, n: usize| nodes > 1 && std::mem::take(&mut fleet.nodes[n].has_refused);
+            return (0..nodes).filter(|&n| refused(fleet, n) && fleet.reload_by_hand(n)).count() > 0;
+        }
+        if time == 3 {
+            let first = Stand::all_of(&fleet.nodes[0].haproxy);
+            let is_unlike = |fleet: &Fleet, n: usize| Stand::all_of(&fleet.nodes[n].haproxy) != first;
+            return (1..nodes).filter(|&n| is_unlike(fleet, n) && fleet.reload_by_hand(n)).count() > 0;
+        }
         let mut any = false;
-        for n in 0..fleet.nodes.len() {
-            if fleet.nodes.len() > 1 && std::mem::take(&mut fleet.nodes[n].has_refused) {
-                fleet.tell(|| format!("EVENT node {n} is reloaded"));
-                fleet.reload(n, false);
+        for n in 1..nodes {
+            for (key, state, weight) in fleet.unlike(n) {
                 any = true;
-            }
-        }
-        if any {
-            return true;
-        }
-        let mut changes = Vec::new();
-        for backend in &fleet.nodes[0].haproxy.backends {
-            for server in &backend.servers {
-                let key = (backend.name.clone(), server.name.clone());
-                if fleet.book.was_touched(&key) {
-                    changes.push((key, server.forced, server.weight));
-                }
-            }
-        }
-        for (key, state, weight) in changes {
-            for n in 1..fleet.nodes.len() {
-                let found = fleet.nodes[n].haproxy.server(&key.0, &key.1);
-                if found.is_some_and(|found| (found.forced, found.weight) != (state, weight)) {
-                    any = true;
-                    fleet.tell(|| format!("EVENT {key:?} as on node 0"));
-                    fleet.operate(n, &key, |server| {
-                        server.set_state(state);
-                        server.weight = weight;
-                    });
-                }
+                fleet.tell(|| format!("EVENT {key:?} as on node 0"));
+                fleet.operate(n, &key, |server| {
+                    server.set_state(state);
+                    server.weight = weight;
+                });
             }
         }
         any
@@ -115,13 +105,8 @@ impl World {
     }
 
     fn check_alike(&self, nodes: &[Backend]) -> Right {
-        let stand = |backend: &Backend| {
-            let mut all: Vec<_> = backend.servers.iter().map(Stand::of).collect();
-            all.sort_by(|one, other| one.name.cmp(&other.name));
-            all
-        };
-        let first = stand(&nodes[0]);
-        match nodes.iter().find(|node| stand(node) != first) {
+        let first = Stand::all_in(&nodes[0]);
+        match nodes.iter().find(|node| Stand::all_in(node) != first) {
             Some(node) => Err(format!("{} is not alike", node.name)),
             None => Ok(()),
         }
@@ -255,6 +240,16 @@ struct Stand {
 }
 
 impl Stand {
+    fn all_of(haproxy: &Haproxy) -> Vec<Vec<Self>> {
+        haproxy.backends.iter().map(Self::all_in).collect()
+    }
+
+    fn all_in(backend: &Backend) -> Vec<Self> {
+        let mut all: Vec<_> = backend.servers.iter().map(Self::of).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
     /// A slot that is not in use may be anywhere.
     fn of(server: &Server) -> Self {
         let is_used = server.state() != AdminState::Maint;

@@ -454,12 +454,12 @@ impl Nodes {
             let Some(wanted) = self.wanted.get_mut(&kept.backend) else { continue };
             let is_ours =
                 |server: &ServerId| kept.placed.contains(server) && !kept.left_alone.contains(server);
-            for server in wanted.servers.iter_mut().filter(|server| !server.everywhere && is_ours(&server.id))
-            {
+            for server in wanted.servers.iter_mut().filter(|server| !server.alike && is_ours(&server.id)) {
                 // Those that lag behind get it, though one that is in line has it not.
-                let theirs =
-                    leading.iter().filter_map(|inventory| inventory.backend(kept.backend)?.server(server.id));
-                server.alike = theirs.map(ServerState::state).all(|state| state == server.state());
+                if let Some(theirs) = places::agreed(kept, server.id, &leading) {
+                    (server.admin, server.address, server.port) = (theirs.admin, theirs.address, theirs.port);
+                    server.alike = true;
+                }
             }
         }
     }

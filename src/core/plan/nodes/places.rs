@@ -120,10 +120,26 @@ pub(super) fn scattered(kept: &Kept, leading: &[&Inventory]) -> Vec<ServerId> {
     first.servers.iter().filter(is_elsewhere).map(|slot| slot.id).collect()
 }
 
+/// What those of `leading` have that have `server` in its place; `None` if they differ.
+pub(super) fn agreed<'a>(
+    kept: &Kept,
+    server: ServerId,
+    leading: &[&'a Inventory],
+) -> Option<&'a ServerState> {
+    let all = leading.iter().filter_map(|inventory| inventory.backend(kept.backend)?.server(server));
+    let mut placed = all.filter(|found| !is_empty(kept, found));
+    let first = placed.next()?;
+    let is_so = |other: &ServerState| (other.state(), other.socket()) == (first.state(), first.socket());
+    placed.all(is_so).then_some(first)
+}
+
+fn is_empty(kept: &Kept, server: &ServerState) -> bool {
+    server.socket().is_some_and(|at| kept.spares.is_placeholder(at))
+}
+
 /// A slot at two addresses. Other servers may well be reached elsewhere from one node than from another.
 fn is_scattered(kept: &Kept, one: &ServerState, other: &ServerState) -> bool {
-    let is_empty = |server: &ServerState| server.socket().is_some_and(|at| kept.spares.is_placeholder(at));
-    let is_slot = || kept.placed.contains(&one.id) || is_empty(one) || is_empty(other);
+    let is_slot = || kept.placed.contains(&one.id) || is_empty(kept, one) || is_empty(kept, other);
     matches!(kept.spares, Spares::Slots { .. }) && one.socket() != other.socket() && is_slot()
 }
 
