@@ -18,8 +18,8 @@ mod align;
 use super::error::{Phase, RuntimeError};
 use super::hands::Hands;
 use crate::core::log::log_format::words::Variable;
-use crate::core::names::Names;
-use crate::core::plan::inventory::{Inventory, Process};
+use crate::core::names::{Names, ServerId};
+use crate::core::plan::inventory::{AdminState, Inventory, Process};
 use crate::core::plan::nodes::align::Correction;
 use crate::core::plan::nodes::{self, Difference, Kept, NodeState};
 use crate::core::settings::WarmUp;
@@ -127,6 +127,12 @@ impl Nodes {
     /// What each of several has answered last.
     pub(super) fn latest(&self) -> Vec<Option<Arc<Inventory>>> {
         self.nodes.iter().map(|node| lock(&node.latest).clone()).collect()
+    }
+
+    /// One that lags behind is being told to have `server` in `state`.
+    pub(super) fn is_telling(&self, server: ServerId, state: AdminState) -> bool {
+        let correction = Correction::State { server, to: state };
+        self.standings().corrections().iter().any(|(_, told)| told.contains(&correction))
     }
 
     /// See [`nodes::Nodes::differences`].

@@ -73,6 +73,8 @@ pub(crate) struct Book {
     /// When an operator has touched a server last; and those where nobody has looked since.
     touched: HashMap<Key, Instant>,
     unseen: HashSet<Key>,
+    /// Where we have set DRAIN, by node.
+    drained: HashSet<(usize, Key)>,
     /// When each server has served last, where it was not us who ended that.
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
@@ -80,6 +82,8 @@ pub(crate) struct Book {
     /// An operator has set a weight; and those that he has set on one of several nodes only.
     pub(crate) somebody_weighs: bool,
     pub(crate) weighed_alone: HashSet<Key>,
+    /// Servers that he has changed on one of several nodes only, the last time: what all have together need not show it.
+    pub(crate) changed_alone: HashSet<Key>,
     /// Servers of which a state file has kept a weight that they had for a while only.
     pub(crate) kept_from_a_ramp: HashSet<Key>,
     /// An agent has gone since the storm began.
@@ -129,10 +133,12 @@ impl Book {
             half_drained: HashSet::new(),
             touched: HashMap::new(),
             unseen: HashSet::new(),
+            drained: HashSet::new(),
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
             weighed_alone: HashSet::new(),
+            changed_alone: HashSet::new(),
             kept_from_a_ramp: HashSet::new(),
             has_lost_an_agent: false,
             broken: Vec::new(),
@@ -245,7 +251,13 @@ impl Book {
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
         // Somebody may have changed it on that node only; without a time for it nobody keeps off.
-        let is_told = command.lags && self.rules.hands_off.get(&key.0).is_none_or(Duration::is_zero);
+        let drained = (command.node, key.clone());
+        let has_no_time = self.rules.hands_off.get(&key.0).is_none_or(Duration::is_zero);
+        let is_told = command.lags && (has_no_time || self.drained.contains(&drained));
+        match state {
+            AdminState::Drain => self.drained.insert(drained),
+            AdminState::Ready | AdminState::Maint => self.drained.remove(&drained),
+        };
         if from != AdminState::Ready
             && from != state
             && !is_known
@@ -312,6 +324,7 @@ impl Book {
 
     /// An operator has changed a server.
     pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
+        self.drained.retain(|(_, drained)| drained != key);
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
         self.touched.insert(key.clone(), now);
@@ -341,7 +354,7 @@ impl Book {
 
     fn look_at(&mut self, key: Key, server: &ServerState) {
         let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
-        let is_theirs = self.unseen.remove(&key) && !self.is_new;
+        let is_theirs = self.unseen.remove(&key) && !self.is_new && !self.changed_alone.contains(&key);
         let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
             return;
         };

@@ -219,6 +219,10 @@ impl World {
         let servers = fleet.nodes[0].haproxy.backend(backend).expect("it is configured");
         let server = servers.servers.get(spot.server % servers.servers.len().max(1))?;
         let key = (backend.clone(), server.name.clone());
+        match spot.node.filter(|_| self.site.nodes > 1) {
+            Some(_) => fleet.book.changed_alone.insert(key.clone()),
+            None => fleet.book.changed_alone.remove(&key),
+        };
         match spot.node {
             Some(node) => fleet.operate(node % self.site.nodes, &key, &change),
             None => (0..self.site.nodes).for_each(|n| fleet.operate(n, &key, &change)),

@@ -110,6 +110,12 @@ impl TemporaryWeights {
         }
     }
 
+    /// What `server` has in `state` was set for a while only, as far as anybody knows.
+    fn has_one(&self, server: ServerId, state: &BackendState) -> bool {
+        let known = self.known.get(&server).zip(state.server(server));
+        known.is_none_or(|(known, found)| found.weight != known.own && known.set.contains(&found.weight))
+    }
+
     /// Those that are back in `state`.
     fn back_in(&self, state: &BackendState) -> Vec<BroughtBack> {
         let back = state.servers.iter().filter_map(|server| {
@@ -177,6 +183,9 @@ impl Backend {
             return false;
         }
         self.shares.take_if(|shares| !shares.are_in_force(state));
+        // What has its configured weight again is not owed another one.
+        self.borrowed.retain(|&(server, _)| self.temporary.has_one(server, state));
+        self.claims.weights_owed = !self.borrowed.is_empty();
         let mut back = self.temporary.back_in(state);
         let are_ours = self.temporary.are_ours(&back, state);
         back.retain(|back| self.to_put_back().iter().all(|(owed, _)| *owed != back.server));
