@@ -291,10 +291,10 @@ impl Backend {
         let is_slot = |server: &ServerState| self.store.is_slot(server, self.settings.spares);
         let (changes, is_news) = self.hands_off.look(state, moving.as_ref(), is_alone, is_slot);
         for &(server, change) in &changes {
-            if let Change::Weight { .. } = change {
+            if let Change::Weight { to, .. } = change {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
-                self.temporary.forget(server);
+                self.temporary.settle(&[(server, to)]);
             }
             if let Change::Address { .. } = change {
                 // What stands behind it is no spare of ours, for however long it is left alone.
