@@ -185,6 +185,8 @@ struct FileBackend {
     known: BTreeMap<String, FileKnown>,
     order: Option<FileOrder>,
     placed: BTreeMap<String, FilePlacement>,
+    /// Servers that are DOWN, and who stands in for each; `None`: fewer were enough.
+    replaced: BTreeMap<String, Option<String>>,
 }
 
 /// How a server was found, and what a plan may have made of it since.
@@ -372,6 +374,7 @@ impl FileMemory {
             let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
             let placed = placed.collect();
             let known = backend.known.iter().map(|(name, known)| (name.clone(), known.into())).collect();
+            let replaced = backend.replaced.clone();
             let temporary = backend.temporary.iter().map(|(name, known)| (name.clone(), known.into()));
             let temporary = temporary.collect();
             let file = FileBackend {
@@ -384,6 +387,7 @@ impl FileMemory {
                 known,
                 order,
                 placed,
+                replaced,
             };
             (backend.name.clone(), file)
         });
@@ -430,6 +434,7 @@ impl FileMemory {
                 known,
                 overridden,
                 placed,
+                replaced: file.replaced,
             }
         });
         let shown_by = self.shown_by.map(|FileShownBy { pids, started, since }| ShownBy {
@@ -477,6 +482,7 @@ mod tests {
             known: [("s1".to_owned(), known)].into(),
             overridden: None,
             placed: [("s3".to_owned(), placement)].into(),
+            replaced: [("s4".to_owned(), Some("s3".to_owned())), ("s5".to_owned(), None)].into(),
         };
         let shown_by =
             ShownBy { pids: vec![Some(4711)], started: Some(99), runs_for: Duration::from_secs(60) };

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod backups;
 mod looking;
 mod old_workers;
 mod slowstart;
@@ -38,6 +39,7 @@ use crate::report::chain;
 
 /// Walks `lane` to its end, whatever that is, and reports it.
 pub(super) async fn walk(work: Arc<Work>, lane: Lane) {
+    let lane = backups::spare(&work, lane);
     let mut walker = Walker::new(&work, &lane);
     let end = tokio::select! {
         biased;
@@ -302,8 +304,8 @@ impl<'a> Walker<'a> {
                 self.await_healthy(*within).await?;
             }
             Step::WarmUp { requests, .. } => self.warm_up(requests).await?,
-            &Step::AwaitDrained { at_least, quiet, within, .. } => {
-                let drain = Drain { at_least, quiet, within };
+            &Step::AwaitDrained { at_least, quiet, within, closed_after, .. } => {
+                let drain = Drain { at_least, quiet, within, closed_after };
                 self.drain = Some(drain);
                 self.await_drained(drain).await?;
             }
@@ -357,15 +359,16 @@ impl<'a> Walker<'a> {
                 continue;
             }
             let confirmed = work.read(patience).await?;
-            if confirmed.backend.server(self.server).is_none() {
+            let before = reading.processes();
+            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
+            let is_there = confirmed.backend.server(self.server).is_some();
+            if !is_there && !restarted {
                 return Err(StepError::Gone);
             }
-            if confirmed.has(self.server, state) {
+            if is_there && confirmed.has(self.server, state) {
                 self.processes = confirmed.processes();
                 break;
             }
-            let before = reading.processes();
-            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
         (self.state, self.asked, self.passes_maint) = (state, None, false);

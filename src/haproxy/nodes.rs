@@ -27,7 +27,7 @@ use crate::core::wire::command::{Name, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::report::chain;
-use crate::warm_up::probe::{WarmUpError, Warmth};
+use crate::warm_up::probe::{WarmUpError, Warmth, Way};
 
 /// Behind the first that answers the others have so long.
 const GRACE: Duration = Duration::from_secs(1);
@@ -367,7 +367,7 @@ impl Nodes {
             match ended {
                 Ok(refused) => {
                     for (correction, error) in refused {
-                        self.standings().refused(node, correction, error);
+                        self.standings().refused(node, correction, error, Instant::now().into_std());
                     }
                 }
                 Err(error) => self.standings().failed(node, chain(&error)),
@@ -384,10 +384,10 @@ impl Nodes {
     pub(super) async fn warm_up(
         &self,
         address: SocketAddr,
-        tls: Option<bool>,
+        way: Way,
         requests: &WarmUp,
     ) -> Result<Warmth, WarmUpError> {
-        self.nodes[0].hands.warm_up(address, tls, requests).await
+        self.nodes[0].hands.warm_up(address, way, requests).await
     }
 
     /// Waits between two weights of a ramp.

@@ -230,8 +230,7 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("reason", json!(DROPPED));
         }
         Outcome::Kept { server, by, within, .. } => {
-            let is_old = matches!(by, Some(KeptBy::OldWorkers(_)));
-            put("event", json!(if is_old { "old_sessions" } else { "clients_stick" }));
+            put("event", json!(kept_name(by.as_ref())));
             put("server", json!(&*names.of_server(*server)));
             put("reason", json!(kept(by.as_ref(), *within)));
         }
@@ -256,9 +255,25 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
 /// Why a server is not there any more.
 const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it";
 
-/// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
+fn kept_name(by: Option<&KeptBy>) -> &'static str {
+    match by {
+        Some(KeptBy::OldWorkers(_)) => "old_sessions",
+        Some(KeptBy::OwnSessions) => "sessions_last",
+        Some(KeptBy::Cookie(_) | KeptBy::Table(_)) | None => "clients_stick",
+    }
+}
+
+/// `clients stick to it (cookie SRV); MAINT in 41 s at most`. A time without end is not told.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
     let what = match by {
+        Some(by @ KeptBy::OwnSessions) => {
+            let end = if within == Duration::MAX {
+                String::new()
+            } else {
+                format!(", in {} at most", Span(within))
+            };
+            return format!("MAINT would close its sessions ({by}); MAINT once they have ended{end}");
+        }
         Some(by @ KeptBy::OldWorkers(_)) => format!("an old HAProxy still has sessions on it ({by})"),
         Some(by) => format!("clients stick to it ({by})"),
         None => "no client sticks to it any more".to_owned(),
@@ -308,7 +323,11 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
             warn!(backend, server, reason, "server changed by somebody else");
         }
         Event::HandsOffEnded { server } => {
-            info!(backend, server = &*names.of_server(*server), "server no longer left alone");
+            let server = &*names.of_server(*server);
+            info!(
+                backend,
+                server, "server no longer left alone; what keeps it out of service is left as it is"
+            );
         }
         Event::WeightsBroughtBack(weights) => {
             warn!(

@@ -63,8 +63,8 @@ pub(crate) struct Book {
     is_new: bool,
     /// Somebody else's, until then.
     theirs: HashMap<Key, Instant>,
-    /// Those of which the latest plan of each backend is.
-    planned: HashSet<Key>,
+    /// Those of which the latest plan of each backend is, and when that began.
+    planned: HashMap<Key, Instant>,
     /// Where a state or a weight is by our doing.
     state_is_ours: HashSet<Key>,
     weight_is_ours: HashSet<Key>,
@@ -77,8 +77,13 @@ pub(crate) struct Book {
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
     pub(crate) rightful: HashMap<Key, Vec<u16>>,
-    /// An operator has set a weight.
+    /// An operator has set a weight; and those that he has set on one of several nodes only.
     pub(crate) somebody_weighs: bool,
+    pub(crate) weighed_alone: HashSet<Key>,
+    /// Servers of which a state file has kept a weight that they had for a while only.
+    pub(crate) kept_from_a_ramp: HashSet<Key>,
+    /// An agent has gone since the storm began.
+    pub(crate) has_lost_an_agent: bool,
     pub(crate) broken: Vec<String>,
 }
 
@@ -118,7 +123,7 @@ impl Book {
             pids: Vec::new(),
             is_new: true,
             theirs: HashMap::new(),
-            planned: HashSet::new(),
+            planned: HashMap::new(),
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
@@ -127,7 +132,22 @@ impl Book {
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
+            weighed_alone: HashSet::new(),
+            kept_from_a_ramp: HashSet::new(),
+            has_lost_an_agent: false,
             broken: Vec::new(),
+        }
+    }
+
+    /// A state file keeps what `haproxy` has now.
+    pub(crate) fn note_kept(&mut self, haproxy: &Haproxy) {
+        for backend in &haproxy.backends {
+            for server in &backend.servers {
+                let key = (backend.name.clone(), server.name.clone());
+                if !self.rightful.get(&key).is_some_and(|rightful| rightful.contains(&server.weight)) {
+                    self.kept_from_a_ramp.insert(key);
+                }
+            }
         }
     }
 
@@ -220,7 +240,7 @@ impl Book {
         if server.backup || server.tracks.is_some() {
             self.break_rule(key, &format!("{}: it is bound", state.name()));
         }
-        if self.is_theirs(key, command.now) && !command.catches_up {
+        if self.is_theirs(key, command.now) && !command.catches_up && !self.has_crossed_a_plan(key) {
             self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
@@ -236,12 +256,12 @@ impl Book {
             self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
         }
         // Not where a node is only told what another one has, by whomever.
-        if state != AdminState::Ready && (!command.follows || self.planned.contains(key)) {
+        if state != AdminState::Ready && (!command.follows || self.planned.contains_key(key)) {
             self.state_is_ours.insert(key.clone());
         }
         match state {
-            // As another one has been, by whomever.
-            AdminState::Drain if command.follows => false,
+            // As another one is, or all were before they were reloaded, by whomever.
+            AdminState::Drain if command.follows || command.lags && !self.planned.contains_key(key) => false,
             AdminState::Drain => self.half_drained.insert(key.clone()),
             AdminState::Ready | AdminState::Maint => self.half_drained.remove(key),
         };
@@ -337,9 +357,15 @@ impl Book {
     }
 
     /// A plan of ours for these servers of `backend` begins.
-    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>) {
-        self.planned.retain(|key| key.0 != backend);
-        self.planned.extend(servers);
+    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>, now: Instant) {
+        self.planned.retain(|key, _| key.0 != backend);
+        self.planned.extend(servers.map(|server| (server, now)));
+    }
+
+    /// The plan under way was made from a reading that need not have shown what an operator did.
+    fn has_crossed_a_plan(&self, key: &Key) -> bool {
+        let at = self.touched.get(key).zip(self.planned.get(key));
+        at.is_some_and(|(&touched, &planned)| touched + CROSSES > planned && planned + CROSSES > touched)
     }
 
     /// The agent was told by its executor that somebody else has changed this server.
@@ -356,7 +382,7 @@ impl Book {
 
     /// The agent starts anew.
     pub(crate) fn restart(&mut self) {
-        self.is_new = true;
+        (self.is_new, self.has_lost_an_agent) = (true, true);
     }
 
     /// An operator is content with how all servers stand, whether the agent has seen it already or not.

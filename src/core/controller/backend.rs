@@ -167,6 +167,7 @@ impl Backend {
         self.claims.starting = memory.starting.iter().filter_map(server).collect();
         self.store.recall(&memory.placed, id, names);
         self.temporary.recall(&memory.temporary, id, names);
+        self.replacements.recall(&memory.replaced, id, names, now);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
         self.claims.weights_owed = !self.borrowed.is_empty();

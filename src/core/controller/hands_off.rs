@@ -130,6 +130,13 @@ impl HandsOff {
         self.seen.clear();
     }
 
+    /// Another HAProxy is in line now: where that one has a server otherwise, as it has refused what it was told, nobody has changed it.
+    pub(super) fn forget_unlike(&mut self, state: &BackendState) {
+        for server in state.servers.iter().filter(|server| !server.alike) {
+            self.seen.remove(&server.id);
+        }
+    }
+
     /// A plan takes these steps.
     pub(super) fn expect<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
         for step in steps {

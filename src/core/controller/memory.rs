@@ -104,6 +104,8 @@ pub struct BackendMemory {
     pub overridden: Option<OverrideMemory>,
     /// Which addresses of the pool were put where, by the servers' names.
     pub placed: BTreeMap<String, Placement>,
+    /// Servers that are DOWN, and who stands in for each; `None`: fewer were enough.
+    pub replaced: BTreeMap<String, Option<String>>,
 }
 
 /// How a server was found, and what a plan may have made of it since.
@@ -171,6 +173,7 @@ impl Backend {
             known: self.hands_off.known(names),
             overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
             placed: self.store.memory(names),
+            replaced: self.replacements.memory(names),
         }
     }
 }

@@ -152,7 +152,7 @@ impl Backend {
         };
         match self.moving.as_ref().map(|moving| (moving.plan.purpose, direction)) {
             None => {}
-            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, actions)),
+            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, now, actions)),
             Some((Purpose::Add, Direction::Up) | (Purpose::Remove, Direction::Down)) => {
                 return self.widen(id, decision, state, names, now, actions);
             }
@@ -173,7 +173,13 @@ impl Backend {
 
     /// The load came back: servers that are being taken away go on serving, those that are missed
     /// the most first. True if there were any.
-    fn take_back(&mut self, id: BackendId, decision: &Decision, actions: &mut VecDeque<Action>) -> bool {
+    fn take_back(
+        &mut self,
+        id: BackendId,
+        decision: &Decision,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
         let is_exact = self.settings.policy == Policy::Model || self.overridden.is_some();
         let wanted = match decision {
             Decision::ScaleUp { by, .. } if is_exact => *by as usize,
@@ -184,7 +190,7 @@ impl Backend {
         if back.is_empty() {
             return false;
         }
-        self.replacements.ordered(back.iter().copied());
+        self.replacements.ordered(back.iter().copied(), now);
         moving.changes.taken_back.extend(back);
         actions.push_back(Action::Change(id, moving.changes.clone()));
         true
@@ -333,7 +339,7 @@ impl Backend {
             let begun = lanes.iter().filter(|lane| lane.from == AdminState::Maint).map(|lane| lane.server);
             self.claims.starting.extend(begun);
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
-            self.replacements.ordered(lanes.iter().map(|lane| lane.server));
+            self.replacements.ordered(lanes.iter().map(|lane| lane.server), now);
         }
     }
 
