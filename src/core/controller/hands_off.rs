@@ -138,7 +138,7 @@ impl HandsOff {
     }
 
     /// A plan takes these steps.
-    pub(super) fn expect<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+    pub(super) fn touch<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
         for step in steps {
             match step {
                 Step::Set { server, state } => self.touched.entry(*server).or_default().states.push(*state),
@@ -279,9 +279,9 @@ impl Backend {
         lanes: impl Iterator<Item = &'a Lane>,
         weights: impl Iterator<Item = &'a Step>,
     ) {
-        self.hands_off.expect(weights);
+        self.hands_off.touch(weights);
         for lane in lanes {
-            self.hands_off.expect(lane.steps.iter().chain(&lane.undo));
+            self.hands_off.touch(lane.steps.iter().chain(&lane.undo));
         }
     }
 
