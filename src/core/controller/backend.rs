@@ -233,9 +233,7 @@ impl Backend {
             return others;
         }
         let has_moved = self.store.take_stock(state, self.settings.spares);
-        let had_shares = self.shares.is_some();
-        let are_back = self.look_for_temporary_weights(id, state, asked, actions);
-        self.shares = self.shares.take().and_then(|shares| shares.found_in(state));
+        let are_reweighed = self.look_at_weights(id, state, asked, actions);
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.claims.ours.len();
         self.claims
@@ -246,12 +244,7 @@ impl Backend {
             |id: &ServerId| state.server(*id).is_some_and(|server| server.state() == AdminState::Drain);
         self.claims.starting.retain(is_between);
         let ended = self.claims.starting.len() != begun;
-        ended
-            || others
-            || has_moved
-            || are_back
-            || self.claims.ours.len() != before
-            || had_shares != self.shares.is_some()
+        ended || others || has_moved || are_reweighed || self.claims.ours.len() != before
     }
 
     /// What HAProxy was asked at `asked` may not show what the last plan did.

@@ -131,7 +131,7 @@ impl HandsOff {
     }
 
     /// A plan takes these steps.
-    pub(super) fn expect<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+    pub(super) fn touch<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
         for step in steps {
             match step {
                 Step::Set { server, state } => self.touched.entry(*server).or_default().states.push(*state),
@@ -272,9 +272,9 @@ impl Backend {
         lanes: impl Iterator<Item = &'a Lane>,
         weights: impl Iterator<Item = &'a Step>,
     ) {
-        self.hands_off.expect(weights);
+        self.hands_off.touch(weights);
         for lane in lanes {
-            self.hands_off.expect(lane.steps.iter().chain(&lane.undo));
+            self.hands_off.touch(lane.steps.iter().chain(&lane.undo));
         }
     }
 
@@ -291,10 +291,10 @@ impl Backend {
         let is_slot = |server: &ServerState| self.store.is_slot(server, self.settings.spares);
         let (changes, is_news) = self.hands_off.look(state, moving.as_ref(), is_alone, is_slot);
         for &(server, change) in &changes {
-            if let Change::Weight { .. } = change {
+            if let Change::Weight { to, .. } = change {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
-                self.temporary.forget(server);
+                self.temporary.settle(&[(server, to)]);
             }
             if let Change::Address { .. } = change {
                 // What stands behind it is no spare of ours, for however long it is left alone.

@@ -167,7 +167,7 @@ impl Backend {
         {
             moving.changes.ramps = ramps;
             for lane in moving.turned_away() {
-                self.hands_off.expect(&lane.retreat);
+                self.hands_off.touch(&lane.retreat);
             }
             actions.extend([Action::Remember, Action::Change(id, moving.changes.clone())]);
         }

@@ -2,7 +2,8 @@
 //! and what a restart of HAProxy brings back of them.
 //!
 //! A state file that was written meanwhile (`show servers state`, by whoever reloads HAProxy) brings them back at each
-//! restart from then on. So what was set on which server is remembered until somebody else weighs it, or it is gone.
+//! restart from then on. So what was set on which server is remembered as long as it is there. Its own weight is what
+//! somebody else was last seen to give it.
 //!
 //! ```text
 //!  after a restart the servers that have had such weights show
@@ -62,11 +63,6 @@ impl TemporaryWeights {
         self.restarted = true;
     }
 
-    /// Somebody else has set the weight of `server`.
-    pub(super) fn forget(&mut self, server: ServerId) {
-        self.known.remove(&server);
-    }
-
     /// What an agent before this one has set.
     pub(super) fn recall(&mut self, memory: &BTreeMap<String, Temporary>, id: BackendId, names: &Names) {
         let known = memory.iter().filter_map(|(name, known)| Some((names.server(id, name)?, known.clone())));
@@ -101,11 +97,12 @@ impl TemporaryWeights {
         }
     }
 
-    /// These are to stay.
-    fn settle(&mut self, weights: &WeightList) {
+    /// These are to stay, whoever has set them. With 0 a server is out of service, which is never our doing.
+    pub(super) fn settle(&mut self, weights: &[(ServerId, Weight)]) {
         for (server, weight) in weights {
-            if let Some(known) = self.known.get_mut(server) {
-                known.own = *weight;
+            match self.known.get_mut(server) {
+                Some(known) if *weight > Weight::ZERO => known.own = *weight,
+                _ => drop(self.known.remove(server)),
             }
         }
     }
@@ -169,9 +166,9 @@ impl Backend {
         }
     }
 
-    /// HAProxy may have been restarted with a state file from the middle of a ramp: such weights are owed. True if there is something to
-    /// remember about it. No plan is under way.
-    pub(super) fn look_for_temporary_weights(
+    /// Looks at weights that are less for a while, and at what a restart has brought back of such. No plan is under way. True if
+    /// there is something to remember about it.
+    pub(super) fn look_at_weights(
         &mut self,
         id: BackendId,
         state: &BackendState,
@@ -179,9 +176,28 @@ impl Backend {
         actions: &mut VecDeque<Action>,
     ) -> bool {
         self.temporary.keep_those_in(state);
-        if !std::mem::take(&mut self.temporary.restarted) {
-            return false;
+        let had_shares = self.shares.is_some();
+        let restarted = std::mem::take(&mut self.temporary.restarted);
+        let are_back = restarted && self.find_temporary_weights(id, state, now, actions);
+        if let Some(shares) = self.shares.take() {
+            self.shares = shares.found_in(state);
+            if self.shares.is_none() {
+                let left: WeightList =
+                    state.servers.iter().map(|server| (server.id, server.weight)).collect();
+                self.temporary.settle(&left);
+            }
         }
+        are_back || had_shares != self.shares.is_some()
+    }
+
+    /// HAProxy may have read a state file from the middle of a ramp: such weights are owed. True if there are any.
+    fn find_temporary_weights(
+        &mut self,
+        id: BackendId,
+        state: &BackendState,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
         self.shares.take_if(|shares| !shares.are_in_force(state));
         // What has its configured weight again is not owed another one.
         self.borrowed.retain(|&(server, _)| self.temporary.has_one(server, state));
@@ -200,7 +216,7 @@ impl Backend {
             actions.push_back(record(Record { backend: id, event, snapshot: None, serving, next_move }));
         } else {
             for BroughtBack { server, weight, own } in back {
-                self.temporary.forget(server);
+                self.temporary.settle(&[(server, weight)]);
                 let change = Change::WeightAtRestart { from: own, to: weight };
                 self.leave_alone(id, server, Some(change), now, actions);
             }

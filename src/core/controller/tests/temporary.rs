@@ -145,11 +145,11 @@ fn a_weight_that_anybody_could_have_set_is_left_and_told() {
 }
 
 #[test]
-fn a_weight_that_somebody_was_seen_to_set_stays_where_the_others_are_put_right() {
-    for is_another_agent in [false, true] {
+fn a_weight_that_somebody_was_seen_to_set_is_the_right_one() {
+    for (value, is_another_agent) in [(100, false), (100, true), (7, false), (7, true)] {
         let (mut world, rows) = World::ramped(4, 1);
         let mut theirs = world.weights();
-        theirs[1] = 100;
+        theirs[1] = value;
         world.give(&theirs);
         world.second(FAST_MS);
         if is_another_agent {
