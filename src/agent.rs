@@ -29,6 +29,7 @@ use crate::core::plan::step::Plan;
 use crate::haproxy::executor::Executor;
 use crate::input::{Reading, Source};
 use crate::lasting::event::Event as LastingEvent;
+use crate::provider::haproxy_cfgs::HaproxyCfgs;
 use crate::report::chain;
 use crate::state_file::StateDir;
 use crate::telemetry::files::ConfigAccount;
@@ -97,6 +98,7 @@ struct Agent {
     executor: Option<Arc<Executor>>,
     lasting: Vec<Lasting>,
     pools: Pools,
+    haproxy_cfgs: HaproxyCfgs,
     plans: JoinSet<()>,
     changes: HashMap<BackendId, watch::Sender<Changes>>,
     inbox: Inbox,
@@ -258,6 +260,7 @@ impl Agent {
 
     fn execute(&mut self, plan: Plan) {
         let Some(executor) = self.executor.clone() else { return };
+        executor.know(plan.backend, self.haproxy_cfgs.lines_of(&self.names.of_backend(plan.backend)));
         let (changes, changed) = watch::channel(Changes::default());
         self.changes.insert(plan.backend, changes);
         let outcomes = self.outcomes.clone();

@@ -27,6 +27,7 @@ use haproxy_autoscale::core::settings::BackendSettings;
 use haproxy_autoscale::haproxy::address::Address;
 use haproxy_autoscale::haproxy::client::Client;
 use haproxy_autoscale::haproxy::executor::{Executor, Patience};
+use haproxy_autoscale::provider::haproxy_cfgs::HaproxyCfgs;
 use support::{FakeHaproxy, Fault, Haproxy, NEVER, Origin, PATIENCE, ask, eventually, free_port, wait_until};
 use tokio::sync::{mpsc, watch};
 
@@ -80,6 +81,14 @@ impl Stage {
             settings: config.backends.into_iter().next().expect("one is configured"),
             claims: Claims::default(),
         }
+    }
+
+    /// What the configuration of `haproxy` says of the servers is known from now on.
+    fn know(&self, haproxy: &Haproxy) {
+        let config = format!("haproxy: {{ config: {} }}", haproxy.dir().join("haproxy.cfg").display());
+        let config = Config::parse(&config, Path::new("test.yaml")).unwrap_or_else(|error| panic!("{error}"));
+        let web = self.names.backend("web").expect("there is room");
+        self.executor.know(web, HaproxyCfgs::new(&config).lines_of("web"));
     }
 
     fn id(&self, server: &str) -> ServerId {
@@ -850,6 +859,137 @@ async fn a_drain_ends_at_its_deadline() {
     assert!(!request.is_finished(), "the deadline came first: {:#?}", play.told);
     s2.let_go();
     assert_eq!(request.join().expect("it does not panic"), "200", "MAINT cuts no session off");
+}
+
+// --- What server lines say and HAProxy does not show.
+
+/// The same two servers with `options` on their lines, which the executor knows. `s2` may be `disabled`.
+fn two_servers_with(options: &str, s2_is: &str) -> Option<(Haproxy, u16, [Origin; 2])> {
+    let (port, s1, s2) = (free_port(), Origin::start(), Origin::start());
+    let servers = format!(
+        "default-server {options}\nserver s1 127.0.0.1:{}\nserver s2 127.0.0.1:{} {s2_is}",
+        s1.port(),
+        s2.port()
+    );
+    Some((haproxy(port, "roundrobin", &servers)?, port, [s1, s2]))
+}
+
+const CLOSED_BY_MAINT: &str = "on-marked-down shutdown-sessions";
+
+#[tokio::test]
+async fn a_server_whose_sessions_maint_would_close_stays_in_drain_until_they_have_ended() {
+    let Some((haproxy, port, [_s1, s2])) = two_servers_with(CLOSED_BY_MAINT, "") else { return };
+    s2.set_delay(NEVER);
+    let stage = Stage::new(
+        &haproxy.socket(),
+        "servers: { s1: { always_up: true } }\nscale_down: { drain_timeout: 200ms }",
+    );
+    stage.know(&haproxy);
+    let (request, mut play) = drain_with_a_request(&haproxy, port, &stage).await;
+    wait_until("the request is with its server", PATIENCE, || s2.requests() > 0);
+    play.until("kept by on-marked-down shutdown-sessions").await;
+    play.nothing_for(Duration::from_millis(500)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Drain);
+    s2.let_go();
+    play.end(PATIENCE).await;
+    assert_eq!(request.join().expect("it does not panic"), "200", "it was not cut off");
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+}
+
+#[tokio::test]
+async fn a_server_whose_sessions_may_be_closed_goes_to_maint_when_their_time_is_over() {
+    let Some((haproxy, port, [_s1, s2])) = two_servers_with(CLOSED_BY_MAINT, "") else { return };
+    s2.set_delay(NEVER);
+    let stage = Stage::new(
+        &haproxy.socket(),
+        "servers: { s1: { always_up: true } }\nscale_down: { drain_timeout: 200ms, shutdown_sessions: 1s }",
+    );
+    stage.know(&haproxy);
+    let request = get_meanwhile(port, "/s2");
+    wait_for_session(&haproxy);
+    let play = stage.play(&down(1)).await;
+    assert!(play.told.iter().any(|told| told.starts_with("kept by on-marked-down")), "{:#?}", play.told);
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    assert_ne!(request.join().expect("it does not panic"), "200", "MAINT has closed it");
+}
+
+#[tokio::test]
+async fn haproxys_slowstart_is_not_begun_anew_where_that_would_close_a_session() {
+    for is_known in [true, false] {
+        let options = format!("{CLOSED_BY_MAINT} check inter 100ms slowstart 10s");
+        let Some((haproxy, port, [_s1, s2])) = two_servers_with(&options, "disabled") else { return };
+        s2.set_delay(NEVER);
+        let stage =
+            Stage::new(&haproxy.socket(), "warm_up: { path: /, requests: 1, concurrency: 1, timeout: 10m }");
+        if is_known {
+            stage.know(&haproxy);
+        }
+        let mut play = stage.start(stage.plan(&up(1)).await);
+        eventually("its warm-up request is there", PATIENCE, async || s2.requests() == 1).await;
+        // One that is sent there whatever weights say, as those are that stick to it.
+        let request = get_meanwhile(port, "/s2");
+        wait_until("the request is with its server", PATIENCE, || s2.requests() == 2);
+        s2.let_first_go(1);
+        play.until("set web/s2 READY").await;
+        s2.let_go();
+        assert_eq!(request.join().expect("it does not panic"), "200", "it was not cut off");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_spare_closes_no_session_of_a_backup_server() {
+    let (port, dead, s2_port, backup) = (free_port(), free_port(), free_port(), Origin::start());
+    backup.set_delay(NEVER);
+    let servers = format!(
+        "default-server check inter 100ms on-marked-up shutdown-backup-sessions\n\
+         server s1 127.0.0.1:{dead}\nserver s2 127.0.0.1:{s2_port} disabled\nserver bk 127.0.0.1:{} backup",
+        backup.port()
+    );
+    let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+    let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /, requests: 1 }");
+    stage.know(&haproxy);
+    eventually("s1 is DOWN", PATIENCE, async || !stage.server("s1").await.is_up()).await;
+    let request = get_meanwhile(port, "/");
+    wait_until("the request is with the backup server", PATIENCE, || backup.requests() == 1);
+    let mut play = stage.start(stage.plan(&up(1)).await);
+    play.nothing_for(Duration::from_millis(500)).await;
+    assert_eq!(stage.server("s2").await.state(), AdminState::Maint);
+    backup.let_go();
+    assert_eq!(request.join().expect("it does not panic"), "200", "it was not cut off");
+    let _s2 = Origin::start_on(s2_port);
+    play.end(PATIENCE).await;
+    play.check(
+        "wait up to 120s until web/s2 is healthy
+         warm up web/s2
+         set web/s2 DRAIN
+         wait up to 120s until web/s2 is healthy
+         set web/s2 READY
+         s2 moved
+         finished",
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_expects_the_proxy_protocol_is_warmed_up_by_it() {
+    for option in ["send-proxy", "send-proxy-v2"] {
+        let (port, proxied, s1, s2) = (free_port(), free_port(), Origin::start(), Origin::start());
+        let servers = format!(
+            "default-server check inter 100ms\nserver s1 127.0.0.1:{}\n\
+             server s2 127.0.0.1:{proxied} {option} disabled\n\
+             listen proxied\n bind 127.0.0.1:{proxied} accept-proxy\n server s 127.0.0.1:{}",
+            s1.port(),
+            s2.port()
+        );
+        let Some(haproxy) = haproxy(port, "roundrobin", &servers) else { return };
+        let stage = Stage::new(&haproxy.socket(), "warm_up: { path: /, requests: 1 }");
+        let play = stage.play(&up(1)).await;
+        let why = "let the agent read HAProxy's configuration: `haproxy.config`)";
+        assert!(play.told.iter().any(|told| told.ends_with(why)), "{option}: {:#?}", play.told);
+        stage.know(&haproxy);
+        let play = stage.play(&up(1)).await;
+        assert!(stage.server("s2").await.is_serving(), "{option}: {:#?}", play.told);
+        assert!(s2.requests() > 0, "its requests have got there");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Server lines that HAProxy takes and few have: unix sockets, and ports that are an offset; on a real HAProxy.
+//! Server lines that HAProxy takes and few have: unix sockets, ports that are an offset, options that HAProxy does not show; on a
+//! real HAProxy.
 
 mod support;
 
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{Agent, Haproxy, Origin, PATIENCE, wait_until};
+use support::{Agent, Haproxy, Origin, PATIENCE, free_port, wait_until};
 
 /// HAProxy, with a backend `app`: a server s1 that serves, a spare s2, and more.
 struct Site {
@@ -36,10 +37,13 @@ impl Site {
 
     /// One that asks HAProxy at `socket`.
     fn agent_at(&self, socket: &Path) -> Agent {
+        self.agent_with(&format!("haproxy: {{ sockets: [{}] }}\n", socket.display()), "")
+    }
+
+    /// One with these lines in its config, and these keys of the backend.
+    fn agent_with(&self, lines: &str, keys: &str) -> Agent {
         let config = format!(
-            "tick: 100ms\nhaproxy: {{ sockets: [{}] }}\nbackends:\n  - name: app\n    target: {{ below: 250ms }}\n\
-             \x20   policy: threshold\n",
-            socket.display()
+            "tick: 100ms\n{lines}backends:\n  - name: app\n    target: {{ below: 250ms }}\n    policy: threshold\n{keys}"
         );
         let log = self.haproxy.dir().join("output");
         let agent = Agent::start(&config, &[log.to_str().expect("a temporary path is text")]);
@@ -159,4 +163,30 @@ fn a_spare_on_a_unix_socket_serves_if_its_check_says_so_and_never_without_one() 
     let line = told.lines().find(|line| line.contains("no spares, and never taken away")).unwrap_or(&told);
     assert!(line.ends_with(": open, bare"), "{line}");
     assert!(!told.contains("server-template"), "{told}");
+}
+
+#[test]
+fn what_haproxy_does_not_show_of_a_server_is_read_in_its_configuration() {
+    let (port, origin) = (free_port(), Origin::start());
+    let lines = format!(
+        "    default-server on-marked-down shutdown-sessions\n\
+         \x20   server s3 127.0.0.1:{port} send-proxy on-marked-up shutdown-backup-sessions disabled\n\
+         listen proxied\n    bind 127.0.0.1:{port} accept-proxy\n    server s 127.0.0.1:{}\n",
+        origin.port()
+    );
+    let Some(site) = Site::start(&lines) else { return };
+    let (socket, config) = (site.haproxy.socket(), site.haproxy.dir().join("haproxy.cfg"));
+    let haproxy = format!("haproxy: {{ sockets: [{}], config: {} }}\n", socket.display(), config.display());
+    let agent = site.agent_with(&haproxy, "    warm_up: { path: /, requests: 1 }\n");
+    assert!(agent.command(&["pin", "app", "3"]).status.success());
+    wait_until("s3 serves", PATIENCE, || site.is("s3", "READY"));
+    assert!(origin.requests() > 0, "it was warmed up");
+    let told = check(&agent);
+    for found in [
+        "MAINT closes the sessions of s3 (`on-marked-down shutdown-sessions`): it stays in DRAIN until it has none",
+        "when s3 starts, HAProxy closes the sessions of backup servers",
+        "warm-up requests to s3 begin with the header of the PROXY protocol",
+    ] {
+        assert!(told.contains(found), "{told}");
+    }
 }

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{Agent, backend_names, signals};
 use crate::config::Config;
+use crate::provider::haproxy_cfgs::HaproxyCfgs;
 
 impl Agent {
     /// Takes new backends and pools, and tells what else has changed and needs a restart. A config that is wrong
@@ -33,6 +34,7 @@ impl Agent {
         let differing = self.settings.config.differing_keys(&config);
         let (waiting, backends) = (differing.join(", "), backend_names(&config));
         self.pools.reconfigure(&config.pools);
+        self.haproxy_cfgs = HaproxyCfgs::new(&config);
         self.controller.reconfigure(std::mem::take(&mut config.backends), Instant::now());
         self.keep_alike();
         if waiting.is_empty() {

@@ -27,6 +27,7 @@ use crate::haproxy::address::Endpoint;
 use crate::haproxy::error::RuntimeError;
 use crate::haproxy::executor::Executor;
 use crate::input::{self, Reading, Source, Waker};
+use crate::provider::haproxy_cfgs::HaproxyCfgs;
 use crate::state_file::StateDir;
 use crate::telemetry::files::{self, ConfigAccount};
 use crate::telemetry::journal::{self, Journal};
@@ -51,7 +52,7 @@ impl Agent {
         let now = Instant::now();
         let names = Names::default();
         let observes_only = config.backends.is_empty();
-        let pools = Pools::new(&config.pools);
+        let (pools, haproxy_cfgs) = (Pools::new(&config.pools), HaproxyCfgs::new(&config));
         let (state, memory) = if observes_only { (None, Memory::default()) } else { open_state(&config)? };
         let recent =
             state.as_ref().map(|state| journal::last_entries(state.path(), RECENT, words::is_notable));
@@ -96,6 +97,7 @@ impl Agent {
             executor,
             lasting,
             pools,
+            haproxy_cfgs,
             plans: JoinSet::new(),
             changes: HashMap::new(),
             inbox: Inbox { deliveries, looks, outcomes, signals, questions, lasting: lasting_events },

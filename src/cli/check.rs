@@ -24,7 +24,7 @@ mod nodes;
 mod omissions;
 mod places;
 mod schedule;
-mod slowstart;
+mod server_lines;
 mod spares;
 
 /// How bad it is.
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
             findings.extend(logs::check(source, &config).await);
         }
         findings.extend(omissions::check(&config));
-        findings.extend(slowstart::check(&config));
+        findings.extend(server_lines::check(&config));
         findings.extend(coverage::check(&sources, &config).await);
     });
     match output {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::units::{Percentile, Ratio};
 
 pub mod schedule;
+pub mod server_lines;
 pub(crate) mod server_options;
 pub mod spares;
 

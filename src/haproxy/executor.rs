@@ -5,7 +5,8 @@
 //! is checked against a fresh reading, so that never fewer serve than the plan allows. What becomes
 //! of a lane is in `lane.rs`, of a HAProxy that does not answer in `attempt.rs`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -24,12 +25,13 @@ use super::lane;
 use super::nodes::Nodes;
 use super::work::Work;
 use crate::core::log::log_format::words::Variable;
-use crate::core::names::{Names, ServerId};
+use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::Inventory;
 use crate::core::plan::nodes::{Difference, Kept, NodeState};
 use crate::core::plan::outcome::{Changes, Outcome};
 use crate::core::plan::step::{Plan, Step};
 use crate::core::plan::weights::WeightList;
+use crate::core::settings::server_lines::ServerLines;
 use crate::report::chain;
 
 /// Carries out plans on a HAProxy or on several that are to be alike, or pretends to.
@@ -38,6 +40,7 @@ pub struct Executor {
     nodes: Arc<Nodes>,
     names: Names,
     patience: Patience,
+    lines: Mutex<HashMap<BackendId, Arc<ServerLines>>>,
 }
 
 impl Executor {
@@ -54,7 +57,7 @@ impl Executor {
             false => Hands::Real(client),
         };
         let nodes = Nodes::new(clients.into_iter().map(hands).collect());
-        Self { nodes: Arc::new(nodes), names, patience: Patience::default() }
+        Self { nodes: Arc::new(nodes), names, patience: Patience::default(), lines: Mutex::default() }
     }
 
     /// The same, with the sockets as the config has them. Each command may take `timeout`.
@@ -127,6 +130,16 @@ impl Executor {
         self
     }
 
+    /// Of the servers of `backend` haproxy.cfg says this, for all plans that begin from now on.
+    pub fn know(&self, backend: BackendId, lines: ServerLines) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(backend, Arc::new(lines));
+    }
+
+    fn lines_of(&self, backend: BackendId) -> Arc<ServerLines> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(&backend).cloned().unwrap_or_default()
+    }
+
     /// What HAProxy has; in a dry run, what it would have.
     ///
     /// # Errors
@@ -142,8 +155,12 @@ impl Executor {
     pub async fn run(&self, plan: Plan, changes: watch::Receiver<Changes>, outcomes: mpsc::Sender<Outcome>) {
         let (nodes, names) = (self.nodes.clone(), self.names.clone());
         let finished = Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false };
+        let lines = self.lines_of(plan.backend);
         match Work::new(nodes, names, plan, self.patience, changes, outcomes.clone()) {
-            Ok(work) => Arc::new(work).run().await,
+            Ok(mut work) => {
+                work.lines = lines;
+                Arc::new(work).run().await;
+            }
             // The plan was made from a reading, and HAProxy has no such names.
             Err(error) => {
                 error!(error = chain(&error), "plan not carried out");

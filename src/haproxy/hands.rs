@@ -20,7 +20,7 @@ use crate::core::plan::inventory::Inventory;
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::{Name, ServerName};
 use crate::core::wire::guarded::Guarded;
-use crate::warm_up::probe::{self, WarmUpError, Warmth};
+use crate::warm_up::probe::{self, WarmUpError, Warmth, Way};
 
 /// A server that does not take a connection within this time would not do for users either.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
@@ -117,11 +117,11 @@ impl Hands {
     pub(super) async fn warm_up(
         &self,
         address: SocketAddr,
-        tls: Option<bool>,
+        way: Way,
         requests: &WarmUp,
     ) -> Result<Warmth, WarmUpError> {
         match self {
-            Self::Real(_) => probe::warm_up(address, tls, requests).await,
+            Self::Real(_) => probe::warm_up(address, way, requests).await,
             Self::Pretending(_) => Ok(Warmth::default()),
         }
     }

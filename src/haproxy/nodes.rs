@@ -27,7 +27,7 @@ use crate::core::wire::command::{Name, ServerName};
 use crate::core::wire::guarded::Guarded;
 use crate::core::wire::response::Refusal;
 use crate::report::chain;
-use crate::warm_up::probe::{WarmUpError, Warmth};
+use crate::warm_up::probe::{WarmUpError, Warmth, Way};
 
 /// Behind the first that answers the others have so long.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,11 +77,17 @@ struct Node {
     process: Mutex<Option<Process>>,
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
+impl Node {
+    fn end_probe(&self) {
         if let Some(probe) = lock(&self.probe).take() {
             probe.abort();
         }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_probe();
     }
 }
 
@@ -152,8 +158,12 @@ impl Nodes {
         let mut answers: Vec<Option<Result<Inventory, RuntimeError>>> = Vec::new();
         answers.resize_with(self.nodes.len(), || None);
         let asked = self.asked();
-        for node in (0..self.nodes.len()).filter(|node| !asked.contains(node)) {
-            answers[node] = self.probed(node, names).await;
+        for (node, answer) in answers.iter_mut().enumerate() {
+            match asked.contains(&node) {
+                // What it was asked while it was away is from before.
+                true => self.nodes[node].end_probe(),
+                false => *answer = self.probed(node, names).await,
+            }
         }
         // What a node says that was away is from before.
         let all_now = answers.iter().all(Option::is_none);
@@ -374,10 +384,10 @@ impl Nodes {
     pub(super) async fn warm_up(
         &self,
         address: SocketAddr,
-        tls: Option<bool>,
+        way: Way,
         requests: &WarmUp,
     ) -> Result<Warmth, WarmUpError> {
-        self.nodes[0].hands.warm_up(address, tls, requests).await
+        self.nodes[0].hands.warm_up(address, way, requests).await
     }
 
     /// Waits between two weights of a ramp.

@@ -18,10 +18,11 @@ pub(super) use self::reading::{NodeReading, Number, Reading, is_new};
 use super::attempt::{Patience, Retry, StepError, within};
 use super::nodes::Nodes;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::Process;
+use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::outcome::{CallOff, Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
+use crate::core::settings::server_lines::{ServerLines, ServerTraits};
 use crate::core::units::Weight;
 use crate::core::wire::command::{Command, Name, NameError, ServerName};
 use crate::core::wire::guarded::Guarded;
@@ -36,6 +37,8 @@ pub(super) struct Work {
     pub(super) names: Names,
     pub(super) plan: Plan,
     pub(super) patience: Patience,
+    /// What haproxy.cfg says of the servers.
+    pub(super) lines: Arc<ServerLines>,
     /// The processes whose reading the plan was made from.
     pub(super) made_on: Vec<Process>,
     /// None of them is there any more.
@@ -80,6 +83,7 @@ impl Work {
             names,
             plan,
             patience,
+            lines: Arc::default(),
             outcomes,
             changes,
             gate: Semaphore::new(MOST_AT_ONCE as usize),
@@ -89,6 +93,21 @@ impl Work {
             processes: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
+    }
+
+    /// Those of several HAProxys that have the server of `lane` otherwise than the plan goes by: they lag behind, or have refused.
+    pub(super) fn unlike(&self, lane: &Lane) -> Vec<Process> {
+        let latest = self.all.latest();
+        let is_unlike = |inventory: &&Arc<Inventory>| {
+            let found = inventory.backend(self.plan.backend).and_then(|backend| backend.server(lane.server));
+            found.is_some_and(|server| server.state() != lane.from)
+        };
+        latest.iter().flatten().filter(is_unlike).map(|inventory| inventory.process.clone()).collect()
+    }
+
+    /// What haproxy.cfg says of `server`; `None`: that is not known.
+    pub(super) fn traits_of(&self, server: ServerId) -> Option<ServerTraits> {
+        self.lines.traits_of(&self.names.of_server(server))
     }
 
     /// HAProxy is not the one any more that the plan was made on.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::line::ServerLine;
 use super::slots;
 use crate::core::log::haproxy_cfg::lines::SECTIONS;
+use crate::core::units::Weight;
 use crate::haproxy::words::{Word, words};
 
 /// A configuration.
@@ -39,12 +40,23 @@ pub struct DeclaredProxy {
 pub struct DeclaredServer {
     /// Its name.
     pub name: String,
-    /// Its address, as it is written.
+    /// Its address, without quotes.
     pub address: String,
     /// It begins in MAINT.
     pub disabled: bool,
-    /// `weight`, if the line has one.
-    pub weight: Option<crate::core::units::Weight>,
+    /// `weight`, if the line has one that is a number.
+    pub weight: Option<Weight>,
+    /// What stands there.
+    pub written: Written,
+}
+
+/// Words as they are written: HAProxy takes variables in double quotes only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The address.
+    pub address: String,
+    /// The value of `weight`, if the line has one.
+    pub weight: Option<String>,
 }
 
 impl Declared {
@@ -88,13 +100,14 @@ impl Declared {
         let Some(proxy) = self.proxies.last_mut() else { return };
         proxy.loads_state = line.settings.loads_state;
         proxy.has_template |= keyword == "server-template";
-        for (name, server) in slots::server_lines(line.bytes) {
-            let Some(server) = ServerLine::read(&server) else { continue };
+        for (name, text) in slots::server_lines(line.bytes) {
+            let Some(server) = ServerLine::read(&text) else { continue };
             proxy.servers.push(DeclaredServer {
                 name,
                 address: server.address().to_owned(),
                 disabled: server.disabled().unwrap_or(line.settings.disables),
                 weight: server.weight(),
+                written: server.written(&text),
             });
         }
     }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
+use super::declared::Written;
 use crate::core::settings::server_options::takes_value;
 use crate::core::units::Weight;
 use crate::haproxy::words::{Word, words};
@@ -73,6 +74,13 @@ impl ServerLine {
     pub(super) fn weight(&self) -> Option<Weight> {
         let value = self.words.get(self.weights.last()? + 1)?;
         value.text.parse().ok().and_then(Weight::new)
+    }
+
+    /// Its address and weight in the words of `line`, which this was read from.
+    pub(super) fn written(&self, line: &[u8]) -> Written {
+        let raw = |word: &Word| String::from_utf8_lossy(&line[word.at.clone()]).into_owned();
+        let weight = self.weights.last().and_then(|&at| self.words.get(at + 1));
+        Written { address: raw(&self.words[2]), weight: weight.map(raw) }
     }
 
     /// Everything but what may change at run time: the options without `disabled`, `enabled` and `weight`.

@@ -16,13 +16,14 @@
 //! Servers that were added at run time have the keywords that they were added with, instead of what follows `{{ servers }}`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::added;
 use super::block::{Inherits, check_added};
-use super::declared::{Declared, Lines, Section};
+use super::declared::{Declared, DeclaredServer, Lines, Section};
 use super::line::{address_text, literal};
 use crate::core::controller::{BackendStanding, ServerStanding};
 use crate::core::wire::command::Name;
@@ -74,10 +75,48 @@ struct Server {
     name: String,
     /// With its port.
     address: String,
-    weight: u16,
+    weight: ServerWeight,
     disabled: bool,
     /// Of a server that was added at run time.
     added: Option<ServerStanding>,
+}
+
+/// What stands behind `weight`.
+#[derive(Clone, Debug)]
+enum ServerWeight {
+    Number(u16),
+    /// A variable, perhaps, and nobody has changed what HAProxy made of it.
+    AsWritten(String),
+}
+
+impl ServerWeight {
+    fn of(standing: &ServerStanding, declared: Option<&DeclaredServer>) -> Self {
+        let written = declared.and_then(|declared| declared.written.weight.clone());
+        let said = declared.and_then(|declared| declared.weight);
+        // A variable that the configuration has stands for what HAProxy was started with.
+        let weight = standing.weight.or(said).unwrap_or(standing.initial_weight);
+        match written.filter(|_| weight == said.unwrap_or(standing.initial_weight)) {
+            Some(text) => Self::AsWritten(text),
+            None => Self::Number(weight.value()),
+        }
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Self::Number(number) => (*number).into(),
+            // Those who write lines themselves may reckon with it.
+            Self::AsWritten(text) => text.parse::<u16>().map_or_else(|_| text.into(), Value::from),
+        }
+    }
+}
+
+impl fmt::Display for ServerWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::AsWritten(text) => text.fmt(f),
+        }
+    }
 }
 
 impl Server {
@@ -87,15 +126,14 @@ impl Server {
         Name::new(name).map_err(|_| TemplateError::Name(name.clone()))?;
         let declared = present.server(backend, name);
         // A name that DNS resolves, a path, a variable: HAProxy only tells what became of it.
-        let written = declared.map(|declared| declared.address.clone());
-        let stays = written.clone().filter(|text| literal(text).is_none());
+        let written = declared.map(|declared| declared.written.address.clone());
+        let stays = written.clone().filter(|_| declared.is_some_and(|it| literal(&it.address).is_none()));
         let told = standing.address.map(|ip| address_text((ip, standing.port)));
         let no_address = || TemplateError::NoAddress { backend: backend.to_owned(), server: name.clone() };
-        let weight = standing.weight.or_else(|| declared?.weight).unwrap_or(standing.initial_weight);
         Ok(Self {
             name: name.clone(),
             address: stays.or(told).or(written).ok_or_else(no_address)?,
-            weight: weight.value(),
+            weight: ServerWeight::of(standing, declared),
             disabled: match (standing.disabled, declared) {
                 (Some(disabled), _) => disabled,
                 (None, Some(declared)) => declared.disabled,
@@ -108,7 +146,7 @@ impl Server {
     fn value(&self) -> Value {
         let Self { name, address, weight, disabled, added } = self;
         let keywords = added.as_ref().and_then(ServerStanding::added).map(ToString::to_string);
-        context! { name, address, weight => *weight, disabled => *disabled, added => added.is_some(), keywords }
+        context! { name, address, weight => weight.value(), disabled => *disabled, added => added.is_some(), keywords }
     }
 
     /// What was added has its own options.
@@ -186,6 +224,7 @@ mod tests {
     use super::*;
     use crate::core::controller::Origin;
     use crate::core::settings::spares::Keywords;
+    use crate::core::units::Weight;
     use crate::lasting::line::ServerLine;
     use proptest::prelude::*;
 
@@ -303,6 +342,26 @@ mod tests {
         assert!(error.starts_with("where the server `app/s9` is"), "{error}");
         let error = render("", &app(vec![server("a b", None, 1, "10.0.0.1:80")]), &present).unwrap_err();
         assert_eq!(error.to_string(), "`a b` is no name that HAProxy takes");
+    }
+
+    #[test]
+    fn the_operators_words_stay_where_nothing_has_changed() {
+        let present = Declared::read(
+            b"backend app\nserver s1 \"${IP}:80\" weight \"${W}\"\nserver s2 \"${IP}:81\" weight \"${W}\"\nserver s3 \"10.0.0.3:80\" weight \"7\"\n",
+        );
+        let is = |name, weight, address| ServerStanding {
+            initial_weight: Weight::new(7).unwrap(),
+            ..server(name, Some(false), weight, address)
+        };
+        let standing =
+            app(vec![is("s1", 7, "10.0.0.1:80"), is("s2", 9, "10.0.0.1:81"), is("s3", 7, "10.0.0.4:80")]);
+        assert_eq!(
+            render("backend app\n{{ servers }}\n", &standing, &present).unwrap(),
+            "backend app\nserver s1 \"${IP}:80\" weight \"${W}\"\nserver s2 \"${IP}:81\" weight 9\n\
+             server s3 10.0.0.4:80 weight \"7\"\n",
+        );
+        let own = "{% for server in backends['app'] %}{{ server.weight + 0 if server.name == 's2' else server.weight }} {% endfor %}";
+        assert_eq!(render(own, &standing, &present).unwrap(), "\"${W}\" 9 \"7\" ");
     }
 
     proptest! {

@@ -5,9 +5,12 @@
 //! backend begins with those of its `defaults`: the ones that `from` names, else the last ones before it
 //! (configuration manual 4.1 and 5.2).
 
+use std::collections::HashMap;
+
 use crate::core::log::haproxy_cfg::lines::{self, ConfigLine, Defaults, Lines};
 use crate::core::log::log_format::LogFormatError;
 use crate::core::log::log_format::words::{Environment, Variable, Word};
+use crate::core::settings::server_lines::{ServerLine, ServerTraits};
 
 /// Which line of HAProxy's configuration cannot be told from the text alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,27 +49,46 @@ pub(crate) fn keywords(
 }
 
 /// How long HAProxy's own `slowstart` lets servers of `backend` into their share, by name, as it is written; those of a
-/// `server-template` by its prefix. Lines that only HAProxy can read are left out.
+/// `server-template` by its prefix. What stands in variables that are not known is left out.
 pub(crate) fn slowstarts(text: &str, backend: &str) -> Vec<(String, String)> {
     let servers = read(text, backend, &|_| Variable::Unknown).map(|section| section.servers);
     let length = |words: &[String]| {
         let at = words.iter().rposition(|word| word == "slowstart")?;
-        words.get(at + 1).filter(|length| length.trim_end_matches(char::is_alphabetic) != "0").cloned()
+        let is_none = |length: &str| ["", "0"].contains(&length.trim_end_matches(char::is_alphabetic));
+        words.get(at + 1).filter(|length| !is_none(length)).cloned()
     };
     let servers = servers.unwrap_or_default().into_iter();
-    servers.filter_map(|(name, words)| Some((name, length(&words)?))).collect()
+    servers.filter_map(|server| Some((server.name, length(&server.words)?))).collect()
+}
+
+/// What the lines of all servers say, by backend. Of those that hold or not as an `.if` says, all count.
+pub(crate) fn server_lines(text: &str) -> HashMap<String, Vec<ServerLine>> {
+    let mut found: HashMap<String, Vec<ServerLine>> = HashMap::new();
+    for section in sections(text, &|_| Variable::Unknown) {
+        let line = |Declared { name, is_template, words }| {
+            let traits = ServerTraits::of_words(&words);
+            ServerLine { name, is_template, traits }
+        };
+        found.entry(section.name).or_default().extend(section.servers.into_iter().map(line));
+    }
+    found
 }
 
 /// The section of `backend`; `None` if there is none.
 fn read(text: &str, backend: &str, environment: Environment<'_>) -> Option<Section> {
+    sections(text, environment).find(|section| section.name == backend)
+}
+
+/// Those that have servers, in their order.
+fn sections(text: &str, environment: Environment<'_>) -> impl Iterator<Item = Section> {
     let mut reader = Reader::default();
-    let mut ended = text.lines().chain(["global"]).filter_map(|line| reader.line(line, environment));
-    ended.find(|section| section.name == backend)
+    text.lines().chain(["global"]).filter_map(move |line| reader.line(line, environment))
 }
 
 /// What a section has said of its servers, its defaults included.
 #[derive(Clone, Debug, Default)]
 struct Said {
+    /// Of lines that are not wholly known, what is.
     words: Vec<String>,
     /// The first line of which it is not known what it says.
     untold: Option<Untold>,
@@ -78,8 +100,16 @@ struct Section {
     keyword: String,
     name: String,
     said: Said,
-    /// Its servers, each with all words that hold for it.
-    servers: Vec<(String, Vec<String>)>,
+    servers: Vec<Declared>,
+}
+
+/// A server, with all words that hold for it.
+#[derive(Debug)]
+struct Declared {
+    /// The beginning of their names, for a template.
+    name: String,
+    is_template: bool,
+    words: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -116,25 +146,31 @@ impl Reader {
 
     fn default_server(&mut self, line: &ConfigLine<'_>, words: Result<Vec<Word>, LogFormatError>) {
         let branch = line.branch.or(self.of_branch);
-        let said = &mut self.section.said;
-        let why = match (branch, words) {
-            (Some(branch), _) => UntoldError::Conditional(branch),
-            (None, Err(error)) => UntoldError::Words(error),
-            (None, Ok(words)) => {
-                said.words.extend(words.iter().skip(1).map(|word| word.text().to_owned()));
-                return;
-            }
+        let (words, error) = match words {
+            Ok(words) => (words, None),
+            Err(error) => (self.without_variables(line), Some(error)),
         };
-        said.untold.get_or_insert(Untold { line: line.number, why });
+        let why = branch.map(UntoldError::Conditional).or(error.map(UntoldError::Words));
+        let said = &mut self.section.said;
+        said.words.extend(words.iter().skip(1).map(|word| word.text().to_owned()));
+        if let Some(why) = why {
+            said.untold.get_or_insert(Untold { line: line.number, why });
+        }
     }
 
-    /// A server, if its line can be read without asking anybody.
+    /// The words of a line without what stands in variables.
+    fn without_variables(&self, line: &ConfigLine<'_>) -> Vec<Word> {
+        self.lines.words(line, &|_| Variable::Unset).unwrap_or_default()
+    }
+
+    /// A server, without asking anybody: what stands in variables that are not known is left out.
     fn server(&mut self, line: &ConfigLine<'_>, options: usize) {
-        let words = self.lines.words(line, &|_| Variable::Unknown).unwrap_or_default();
+        let words = self.lines.words(line, &|_| Variable::Unknown);
+        let words = words.unwrap_or_else(|_| self.without_variables(line));
         let words: Vec<String> = words.iter().skip(1).map(|word| word.text().to_owned()).collect();
-        if let (Some(name), Some(options)) = (words.first(), words.get(options..)) {
-            let all = [&self.section.said.words, options].concat();
-            self.section.servers.push((name.clone(), all));
+        if let (Some(name), Some(own)) = (words.first(), words.get(options..)) {
+            let all = [&self.section.said.words, own].concat();
+            self.section.servers.push(Declared { name: name.clone(), is_template: options > 2, words: all });
         }
     }
 
@@ -213,6 +249,32 @@ backend other
         let found: Vec<_> = found.iter().map(|(name, length)| (name.as_str(), length.as_str())).collect();
         assert_eq!(found, [("s1", "30s"), ("s2", "1m"), ("s3", "5000"), ("w", "1m")]);
         assert!(slowstarts(text, "other").is_empty() && slowstarts(text, "none").is_empty());
+    }
+
+    #[test]
+    fn what_moves_do_to_sessions_is_read_of_each_line_and_of_the_defaults_before_it() {
+        let text = "\
+defaults
+  default-server send-proxy
+backend app
+  server s1 \"$SECRET\" inter \"${SECRET}s\" on-marked-down shutdown-sessions
+  default-server no-send-proxy
+.if 1
+  server-template w 1-3 127.0.0.1:80 on-marked-up shutdown-backup-sessions
+.endif
+listen other
+  server s1 127.0.0.1:80
+";
+        let lines = server_lines(text);
+        let told = |backend: &str| {
+            let lines = lines[backend].iter().map(|line| {
+                let ServerTraits { closes_own, closes_backups, proxy } = line.traits;
+                format!("{line} {} {closes_own} {closes_backups}", proxy.is_some())
+            });
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(told("app"), ["s1 true true false", "w* false false true"]);
+        assert_eq!(told("other"), ["s1 true false false"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! - a list in the config: [`PoolSource::List`]
 //! - a file that others write: `pool_file.rs`
 //! - what stands behind an address, in HAProxy's own configuration: `default_server.rs`
+//!
+//! What that says of all servers, and HAProxy does not show, is read in `haproxy_cfgs.rs`.
 
 use std::cell::RefCell;
 use std::fs;
@@ -20,6 +22,7 @@ use crate::core::plan::supply::{Candidate, Offer};
 use crate::core::settings::spares::{Keywords, KeywordsError};
 
 pub(crate) mod default_server;
+pub mod haproxy_cfgs;
 mod pool_file;
 
 use default_server::Untold;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::core::controller::ServerView;
 use crate::core::plan::inventory::AdminState;
+use crate::core::plan::outcome::KeptBy;
 use crate::core::plan::step::Step;
 use crate::core::policy::Span;
 
@@ -28,6 +29,10 @@ pub fn words(server: &ServerView) -> Option<String> {
             Some(format!("starts: waits for its check, {} at most", left(within)))
         }
         Step::WarmUp { .. } => Some("starts: gets warm-up requests".to_owned()),
+        Step::AwaitDrained { within, closed_after, .. } if server.kept == Some(KeptBy::OwnSessions) => {
+            let left = closed_after.map(|after| within.saturating_add(after).saturating_sub(*since));
+            Some(super::words::kept(server.kept.as_ref(), left.unwrap_or(Duration::MAX)))
+        }
         Step::AwaitDrained { within, .. } if server.kept.is_some() => {
             Some(super::words::kept(server.kept.as_ref(), within.saturating_sub(*since)))
         }

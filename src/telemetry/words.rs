@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
-use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
+use crate::core::controller::{BroughtBack, Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::outcome::{KeptBy, Outcome};
@@ -45,6 +45,10 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
         Event::HandsOffEnded { server } => {
             entry.insert("event".into(), json!("hands_off_ended"));
             entry.insert("server".into(), json!(&*names.of_server(*server)));
+        }
+        Event::WeightsBroughtBack(weights) => {
+            entry.insert("event".into(), json!("weights_brought_back"));
+            entry.insert("reason".into(), json!(brought_back(weights, names)));
         }
         Event::Checked { server, up } => {
             entry.insert("event".into(), json!(if *up { "up" } else { "down" }));
@@ -146,12 +150,29 @@ fn ended(what: &Override, by: Option<&Operator>) -> String {
 fn left_alone(change: Option<Change>, lasts: Duration) -> String {
     let what = match change {
         Some(Change::State { from, to }) => format!("{} to {}", from.name(), to.name()),
-        Some(Change::Weight { from, to }) => format!("weight {from} to {to}"),
+        Some(Change::Weight { from, to } | Change::WeightAtRestart { from, to }) => {
+            format!("weight {from} to {to}")
+        }
         Some(Change::Address { from, to }) => format!("sent from {from} to {to}"),
         Some(Change::Unchecked) => "its health check switched off".to_owned(),
         None => "its state, in the middle of a move".to_owned(),
     };
-    format!("{what}, not by this agent: left alone for {}", Span(lasts))
+    let by = match change {
+        Some(Change::WeightAtRestart { .. }) => "by somebody, or by an old state file of HAProxy's",
+        _ => "not by this agent",
+    };
+    format!("{what}, {by}: left alone for {}", Span(lasts))
+}
+
+/// `s1 from 100 to 10, s2 from 40 to 10: HAProxy's state file is from ...`.
+fn brought_back(weights: &[BroughtBack], names: &Names) -> String {
+    let change =
+        |back: &BroughtBack| format!("{} from {} to {}", names.of_server(back.server), back.weight, back.own);
+    let changes: Vec<String> = weights.iter().map(change).collect();
+    format!(
+        "{}: HAProxy's state file is from the middle of a ramp, or from while a slow server had less weight",
+        changes.join(", ")
+    )
 }
 
 /// `HAProxy's check fails: 2 servers serve without it`.
@@ -209,8 +230,7 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
             put("reason", json!(DROPPED));
         }
         Outcome::Kept { server, by, within, .. } => {
-            let is_old = matches!(by, Some(KeptBy::OldWorkers(_)));
-            put("event", json!(if is_old { "old_sessions" } else { "clients_stick" }));
+            put("event", json!(kept_name(by.as_ref())));
             put("server", json!(&*names.of_server(*server)));
             put("reason", json!(kept(by.as_ref(), *within)));
         }
@@ -235,9 +255,25 @@ fn outcome_fields(outcome: &Outcome, names: &Names, entry: &mut Map<String, Valu
 /// Why a server is not there any more.
 const DROPPED: &str = "HAProxy was restarted with a configuration that lacks it";
 
-/// `clients stick to it (cookie SRV); MAINT in 41 s at most`.
+fn kept_name(by: Option<&KeptBy>) -> &'static str {
+    match by {
+        Some(KeptBy::OldWorkers(_)) => "old_sessions",
+        Some(KeptBy::OwnSessions) => "sessions_last",
+        Some(KeptBy::Cookie(_) | KeptBy::Table(_)) | None => "clients_stick",
+    }
+}
+
+/// `clients stick to it (cookie SRV); MAINT in 41 s at most`. A time without end is not told.
 pub fn kept(by: Option<&KeptBy>, within: Duration) -> String {
     let what = match by {
+        Some(by @ KeptBy::OwnSessions) => {
+            let end = if within == Duration::MAX {
+                String::new()
+            } else {
+                format!(", in {} at most", Span(within))
+            };
+            return format!("MAINT would close its sessions ({by}); MAINT once they have ended{end}");
+        }
         Some(by @ KeptBy::OldWorkers(_)) => format!("an old HAProxy still has sessions on it ({by})"),
         Some(by) => format!("clients stick to it ({by})"),
         None => "no client sticks to it any more".to_owned(),
@@ -287,7 +323,18 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
             warn!(backend, server, reason, "server changed by somebody else");
         }
         Event::HandsOffEnded { server } => {
-            info!(backend, server = &*names.of_server(*server), "server no longer left alone");
+            let server = &*names.of_server(*server);
+            info!(
+                backend,
+                server, "server no longer left alone; what keeps it out of service is left as it is"
+            );
+        }
+        Event::WeightsBroughtBack(weights) => {
+            warn!(
+                backend,
+                reason = brought_back(weights, names),
+                "weights of an old state file are put right"
+            );
         }
         Event::Checked { server, up: true } => {
             info!(

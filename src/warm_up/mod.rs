@@ -5,4 +5,5 @@
 //! ours until [`settling`] finds that it does not get any faster, so that no user has to wait.
 
 pub mod probe;
+mod relay;
 pub mod settling;

@@ -15,7 +15,9 @@ use reqwest::{Client, Method, Url, redirect};
 use rustls::crypto::ring;
 use tokio::task::JoinSet;
 
+use super::relay::Relay;
 use super::settling::Latencies;
+use crate::core::settings::server_lines::ProxyHeader;
 use crate::core::settings::{WarmUp, WarmUpMethod, WarmUpTls};
 use crate::report::chain;
 
@@ -81,22 +83,36 @@ pub enum Failure {
     /// No connection, or no valid answer.
     #[error("{0}")]
     Broken(String),
+    /// The same, of a server of which nobody knows whether HAProxy sends it a header of the PROXY protocol.
+    #[error(
+        "{0} (if its line has `send-proxy`, let the agent read HAProxy's configuration: `haproxy.config`)"
+    )]
+    BrokenOrWithoutProxy(String),
+}
+
+/// How HAProxy connects to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Over TLS; `None`: HAProxy does not tell, which counts as no.
+    pub tls: Option<bool>,
+    /// Behind this.
+    pub proxy: Option<ProxyHeader>,
 }
 
 /// Sends requests to the server at `address` until at least `settings.requests` were answered and
 /// it gets no faster, but at most ten times as many. Sends none if no path is configured.
 ///
-/// `tls` is what HAProxy tells of the server line's `ssl`; `None` counts as no.
-///
 /// # Errors
 /// If nothing can be sent, or more than a few requests fail: two, or as many as are sent at a time.
-pub async fn warm_up(
-    address: SocketAddr,
-    tls: Option<bool>,
-    settings: &WarmUp,
-) -> Result<Warmth, WarmUpError> {
+pub async fn warm_up(address: SocketAddr, way: Way, settings: &WarmUp) -> Result<Warmth, WarmUpError> {
     let Some(path) = &settings.path else { return Ok(Warmth::default()) };
-    let request = Request::new(address, tls, path, settings)?;
+    let relay = match way.proxy {
+        Some(header) => Some(Relay::open(address, header).await),
+        None => None,
+    };
+    let relay = relay.transpose().map_err(|error| WarmUpError::NoClient { reason: chain(&error) })?;
+    let through = relay.as_ref().map_or(address, Relay::address);
+    let request = Request::new(address, through, way.tls, path, settings)?;
     let mut latencies = Latencies::new(settings.concurrency);
     let most = settings.requests.saturating_mul(MOST_ROUNDS);
     let (mut sent, mut failed) = (0, 0);
@@ -135,8 +151,10 @@ struct Request {
 }
 
 impl Request {
+    /// To the server at `address`, by way of `through`.
     fn new(
         address: SocketAddr,
+        through: SocketAddr,
         tls: Option<bool>,
         path: &str,
         settings: &WarmUp,
@@ -146,12 +164,12 @@ impl Request {
             WarmUpTls::On => true,
             WarmUpTls::Off => false,
         };
-        let url = url(address, tls, path, settings)?;
+        let url = url(through, tls, path, settings)?;
         let method = match settings.method {
             WarmUpMethod::Get => Method::GET,
             WarmUpMethod::Head => Method::HEAD,
         };
-        let client = client(address, &url, settings)?;
+        let client = client(address, through, &url, settings)?;
         Ok(Self { client, method, url, statuses: settings.statuses, timeout: settings.timeout })
     }
 
@@ -172,12 +190,12 @@ impl Request {
     }
 }
 
-/// The host in the URL is what SNI is made of; where requests go is left to `address`.
-fn url(address: SocketAddr, tls: bool, path: &str, settings: &WarmUp) -> Result<Url, WarmUpError> {
+/// The host in the URL is what SNI is made of; where requests go is left to `through`.
+fn url(through: SocketAddr, tls: bool, path: &str, settings: &WarmUp) -> Result<Url, WarmUpError> {
     let scheme = if tls { "https" } else { "http" };
     let parse = |authority: &str| Url::parse(&format!("{scheme}://{authority}"));
     let bad = |what| move |_| WarmUpError::BadRequest { what };
-    let mut url = parse(&address.to_string()).map_err(bad("path"))?;
+    let mut url = parse(&through.to_string()).map_err(bad("path"))?;
     if let Some(name) = settings.sni.as_deref().or(settings.host.as_deref()).filter(|_| tls) {
         let what = if settings.sni.is_some() { "sni" } else { "host" };
         let named = parse(name).map_err(bad(what))?;
@@ -192,7 +210,12 @@ fn url(address: SocketAddr, tls: bool, path: &str, settings: &WarmUp) -> Result<
     Ok(url)
 }
 
-fn client(address: SocketAddr, url: &Url, settings: &WarmUp) -> Result<Client, WarmUpError> {
+fn client(
+    address: SocketAddr,
+    through: SocketAddr,
+    url: &Url,
+    settings: &WarmUp,
+) -> Result<Client, WarmUpError> {
     // The first to install one wins; all that are installed in this program are the same.
     let _ = ring::default_provider().install_default();
     let host = settings.host.clone().unwrap_or_else(|| address.to_string());
@@ -204,7 +227,7 @@ fn client(address: SocketAddr, url: &Url, settings: &WarmUp) -> Result<Client, W
         .user_agent(USER_AGENT)
         .default_headers(HeaderMap::from_iter([(HOST, host)]))
         .timeout(settings.timeout)
-        .resolve(url.host_str().unwrap_or_default(), address)
+        .resolve(url.host_str().unwrap_or_default(), through)
         .build();
     client.map_err(|error| WarmUpError::NoClient { reason: chain(&error) })
 }
@@ -292,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn requests_go_on_until_the_server_gets_no_faster() {
         let server = Server::start(|n| (if n <= 6 { SLOW } else { Duration::ZERO }, "200 OK")).await;
-        let warmth = warm_up(server.address, None, &settings()).await.expect("it is well");
+        let warmth = warm_up(server.address, Way::default(), &settings()).await.expect("it is well");
         assert!(warmth.requests > 10, "it was still getting faster at 10: {warmth:?}");
         assert!(warmth.requests < 100 && warmth.first >= SLOW && warmth.last < SLOW, "{warmth:?}");
     }
@@ -302,7 +325,7 @@ mod tests {
         // A tenth of this is more than the noise of a busy machine, and would count as getting faster.
         let server = Server::start(|_| (SLOW * 5, "200 OK")).await;
         let settings = WarmUp { concurrency: 4, requests: 12, ..settings() };
-        let warmth = warm_up(server.address, None, &settings).await.expect("it is well");
+        let warmth = warm_up(server.address, Way::default(), &settings).await.expect("it is well");
         assert!((12..=12 + 4).contains(&warmth.requests), "{warmth:?}");
     }
 
@@ -310,7 +333,7 @@ mod tests {
     async fn a_server_that_gets_ever_faster_is_not_followed_for_ever() {
         let server = Server::start(|n| (SLOW * 4 / n, "200 OK")).await;
         let settings = WarmUp { requests: 2, ..settings() };
-        let warmth = warm_up(server.address, None, &settings).await.expect("it is well");
+        let warmth = warm_up(server.address, Way::default(), &settings).await.expect("it is well");
         assert!((2..=20).contains(&warmth.requests), "{warmth:?}");
     }
 
@@ -324,7 +347,7 @@ mod tests {
             requests: 1,
             ..settings()
         };
-        warm_up(server.address, Some(false), &settings).await.expect("it is well");
+        warm_up(server.address, Way { tls: Some(false), proxy: None }, &settings).await.expect("it is well");
         let head = server.first_head().to_lowercase();
         assert!(head.starts_with("head /warm?deep=1 http/1.1\r\n"), "{head}");
         assert!(head.contains("host: shop.example\r\n"), "{head}");
@@ -335,15 +358,31 @@ mod tests {
     #[tokio::test]
     async fn without_a_host_the_address_is_sent() {
         let server = Server::start(|_| (Duration::ZERO, "200 OK")).await;
-        warm_up(server.address, None, &settings()).await.expect("it is well");
+        warm_up(server.address, Way::default(), &settings()).await.expect("it is well");
         let head = server.first_head().to_lowercase();
         assert!(head.contains(&format!("host: {}\r\n", server.address)), "{head}");
     }
 
     #[tokio::test]
+    async fn a_header_of_the_proxy_protocol_comes_first_and_the_request_is_the_same() {
+        for (proxy, expected) in [
+            (ProxyHeader::V1, "PROXY UNKNOWN\r\nGET /warm?deep=1 HTTP/1.1\r\n"),
+            (ProxyHeader::V2, "\r\n\r\n"),
+        ] {
+            let server = Server::start(|_| (Duration::ZERO, "200 OK")).await;
+            let way = Way { tls: None, proxy: Some(proxy) };
+            warm_up(server.address, way, &settings()).await.expect("it is well");
+            assert!(server.first_head().starts_with(expected), "{}", server.first_head());
+            let host = format!("host: {}\r\n", server.address);
+            let has_host = |head: &String| head.to_lowercase().contains(&host);
+            assert!(server.heads.lock().expect("nobody panics").iter().any(has_host), "no {host}");
+        }
+    }
+
+    #[tokio::test]
     async fn no_path_means_no_request() {
         let server = Server::start(|_| (Duration::ZERO, "200 OK")).await;
-        let warmth = warm_up(server.address, None, &WarmUp { path: None, ..settings() }).await;
+        let warmth = warm_up(server.address, Way::default(), &WarmUp { path: None, ..settings() }).await;
         assert_eq!(warmth, Ok(Warmth::default()));
         assert_eq!(server.requests.load(Ordering::Relaxed), 0);
     }
@@ -351,7 +390,7 @@ mod tests {
     /// Why a server of this behaviour is not warm.
     async fn failure(behaviour: Behaviour, settings: &WarmUp) -> Failure {
         let server = Server::start(behaviour).await;
-        match warm_up(server.address, None, settings).await {
+        match warm_up(server.address, Way::default(), settings).await {
             Err(WarmUpError::Failing { last, .. }) => last,
             other => panic!("not a failing server: {other:?}"),
         }
@@ -386,7 +425,7 @@ mod tests {
     async fn two_failures_are_forgiven_to_a_cold_server() {
         let server =
             Server::start(|n| (Duration::ZERO, if n <= 2 { "503 Starting" } else { "200 OK" })).await;
-        let warmth = warm_up(server.address, None, &settings()).await.expect("it is well");
+        let warmth = warm_up(server.address, Way::default(), &settings()).await.expect("it is well");
         assert!(warmth.requests >= 10);
     }
 
@@ -395,7 +434,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("it is bound");
         drop(listener);
-        let error = warm_up(address, None, &settings()).await.expect_err("nobody listens");
+        let error = warm_up(address, Way::default(), &settings()).await.expect_err("nobody listens");
         assert!(error.to_string().contains("refused"), "{error}");
     }
 

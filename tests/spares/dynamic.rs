@@ -325,7 +325,7 @@ fn variables_of_haproxys_environment_and_quotes_mean_for_added_servers_what_they
     let spares =
         format!("kind: dynamic, default_server: {{ haproxy_cfg: {} }}, {pool}", haproxy_cfg.display());
     let found = checked(&site, &spares);
-    assert!(found.contains("1 addresses in its pool, each added when it is needed"), "{found}");
+    assert!(found.contains("1 address in its pool, each added when it is needed"), "{found}");
     let agent = site.agent(&spares);
     agent.pin(2);
     site.wait_for_ready(1);
@@ -340,7 +340,7 @@ fn variables_of_haproxys_environment_and_quotes_mean_for_added_servers_what_they
     assert_eq!(agent.event("pool not read; what it offered before still holds"), None);
     // The same words in the agent's own config, quotes included.
     let spares = format!("kind: dynamic, default_server: 'check sni \"str(a b)\"', {pool}");
-    assert!(checked(&site, &spares).contains("1 addresses in its pool"));
+    assert!(checked(&site, &spares).contains("1 address in its pool"));
 }
 
 #[test]
@@ -496,6 +496,14 @@ fn check_tells_what_will_be_added_and_without_what() {
     let found = checked(&site, &dynamic(&site).replace("maxconn 50", "maxconn 50 tcp-ut 1s"));
     assert!(found.contains("HAProxy adds no server with `check inter 100ms rise 1 fall 1 maxconn 50 tcp-ut 1s`: 'tcp-ut' option is not accepted"), "{found}");
     assert_eq!(site.servers().len(), 1, "nothing was added");
+    let there = format!("127.0.0.1:{}", site.first.port());
+    let pool = format!("[{{ address: {}, name: s1 }}, {there}]", site.addresses()[0]);
+    let found = checked(&site, &format!("kind: dynamic, pool: {pool}, default_server: check"));
+    let expected = format!(
+        "of its pool never used: {} (another server is called s1), {there} (s1 is there already)",
+        site.addresses()[0]
+    );
+    assert!(found.contains(&expected), "{found}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct Shared {
     delay_ms: AtomicU64,
     status: AtomicU64,
     requests: AtomicU64,
-    /// How often answers that wait were given at once.
+    /// So many requests, from the first on, wait no longer.
     let_go: Mutex<u64>,
     is_let_go: Condvar,
 }
@@ -72,8 +72,13 @@ impl Origin {
 
     /// Answers that wait are given at once, and all from now on: a request may still be on its way.
     pub fn let_go(&self) {
+        self.let_first_go(u64::MAX);
+    }
+
+    /// The same, but of the answers that wait only those to the first `many` requests of all are given.
+    pub fn let_first_go(&self, many: u64) {
         let mut let_go = self.shared.let_go.lock().unwrap_or_else(PoisonError::into_inner);
-        *let_go += 1;
+        *let_go = many.min(self.requests());
         self.set_delay(Duration::ZERO);
         self.shared.is_let_go.notify_all();
     }
@@ -104,10 +109,9 @@ impl Shared {
     /// Counts a request, and waits as long as its answer is to take.
     fn wait(&self) {
         let let_go = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *let_go;
         let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        drop(self.is_let_go.wait_timeout_while(let_go, delay, |now| *now == before));
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        drop(self.is_let_go.wait_timeout_while(let_go, delay, |first| *first < number));
     }
 }
 

@@ -82,6 +82,8 @@ fn mode(state: &BackendState) -> String {
 fn balance(state: &BackendState) -> String {
     // `random` and some others have no name in HAProxy's figures.
     let algorithm = match state.algorithm.as_str() {
+        // To a socket of `level user` it shows none.
+        "" => return "balance not shown".to_owned(),
         "unknown" => "random or the like",
         algorithm => algorithm,
     };

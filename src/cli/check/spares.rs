@@ -7,9 +7,9 @@ use crate::config::PoolSettings;
 use crate::core::controller::BackendMemory;
 use crate::core::log::log_format::words::Variable;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::{BackendState, Inventory, Process};
+use crate::core::plan::inventory::{BackendState, Inventory, Process, ServerState};
 use crate::core::plan::slots;
-use crate::core::plan::supply::{self, Offer, Placement, Stock, Supplied};
+use crate::core::plan::supply::{self, Candidate, Offer, Placement, Stock, Supplied};
 use crate::core::settings::BackendSettings;
 use crate::core::settings::spares::Spares;
 use crate::core::wire::command::ServerName;
@@ -114,12 +114,46 @@ impl Supply<'_> {
 
     /// Whether there is a place for each address.
     pub(super) fn check(&self, about: &str, state: &BackendState, supplied: &Supplied) -> Vec<Finding> {
-        let addresses = self.offer.map_or(0, |offer| offer.candidates.len());
+        let mut findings = self.places(about, state, supplied);
+        findings.extend(self.taken(about, supplied));
+        findings
+    }
+
+    /// Addresses that no server gets, as HAProxy has a server there already, or one of that name.
+    fn taken(&self, about: &str, supplied: &Supplied) -> Option<Finding> {
+        let adds = self.settings.spares == Spares::Dynamic;
+        let others = || supplied.state.servers.iter().filter(|server| server.supply.is_none());
+        let name = |server: &ServerState| self.names.of_server(server.id);
+        let why = |candidate: &Candidate| {
+            let wanted = candidate.server_name();
+            if let Some(there) = others().find(|server| server.is_at(candidate.address)) {
+                return Some(format!("{} is there already", name(there)));
+            }
+            let is_namesake = others().any(|server| adds && *name(server) == *wanted);
+            is_namesake.then(|| format!("another server is called {wanted}"))
+        };
+        let candidates = self.offer.iter().flat_map(|offer| &offer.candidates);
+        let taken = candidates.filter_map(|it| Some(format!("{} ({})", it.address, why(it)?)));
+        let taken = taken.collect::<Vec<_>>().join(", ");
+        let found = format!("of its pool never used: {taken}");
+        let remedy =
+            "take it out of the pool, where the server is that of haproxy.cfg; else give it another name";
+        (!taken.is_empty()).then(|| Finding::warn(about, found, remedy))
+    }
+
+    fn places(&self, about: &str, state: &BackendState, supplied: &Supplied) -> Vec<Finding> {
+        let addresses = match self.offer.map_or(0, |offer| offer.candidates.len()) {
+            1 => "1 address".to_owned(),
+            many => format!("{many} addresses"),
+        };
         match self.settings.spares {
             Spares::Declared => Vec::new(),
             Spares::Slots { .. } => {
                 let slots = supplied.state.servers.iter().filter(|server| server.supply.is_some()).count();
-                let found = format!("{addresses} addresses in its pool, {slots} slots");
+                let found = match slots {
+                    1 => format!("{addresses} in its pool, 1 slot"),
+                    many => format!("{addresses} in its pool, {many} slots"),
+                };
                 let missing = supplied.missing_slots;
                 let line = || slots::line(&supplied.state, self.settings.spares, missing, self.names);
                 vec![match (slots, missing) {
@@ -145,7 +179,7 @@ impl Supply<'_> {
                 }]
             }
             Spares::Dynamic => {
-                let found = format!("{addresses} addresses in its pool, each added when it is needed");
+                let found = format!("{addresses} in its pool, each added when it is needed");
                 let mut findings = vec![match can_add_servers(self.process, state) {
                     Ok(()) => Finding::ok(about, found),
                     Err(why) => Finding::fail(

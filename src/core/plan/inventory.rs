@@ -24,9 +24,9 @@ pub struct Inventory {
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
     pub read_only: bool,
-    /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
-    /// they have is not what it is to be, and that is being told them.
-    pub in_line: bool,
+    /// The HAProxys that can be gone by. If there is none, all were restarted, one before another had got back what it had
+    /// lost: what they have is not what it is to be, and that is being told them.
+    pub in_line: Vec<usize>,
     /// What is left out, as it could not be read.
     pub unread: Vec<Unread>,
 }

@@ -131,6 +131,8 @@ pub enum KeptBy {
     Cookie(Arc<str>),
     /// Entries of this stick-table.
     Table(Arc<str>),
+    /// Its own sessions: MAINT would close them (`on-marked-down shutdown-sessions`).
+    OwnSessions,
 }
 
 impl fmt::Display for KeptBy {
@@ -143,6 +145,7 @@ impl fmt::Display for KeptBy {
                 write!(f, "process {}", pids.join(", "))
             }
             Self::Table(name) => write!(f, "stick-table {name}"),
+            Self::OwnSessions => f.write_str("on-marked-down shutdown-sessions"),
         }
     }
 }

@@ -154,6 +154,9 @@ pub enum Step {
         quiet: Duration,
         /// After this the lane goes on all the same.
         within: Duration,
+        /// Sessions are closed so long after MAINT; `None`: never. Where MAINT itself closes them, it waits so much longer
+        /// for their end.
+        closed_after: Option<Duration>,
     },
     /// Closes what is left on a server in MAINT.
     ShutdownSessions {

@@ -221,7 +221,7 @@ pub(in crate::core) fn inventory(process: Process, backends: Vec<BackendState>) 
         backends,
         disabled: Vec::new(),
         read_only: false,
-        in_line: true,
+        in_line: vec![0],
         unread: Vec::new(),
     }
 }

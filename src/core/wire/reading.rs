@@ -68,7 +68,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         disabled,
         counted,
         read_only: false,
-        in_line: true,
+        in_line: vec![0],
         unread: Unread::once(unread),
     })
 }

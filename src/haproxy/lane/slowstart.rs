@@ -3,7 +3,8 @@
 //! Which servers have it HAProxy does not say; but once its check has passed, or it has left MAINT, such a server is
 //! starting, in DRAIN as well (`srv_op_state` 1, seen on 2.2 to 3.2). From then on:
 //!
-//! - READY of a newcomer begins it anew ([`Command::SlowStart`]): it is not spent on waiting and warm-up;
+//! - READY of a newcomer begins it anew ([`Command::SlowStart`]): it is not spent on waiting and warm-up. That leads through
+//!   MAINT, and is left out where that could close sessions (`on-marked-down shutdown-sessions`);
 //! - no ramp of ours comes on top of it: the server gets its full weight before READY, and nothing is set after it;
 //! - the lane lasts until HAProxy gives it all of that, so that it can be turned away before.
 
@@ -41,7 +42,19 @@ impl<'a> Walker<'a> {
         if !self.slowstart || !is_cold || (server.state(), state) != (AdminState::Drain, AdminState::Ready) {
             return Ok(None);
         }
+        if self.would_lose_sessions(server) {
+            return Ok(None);
+        }
         Ok(Some(Command::SlowStart { server: self.work.server_name(self.server)? }))
+    }
+
+    /// The way through MAINT closes what clients that stick to `server` have begun, or does as far as anybody knows. Clients with
+    /// a cookie may come in that very moment.
+    fn would_lose_sessions(&self, server: &ServerState) -> bool {
+        match self.work.traits_of(self.server) {
+            Some(traits) => traits.closes_own && (server.sessions > 0 || server.cookie.is_some()),
+            None => server.sessions > 0,
+        }
     }
 
     /// `step`, or where it sets a weight of a ramp that HAProxy makes, the last one of the lane, which sets all of it.

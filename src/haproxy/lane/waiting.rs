@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use super::Walker;
 use super::old_workers::OldWorkers;
 use super::sticking::Sticking;
-use crate::core::plan::inventory::ServerState;
+use crate::core::plan::inventory::{AdminState, ServerState};
+use crate::core::plan::outcome::KeptBy;
 use crate::core::settings::WarmUp;
 use crate::core::wire::command::Command;
 use crate::haproxy::attempt::{Retry, StepError};
 use crate::haproxy::work::NodeReading;
-use crate::warm_up::probe::WarmUpError;
+use crate::warm_up::probe::{Failure, WarmUpError, Way};
 
 /// How long a server stays in DRAIN; see [`Step::AwaitDrained`](crate::core::plan::step::Step::AwaitDrained).
 #[derive(Clone, Copy)]
@@ -23,6 +24,7 @@ pub(super) struct Drain {
     pub(super) at_least: Duration,
     pub(super) quiet: Duration,
     pub(super) within: Duration,
+    pub(super) closed_after: Option<Duration>,
 }
 
 impl Walker<'_> {
@@ -57,7 +59,9 @@ impl Walker<'_> {
     /// Whether it is healthy; if not, why.
     async fn try_health(&mut self, within: Duration) -> Result<Result<(), StepError>, StepError> {
         let server = self.look().await?;
-        Ok(match (server.checked, address(&server)) {
+        // In MAINT it pauses.
+        let is_being_checked = server.checked && server.state() != AdminState::Maint;
+        Ok(match (is_being_checked, address(&server)) {
             _ if self.is_there() => Ok(()),
             (true, _) if server.check_passed => Ok(()),
             (true, _) => Err(StepError::NotHealthy(within)),
@@ -65,6 +69,7 @@ impl Walker<'_> {
                 let reached = self.work.all.reach(address).await;
                 reached.map_err(|source| StepError::NotReached { within, source: Arc::new(source) })
             }
+            (false, None) if server.checked => Ok(()),
             (false, None) => {
                 let source = io::Error::other("it has neither a check nor an address with a port");
                 Err(StepError::NotReached { within, source: Arc::new(source) })
@@ -78,8 +83,15 @@ impl Walker<'_> {
             return Ok(());
         }
         let address = address(&server).ok_or(WarmUpError::NoAddress)?;
-        self.work.all.warm_up(address, server.tls, requests).await?;
-        Ok(())
+        let traits = self.work.traits_of(self.server);
+        let way = Way { tls: server.tls, proxy: traits.and_then(|traits| traits.proxy) };
+        match self.work.all.warm_up(address, way, requests).await {
+            Err(WarmUpError::Failing { failed, sent, last: Failure::Broken(last) }) if traits.is_none() => {
+                let last = Failure::BrokenOrWithoutProxy(last);
+                Err(WarmUpError::Failing { failed, sent, last }.into())
+            }
+            warmth => warmth.map(drop).map_err(StepError::from),
+        }
     }
 
     pub(super) async fn await_drained(&mut self, drain: Drain) -> Result<(), StepError> {
@@ -88,8 +100,16 @@ impl Walker<'_> {
         loop {
             let server = self.look().await?;
             let waited = start.elapsed();
-            if self.is_there() || waited >= drain.within {
+            if self.is_there() {
                 return Ok(());
+            }
+            if waited >= drain.within {
+                let Some(left) = self.outlasts(&server, waited, drain) else { return Ok(()) };
+                if told.replace(KeptBy::OwnSessions) != Some(KeptBy::OwnSessions) {
+                    self.tell_kept(told.clone(), left).await;
+                }
+                self.sleep(self.work.patience.poll.min(left)).await;
+                continue;
             }
             let left = drain.within - waited;
             let is_empty = (server.sessions, server.queued) == (0, 0);
@@ -109,6 +129,14 @@ impl Walker<'_> {
             }
             self.sleep(self.work.patience.poll.min(left)).await;
         }
+    }
+
+    /// For how long `server` stays in DRAIN at most, behind its deadline, as MAINT would close its sessions; `None`: not at all.
+    fn outlasts(&self, server: &ServerState, waited: Duration, drain: Drain) -> Option<Duration> {
+        let closes = self.work.traits_of(self.server).is_some_and(|traits| traits.closes_own);
+        let end = drain.closed_after.map_or(Duration::MAX, |after| drain.within.saturating_add(after));
+        let left = end.checked_sub(waited).filter(|left| !left.is_zero());
+        left.filter(|_| closes && server.sessions > 0)
     }
 }
 

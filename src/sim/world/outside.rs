@@ -193,7 +193,7 @@ impl World {
             counted: vec![Some(1)],
             disabled: Vec::new(),
             read_only: false,
-            in_line: true,
+            in_line: vec![0],
             unread: Vec::new(),
         }
     }
