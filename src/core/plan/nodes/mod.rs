@@ -39,6 +39,12 @@ use places::Places;
 /// So long none of those that answer need be in line.
 pub const LEADERLESS_AT_MOST: Duration = Duration::from_secs(30);
 
+/// What a node has refused it is told again after so long; then after twice as long, and so on.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// But not less often than that.
+pub const AGAIN_AT_LEAST: Duration = Duration::from_secs(600);
+
 /// How a node stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -83,7 +89,7 @@ pub struct NodeState {
     pub error: Option<String>,
     /// What it is still to be told.
     pub left: usize,
-    /// What it has refused; it is not asked for that again until it answers anew.
+    /// What it has refused; it is told that again after [`AGAIN_AFTER`].
     pub refused: Vec<Refused>,
     /// Backends that others have and it has not.
     pub lacks: Vec<BackendId>,
@@ -162,6 +168,9 @@ struct Node {
     error: Option<String>,
     todo: Todo,
     refused: Vec<Refused>,
+    /// When it is told again what it has refused, and after how long the next time.
+    again: Option<Instant>,
+    again_after: Duration,
     lacks: Vec<BackendId>,
     read_only: bool,
     /// Servers that the agent has added to it.
@@ -181,6 +190,8 @@ impl Nodes {
             error: None,
             todo: Todo::default(),
             refused: Vec::new(),
+            again: None,
+            again_after: AGAIN_AFTER,
             lacks: Vec::new(),
             read_only: false,
             added: BTreeSet::new(),
@@ -241,9 +252,10 @@ impl Nodes {
     }
 
     /// `node` has refused `correction`.
-    pub fn refused(&mut self, node: usize, correction: Correction, error: String) {
+    pub fn refused(&mut self, node: usize, correction: Correction, error: String, now: Instant) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.refused.push(Refused { correction, error });
+            node.again.get_or_insert(now + node.again_after);
         }
     }
 
@@ -278,11 +290,12 @@ impl Nodes {
             let goes_on = continues(&self.nodes, n, process) || Some(n) == lead;
             let node = &mut self.nodes[n];
             let is_same = is_same(node, process);
-            if !is_same || node.standing != Standing::Behind {
-                node.refused.clear();
-            }
             if !is_same {
                 node.unlike.clear();
+                node.again_after = AGAIN_AFTER;
+            }
+            if !is_same || !matches!(node.standing, Standing::Behind | Standing::InLine) {
+                node.forget_refused();
             }
             node.standing = if goes_on { Standing::InLine } else { Standing::Behind };
             (node.process, node.error) = (Some(process.clone()), None);
@@ -355,6 +368,7 @@ impl Nodes {
     /// Finds out what those that lag behind are to be told; who has everything is in line.
     fn compare(&mut self, found: &[(usize, Inventory)], settled: bool, now: Instant) {
         self.note_wanted(found);
+        let mut in_line = self.nodes.iter().filter(|node| node.standing == Standing::InLine).count();
         for (n, inventory) in found {
             let node = &mut self.nodes[*n];
             node.note_added(&self.kept, inventory);
@@ -372,6 +386,10 @@ impl Nodes {
                 let is_theirs =
                     |server: &ServerId| self.kept.iter().any(|kept| kept.left_alone.contains(server));
                 node.unlike = unlike.filter(is_theirs).collect();
+                if node.again.is_some_and(|again| now >= again) && in_line > 1 {
+                    in_line -= 1;
+                    node.tell_again();
+                }
                 continue;
             }
             let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
@@ -390,6 +408,9 @@ impl Nodes {
             node.todo.later.retain(is_left);
             if settled && node.todo == Todo::default() {
                 (node.standing, node.behind_since) = (Standing::InLine, None);
+                if node.refused.is_empty() {
+                    node.again_after = AGAIN_AFTER;
+                }
             }
         }
     }
@@ -415,6 +436,18 @@ impl Nodes {
             unlike.map(|server| difference(backend.id, server.id, found, self.scattered.contains(&server.id)))
         });
         self.differences = unlike.collect();
+        for kept in &self.kept {
+            let Some(wanted) = self.wanted.get_mut(&kept.backend) else { continue };
+            let is_ours =
+                |server: &ServerId| kept.placed.contains(server) && !kept.left_alone.contains(server);
+            for server in wanted.servers.iter_mut().filter(|server| !server.everywhere && is_ours(&server.id))
+            {
+                // Those that lag behind get it, though one that is in line has it not.
+                let theirs =
+                    leading.iter().filter_map(|inventory| inventory.backend(kept.backend)?.server(server.id));
+                server.alike = theirs.map(ServerState::state).all(|state| state == server.state());
+            }
+        }
     }
 
     /// Slots at several addresses are not alike.
@@ -426,6 +459,18 @@ impl Nodes {
 }
 
 impl Node {
+    /// What it has refused may be possible by now.
+    fn tell_again(&mut self) {
+        self.standing = Standing::Behind;
+        self.again_after = (self.again_after * 2).min(AGAIN_AT_LEAST);
+        self.forget_refused();
+    }
+
+    fn forget_refused(&mut self) {
+        self.refused.clear();
+        self.again = None;
+    }
+
     /// It is the one of number `of`.
     fn note_twin(&mut self, of: usize, process: Process) {
         (self.standing, self.process, self.error) = (Standing::Twin(of), Some(process), None);

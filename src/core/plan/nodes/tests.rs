@@ -187,17 +187,26 @@ fn what_is_wanted_is_known_though_all_others_are_away_for_a_moment() {
 }
 
 #[test]
-fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
+fn what_is_refused_is_told_again_when_it_is_back_anew_or_after_a_while() {
     let mut stage = Stage::new(2);
     stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
     stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
     let [correction] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
-    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned());
+    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned(), stage.now);
     stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [Ready, Maint])]);
     stage.check(&[InLine, InLine]);
     stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [Ready, Maint])]);
     assert_eq!(stage.nodes.differences().len(), 1, "it differs, and is left alone");
-    stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
+    stage.now += AGAIN_AFTER;
+    stage.take([stage.node(1, 72, [Ready, Ready]), stage.node(2, 63, [Ready, Maint])]);
+    stage.take([stage.node(1, 73, [Ready, Ready]), stage.node(2, 64, [Ready, Maint])]);
+    assert_eq!(stage.told(1), std::slice::from_ref(correction));
+    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned(), stage.now);
+    stage.take([stage.node(1, 74, [Ready, Ready]), stage.node(2, 65, [Ready, Maint])]);
+    stage.now += AGAIN_AFTER;
+    stage.take([stage.node(1, 140, [Ready, Ready]), stage.node(2, 130, [Ready, Maint])]);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(1, 141, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
     assert_eq!(stage.told(1), std::slice::from_ref(correction));
 }
 
@@ -214,7 +223,7 @@ fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
     stage.take([serving(&stage, 10), lacking.clone()]);
     let [address, state] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
     assert!(matches!(address, Correction::Address { .. }) && *state == stage.to("s2", Ready));
-    stage.nodes.refused(1, address.clone(), "not today".to_owned());
+    stage.nodes.refused(1, address.clone(), "not today".to_owned(), stage.now);
     stage.take([serving(&stage, 11), lacking]);
     assert_eq!(stage.told(1), []);
     stage.check(&[InLine, InLine]);
