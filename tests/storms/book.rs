@@ -279,7 +279,9 @@ impl Book {
         }
         let is_crossed =
             command.lags && self.touched.get(key).is_some_and(|&at| command.now.duration_since(at) < CROSSES);
-        if !command.catches_up && !is_crossed {
+        // What an operator has set before the node was restarted it is told again.
+        let is_his = command.lags && self.rightful.get(key).is_some_and(|all| all.contains(&weight));
+        if !command.catches_up && !is_crossed && !is_his {
             if server.backup || weight == 0 || from == 0 {
                 self.break_rule(key, &format!("weight {from} to {weight}"));
             }

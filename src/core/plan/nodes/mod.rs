@@ -23,6 +23,7 @@ use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState
 use super::trackers;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::spares::{Keywords, Spares};
+use crate::core::units::Weight;
 
 pub mod align;
 pub mod merge;
@@ -175,10 +176,18 @@ struct Node {
     read_only: bool,
     /// Servers that the agent has added to it.
     added: BTreeSet<ServerId>,
-    /// Those that somebody else has made unlike while it was in line: they stay so on this process.
+    /// Those that somebody else has made unlike while it was in line, or has changed while it lagged behind: they stay so on this process.
     unlike: BTreeSet<ServerId>,
-    /// Since it lags behind, so long as it does.
-    behind_since: Option<Instant>,
+    /// So long as it lags behind.
+    behind: Option<Lag>,
+}
+
+/// That a node lags behind.
+#[derive(Debug)]
+struct Lag {
+    since: Instant,
+    /// What it had when it was read last, of what it has been told nothing about.
+    untold: BTreeMap<ServerId, (AdminState, Weight)>,
 }
 
 impl Nodes {
@@ -196,7 +205,7 @@ impl Nodes {
             read_only: false,
             added: BTreeSet::new(),
             unlike: BTreeSet::new(),
-            behind_since: None,
+            behind: None,
         };
         Self {
             nodes: (0..count).map(|_| node()).collect(),
@@ -263,7 +272,7 @@ impl Nodes {
     pub fn failed(&mut self, node: usize, error: String) {
         if let Some(node) = self.nodes.get_mut(node) {
             (node.standing, node.error) = (Standing::Absent, Some(error));
-            (node.todo, node.behind_since) = (Todo::default(), None);
+            (node.todo, node.behind) = (Todo::default(), None);
         }
     }
 
@@ -291,6 +300,7 @@ impl Nodes {
             let node = &mut self.nodes[n];
             let is_same = is_same(node, process);
             if !is_same {
+                node.behind = None;
                 node.unlike.clear();
                 node.again_after = AGAIN_AFTER;
             }
@@ -351,6 +361,9 @@ impl Nodes {
         if let Some(wanted) = self.wanted.get_mut(&backend) {
             align::make(wanted, change);
         }
+        for lag in self.nodes.iter_mut().filter_map(|node| node.behind.as_mut()) {
+            lag.untold.remove(&change.server());
+        }
     }
 
     /// What `node` has, for what it counts. If none is in line, all count.
@@ -381,7 +394,7 @@ impl Nodes {
             node.lacks = missing.map(|(kept, ..)| kept.backend).collect();
             node.todo = Todo::default();
             if node.standing != Standing::Behind {
-                node.behind_since = None;
+                node.behind = None;
                 let unlike = self.differences.iter().map(|difference| difference.server);
                 let is_theirs =
                     |server: &ServerId| self.kept.iter().any(|kept| kept.left_alone.contains(server));
@@ -392,7 +405,7 @@ impl Nodes {
                 }
                 continue;
             }
-            let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
+            let waited = node.lag(&pairs, now);
             for (kept, wanted, found) in pairs {
                 let Some(found) = found else { continue };
                 let places = Places { kept, added: &node.added };
@@ -406,8 +419,9 @@ impl Nodes {
             };
             node.todo.now.retain(is_left);
             node.todo.later.retain(is_left);
+            node.note_told();
             if settled && node.todo == Todo::default() {
-                (node.standing, node.behind_since) = (Standing::InLine, None);
+                (node.standing, node.behind) = (Standing::InLine, None);
                 if node.refused.is_empty() {
                     node.again_after = AGAIN_AFTER;
                 }
@@ -459,6 +473,33 @@ impl Nodes {
 }
 
 impl Node {
+    /// For how long it has lagged behind. Notes what somebody else changes meanwhile.
+    fn lag(&mut self, pairs: &[(&Kept, &BackendState, Option<&BackendState>)], now: Instant) -> Duration {
+        let servers = pairs.iter().filter_map(|(_, _, found)| *found).flat_map(|found| &found.servers);
+        let found: BTreeMap<ServerId, (AdminState, Weight)> =
+            servers.map(|server| (server.id, (server.state(), server.weight))).collect();
+        let Some(lag) = &mut self.behind else {
+            self.behind = Some(Lag { since: now, untold: found });
+            return Duration::ZERO;
+        };
+        lag.untold.retain(|server, before| {
+            let is_as_before = found.get(server) == Some(&*before);
+            if !is_as_before {
+                self.unlike.insert(*server);
+            }
+            is_as_before
+        });
+        now.saturating_duration_since(lag.since)
+    }
+
+    /// What it is told now changes by our doing.
+    fn note_told(&mut self) {
+        let Some(lag) = &mut self.behind else { return };
+        for correction in &self.todo.now {
+            lag.untold.remove(&correction.server());
+        }
+    }
+
     /// What it has refused may be possible by now.
     fn tell_again(&mut self) {
         self.standing = Standing::Behind;
@@ -474,7 +515,7 @@ impl Node {
     /// It is the one of number `of`.
     fn note_twin(&mut self, of: usize, process: Process) {
         (self.standing, self.process, self.error) = (Standing::Twin(of), Some(process), None);
-        (self.todo, self.behind_since) = (Todo::default(), None);
+        (self.todo, self.behind) = (Todo::default(), None);
     }
 
     /// What the agent has added is known until it is seen to be gone, whatever becomes of it elsewhere.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
-use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
@@ -149,6 +148,20 @@ fn what_somebody_has_changed_on_one_of_them_is_not_undone_when_that_one_was_away
     stage.check(&[InLine, InLine]);
     stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 13, [Ready, Maint])]);
     assert_eq!(stage.told(0), [stage.to("s2", Ready)], "another process: it is nobody's doing there");
+}
+
+#[test]
+fn what_somebody_changes_on_one_that_lags_behind_is_not_undone() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
+    stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
+    assert_eq!(stage.told(1), [stage.to("s3", Ready)]);
+    stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [AdminState::Drain, Maint])]);
+    assert_eq!(stage.told(1), [stage.to("s3", Ready)], "and nothing of s2");
+    stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [AdminState::Drain, Ready])]);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(2, 4, [AdminState::Drain, Ready])]);
+    assert_eq!(stage.nodes.differences().len(), 1);
 }
 
 #[test]
