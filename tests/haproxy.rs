@@ -245,8 +245,11 @@ fn the_weight_of_a_newcomer_that_is_slow_stays_also_under_a_pin() {
     let agent = site.agent(&format!("{TRIED}{window}\nwarm_up: {{ ramp: 15s }}"));
     agent.pin(3);
     wait_until("it serves", PATIENCE, || site.servers()["s3"].starts_with("READY"));
-    // Twice as long as its weight would rise.
-    thread::sleep(Duration::from_secs(30));
+    // For longer than it would rise.
+    let held = || agent.server("s3")["weight_held_s"].as_u64();
+    wait_until("its weight stands still", PATIENCE, || held().is_some_and(|held| held > 15));
+    let doing = agent.server("s3")["doing"].as_str().unwrap_or_default().to_owned();
+    assert!(doing.contains("its weight stands still for "), "{doing}");
     assert!(!site.is("s1", "READY 1"), "weights are as before: the ramp is over: {:?}", site.servers());
     site.servers[2].set_delay(Duration::from_millis(20));
     for server in ["s1", "s2", "s3"] {

@@ -45,7 +45,15 @@ pub fn words(server: &ServerView) -> Option<String> {
         }
         Step::Remove { .. } => Some("is being deleted".to_owned()),
         Step::ShutdownSessions { .. } => Some("its sessions are being closed".to_owned()),
-        Step::Pause(_) => Some("serves; its weight rises".to_owned()),
+        Step::Pause(_) => Some(match server.held {
+            Some(held) => {
+                format!(
+                    "serves; slower or failing beyond the others: its weight stands still for {}",
+                    Span(held)
+                )
+            }
+            None => "serves; its weight rises".to_owned(),
+        }),
         Step::SetWeights(_) | Step::Set { .. } | Step::SetAddress { .. } | Step::Add { .. } => None,
     }
 }

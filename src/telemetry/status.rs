@@ -210,6 +210,7 @@ fn server_value(server: &ServerView, names: &Names) -> Value {
         "stand_in": server.stand_in.map(|server| names.of_server(server).to_string()),
         "not_replaced": server.vacancy.map(|why| why.to_string()),
         "doing": progress::words(server),
+        "weight_held_s": server.held.map(|held| held.as_secs()),
         "quarantine_s": server.quarantine.map(|left| left.as_secs()),
         "figures": server.snapshot.as_ref().map(figures),
     })

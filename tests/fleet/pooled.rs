@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::site::{BEHIND, Node, Site, absences, count, stands};
@@ -298,6 +299,28 @@ fn one_that_is_reloaded_in_the_middle_of_a_start_takes_part_in_it() {
             nothing_failed(&agent);
         });
     }
+}
+
+#[test]
+fn what_would_come_out_other_than_asked_is_not_added_to_one_that_is_back_and_told() {
+    let Some(mut pooled) = Pooled::start(Kind::Dynamic, 1) else { return };
+    let agent = pooled.agent(&pooled.addresses());
+    agent.pin(2);
+    pooled.wait_for_both(1);
+    wait_until("the move is over", PATIENCE, || agent.is_still());
+    pooled.site.nodes[0].haproxy.kill();
+    pooled.wait_until_stands(&agent, 0, "does not answer");
+    let config = fs::read_to_string(agent.config()).expect("its config");
+    fs::write(agent.config(), config.replace("maxconn 50", "maxconn $M")).expect("ours");
+    agent.signal(Signal::SIGHUP);
+    wait_until("the config is read", PATIENCE, || agent.event("config reloaded").is_some());
+    pooled.site.nodes[0].haproxy.start_again();
+    wait_until("it is told", PATIENCE, || {
+        let refused = agent.status().unwrap_or_default()["haproxy"]["nodes"][0]["refused"].to_string();
+        refused.contains("HAProxy would take `maxconn $M` for another number")
+    });
+    assert!(places(pooled.node(0)).is_empty(), "{:?}", places(pooled.node(0)));
+    assert_eq!(ready(pooled.node(1)), 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use haproxy_autoscale::demo::load::Load;
 use serde_json::Value;
 
 use super::several::Pair;
-use super::site::{As, MASTER, Site, findings, kept, metrics, of_node, status_text, told};
+use super::site::{MASTER, Site, findings, kept, metrics, of_node, status_text, told};
 use super::support::{Agent, PATIENCE, wait_until};
 
 /// One slot for two addresses.
@@ -263,9 +263,7 @@ fn nothing_is_written_in_a_dry_run() {
 /// Two of them, each with its own way.
 #[test]
 fn two_haproxys_get_the_same_slots_one_after_the_other() {
-    let Some(a) = Site::with_pool(PLAIN, BY_TWO, ("", "")) else { return };
-    let b = a.twin(As::Master);
-    let pair = Pair { a, b };
+    let Some(pair) = Pair::with_pool(PLAIN, BY_TWO) else { return };
     pair.b.template("");
     let reload = "reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
     let agent = pair.agent([&format!("keep: block, {reload}"), &format!("keep: template, {reload}")]);
@@ -284,9 +282,7 @@ fn two_haproxys_get_the_same_slots_one_after_the_other() {
 /// Slots that one of them lacks would be used on none.
 #[test]
 fn nothing_grows_where_one_of_two_cannot() {
-    let Some(a) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
-    let b = a.twin(As::Master);
-    let pair = Pair { a, b };
+    let Some(pair) = Pair::with_pool(ONE, BY_TWO) else { return };
     let reload = "reload: { by: master, socket: {dir}/master.sock, min_interval: 1s }";
     let agent = pair.agent([&format!("keep: block, {reload}"), "keep: block"]);
     agent.pin(3);
@@ -347,9 +343,7 @@ fn check_tells_whether_slots_can_be_added_and_tries_it() {
 
 #[test]
 fn check_tells_which_of_two_cannot_get_more_slots() {
-    let Some(a) = Site::with_pool(ONE, BY_TWO, ("", "")) else { return };
-    let b = a.twin(As::Master);
-    let pair = Pair { a, b };
+    let Some(pair) = Pair::with_pool(ONE, BY_TWO) else { return };
     let reload = "reload: { by: master, socket: {dir}/master.sock }";
     let config = pair.config(["keep: none", &format!("keep: block, {reload}")]);
     assert_eq!(

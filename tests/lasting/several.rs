@@ -22,6 +22,13 @@ impl Pair {
         Some(Self { a, b })
     }
 
+    /// With these `lines` of the backend, and spares of a pool.
+    pub(super) fn with_pool(lines: &str, spares: &str) -> Option<Self> {
+        let a = Site::with_pool(lines, spares, ("", ""))?;
+        let b = a.twin(As::Master);
+        Some(Self { a, b })
+    }
+
     pub(super) fn config(&self, keys: [&str; 2]) -> String {
         let socket = |(site, keys): (&Site, &str)| {
             let dir = site.dir.path().display().to_string();
@@ -167,9 +174,7 @@ fn a_template_of_one_that_is_away_says_what_the_others_have() {
 
 #[test]
 fn a_slot_keeps_its_address_on_each() {
-    let Some(a) = Site::with_pool(SLOTS, "kind: slots", ("", "")) else { return };
-    let b = a.twin(As::Master);
-    let mut pair = Pair { a, b };
+    let Some(mut pair) = Pair::with_pool(SLOTS, "kind: slots") else { return };
     let agent = pair.agent(["keep: block", "keep: block"]);
     agent.pin(2);
     pair.wait_for(["s1 READY 10", "slot1 READY 10", "slot2 MAINT 10"]);

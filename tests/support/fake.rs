@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tempfile::TempDir;
+
+mod supply;
 
 /// What goes wrong with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +33,12 @@ pub enum Fault {
     Replaced,
     /// The master's worker does not run yet.
     Starting,
+    /// The command is read, and carried out only when the peer has given up.
+    Late,
 }
 
-/// A unix socket that answers like HAProxy 2.6 and keeps servers' states and weights, and another that answers like
-/// the master of it.
+/// A unix socket that answers like HAProxy 2.6, or another release, and keeps servers' states, weights and addresses,
+/// and another that answers like the master of it.
 pub struct FakeHaproxy {
     dir: TempDir,
     shared: Arc<Mutex<State>>,
@@ -44,6 +49,9 @@ pub struct FakeHaproxy {
 #[derive(Debug, Default)]
 struct State {
     stop: bool,
+    /// As in `2.6.12`, and the two numbers that it begins with.
+    version: String,
+    release: [u32; 2],
     pid: u32,
     uptime_s: u32,
     /// By its master, and how many of those have failed in a row.
@@ -51,6 +59,8 @@ struct State {
     failed_reloads: u32,
     config_is_bad: bool,
     fault: Option<(Fault, usize)>,
+    /// What strikes at the next line with a command that begins so.
+    aimed: Option<(String, Fault)>,
     commands: Vec<String>,
     replies: Vec<(String, String)>,
     backends: Vec<(String, Vec<FakeServer>)>,
@@ -66,9 +76,11 @@ pub struct FakeServer {
     pub operational: u32,
     pub weight: u16,
     pub initial_weight: u16,
-    pub port: u16,
-    /// A health check is configured; rise 2, fall 3.
+    pub address: SocketAddr,
+    /// A health check is configured and on; rise 2, fall 3.
     pub checked: bool,
+    /// One is configured, and off, as after `add server`.
+    pub check_is_off: bool,
     /// Readings after MAINT until the check is seen to have passed; `u32::MAX` for never.
     pub checks_needed: u32,
     /// How many of them are left.
@@ -85,12 +97,21 @@ impl FakeHaproxy {
     /// Listens in a folder of its own, with backends and servers such as
     /// `&[("web", &["s1", "s2"])]`, all READY, without checks, weight 1.
     pub fn start(backends: &[(&str, &[&str])]) -> Self {
+        Self::start_as("2.6.12", backends)
+    }
+
+    /// The same in the words of another release, such as `3.0.11`.
+    pub fn start_as(version: &str, backends: &[(&str, &[&str])]) -> Self {
+        let mut numbers = version.split('.').map(|number| number.parse().expect("a release"));
+        let release = [(); 2].map(|()| numbers.next().expect("two numbers"));
         let dir = tempfile::Builder::new().prefix("hx").tempdir().expect("a temporary folder");
         let backends = backends
             .iter()
             .map(|(name, servers)| ((*name).to_owned(), servers.iter().map(|s| FakeServer::new(s)).collect()))
             .collect();
-        let shared = Arc::new(Mutex::new(State { pid: 4711, uptime_s: 60, backends, ..State::default() }));
+        let version = version.to_owned();
+        let state = State { version, release, pid: 4711, uptime_s: 60, backends, ..State::default() };
+        let shared = Arc::new(Mutex::new(state));
         let serves = |(name, is_master)| {
             let listener = UnixListener::bind(dir.path().join(name)).expect("the folder is ours");
             let theirs = shared.clone();
@@ -130,6 +151,16 @@ impl FakeHaproxy {
         self.lock().fault = (times > 0).then_some((fault, times));
     }
 
+    /// The next line with a command that begins with `command` gets `fault`.
+    pub fn fail_at(&self, command: &str, fault: Fault) {
+        self.lock().aimed = Some((command.to_owned(), fault));
+    }
+
+    /// Whether what [`Self::fail_at`] was told has struck.
+    pub fn has_struck(&self) -> bool {
+        self.lock().aimed.is_none()
+    }
+
     /// Another process id: a restart, as seen from outside.
     pub fn set_pid(&self, pid: u32) {
         self.lock().pid = pid;
@@ -146,6 +177,11 @@ impl FakeHaproxy {
         self.lock().replies.push((prefix.to_owned(), reply.to_owned()));
     }
 
+    /// Nothing is answered as [`Self::reply_to`] says any more.
+    pub fn reply_as_ever(&self) {
+        self.lock().replies.clear();
+    }
+
     /// Every command line received so far.
     pub fn commands(&self) -> Vec<String> {
         self.lock().commands.clone()
@@ -157,6 +193,11 @@ impl FakeHaproxy {
     /// If there is none.
     pub fn server(&self, name: &str) -> FakeServer {
         self.lock().find(name).unwrap_or_else(|refusal| panic!("{name}: {refusal}")).clone()
+    }
+
+    /// Whether there is the server `backend/server`.
+    pub fn has(&self, name: &str) -> bool {
+        self.lock().find(name).is_ok()
     }
 
     /// Changes the server `backend/server` behind everybody's back.
@@ -191,8 +232,9 @@ impl FakeServer {
             operational: 2,
             weight: 1,
             initial_weight: 1,
-            port: 8080,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             checked: false,
+            check_is_off: false,
             checks_needed: 1,
             checks_left: 0,
             backup: false,
@@ -229,7 +271,9 @@ impl FakeServer {
     fn health(&self) -> (u32, u32) {
         // Rise 2 and fall 3: at most 4, and 2 until a check has passed.
         match (self.checked, self.is_maint()) {
-            (_, true) => (0, 14),
+            _ if self.check_is_off => (0, 2),
+            (true, true) => (0, 14),
+            (false, true) => (0, 0),
             (false, false) => (2, 0),
             (true, false) => (if self.checks_left == 0 { 4 } else { 2 }, 6),
         }
@@ -253,6 +297,9 @@ impl State {
             None => {}
         }
         let words: Vec<&str> = command.split_whitespace().collect();
+        if let Some(answer) = self.supply(&words) {
+            return answer;
+        }
         let done = match words[..] {
             ["show", "info"] => return self.info(),
             ["show", "stat", backend, _, _] if backend != "-1" && !self.has(backend) => Err("No such proxy."),
@@ -261,6 +308,7 @@ impl State {
             ["show", "servers", "state", ref backend @ ..] => {
                 return self.servers_state(backend.first().copied().unwrap_or("-1"));
             }
+            ["help"] => return self.help(),
             ["show", "cli", "level"] => return "admin\n".to_owned(),
             ["set", "server", name, "state", state] => self.find(name).and_then(|s| s.set_state(state)),
             ["set", "server", name, "health", "down"] => self.find(name).map(|server| server.operational = 0),
@@ -269,7 +317,7 @@ impl State {
                 server.weight = weight.ok_or("Absolute weight can only be between 0 and 256 inclusive.")?;
                 Ok(())
             }),
-            _ => Err(UNKNOWN),
+            _ => return self.unknown(words.first().copied().unwrap_or_default()),
         };
         done.err().map(|refusal| format!("{refusal}\n")).unwrap_or_default()
     }
@@ -310,7 +358,7 @@ impl State {
                     return (text.into_bytes(), false);
                 }
                 ("", "show proc") => text += &self.processes(),
-                ("", _) => writeln!(text, "{UNKNOWN}").expect("a String"),
+                ("", _) => text += &self.unknown(command.split(' ').next().unwrap_or_default()),
                 _ if prefix == "@1" || prefix == format!("@!{}", self.pid) => text += &self.obey(command),
                 _ => {
                     writeln!(text, "Can't find the target PID matching the prefix '{prefix}'")
@@ -333,16 +381,17 @@ impl State {
     }
 
     fn processes(&self) -> String {
-        let Self { pid, reloads, failed_reloads: failed, .. } = self;
+        let Self { pid, reloads, failed_reloads: failed, version, .. } = self;
+        let version = format!("{version}-fake");
         let counted = format!("{reloads} [failed: {failed}]");
         let row = |pid: &str, kind: &str, reloads: &str, uptime: &str, version: &str| {
             format!("{pid:<15} {kind:<15} {reloads:<15} {uptime:<15} {version:<15}\n")
         };
         [
             row("#<PID>", "<type>", "<reloads>", "<uptime>", "<version>"),
-            row("4700", "master", &counted, "0d00h00m09s", "2.6.12-fake"),
+            row("4700", "master", &counted, "0d00h00m09s", &version),
             "# workers\n".to_owned(),
-            row(&pid.to_string(), "worker", &failed.to_string(), "0d00h00m09s", "2.6.12-fake"),
+            row(&pid.to_string(), "worker", &failed.to_string(), "0d00h00m09s", &version),
             "# programs\n".to_owned(),
         ]
         .concat()
@@ -358,8 +407,8 @@ impl State {
 
     fn info(&self) -> String {
         format!(
-            "Name: HAProxy\nVersion: 2.6.12-fake\nPid: {}\nUptime_sec: {}\nStopping: 0\n",
-            self.pid, self.uptime_s
+            "Name: HAProxy\nVersion: {}-fake\nPid: {}\nUptime_sec: {}\nStopping: 0\n",
+            self.version, self.pid, self.uptime_s
         )
     }
 
@@ -404,10 +453,11 @@ impl State {
         for (be_id, (backend, servers)) in backends {
             for (srv_id, server) in (1..).zip(servers) {
                 let (health, check_state) = server.health();
-                let FakeServer { name, operational, admin, weight, initial_weight, port, .. } = server;
+                let FakeServer { name, operational, admin, weight, initial_weight, address, .. } = server;
+                let (ip, port) = (address.ip(), address.port());
                 writeln!(
                     text,
-                    "{be_id} {backend} {srv_id} {name} 127.0.0.1 {operational} {admin} {weight} {initial_weight} 9 15 \
+                    "{be_id} {backend} {srv_id} {name} {ip} {operational} {admin} {weight} {initial_weight} 9 15 \
                      3 {health} {check_state} 0 0 0 - {port} - 0 0 - - 0"
                 )
                 .expect("a String");
@@ -420,6 +470,22 @@ impl State {
         text
     }
 
+    /// In the words of its release; the commands that there are follow in the real ones.
+    fn unknown(&self, word: &str) -> String {
+        let better = "but maybe one of the following ones is a better match:";
+        match self.release {
+            [2, ..4] => "Unknown command. Please enter one of the following commands only :\n".to_owned(),
+            [2, ..8] => format!("Unknown command, {better}\n"),
+            _ => format!("Unknown command: '{word}', {better}\n"),
+        }
+    }
+
+    /// The fault that was aimed at `line`.
+    fn take_aimed(&mut self, line: &str) -> Option<Fault> {
+        let is_hit = |command: &str| line.split(';').any(|part| part.trim().starts_with(command));
+        self.aimed.take_if(|(command, _)| is_hit(command)).map(|(_, fault)| fault)
+    }
+
     /// The fault for the connection that has just come.
     fn take_fault(&mut self) -> Option<Fault> {
         let (fault, times) = self.fault.take()?;
@@ -429,9 +495,6 @@ impl State {
         Some(fault)
     }
 }
-
-/// How what follows begins; the commands that there are.
-const UNKNOWN: &str = "Unknown command, but maybe one of the following ones is a better match:";
 
 fn no_worker(prefix: &str) -> String {
     format!("Can't find the target PID matching the prefix '{prefix}'\n")
@@ -467,6 +530,10 @@ fn converse(mut stream: UnixStream, is_master: bool, shared: &Mutex<State>) {
         let goes_on = if is_master { !line.contains("quit") } else { line.starts_with("prompt;") };
         let is_harmless = goes_on && !matches!(fault, Some(Fault::Hang | Fault::Answer(_) | Fault::Endless));
         let now = if is_harmless && fault != Some(Fault::OldWorker) { None } else { fault.take() };
+        let now = lock(shared).take_aimed(&line).or(now);
+        if now == Some(Fault::Late) && wait_for_end(&mut reading).is_err() {
+            return;
+        }
         let mut state = lock(shared);
         state.pid += u32::from(now == Some(Fault::Replaced));
         let (answer, goes_on) = match (is_master, &now) {
@@ -492,7 +559,9 @@ fn strike(
 ) -> std::io::Result<()> {
     let half = &answer[..answer.len() / 2];
     match fault {
-        None | Some(Fault::OldWorker | Fault::Replaced | Fault::Starting) => stream.write_all(answer),
+        None | Some(Fault::OldWorker | Fault::Replaced | Fault::Starting | Fault::Late) => {
+            stream.write_all(answer)
+        }
         Some(Fault::CloseMidway) => stream.write_all(half),
         Some(Fault::CloseSilently) => Ok(()),
         Some(Fault::Answer(text)) => {

@@ -43,6 +43,13 @@ const BORNE_WITH: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Newcomers(BTreeMap<ServerId, Instant>);
 
+impl Newcomers {
+    /// For so long the weight of `server` has stood still.
+    pub(super) fn held(&self, server: ServerId, now: Instant) -> Option<Duration> {
+        self.0.get(&server).map(|&since| now.saturating_duration_since(since))
+    }
+}
+
 /// What is seen of a newcomer, or of the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Shown {
@@ -141,7 +148,7 @@ impl Backend {
             if matches!(ramps.get(&server), Some(Ramp::TurnedAway(_))) {
                 continue;
             }
-            let held = self.newcomers.0.get(&server).map_or(Duration::ZERO, |&since| now - since);
+            let held = self.newcomers.held(server, now).unwrap_or_default();
             let ramp = self.settings.warm_up_of(&names.of_server(server)).ramp;
             let (below, bearable) = (self.settings.target.below, ramp.max(BORNE_WITH));
             let both = shown(server).zip(others);

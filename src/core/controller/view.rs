@@ -112,6 +112,8 @@ pub struct ServerView {
     pub kept: Option<KeptBy>,
     /// What the plan under way is doing about it, and for how long already.
     pub step: Option<(Step, Duration)>,
+    /// It is not like the others: its weight, which was to rise, has stood still for so long.
+    pub held: Option<Duration>,
     /// Its sessions, which have outlasted its way to MAINT, are closed so long from now.
     pub closes_in: Option<Duration>,
 }
@@ -163,6 +165,7 @@ impl Backend {
                 .left(server.id, now)
                 .or_else(|| self.store.quarantine_left(server.id, now)),
             step: self.moving.as_ref().and_then(|moving| moving.step(server.id, now)),
+            held: self.newcomers.held(server.id, now),
             closes_in: self.lingering.closes_in(server.id, self.settings.scale_down.shutdown_sessions, now),
             state: server.clone(),
         });

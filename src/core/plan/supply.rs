@@ -317,6 +317,12 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
     }
 }
 
+/// The first of the `keywords` that wants a number and has none, with what it has: so no server comes out as asked.
+pub fn no_number(keywords: &Keywords) -> Option<(&'static str, &str)> {
+    let wrong = |keyword| Some((keyword, keywords.value(keyword).filter(|it| it.parse::<u32>().is_err())?));
+    ["weight", "maxconn"].into_iter().find_map(wrong)
+}
+
 /// In what `server` is not as the `keywords` say that it was added with. HAProxy takes what is no number for 0.
 pub fn deviation(server: &ServerState, keywords: &Keywords) -> Option<String> {
     let weight = u32::from(server.initial_weight.value());

@@ -33,6 +33,17 @@ pub(super) async fn tell(
         if passed_over.contains(&correction.server()) {
             continue;
         }
+        if let Correction::Add { server, keywords, .. } = &correction
+            && let Some((keyword, value)) = supply::no_number(keywords)
+        {
+            let error = format!(
+                "HAProxy would take `{keyword} {value}` for another number; see `spares.default_server`"
+            );
+            warn!(node = %hands.address(), error, "not brought in line");
+            passed_over.insert(*server);
+            refused.push((correction, error));
+            continue;
+        }
         let Err(error) = telling.tell(&correction).await else { continue };
         if error.overtaken().is_some() {
             // What is still to be told follows from the next reading.
