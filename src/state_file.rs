@@ -15,7 +15,9 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::core::controller::{BackendMemory, Known, Memory, Operator, Order, OverrideMemory, ShownBy};
+use crate::core::controller::{
+    BackendMemory, Known, Memory, Operator, Order, OverrideMemory, ShownBy, Temporary,
+};
 use crate::core::plan::inventory::AdminState;
 use crate::core::plan::supply::Placement;
 use crate::core::policy::state::Direction;
@@ -173,6 +175,9 @@ struct FileBackend {
     /// Servers whose start was begun.
     starting: BTreeSet<String>,
     weights: BTreeMap<String, u16>,
+    /// What servers have by right, and what they had for a while.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    temporary: BTreeMap<String, FileTemporary>,
     cooldown: Option<FileCooldown>,
     /// Servers that are left alone, and until when.
     left_alone: BTreeMap<String, u64>,
@@ -180,6 +185,8 @@ struct FileBackend {
     known: BTreeMap<String, FileKnown>,
     order: Option<FileOrder>,
     placed: BTreeMap<String, FilePlacement>,
+    /// Servers that are DOWN, and who stands in for each; `None`: fewer were enough.
+    replaced: BTreeMap<String, Option<String>>,
 }
 
 /// How a server was found, and what a plan may have made of it since.
@@ -192,6 +199,28 @@ struct FileKnown {
     states: Vec<FileState>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     weights: Vec<u16>,
+}
+
+/// The latest last.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a mapping with the keys `own` and `set`")]
+struct FileTemporary {
+    own: u16,
+    set: Vec<u16>,
+}
+
+impl From<&Temporary> for FileTemporary {
+    fn from(known: &Temporary) -> Self {
+        Self { own: known.own.value(), set: known.set.iter().map(|weight| weight.value()).collect() }
+    }
+}
+
+impl FileTemporary {
+    /// `None` if its weight is none.
+    fn into_memory(self) -> Option<Temporary> {
+        let set = self.set.into_iter().filter_map(Weight::new).collect();
+        Some(Temporary { own: Weight::new(self.own)?, set })
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -345,7 +374,21 @@ impl FileMemory {
             let placed = backend.placed.iter().map(|(name, placement)| (name.clone(), placement.into()));
             let placed = placed.collect();
             let known = backend.known.iter().map(|(name, known)| (name.clone(), known.into())).collect();
-            let file = FileBackend { ours, starting, weights, cooldown, left_alone, known, order, placed };
+            let replaced = backend.replaced.clone();
+            let temporary = backend.temporary.iter().map(|(name, known)| (name.clone(), known.into()));
+            let temporary = temporary.collect();
+            let file = FileBackend {
+                ours,
+                starting,
+                weights,
+                temporary,
+                cooldown,
+                left_alone,
+                known,
+                order,
+                placed,
+                replaced,
+            };
             (backend.name.clone(), file)
         });
         let shown_by = memory.shown_by.as_ref().map(|shown_by| FileShownBy {
@@ -377,7 +420,22 @@ impl FileMemory {
             let placed = file.placed.into_iter().map(|(name, placement)| (name, placement.into())).collect();
             let known = file.known.into_iter().filter_map(|(name, known)| Some((name, known.into_memory()?)));
             let known = known.collect();
-            BackendMemory { name, ours, starting, weights, cooldown, left_alone, known, overridden, placed }
+            let temporary =
+                file.temporary.into_iter().filter_map(|(name, known)| Some((name, known.into_memory()?)));
+            let temporary = temporary.collect();
+            BackendMemory {
+                name,
+                ours,
+                starting,
+                weights,
+                temporary,
+                cooldown,
+                left_alone,
+                known,
+                overridden,
+                placed,
+                replaced: file.replaced,
+            }
         });
         let shown_by = self.shown_by.map(|FileShownBy { pids, started, since }| ShownBy {
             pids,
@@ -411,8 +469,11 @@ mod tests {
             states: [AdminState::Ready, AdminState::Maint].into(),
             weights: [Weight::new(100).unwrap()].into(),
         };
+        let temporary =
+            Temporary { own: Weight::ONE, set: vec![Weight::new(100).unwrap(), Weight::new(40).unwrap()] };
         let backend = BackendMemory {
             name: "app".into(),
+            temporary: [("s1".to_owned(), temporary)].into(),
             ours: ["s2".to_owned()].into(),
             starting: ["s2".to_owned()].into(),
             weights: [("s1".to_owned(), Weight::new(100).unwrap())].into(),
@@ -421,6 +482,7 @@ mod tests {
             known: [("s1".to_owned(), known)].into(),
             overridden: None,
             placed: [("s3".to_owned(), placement)].into(),
+            replaced: [("s4".to_owned(), Some("s3".to_owned())), ("s5".to_owned(), None)].into(),
         };
         let shown_by =
             ShownBy { pids: vec![Some(4711)], started: Some(99), runs_for: Duration::from_secs(60) };

@@ -553,7 +553,7 @@ fn connections_that_linger_in_maint_are_closed_only_where_the_config_says_so() {
 
 const CHECK: &str = "check inter 100ms fall 2 rise 1";
 
-/// Waits until the agent has seen the checks of these servers pass: those that never did are replaced by nobody.
+/// Waits until the agent has seen the checks of these servers pass: those that never did are not replaced at once.
 fn sees_well(agent: &Agent, servers: &[&str]) {
     for server in servers {
         wait_until("its check was seen to pass", PATIENCE, || {
@@ -589,6 +589,47 @@ fn a_server_that_its_check_calls_down_is_replaced_by_a_spare_and_serves_again_wh
         assert!(agent.has_journaled("rule", "above_max"), "{:#?}", agent.journal());
         assert_eq!(site.ready(), 2);
     }
+}
+
+#[test]
+fn a_server_that_went_down_while_no_agent_ran_is_replaced_and_one_that_was_replaced_before_not_again() {
+    let spare = format!("{CHECK} disabled");
+    let last = format!("{CHECK} disabled\n    option httpchk GET /\n    timeout check 1h");
+    // After the reload no check has said anything of it; where that can be, it is DOWN.
+    let can_be_down = Haproxy::version().is_some_and(|version| version >= vec![3, 1]);
+    let early = format!("{CHECK} {}", if can_be_down { "init-state down" } else { "" });
+    let servers = [CHECK, CHECK, CHECK, &spare, &spare, &early, &last];
+    let Some(mut site) = Site::start(&servers) else { return };
+    let agent = site.agent("");
+    sees_well(&agent, &["s1", "s2", "s3"]);
+    site.servers[0].set_status(503);
+    // What it has not seen to serve before a reload, it does not bring back.
+    sees_well(&agent, &["s4"]);
+    wait_until("the move is over", PATIENCE, || agent.is_still());
+    site.servers[5].set_delay(NEVER);
+    site.haproxy.reload();
+    site.wait_for("s4", "READY 1");
+    wait_until("the spare is known to be back", PATIENCE, || agent.server("s1")["stand_in"] == "s4");
+    sees_well(&agent, &["s2", "s3", "s4"]);
+    let dir = agent.into_dir().expect("the folder stays");
+    site.servers[1].set_status(503);
+    let is_down = || site.haproxy.servers("app", |row| row[5].to_owned())["s2"] == "READY 0";
+    wait_until("HAProxy calls it DOWN", PATIENCE, is_down);
+    let agent = site.agent_in(dir, "");
+    wait_until("why it is not replaced yet is shown", PATIENCE, || {
+        let why = agent.server("s2")["not_replaced"].as_str().unwrap_or_default().to_owned();
+        why.starts_with("not seen UP since the agent or HAProxy was started; not for ")
+    });
+    site.wait_for("s5", "READY 1");
+    wait_until("both are shown", PATIENCE, || {
+        (agent.server("s1")["stand_in"] == "s4") && agent.server("s2")["stand_in"] == "s5"
+    });
+    assert!(site.is("s7", "MAINT 1"), "{:?}", site.servers());
+    let told = agent.journal().into_iter().filter(|entry| entry["rule"] == "down");
+    let told: Vec<Value> = told.map(|entry| entry["reason"].clone()).collect();
+    let takes_its_place =
+        |server: &str, other: &str| format!("{server} is DOWN by its check: {other} takes its place");
+    assert_eq!(told, [takes_its_place("s1", "s4"), takes_its_place("s2", "s5")]);
 }
 
 #[test]

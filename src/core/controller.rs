@@ -54,6 +54,7 @@ mod record;
 mod replacements;
 mod standing;
 mod supply;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -71,6 +72,7 @@ pub use overrides::{Operator, Order, Override};
 use readings::{Reading, Readings};
 pub use record::{Event, Record};
 pub use standing::{Answer, BackendStanding, Origin, ServerStanding, of_node};
+pub use temporary::{BroughtBack, Temporary};
 pub use view::{Health, ServerView, View};
 
 /// Something for the agent to do.
@@ -193,7 +195,7 @@ impl Controller {
     /// Takes what HAProxy says it has. It was asked at `asked`: what was done after that may not be in it.
     /// While no HAProxy is in line, what they have is nobody's wish, and no ground for anything.
     pub fn handle_inventory(&mut self, mut inventory: Inventory, asked: Instant, now: Instant) {
-        if !inventory.in_line {
+        if inventory.in_line.is_empty() {
             return self.readings.note_none_in_line(now);
         }
         let least = |id| self.backends.get(&id).map_or(1, |backend| backend.limits.scheduled.min);
@@ -204,6 +206,7 @@ impl Controller {
             (before, now) => before != now,
         };
         let anew = latest.is_some_and(is_another);
+        let in_line_as_before = latest.is_none_or(|before| before.in_line == inventory.in_line);
         let goes_on =
             |before: &Inventory| before.counted.len() > 1 && goes_on(&before.counted, &inventory.counted);
         let restarted = anew && latest.is_some_and(|before| !goes_on(before));
@@ -228,6 +231,12 @@ impl Controller {
             backend.read_only = inventory.read_only;
             if anew {
                 backend.count_anew();
+            }
+            if !in_line_as_before {
+                backend.hands_off.forget_unlike(state);
+            }
+            if restarted || is_new_to_us {
+                backend.temporary.restart();
             }
             changed |= backend.take_stock(id, state, &pids, asked, &mut self.actions);
         }

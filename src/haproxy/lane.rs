@@ -139,8 +139,9 @@ struct Walker<'a> {
     asked: Option<AdminState>,
     /// This lane has asked for a state.
     acted: bool,
-    /// HAProxy was restarted since it confirmed `state`.
-    reset: bool,
+    /// Processes that have not confirmed `state` yet: of a HAProxy that was restarted or away, or was known to have the server
+    /// otherwise when the lane began.
+    fresh: Vec<Process>,
     /// The processes that answered last.
     processes: Vec<Process>,
     /// Where the last `Set` leads.
@@ -180,7 +181,7 @@ impl<'a> Walker<'a> {
             state: lane.from,
             asked: None,
             acted: false,
-            reset: false,
+            fresh: work.unlike(lane),
             processes: work.made_on.clone(),
             goal,
             moved: false,
@@ -337,7 +338,7 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
             let serves = reading.nodes.iter().any(|node| node.has(self.server, AdminState::Ready));
-            if self.reset && serves && state == AdminState::Maint && self.drain.is_some() {
+            if self.is_reset() && serves && state == AdminState::Maint && self.drain.is_some() {
                 return Err(StepError::ServesAgain);
             }
             self.check(&reading, server, state)?;
@@ -348,22 +349,30 @@ impl<'a> Walker<'a> {
             if let Err(error) = work.change(&reading, commands, patience).await {
                 // Nothing was sent; where there are several, perhaps to the others.
                 self.acted = had_acted || reading.nodes.len() > 1 || !matches!(error, StepError::Restarted);
-                retry.after(error).await?;
+                match error {
+                    // Whoever brings this HAProxy in line was quicker.
+                    StepError::ChangedByOther { found, .. } if found == state && work.all.are_several() => {
+                        retry.until_shown(error).await?;
+                    }
+                    error => retry.after(error).await?,
+                }
                 continue;
             }
             let confirmed = work.read(patience).await?;
-            if confirmed.backend.server(self.server).is_none() {
+            let before = reading.processes();
+            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
+            let is_there = confirmed.backend.server(self.server).is_some();
+            if !is_there && !restarted {
                 return Err(StepError::Gone);
             }
-            if confirmed.has(self.server, state) {
+            if is_there && confirmed.has(self.server, state) {
                 self.processes = confirmed.processes();
                 break;
             }
-            let before = reading.processes();
-            let restarted = confirmed.processes().iter().any(|process| is_new(process, &before));
             retry.after(if restarted { StepError::Restarted } else { StepError::NoEffect }).await?;
         }
-        (self.state, self.asked, self.reset, self.passes_maint) = (state, None, false, false);
+        (self.state, self.asked, self.passes_maint) = (state, None, false);
+        self.fresh.clear();
         if state == AdminState::Ready {
             work.brought_back(self.server);
         }
@@ -372,9 +381,10 @@ impl<'a> Walker<'a> {
 
     /// Whether HAProxy, restarted, has the server where the lane leads; noted if so.
     fn has_arrived(&mut self, reading: &Reading) -> bool {
-        let is_there = |goal: &AdminState| self.reset && reading.has(self.server, *goal);
+        let is_there = |goal: &AdminState| self.is_reset() && reading.has(self.server, *goal);
         let Some(goal) = self.goal.filter(is_there) else { return false };
-        (self.state, self.asked, self.reset, self.moved) = (goal, None, false, true);
+        (self.state, self.asked, self.moved) = (goal, None, true);
+        self.fresh.clear();
         true
     }
 

@@ -77,11 +77,17 @@ struct Node {
     process: Mutex<Option<Process>>,
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
+impl Node {
+    fn end_probe(&self) {
         if let Some(probe) = lock(&self.probe).take() {
             probe.abort();
         }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_probe();
     }
 }
 
@@ -152,8 +158,12 @@ impl Nodes {
         let mut answers: Vec<Option<Result<Inventory, RuntimeError>>> = Vec::new();
         answers.resize_with(self.nodes.len(), || None);
         let asked = self.asked();
-        for node in (0..self.nodes.len()).filter(|node| !asked.contains(node)) {
-            answers[node] = self.probed(node, names).await;
+        for (node, answer) in answers.iter_mut().enumerate() {
+            match asked.contains(&node) {
+                // What it was asked while it was away is from before.
+                true => self.nodes[node].end_probe(),
+                false => *answer = self.probed(node, names).await,
+            }
         }
         // What a node says that was away is from before.
         let all_now = answers.iter().all(Option::is_none);

@@ -18,7 +18,7 @@ pub(super) use self::reading::{NodeReading, Number, Reading, is_new};
 use super::attempt::{Patience, Retry, StepError, within};
 use super::nodes::Nodes;
 use crate::core::names::{Names, ServerId};
-use crate::core::plan::inventory::Process;
+use crate::core::plan::inventory::{Inventory, Process};
 use crate::core::plan::outcome::{CallOff, Changes, Outcome};
 use crate::core::plan::step::{Lane, Plan, Purpose};
 use crate::core::plan::weights::WeightList;
@@ -93,6 +93,16 @@ impl Work {
             processes: Mutex::default(),
             ramps_given_up: AtomicBool::new(false),
         })
+    }
+
+    /// Those of several HAProxys that have the server of `lane` otherwise than the plan goes by: they lag behind, or have refused.
+    pub(super) fn unlike(&self, lane: &Lane) -> Vec<Process> {
+        let latest = self.all.latest();
+        let is_unlike = |inventory: &&Arc<Inventory>| {
+            let found = inventory.backend(self.plan.backend).and_then(|backend| backend.server(lane.server));
+            found.is_some_and(|server| server.state() != lane.from)
+        };
+        latest.iter().flatten().filter(is_unlike).map(|inventory| inventory.process.clone()).collect()
     }
 
     /// What haproxy.cfg says of `server`; `None`: that is not known.

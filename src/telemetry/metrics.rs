@@ -255,6 +255,7 @@ impl Metrics {
             | Event::OrderEnded { .. }
             | Event::ChangedByOther { .. }
             | Event::HandsOffEnded { .. }
+            | Event::WeightsBroughtBack(_)
             | Event::Checked { .. }
             | Event::NotReplaced(_)
             | Event::Restarted(_) => {}

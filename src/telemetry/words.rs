@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
-use crate::core::controller::{Change, Event, Operator, Order, Override, Record};
+use crate::core::controller::{BroughtBack, Change, Event, Operator, Order, Override, Record};
 use crate::core::estimate::snapshot::Snapshot;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::outcome::{KeptBy, Outcome};
@@ -45,6 +45,10 @@ pub fn entry(record: &Record, names: &Names, time: Timestamp, dry_run: bool) -> 
         Event::HandsOffEnded { server } => {
             entry.insert("event".into(), json!("hands_off_ended"));
             entry.insert("server".into(), json!(&*names.of_server(*server)));
+        }
+        Event::WeightsBroughtBack(weights) => {
+            entry.insert("event".into(), json!("weights_brought_back"));
+            entry.insert("reason".into(), json!(brought_back(weights, names)));
         }
         Event::Checked { server, up } => {
             entry.insert("event".into(), json!(if *up { "up" } else { "down" }));
@@ -146,12 +150,29 @@ fn ended(what: &Override, by: Option<&Operator>) -> String {
 fn left_alone(change: Option<Change>, lasts: Duration) -> String {
     let what = match change {
         Some(Change::State { from, to }) => format!("{} to {}", from.name(), to.name()),
-        Some(Change::Weight { from, to }) => format!("weight {from} to {to}"),
+        Some(Change::Weight { from, to } | Change::WeightAtRestart { from, to }) => {
+            format!("weight {from} to {to}")
+        }
         Some(Change::Address { from, to }) => format!("sent from {from} to {to}"),
         Some(Change::Unchecked) => "its health check switched off".to_owned(),
         None => "its state, in the middle of a move".to_owned(),
     };
-    format!("{what}, not by this agent: left alone for {}", Span(lasts))
+    let by = match change {
+        Some(Change::WeightAtRestart { .. }) => "by somebody, or by an old state file of HAProxy's",
+        _ => "not by this agent",
+    };
+    format!("{what}, {by}: left alone for {}", Span(lasts))
+}
+
+/// `s1 from 100 to 10, s2 from 40 to 10: HAProxy's state file is from ...`.
+fn brought_back(weights: &[BroughtBack], names: &Names) -> String {
+    let change =
+        |back: &BroughtBack| format!("{} from {} to {}", names.of_server(back.server), back.weight, back.own);
+    let changes: Vec<String> = weights.iter().map(change).collect();
+    format!(
+        "{}: HAProxy's state file is from the middle of a ramp, or from while a slow server had less weight",
+        changes.join(", ")
+    )
 }
 
 /// `HAProxy's check fails: 2 servers serve without it`.
@@ -306,6 +327,13 @@ pub fn tell(record: &Record, names: &Names, dry_run: bool) {
             info!(
                 backend,
                 server, "server no longer left alone; what keeps it out of service is left as it is"
+            );
+        }
+        Event::WeightsBroughtBack(weights) => {
+            warn!(
+                backend,
+                reason = brought_back(weights, names),
+                "weights of an old state file are put right"
             );
         }
         Event::Checked { server, up: true } => {

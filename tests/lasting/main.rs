@@ -19,6 +19,7 @@ use tempfile::TempDir;
 mod support;
 
 mod growing;
+mod old_state;
 mod several;
 mod site;
 

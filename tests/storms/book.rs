@@ -15,6 +15,8 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// What has changed less long ago may not have been read before a command: an answer may take so long.
 const UNSEEN: Duration = Duration::from_secs(4);
+/// Nodes are not read at the same moment: what is said to one may cross an operator's change.
+const CROSSES: Duration = Duration::from_secs(2);
 
 /// Backend and server.
 pub(crate) type Key = (String, String);
@@ -61,22 +63,23 @@ pub(crate) struct Book {
     is_new: bool,
     /// Somebody else's, until then.
     theirs: HashMap<Key, Instant>,
-    /// Those of which the latest plan of each backend is.
-    planned: HashSet<Key>,
+    /// Those of which the latest plan of each backend is, and when that began.
+    planned: HashMap<Key, Instant>,
     /// Where a state or a weight is by our doing.
     state_is_ours: HashSet<Key>,
     weight_is_ours: HashSet<Key>,
     /// In DRAIN, and the last to touch it were we.
     half_drained: HashSet<Key>,
-    /// Servers that an operator has touched; and those where nobody has looked since.
-    touched: HashSet<Key>,
+    /// When an operator has touched a server last; and those where nobody has looked since.
+    touched: HashMap<Key, Instant>,
     unseen: HashSet<Key>,
     /// When each server has served last, where it was not us who ended that.
     served: HashMap<(usize, Key), Instant>,
     /// Weights that anybody but us has given to a server.
     pub(crate) rightful: HashMap<Key, Vec<u16>>,
-    /// An operator has set a weight.
+    /// An operator has set a weight; and those that he has set on one of several nodes only.
     pub(crate) somebody_weighs: bool,
+    pub(crate) weighed_alone: HashSet<Key>,
     pub(crate) broken: Vec<String>,
 }
 
@@ -96,6 +99,8 @@ pub(crate) struct Command<'a> {
     pub(crate) follows: bool,
     /// The node is told what it has missed: it was away, or restarted.
     pub(crate) catches_up: bool,
+    /// It may be told what the others had a moment ago.
+    pub(crate) lags: bool,
     pub(crate) now: Instant,
 }
 
@@ -114,15 +119,16 @@ impl Book {
             pids: Vec::new(),
             is_new: true,
             theirs: HashMap::new(),
-            planned: HashSet::new(),
+            planned: HashMap::new(),
             state_is_ours: HashSet::new(),
             weight_is_ours: HashSet::new(),
             half_drained: HashSet::new(),
-            touched: HashSet::new(),
+            touched: HashMap::new(),
             unseen: HashSet::new(),
             served: HashMap::new(),
             rightful: rightful.collect(),
             somebody_weighs: false,
+            weighed_alone: HashSet::new(),
             broken: Vec::new(),
         }
     }
@@ -216,16 +222,23 @@ impl Book {
         if server.backup || server.tracks.is_some() {
             self.break_rule(key, &format!("{}: it is bound", state.name()));
         }
-        if self.is_theirs(key, command.now) && !command.catches_up {
+        if self.is_theirs(key, command.now) && !command.catches_up && !self.has_crossed_a_plan(key) {
             self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
-        if from != AdminState::Ready && from != state && !is_known && !server.disabled && !command.catches_up
+        // Somebody may have changed it on that node only; without a time for it nobody keeps off.
+        let is_told = command.lags && self.rules.hands_off.get(&key.0).is_none_or(Duration::is_zero);
+        if from != AdminState::Ready
+            && from != state
+            && !is_known
+            && !server.disabled
+            && !command.catches_up
+            && !is_told
         {
             self.break_rule(key, &format!("{}: it is in {} by somebody else", state.name(), from.name()));
         }
         // Not where a node is only told what another one has, by whomever.
-        if state != AdminState::Ready && (!command.follows || self.planned.contains(key)) {
+        if state != AdminState::Ready && (!command.follows || self.planned.contains_key(key)) {
             self.state_is_ours.insert(key.clone());
         }
         match state {
@@ -246,7 +259,9 @@ impl Book {
         if weight == from {
             return;
         }
-        if !command.catches_up {
+        let is_crossed =
+            command.lags && self.touched.get(key).is_some_and(|&at| command.now.duration_since(at) < CROSSES);
+        if !command.catches_up && !is_crossed {
             if server.backup || weight == 0 || from == 0 {
                 self.break_rule(key, &format!("weight {from} to {weight}"));
             }
@@ -276,17 +291,17 @@ impl Book {
     }
 
     /// An operator has changed a server.
-    pub(crate) fn their_change(&mut self, key: &Key, server: &Server) {
+    pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
-        self.touched.insert(key.clone());
+        self.touched.insert(key.clone(), now);
         self.unseen.insert(key.clone());
         self.half_drained.remove(key);
         self.rightful.entry(key.clone()).or_default().push(server.weight);
     }
 
     /// The agent is shown this; it `can_see` others' doings in backends while it does nothing there itself.
-    pub(crate) fn look(&mut self, inventory: &Inventory, asked: Instant, can_see: impl Fn(&str) -> bool) {
+    pub(crate) fn look(&mut self, inventory: &Inventory, can_see: impl Fn(&str) -> bool) {
         let all_answer = inventory.counted.iter().all(Option::is_some);
         self.is_new |= self.pids != inventory.counted || !all_answer;
         self.pids.clone_from(&inventory.counted);
@@ -298,13 +313,13 @@ impl Book {
                 continue;
             }
             for server in &backend.servers {
-                self.look_at((name.clone(), self.names.of_server(server.id).to_string()), server, asked);
+                self.look_at((name.clone(), self.names.of_server(server.id).to_string()), server);
             }
         }
         self.is_new &= !is_seen;
     }
 
-    fn look_at(&mut self, key: Key, server: &ServerState, asked: Instant) {
+    fn look_at(&mut self, key: Key, server: &ServerState) {
         let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
         let is_theirs = self.unseen.remove(&key) && !self.is_new;
         let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
@@ -316,16 +331,23 @@ impl Book {
         if before.weight != now.weight {
             self.weight_is_ours.remove(&key);
         }
-        if is_theirs {
+        // The agent may have seen it while another server of the backend was on its way.
+        if let Some(&since) = self.touched.get(&key).filter(|_| is_theirs) {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
-            self.theirs.insert(key, asked + hands_off);
+            self.theirs.insert(key, since + hands_off);
         }
     }
 
     /// A plan of ours for these servers of `backend` begins.
-    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>) {
-        self.planned.retain(|key| key.0 != backend);
-        self.planned.extend(servers);
+    pub(crate) fn plan(&mut self, backend: &str, servers: impl Iterator<Item = Key>, now: Instant) {
+        self.planned.retain(|key, _| key.0 != backend);
+        self.planned.extend(servers.map(|server| (server, now)));
+    }
+
+    /// The plan under way was made from a reading that need not have shown what an operator did.
+    fn has_crossed_a_plan(&self, key: &Key) -> bool {
+        let at = self.touched.get(key).zip(self.planned.get(key));
+        at.is_some_and(|(&touched, &planned)| touched + CROSSES > planned && planned + CROSSES > touched)
     }
 
     /// The agent was told by its executor that somebody else has changed this server.
@@ -337,7 +359,7 @@ impl Book {
 
     /// An operator has touched it at least once.
     pub(crate) fn was_touched(&self, key: &Key) -> bool {
-        self.touched.contains(key)
+        self.touched.contains_key(key)
     }
 
     /// The agent starts anew.

@@ -147,8 +147,9 @@ impl Fleet {
         self.tell(|| format!("node {node}: {part}"));
         self.changes += 1;
         let key = (backend, server);
-        let (follows, catches_up) = self.compare(node, &key, &change);
-        let command = Command { node, key: &key, change: &change, follows, catches_up, now };
+        let (follows, lags) = (self.follows(node, &key, &change), self.lags(node));
+        let catches_up = lags && (follows || change == cli::Change::State(AdminState::Drain));
+        let command = Command { node, key: &key, change: &change, follows, catches_up, lags, now };
         if self.nodes[node].refuses > 0 {
             self.nodes[node].refuses -= 1;
             self.nodes[node].has_refused = true;
@@ -173,19 +174,22 @@ impl Fleet {
         })
     }
 
-    /// Whether another node is so already; and whether this one may lack what the others have, and is brought there.
-    fn compare(&self, n: usize, key: &Key, change: &cli::Change) -> (bool, bool) {
+    /// Whether another node is so already.
+    fn follows(&self, n: usize, key: &Key, change: &cli::Change) -> bool {
         let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != n);
         let mut theirs = others.filter_map(|(_, node)| node.haproxy.server(&key.0, &key.1));
-        let follows = theirs.any(|server| match change {
+        theirs.any(|server| match change {
             cli::Change::State(state) => server.forced == *state,
             cli::Change::Weight(weight) => server.weight == *weight,
             cli::Change::Address(address) => server.address == *address,
             _ => false,
-        });
-        let is_on_its_way = follows || *change == cli::Change::State(AdminState::Drain);
+        })
+    }
+
+    /// It may lack what the others have, and be brought there.
+    fn lags(&self, n: usize) -> bool {
         let is_new = |at: u32| self.seconds - at < CATCHES_UP;
-        (follows, is_on_its_way && self.nodes.len() > 1 && self.nodes[n].behind.is_some_and(is_new))
+        self.nodes.len() > 1 && self.nodes[n].behind.is_some_and(is_new)
     }
 
     /// An agent that has just started does not know of any node what it lacks.
@@ -255,7 +259,7 @@ impl Fleet {
         if node.haproxy.server(&key.0, &key.1).is_some_and(|server| server.tracks.is_none()) {
             node.haproxy.change(&key.0, &key.1, change);
             let server = node.haproxy.server(&key.0, &key.1).expect("it is there");
-            self.book.their_change(key, server);
+            self.book.their_change(key, server, now);
         }
     }
 }

@@ -132,13 +132,20 @@ impl World {
         let addresses = self.site.addresses();
         match event {
             Event::Load(load) => self.load = load,
-            Event::State(spot, state) => self.operate(spot, |server| {
-                // Whoever takes a slot into service gives it an address.
-                if server.address != SocketAddr::from(NOWHERE) {
-                    server.set_state(state);
+            Event::State(spot, state) => {
+                self.operate(spot, |server| {
+                    // Whoever takes a slot into service gives it an address.
+                    if server.address != SocketAddr::from(NOWHERE) {
+                        server.set_state(state);
+                    }
+                });
+            }
+            Event::Weight(spot, weight) => {
+                let server = self.operate(spot, |server| server.weight = weight);
+                if spot.node.is_some() && nodes > 1 {
+                    self.fleet.lock().book.weighed_alone.extend(server);
                 }
-            }),
-            Event::Weight(spot, weight) => self.operate(spot, |server| server.weight = weight),
+            }
             Event::Order(backend, order, lasts) => self.order(backend, order, lasts),
             Event::Resume(backend) => {
                 let backend = self.backend(backend);
@@ -205,16 +212,18 @@ impl World {
         self.fleet.lock().book.rules.offered.extend(offered);
     }
 
-    pub(crate) fn operate(&self, spot: Spot, change: impl Fn(&mut Server)) {
+    /// Which server that is, if there is one.
+    pub(crate) fn operate(&self, spot: Spot, change: impl Fn(&mut Server)) -> Option<Key> {
         let backend = &self.settings[self.backend(spot.backend)].name;
         let mut fleet = self.fleet.lock();
         let servers = fleet.nodes[0].haproxy.backend(backend).expect("it is configured");
-        let Some(server) = servers.servers.get(spot.server % servers.servers.len().max(1)) else { return };
+        let server = servers.servers.get(spot.server % servers.servers.len().max(1))?;
         let key = (backend.clone(), server.name.clone());
         match spot.node {
             Some(node) => fleet.operate(node % self.site.nodes, &key, &change),
             None => (0..self.site.nodes).for_each(|n| fleet.operate(n, &key, &change)),
         }
+        Some(key)
     }
 
     fn order(&mut self, backend: usize, order: Order, lasts: u64) {
@@ -429,7 +438,7 @@ impl World {
                 let id = self.names.backend(backend).expect("a name");
                 !agent.is_moving(id) && agent.settled.get(&id).is_none_or(|&settled| asked >= settled)
             };
-            self.fleet.lock().book.look(&inventory, asked, can_see);
+            self.fleet.lock().book.look(&inventory, can_see);
             agent.controller.handle_inventory(inventory, asked, now);
         }
         for (n, &(pool, is_readable)) in self.pools.iter().enumerate() {
@@ -460,7 +469,7 @@ impl World {
                     let servers = plan.lanes.iter().map(|lane| (backend.clone(), name(lane)));
                     let mut fleet = self.fleet.lock();
                     fleet.tell(|| format!("PLAN {plan:?}"));
-                    fleet.book.plan(&backend, servers);
+                    fleet.book.plan(&backend, servers, Fleet::now());
                     drop(fleet);
                     self.quiet = 0;
                     if !agent.execute(plan) {

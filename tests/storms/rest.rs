@@ -157,15 +157,17 @@ impl World {
             {
                 return Err(format!("{name} and {} are at the same address", other.name));
             }
-            let is_given_up = !pool.contains(&server.address);
-            if server.added && is_given_up && may_go(server) {
-                return Err(format!("{name} was given up"));
-            }
+            // What an operator drains stays so until he is done with it.
+            let is_in_use = match server.state() {
+                AdminState::Ready => server.weight > 0,
+                AdminState::Drain => self.is_half_drained(backend, server),
+                AdminState::Maint => false,
+            };
             if server.added && server.state() == AdminState::Maint {
                 return Err(format!("{name} was added, and waits"));
             }
-            let is_used = server.state() != AdminState::Maint;
-            if is_slot(&server) && is_given_up && is_used && may_go(server) {
+            let is_from_pool = server.added || is_slot(&server);
+            if is_from_pool && is_in_use && !pool.contains(&server.address) && may_go(server) {
                 return Err(format!("{name} has an address that was given up"));
             }
         }
@@ -184,6 +186,10 @@ impl World {
         }
     }
 
+    fn is_half_drained(&self, backend: &Backend, server: &Server) -> bool {
+        self.fleet.lock().book.is_half_drained(&(backend.name.clone(), server.name.clone()))
+    }
+
     fn check_weights(&self, backend: &Backend, settings: &BackendSettings) -> Right {
         let fleet = self.fleet.lock();
         let book = &fleet.book;
@@ -195,7 +201,9 @@ impl World {
         for server in &backend.servers {
             let key = (backend.name.clone(), server.name.clone());
             let is_drain = server.state() == AdminState::Drain;
-            let is_rightful = book.rightful[&key].contains(&server.weight);
+            // What he gives on one node while it is another on its way there, nobody can put right but him.
+            let is_rightful =
+                book.rightful[&key].contains(&server.weight) || book.weighed_alone.contains(&key);
             let broken = if is_drain && book.is_half_drained(&key) && server.weight > 0 {
                 "half drained"
             } else if !is_rightful && settings.weights != Weights::ByCapacity {

@@ -19,6 +19,7 @@ use super::overrides::{Order, Override};
 use super::quarantine::Quarantine;
 use super::replacements::Replacements;
 use super::supply::Store;
+use super::temporary::TemporaryWeights;
 use super::*;
 use crate::core::estimate::coverage::{Coverage, Told};
 use crate::core::estimate::estimator::{Estimator, Recorded};
@@ -62,6 +63,8 @@ pub(super) struct Backend {
     pub(super) replacements: Replacements,
     /// Weights a ramp has to put back.
     pub(super) borrowed: Vec<(ServerId, Weight)>,
+    /// Weights that a restart of HAProxy may bring back.
+    pub(super) temporary: TemporaryWeights,
     /// Weights that are less for a while.
     pub(super) shares: Option<Shares>,
     /// When the last plan was over: a reading of HAProxy from before may not show what it did.
@@ -118,6 +121,7 @@ impl Backend {
             outliers: Outliers::default(),
             replacements: Replacements::default(),
             borrowed: Vec::new(),
+            temporary: TemporaryWeights::default(),
             shares: None,
             settled: None,
             forgotten: None,
@@ -162,6 +166,8 @@ impl Backend {
         self.claims.ours = memory.ours.iter().filter_map(server).collect();
         self.claims.starting = memory.starting.iter().filter_map(server).collect();
         self.store.recall(&memory.placed, id, names);
+        self.temporary.recall(&memory.temporary, id, names);
+        self.replacements.recall(&memory.replaced, id, names, now);
         self.borrowed =
             memory.weights.iter().filter_map(|(name, &weight)| Some((server(name)?, weight))).collect();
         self.claims.weights_owed = !self.borrowed.is_empty();
@@ -187,11 +193,6 @@ impl Backend {
         let told = if sample.class == Class::Success { Told::Success } else { Told::Other };
         self.coverage.count(told, sample.end);
         self.estimator.record(sample, now) == Recorded::InWindow
-    }
-
-    /// The weights that temporary ones stand in for.
-    pub(super) fn to_put_back(&self) -> &[(ServerId, Weight)] {
-        self.shares.as_ref().map_or(&self.borrowed, Shares::base)
     }
 
     /// HAProxy's counters are others than before: it was restarted, or one of several has come or gone.
@@ -232,9 +233,9 @@ impl Backend {
             return others;
         }
         let has_moved = self.store.take_stock(state, self.settings.spares);
-        let shares = self.shares.take();
-        let had_shares = shares.is_some();
-        self.shares = shares.and_then(|shares| shares.found_in(state));
+        let had_shares = self.shares.is_some();
+        let are_back = self.look_for_temporary_weights(id, state, asked, actions);
+        self.shares = self.shares.take().and_then(|shares| shares.found_in(state));
         // READY, or gone: whoever puts it into MAINT after this did it without us.
         let before = self.claims.ours.len();
         self.claims
@@ -248,6 +249,7 @@ impl Backend {
         ended
             || others
             || has_moved
+            || are_back
             || self.claims.ours.len() != before
             || had_shares != self.shares.is_some()
     }

@@ -42,6 +42,13 @@ pub enum Change {
         /// Since.
         to: Weight,
     },
+    /// The same, or a weight that a state file has brought back: HAProxy was restarted.
+    WeightAtRestart {
+        /// By right.
+        from: Weight,
+        /// Since.
+        to: Weight,
+    },
     /// `set server ... addr`.
     Address {
         /// Before.
@@ -123,8 +130,15 @@ impl HandsOff {
         self.seen.clear();
     }
 
+    /// Another HAProxy is in line now: where that one has a server otherwise, as it has refused what it was told, nobody has changed it.
+    pub(super) fn forget_unlike(&mut self, state: &BackendState) {
+        for server in state.servers.iter().filter(|server| !server.alike) {
+            self.seen.remove(&server.id);
+        }
+    }
+
     /// A plan takes these steps.
-    fn touch<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
+    pub(super) fn expect<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) {
         for step in steps {
             match step {
                 Step::Set { server, state } => self.touched.entry(*server).or_default().states.push(*state),
@@ -265,9 +279,9 @@ impl Backend {
         lanes: impl Iterator<Item = &'a Lane>,
         weights: impl Iterator<Item = &'a Step>,
     ) {
-        self.hands_off.touch(weights);
+        self.hands_off.expect(weights);
         for lane in lanes {
-            self.hands_off.touch(lane.steps.iter().chain(&lane.undo).chain(&lane.retreat));
+            self.hands_off.expect(lane.steps.iter().chain(&lane.undo));
         }
     }
 
@@ -287,6 +301,7 @@ impl Backend {
             if let Change::Weight { .. } = change {
                 // A weight that was to be put back: somebody wants another one.
                 self.borrowed.retain(|(id, _)| *id != server);
+                self.temporary.forget(server);
             }
             if let Change::Address { .. } = change {
                 // What stands behind it is no spare of ours, for however long it is left alone.

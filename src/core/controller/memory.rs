@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use super::Controller;
 use super::backend::Backend;
 use super::overrides::{Operator, Order};
+use super::temporary::Temporary;
 use crate::core::names::{Names, ServerId};
 use crate::core::plan::inventory::{AdminState, Inventory};
 use crate::core::plan::supply::Placement;
@@ -91,6 +92,8 @@ pub struct BackendMemory {
     pub starting: BTreeSet<String>,
     /// Weights to put back: a ramp was under way.
     pub weights: BTreeMap<String, Weight>,
+    /// Weights that servers have had for a while: a restart of HAProxy may bring them back.
+    pub temporary: BTreeMap<String, Temporary>,
     /// What is left of the cooldown, and after which move.
     pub cooldown: Option<(Direction, Duration)>,
     /// Servers that are left alone, and for how long still.
@@ -101,6 +104,8 @@ pub struct BackendMemory {
     pub overridden: Option<OverrideMemory>,
     /// Which addresses of the pool were put where, by the servers' names.
     pub placed: BTreeMap<String, Placement>,
+    /// Servers that are DOWN, and who stands in for each; `None`: fewer were enough.
+    pub replaced: BTreeMap<String, Option<String>>,
 }
 
 /// How a server was found, and what a plan may have made of it since.
@@ -159,6 +164,7 @@ impl Backend {
             ours: self.claims.ours.iter().map(name).collect(),
             starting: self.claims.starting.iter().map(name).collect(),
             weights: self.to_put_back().iter().map(|(id, weight)| (name(id), *weight)).collect(),
+            temporary: self.temporary.memory(names),
             cooldown: match self.mind.phase(now) {
                 Phase::Cooldown { until, after } => Some((after, until - now)),
                 _ => None,
@@ -167,6 +173,7 @@ impl Backend {
             known: self.hands_off.known(names),
             overridden: self.overridden.as_ref().map(|wanted| wanted.memory(now)),
             placed: self.store.memory(names),
+            replaced: self.replacements.memory(names),
         }
     }
 }

@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::temporary::weights_of;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState};
-use crate::core::plan::outcome::{Changes, KeptBy, Outcome};
+use crate::core::plan::outcome::{Changes, KeptBy, Outcome, Ramp};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::state::Direction;
 use crate::core::settings::Policy;
-use crate::core::units::Weight;
 
 /// How long weights that could not be set are left alone: a hash algorithm, perhaps, that takes none.
 const TIDY_AGAIN: Duration = Duration::from_secs(300);
@@ -69,11 +69,23 @@ impl Moving {
         }
     }
 
+    /// It served when the plan began, and nothing has come of its lane.
+    fn has_not_begun_with(&self, server: ServerId) -> bool {
+        let served = self.lane(server).is_some_and(|lane| lane.from == AdminState::Ready);
+        served && !self.steps.contains_key(&server)
+    }
+
     /// The step that `server` is at, if it is on its way, and for how long already.
     pub(super) fn step(&self, server: ServerId, now: Instant) -> Option<(Step, Duration)> {
         let lane = self.lane(server).filter(|_| self.under_way().any(|id| id == server))?;
         let &(done, since) = self.steps.get(&server).unwrap_or(&(0, self.begun));
         Some((lane.steps.get(done)?.clone(), now.saturating_duration_since(since)))
+    }
+
+    /// The lanes of newcomers that are not like the others.
+    pub(super) fn turned_away(&self) -> impl Iterator<Item = &Lane> {
+        let turned = self.changes.ramps.iter().filter(|(_, ramp)| matches!(ramp, Ramp::TurnedAway(_)));
+        turned.filter_map(|(server, _)| self.lane(*server))
     }
 
     /// The servers that it is about.
@@ -140,7 +152,7 @@ impl Backend {
         };
         match self.moving.as_ref().map(|moving| (moving.plan.purpose, direction)) {
             None => {}
-            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, actions)),
+            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, now, actions)),
             Some((Purpose::Add, Direction::Up) | (Purpose::Remove, Direction::Down)) => {
                 return self.widen(id, decision, state, names, now, actions);
             }
@@ -161,7 +173,13 @@ impl Backend {
 
     /// The load came back: servers that are being taken away go on serving, those that are missed
     /// the most first. True if there were any.
-    fn take_back(&mut self, id: BackendId, decision: &Decision, actions: &mut VecDeque<Action>) -> bool {
+    fn take_back(
+        &mut self,
+        id: BackendId,
+        decision: &Decision,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) -> bool {
         let is_exact = self.settings.policy == Policy::Model || self.overridden.is_some();
         let wanted = match decision {
             Decision::ScaleUp { by, .. } if is_exact => *by as usize,
@@ -172,7 +190,7 @@ impl Backend {
         if back.is_empty() {
             return false;
         }
-        self.replacements.ordered(back.iter().copied());
+        self.replacements.ordered(back.iter().copied(), now);
         moving.changes.taken_back.extend(back);
         actions.push_back(Action::Change(id, moving.changes.clone()));
         true
@@ -308,23 +326,10 @@ impl Backend {
         self.remember_lanes(&plan.lanes, plan.purpose, now);
         self.expect_changes(plan.lanes.iter(), plan.before.iter().chain(&plan.after));
         self.owe(weights_of(&plan.after));
+        self.note_weights(&plan);
         self.moving = Some(Moving::new(plan.clone(), decision, now));
         actions.push_back(Action::Remember);
         actions.push_back(Action::Execute(plan));
-    }
-
-    /// A plan is going to borrow these. What is still to be put back from before stays so.
-    fn owe(&mut self, more: Vec<(ServerId, Weight)>) {
-        self.borrowed.retain(|(server, _)| more.iter().all(|(other, _)| other != server));
-        self.claims.weights_owed = !self.borrowed.is_empty();
-        self.borrowed.extend(more);
-    }
-
-    /// A plan has set its weights, and these are now as they should be.
-    fn repay(&mut self, plan: &Plan) {
-        let last = if plan.after.is_empty() { &plan.before } else { &plan.after };
-        let repaid = weights_of(last);
-        self.borrowed.retain(|(server, _)| repaid.iter().all(|(other, _)| other != server));
     }
 
     fn remember_lanes(&mut self, lanes: &[Lane], purpose: Purpose, now: Instant) {
@@ -334,7 +339,7 @@ impl Backend {
             let begun = lanes.iter().filter(|lane| lane.from == AdminState::Maint).map(|lane| lane.server);
             self.claims.starting.extend(begun);
             self.mind.ordered(lanes.iter().map(|lane| lane.server), now);
-            self.replacements.ordered(lanes.iter().map(|lane| lane.server));
+            self.replacements.ordered(lanes.iter().map(|lane| lane.server), now);
         }
     }
 
@@ -394,6 +399,10 @@ impl Backend {
             Outcome::Failed { server: Some(server), by_other, .. } => {
                 moving.failed.insert(*server);
                 if *by_other {
+                    // Out of service it is by somebody else alone.
+                    if moving.has_not_begun_with(*server) {
+                        self.claims.ours.remove(server);
+                    }
                     self.leave_alone(outcome.backend(), *server, None, now, actions);
                 } else if moving.plan.purpose != Purpose::Add {
                     self.store.note_left_behind(now);
@@ -461,12 +470,4 @@ impl Backend {
             _ => None,
         };
     }
-}
-
-fn weights_of(steps: &[Step]) -> Vec<(ServerId, Weight)> {
-    let weights = steps.iter().filter_map(|step| match step {
-        Step::SetWeights(weights) => Some(weights.clone()),
-        _ => None,
-    });
-    weights.flatten().collect()
 }

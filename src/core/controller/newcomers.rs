@@ -166,7 +166,10 @@ impl Backend {
             && moving.changes.ramps != ramps
         {
             moving.changes.ramps = ramps;
-            actions.push_back(Action::Change(id, moving.changes.clone()));
+            for lane in moving.turned_away() {
+                self.hands_off.expect(&lane.retreat);
+            }
+            actions.extend([Action::Remember, Action::Change(id, moving.changes.clone())]);
         }
     }
 

@@ -60,8 +60,8 @@ fn stage(
     match role {
         Role::Serving | Role::Kept => server.is_serving().then_some(Stage::Serving),
         Role::Draining | Role::Spare if quarantined.contains(&server.id) => None,
-        Role::Draining => Some(Stage::Parked),
-        Role::Spare => Some(Stage::Spare),
+        // Nobody takes it away: an operator may have it in DRAIN for long.
+        Role::Draining | Role::Spare => Some(Stage::Spare),
         Role::Vacant | Role::Retired | Role::Foreign => None,
     }
 }

@@ -53,6 +53,8 @@ pub enum Event {
         /// Which server.
         server: ServerId,
     },
+    /// A restart of HAProxy has brought back weights that were only for a while: they are put right.
+    WeightsBroughtBack(Vec<BroughtBack>),
     /// A server that is READY went DOWN, or came UP again.
     Checked {
         /// Which server.

@@ -3,23 +3,25 @@
 //! ```text
 //!                  DOWN in some readings          ordered                    UP again
 //!  in service, UP ----------------------> vacant ---------> filled by a spare --------> both serve: the policy takes
-//!                                           |                                           away what is too much
-//!                                           '-- fewer are wanted anyway: nothing is done
+//!  not seen UP    ----------------------^   |                                           away what is too much
+//!                  DOWN for `GRACE`         '-- fewer are wanted anyway: nothing is done
 //! ```
 //! Whatever is started meanwhile fills a place, for whatever reason it was started: the load may have asked first.
 //! Absent on purpose: a stand-in is not replaced, and while one is DOWN nobody is, for then it is not the servers
-//! that are ill; one that was DOWN not long ago is not, later each time; and one that has never been seen UP.
+//! that are ill; and one that was DOWN not long ago is not, later each time.
+//!
+//! Places stay filled over restarts of HAProxy, and of the agent: else each would start one more spare.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::back_off::{self, BackOff};
 use super::backend::Backend;
 use super::vacancies::Vacancies;
-use crate::core::names::{Names, ServerId};
+use crate::core::names::{BackendId, Names, ServerId};
 use crate::core::plan::inventory::{AdminState, BackendState, OperationalState, ServerState};
-use crate::core::plan::planner;
 use crate::core::plan::step::Purpose;
+use crate::core::plan::{ownership, planner};
 use crate::core::policy::decision::{Decision, Reason};
 use crate::core::policy::fleet::Fleet;
 use crate::core::policy::replacement::{Replacement, Vacancy};
@@ -27,6 +29,13 @@ use crate::core::units::Weight;
 
 /// DOWN in so many readings in a row is no flap. HAProxy's `fall` has filtered before us.
 const FLAP: u32 = 2;
+
+/// One that was not seen UP is missed when it has been DOWN for so long: by then the first checks after a start of
+/// HAProxy are over. A stand-in that has been out of service for so long stands in for nobody.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// So long after spares were tried in vain, they are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Which servers in service are DOWN, and who stands in for them.
 #[derive(Debug, Default)]
@@ -36,10 +45,12 @@ pub(super) struct Replacements {
     /// In service, and UP, by a check where they have one.
     up: BTreeSet<ServerId>,
     down: BTreeMap<ServerId, Down>,
-    /// So many served before the first of those that are DOWN now,
+    /// So many are in service at most, UP or DOWN, since the first of those that are DOWN now is,
     served: usize,
-    /// and so many spares were tried since.
+    /// and so many spares were tried since then, of which none is UP;
     tried: usize,
+    /// the last of them at this time.
+    tried_at: Option<Instant>,
     /// Stand-ins whose servers serve again: until then they may stand in for others.
     free: BTreeMap<ServerId, Instant>,
     back_off: BackOff,
@@ -48,9 +59,14 @@ pub(super) struct Replacements {
 
 #[derive(Clone, Copy, Debug)]
 struct Down {
-    /// In so many readings.
+    since: Instant,
+    /// In so many readings in a row.
     readings: u32,
+    /// It was seen UP before.
+    was_up: bool,
     place: Place,
+    /// Who fills its place has been out of service since then.
+    unfilled: Option<Instant>,
     /// It has stood in for another one.
     is_stand_in: bool,
 }
@@ -67,28 +83,66 @@ enum Place {
 impl Replacements {
     /// HAProxy was restarted: until a check says so, nobody is known to be UP.
     pub(super) fn restart(&mut self) {
-        let (back_off, vacancies) = (std::mem::take(&mut self.back_off), std::mem::take(&mut self.vacancies));
-        *self = Self { back_off, vacancies, ..Self::default() };
+        self.up.clear();
     }
 
-    /// Looks at what was `asked` for. `is_starting`: a plan is about to make this server serve.
+    /// Who stands in for whom, and for whom nobody has to.
+    pub(super) fn memory(&self, names: &Names) -> BTreeMap<String, Option<String>> {
+        let name = |id: ServerId| names.of_server(id).to_string();
+        let kept = self.down.iter().filter_map(|(&server, down)| match down.place {
+            Place::Vacant => None,
+            Place::Filled(stand_in) => Some((name(server), Some(name(stand_in)))),
+            Place::Dropped => Some((name(server), None)),
+        });
+        kept.collect()
+    }
+
+    /// What another agent has left.
+    pub(super) fn recall(
+        &mut self,
+        replaced: &BTreeMap<String, Option<String>>,
+        id: BackendId,
+        names: &Names,
+        now: Instant,
+    ) {
+        let recalled = replaced.iter().filter_map(|(server, stand_in)| {
+            let place = match stand_in {
+                Some(stand_in) => Place::Filled(names.server(id, stand_in)?),
+                None => Place::Dropped,
+            };
+            let down = Down { place, ..Down::new(now, false, false) };
+            Some((names.server(id, server)?, down))
+        });
+        self.down = recalled.collect();
+    }
+
+    /// Looks at what was `asked` for. `is_starting`: a plan is about to make this server serve; `is_slot`: this one is
+    /// a slot without an address, and nobody's loss.
     fn note(
         &mut self,
         state: &BackendState,
         asked: Instant,
         is_starting: impl Fn(ServerId) -> bool,
+        is_slot: impl Fn(&ServerState) -> bool,
         now: Instant,
     ) {
-        if self.seen.replace(asked) == Some(asked) {
+        let before = self.seen.replace(asked);
+        if before == Some(asked) {
             return;
         }
-        let was_well = self.down.is_empty();
-        let served = self.up.len();
+        let was_well = self.down.is_empty() || before.is_none();
+        let mut in_service = 0;
         for server in &state.servers {
-            match Condition::of(server) {
+            let condition = Condition::of(server);
+            in_service += usize::from(!matches!(condition, Condition::Out));
+            match condition {
                 Condition::Up => self.note_up(server.id, now),
-                Condition::Down => self.note_down(server.id),
-                Condition::Unknown => {}
+                Condition::Down if self.is_known(server.id) || !is_slot(server) && is_lost(server) => {
+                    self.note_down(server.id, now);
+                }
+                Condition::Down | Condition::Unknown => {
+                    self.down.entry(server.id).and_modify(|down| down.readings = 0);
+                }
                 Condition::Out => {
                     self.up.remove(&server.id);
                     self.down.remove(&server.id);
@@ -102,10 +156,38 @@ impl Replacements {
             let serves = state.server(id).is_some_and(ServerState::is_serving);
             *until > now && (serves || is_starting(id))
         });
-        if was_well {
-            (self.served, self.tried) = (served, 0);
+        self.served = if was_well { in_service } else { self.served.max(in_service) };
+        let is_proven =
+            |down: &Down| matches!(down.place, Place::Filled(server) if self.up.contains(&server));
+        let is_over = self.tried_at.is_none_or(|at| now >= at + TRY_AGAIN);
+        if was_well || is_over || self.down.values().any(is_proven) {
+            self.tried = 0;
         }
+        self.look_for_stand_ins(state, is_starting, now);
         self.fill_with_free();
+    }
+
+    /// Empties the places of those whose stand-ins are in service no more.
+    fn look_for_stand_ins(
+        &mut self,
+        state: &BackendState,
+        is_starting: impl Fn(ServerId) -> bool,
+        now: Instant,
+    ) {
+        let is_out = |id| state.server(id).is_none_or(|it| matches!(Condition::of(it), Condition::Out));
+        for down in self.down.values_mut() {
+            let Place::Filled(server) = down.place else { continue };
+            if !is_out(server) || is_starting(server) {
+                down.unfilled = None;
+            } else if now >= *down.unfilled.get_or_insert(now) + GRACE {
+                (down.place, down.unfilled) = (Place::Vacant, None);
+            }
+        }
+    }
+
+    /// It was seen UP, or lost, before.
+    fn is_known(&self, server: ServerId) -> bool {
+        self.up.contains(&server) || self.down.contains_key(&server)
     }
 
     fn note_up(&mut self, server: ServerId, now: Instant) {
@@ -116,14 +198,15 @@ impl Replacements {
         }
     }
 
-    fn note_down(&mut self, server: ServerId) {
+    fn note_down(&mut self, server: ServerId, now: Instant) {
+        let was_up = self.up.remove(&server);
         if let Some(down) = self.down.get_mut(&server) {
             down.readings = down.readings.saturating_add(1);
-        } else if self.up.remove(&server) {
-            let fills = |down: &Down| down.place == Place::Filled(server);
-            let is_stand_in = self.free.remove(&server).is_some() || self.down.values().any(fills);
-            self.down.insert(server, Down { readings: 1, place: Place::Vacant, is_stand_in });
+            return;
         }
+        let fills = |down: &Down| down.place == Place::Filled(server);
+        let is_stand_in = self.free.remove(&server).is_some() || self.down.values().any(fills);
+        self.down.insert(server, Down { readings: 1, ..Down::new(now, was_up, is_stand_in) });
     }
 
     fn fill_with_free(&mut self) {
@@ -143,7 +226,7 @@ impl Replacements {
     /// `server`, which is DOWN, has not been for a moment only, and nobody stands in for it.
     pub(super) fn is_vacant(&self, server: ServerId) -> bool {
         let is_vacant = |down: &Down| down.readings >= FLAP && !matches!(down.place, Place::Filled(_));
-        self.down.get(&server).is_none_or(is_vacant)
+        self.down.get(&server).is_some_and(is_vacant)
     }
 
     /// Who stands in for `server`.
@@ -156,24 +239,28 @@ impl Replacements {
 
     /// Why nobody is to take the place of `server`, which is DOWN, whoever might.
     pub(super) fn own_vacancy(&self, server: ServerId, now: Instant) -> Option<Vacancy> {
-        let Some(down) = self.down.get(&server) else { return Some(Vacancy::NeverUp) };
+        let down = self.down.get(&server)?;
         let Self { served, tried, .. } = *self;
+        let early = (down.since + GRACE).saturating_duration_since(now);
         match self.back_off.left(server, now) {
             _ if down.is_stand_in => Some(Vacancy::StandIn),
             _ if down.place == Place::Dropped => Some(Vacancy::NotNeeded),
             _ if self.down.values().any(|other| other.is_stand_in) => Some(Vacancy::StandInsDown),
+            _ if !down.was_up && !early.is_zero() => Some(Vacancy::Early { left: early }),
             Some(left) => Some(Vacancy::Again { left }),
             None if tried >= served => Some(Vacancy::Spent { served, tried }),
             None => None,
         }
     }
 
-    /// These are about to serve.
-    pub(super) fn ordered(&mut self, servers: impl Iterator<Item = ServerId>) {
+    /// These are about to serve; those that stand in for somebody already, again.
+    pub(super) fn ordered(&mut self, servers: impl Iterator<Item = ServerId>, now: Instant) {
+        let filling: BTreeSet<ServerId> = self.down.keys().filter_map(|&id| self.stand_in(id)).collect();
         let vacant = self.down.values_mut().filter(|down| down.is_vacant());
-        for (down, server) in vacant.zip(servers) {
+        for (down, server) in vacant.zip(servers.filter(|server| !filling.contains(server))) {
             down.place = Place::Filled(server);
             self.tried += 1;
+            self.tried_at = Some(now);
         }
     }
 
@@ -187,7 +274,10 @@ impl Replacements {
 
     /// It was taken away, as there were enough without it.
     pub(super) fn taken_away(&mut self, server: ServerId) {
-        if self.free.remove(&server).is_none() {
+        let mut filled = self.down.values_mut().filter(|down| down.place == Place::Filled(server));
+        if let Some(down) = filled.next() {
+            down.place = Place::Dropped;
+        } else if self.free.remove(&server).is_none() {
             self.free.pop_first();
         }
     }
@@ -200,6 +290,10 @@ impl Replacements {
 }
 
 impl Down {
+    fn new(since: Instant, was_up: bool, is_stand_in: bool) -> Self {
+        Self { since, readings: 0, was_up, place: Place::Vacant, unfilled: None, is_stand_in }
+    }
+
     fn is_vacant(&self) -> bool {
         self.place == Place::Vacant && !self.is_stand_in
     }
@@ -227,6 +321,11 @@ impl Condition {
     }
 }
 
+/// A server that is DOWN, and not only until its checks have passed for the first time (`init-state`, HAProxy 3.1).
+fn is_lost(server: &ServerState) -> bool {
+    server.check_failed || !server.checked || server.has_agent()
+}
+
 impl Backend {
     /// `decision`, or, where that does not add servers, to replace those that are DOWN. It neither waits for a cooldown
     /// nor begins one: it answers no demand.
@@ -240,7 +339,9 @@ impl Backend {
         now: Instant,
     ) -> Decision {
         let starting = self.being_started();
-        self.replacements.note(state, asked, |id| starting.contains(&id), now);
+        let settings = self.settings.clone();
+        let is_slot = |server: &ServerState| ownership::is_empty_slot(server, &settings);
+        self.replacements.note(state, asked, |id| starting.contains(&id), is_slot, now);
         match decision {
             Decision::Hold(_) | Decision::Reweigh { .. } => {}
             Decision::ScaleDown { .. } if self.overridden.is_none() => {

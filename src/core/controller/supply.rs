@@ -197,6 +197,7 @@ impl Backend {
             spares: self.settings.spares,
             placed: self.store.placed.keys().copied().collect(),
             keywords: self.store.offer.as_ref().map(|offer| offer.keywords.clone()),
+            left_alone: self.claims.left_alone.iter().copied().collect(),
         }
     }
 

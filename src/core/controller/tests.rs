@@ -25,6 +25,7 @@ mod replacements;
 mod seen;
 mod slowstart;
 mod standing;
+mod temporary;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAST_MS: i32 = 50;

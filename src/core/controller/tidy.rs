@@ -9,6 +9,7 @@ use crate::core::names::Names;
 use crate::core::plan::inventory::BackendState;
 use crate::core::plan::step::{Plan, Purpose, Step};
 use crate::core::plan::{planner, weights};
+use crate::core::units::Weight;
 
 impl Backend {
     /// After a crash in mid-ramp: the weights of before, of the servers that are still there.
@@ -22,7 +23,9 @@ impl Backend {
         if self.is_moving() {
             return false;
         }
-        self.borrowed.retain(|(server, _)| state.server(*server).is_some());
+        // None of ours is 0: whoever has set that wants it so.
+        let is_ours = |server| state.server(server).is_some_and(|found| found.weight > Weight::ZERO);
+        self.borrowed.retain(|&(server, _)| is_ours(server));
         self.claims.weights_owed = !self.borrowed.is_empty();
         if self.borrowed.is_empty() {
             return false;

@@ -26,11 +26,12 @@ impl Vacancies {
         self.now.get(&server).copied()
     }
 
-    /// Takes what is so `now`; those of which it was not told before. A move that has to end first is no news.
+    /// Takes what is so `now`; those of which it was not told before. A move that has to end first is no news, nor is
+    /// one that is too early.
     fn note(&mut self, now: BTreeMap<ServerId, Vacancy>) -> Vec<(ServerId, Vacancy)> {
         self.told.retain(|server, _| now.contains_key(server));
         let is_news = |&(server, vacancy): &(ServerId, Vacancy)| {
-            vacancy != Vacancy::Busy
+            !matches!(vacancy, Vacancy::Busy | Vacancy::Early { .. })
                 && self.told.insert(server, discriminant(&vacancy)) != Some(discriminant(&vacancy))
         };
         let news = now.iter().map(|(&server, &vacancy)| (server, vacancy)).filter(is_news).collect();

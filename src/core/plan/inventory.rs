@@ -24,9 +24,9 @@ pub struct Inventory {
     pub counted: Vec<Option<u32>>,
     /// The socket, or one of them, shows all this and changes nothing: it is not of `level admin`.
     pub read_only: bool,
-    /// One HAProxy of them can be gone by. Else all were restarted, one before another had got back what it had lost: what
-    /// they have is not what it is to be, and that is being told them.
-    pub in_line: bool,
+    /// The HAProxys that can be gone by. If there is none, all were restarted, one before another had got back what it had
+    /// lost: what they have is not what it is to be, and that is being told them.
+    pub in_line: Vec<usize>,
     /// What is left out, as it could not be read.
     pub unread: Vec<Unread>,
 }
@@ -211,6 +211,9 @@ pub struct ServerState {
     pub checked: bool,
     /// The last finished check since checks (re)started passed.
     pub check_passed: bool,
+    /// The last finished check failed, if there was one: with `init-state down` (HAProxy 3.1) a server may be DOWN
+    /// before the first.
+    pub check_failed: bool,
     /// An agent check is configured and enabled: it may change state and weight by itself.
     pub agent_checked: bool,
     /// An agent check is configured, and switched off.

@@ -156,7 +156,9 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
     // alike on all HAProxys is somebody's doing on one of them.
     let is_bound = server.backup || server.tracks.is_some() || !server.alike;
-    let is_empty = configured.is_none() && is_empty_slot(server, settings);
+    // Of a pool's slots, their supply tells.
+    let has_no_pool = settings.spares == Spares::Declared;
+    let is_empty = configured.is_none() && has_no_pool && is_empty_slot(server, settings);
     // A slot that waits for its address has none of its own yet.
     let is_startable = is_supplied || server.start_can_be_proved();
     match server.state() {
@@ -182,9 +184,13 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     }
 }
 
-/// It was declared for an address that it gets elsewhere, and there is no pool.
-fn is_empty_slot(server: &ServerState, settings: &BackendSettings) -> bool {
-    settings.spares == Spares::Declared && server.socket().is_some_and(is_nowhere)
+/// It was declared for an address that it gets elsewhere.
+pub fn is_empty_slot(server: &ServerState, settings: &BackendSettings) -> bool {
+    let is_empty = |address| match settings.spares {
+        Spares::Declared => is_nowhere(address),
+        spares => spares.is_placeholder(address),
+    };
+    server.socket().is_some_and(is_empty)
 }
 
 /// Up, and if it is checked at all, up by a check and not by assumption.

@@ -202,13 +202,29 @@ impl Planner<'_> {
         if room == 0 {
             return Err(Reason::AtMin { serving });
         }
-        let mut chosen = self.removable(prefer);
-        chosen.truncate(by.min(room) as usize);
+        let removable = self.removable(prefer);
+        let mut left = by.min(room);
+        let fitting = removable.iter().filter(|server| {
+            let goes = self.go_with(server);
+            let fits = goes <= left;
+            left -= if fits { goes } else { 0 };
+            fits
+        });
+        let mut chosen: Vec<&ServerState> = fitting.copied().collect();
+        if chosen.is_empty() {
+            chosen.extend(removable.first());
+        }
         if chosen.is_empty() {
             return Err(Reason::NothingToRemove);
         }
         let lanes = chosen.iter().map(|&server| self.remove(server)).collect();
         Ok(plain(Purpose::Remove, self.backend, self.settings, lanes))
+    }
+
+    /// So many serve less without `server`: those of its backend that track it go with it.
+    fn go_with(&self, server: &ServerState) -> u32 {
+        let trackers = self.backend.serving().filter(|other| other.tracks == Some(server.id)).count();
+        u32::try_from(trackers).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// Warm ones first, then those meant to be up, then those the config names, then those that have their
@@ -444,6 +460,13 @@ mod tests {
         let mut site = Site::new(2);
         site.server("s2").tracks = Some(site.id("s1"));
         assert_eq!(site.plan(&down(1)), Err(Reason::AtMin { serving: 2 }));
+    }
+
+    #[test]
+    fn no_more_go_than_are_to_go_if_others_can_that_nobody_tracks() {
+        let mut site = Site::new(3);
+        site.server("s1").tracks = Some(site.id("s3"));
+        check_chosen(&site, &down(1), &["s2"]);
     }
 
     #[test]

@@ -43,14 +43,22 @@ impl Shares {
         (!base.is_empty()).then(|| plan(backend, settings, base))
     }
 
+    /// HAProxy has all weights as they were set.
+    pub fn are_in_force(&self, backend: &BackendState) -> bool {
+        let is_so = |&(server, weight): &(ServerId, Weight)| {
+            backend.server(server).is_none_or(|server| server.weight == weight)
+        };
+        self.weights().iter().all(is_so)
+    }
+
     /// What is left of them in what HAProxy has: a weight that is not as it was set is somebody
     /// else's, or HAProxy was restarted.
     pub fn found_in(self, backend: &BackendState) -> Option<Self> {
-        let set = self.weights();
-        let found = |server| backend.server(server).map(|server| server.weight);
-        if set.iter().all(|&(server, weight)| found(server).is_none_or(|found| found == weight)) {
+        if self.are_in_force(backend) {
             return Some(self);
         }
+        let set = self.weights();
+        let found = |server| backend.server(server).map(|server| server.weight);
         let is_ours =
             |server: ServerId| set.iter().any(|&(id, weight)| id == server && found(id) == Some(weight));
         let less: BTreeMap<_, _> =
@@ -99,13 +107,10 @@ pub fn share_out(
             Shares { factor: weights::factor(&base, smallest), base, less }
         }
     };
-    let set = shares.weights();
-    let is_so =
-        |&(id, weight): &(ServerId, Weight)| backend.server(id).is_none_or(|server| server.weight == weight);
-    if set.iter().all(is_so) {
+    if shares.are_in_force(backend) {
         return None;
     }
-    Some((plan(backend, settings, set), Some(shares)))
+    Some((plan(backend, settings, shares.weights()), Some(shares)))
 }
 
 fn plan(backend: &BackendState, settings: &BackendSettings, weights: WeightList) -> Plan {

@@ -295,6 +295,7 @@ pub fn newcomer(id: ServerId, address: SocketAddr, keywords: &Keywords) -> Serve
         initial_weight: weight,
         checked: keywords.has_check(),
         check_passed: false,
+        check_failed: false,
         agent_checked: keywords.has_agent_check(),
         agent_off: false,
         by_name: false,

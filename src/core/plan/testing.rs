@@ -186,6 +186,7 @@ pub(in crate::core) fn server(id: ServerId) -> ServerState {
         initial_weight: Weight::ONE,
         checked: false,
         check_passed: false,
+        check_failed: false,
         agent_checked: false,
         agent_off: false,
         by_name: false,
@@ -220,7 +221,7 @@ pub(in crate::core) fn inventory(process: Process, backends: Vec<BackendState>) 
         backends,
         disabled: Vec::new(),
         read_only: false,
-        in_line: true,
+        in_line: vec![0],
         unread: Vec::new(),
     }
 }

@@ -40,9 +40,9 @@ pub enum Stage {
     Serving,
     /// A plan is about to make it serve.
     Starting,
-    /// In DRAIN by this agent's doing, and can be taken back at once.
+    /// In DRAIN by a plan that is under way, and can be taken back at once.
     Parked,
-    /// It can be started.
+    /// It can be started, or be taken out of a DRAIN that no plan goes on with.
     Spare,
 }
 

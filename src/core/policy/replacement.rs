@@ -56,8 +56,11 @@ impl Display for Unreplaced {
 /// Why nobody takes the place of a server in service that is DOWN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vacancy {
-    /// It has not been UP since the agent, or HAProxy, was started.
-    NeverUp,
+    /// It has not been seen UP since the agent, or HAProxy, was started: the first checks may not be over.
+    Early {
+        /// Not before so long.
+        left: Duration,
+    },
     /// It has taken the place of another one itself.
     StandIn,
     /// One that has taken the place of another one is DOWN too: it is not the servers that are ill.
@@ -96,7 +99,9 @@ pub enum Vacancy {
 impl Display for Vacancy {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match *self {
-            Self::NeverUp => f.write_str("not seen UP since the agent or HAProxy was started"),
+            Self::Early { left } => {
+                write!(f, "not seen UP since the agent or HAProxy was started; not for {}", Span(left))
+            }
             Self::StandIn => f.write_str("started itself in place of a server that is DOWN"),
             Self::StandInsDown => f.write_str("a spare that was started for that is DOWN too"),
             Self::Spent { served, tried } => {

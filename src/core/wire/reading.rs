@@ -68,7 +68,7 @@ pub fn inventory(text: &str, scope: &Scope, names: &Names) -> Result<Inventory, 
         disabled,
         counted,
         read_only: false,
-        in_line: true,
+        in_line: vec![0],
         unread: Unread::once(unread),
     })
 }
@@ -199,6 +199,7 @@ fn server(
         initial_weight: state.initial_weight,
         checked: state.checked,
         check_passed: check_passed(state, figures),
+        check_failed: figures.last_check == Some(false),
         agent_checked: state.agent_checked,
         by_name: state.host.is_some(),
         of_dns: state.by_record,
@@ -230,7 +231,7 @@ fn server(
 fn check_passed(state: &StateRow<'_>, figures: &StatRow<'_>) -> bool {
     let up = matches!(state.operational, OperationalState::Starting | OperationalState::Running);
     let full = figures.full_health.is_some_and(|full| state.health >= full);
-    state.checked && !state.paused && up && full && figures.last_check_ok
+    state.checked && !state.paused && up && full && figures.last_check == Some(true)
 }
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ pub struct StatRow<'a> {
     pub backup: bool,
     /// Backend and name of the server that it tracks (`tracked`).
     pub tracked: Option<(&'a str, &'a str)>,
-    /// The last finished check, if there was one, passed (`check_status` ends in `OK` or `OKC`). After a
+    /// Whether the last finished check passed (`check_status` ends in `OK` or `OKC`); `None` if there was none. After a
     /// time in MAINT, where checks pause, it may have been made before.
-    pub last_check_ok: bool,
+    pub last_check: Option<bool>,
     /// The health of a server whose last check passed: `check_rise + check_fall - 1`. `None`
     /// without a check, and in MAINT.
     pub full_health: Option<u32>,
@@ -196,7 +196,8 @@ impl Columns {
             backup: is_server && row.optional(self.bck)?.unwrap_or(0_u32) > 0,
             tracked: self.tracked(row)?,
             // `* ` before it: a check is under way, and this is the status of the one before.
-            last_check_ok: status.ends_with("OK") || status.ends_with("OKC"),
+            last_check: (!["", "INI", "UNK"].contains(&status.trim_start_matches("* ")))
+                .then(|| status.ends_with("OK") || status.ends_with("OKC")),
             full_health: self.full_health(row)?,
             cookie: or_empty(self.cookie)?,
             mode: or_empty(self.mode)?,
@@ -253,7 +254,7 @@ mod tests {
             limit: Some(20),
             backup: false,
             tracked: None,
-            last_check_ok: true,
+            last_check: Some(true),
             full_health: Some(4),
             cookie: "",
             mode: "",
@@ -297,19 +298,22 @@ mod tests {
 
     #[test]
     fn the_last_finished_check_is_read_from_its_status() {
-        let ok = |status| one(format!("web,s1,0,0,,0,UP,0,,2,,{status},2,3,,").leak()).last_check_ok;
+        let last = |status| one(format!("web,s1,0,0,,0,UP,0,,2,,{status},2,3,,").leak()).last_check;
         for status in ["L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK", "* L7OK"] {
-            assert!(ok(status), "{status}");
+            assert_eq!(last(status), Some(true), "{status}");
         }
-        for status in ["", "INI", "UNK", "L4CON", "* L4TOUT", "L7STS", "HANA"] {
-            assert!(!ok(status), "{status}");
+        for status in ["L4CON", "* L4TOUT", "L7STS", "HANA"] {
+            assert_eq!(last(status), Some(false), "{status}");
+        }
+        for status in ["", "INI", "* INI", "UNK"] {
+            assert_eq!(last(status), None, "{status}");
         }
     }
 
     #[test]
     fn quoted_fields_hide_commas_quotes_and_newlines() {
         let row = one("web,s1,0,7,,0,DOWN,0,,2,\"a \"\"b\"\", c\n\nd\",L7OK,2,3,,");
-        assert_eq!((row.sessions, row.last_check_ok), (7, true));
+        assert_eq!((row.sessions, row.last_check), (7, Some(true)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Walker;
-use crate::core::plan::inventory::{AdminState, ServerState};
+use crate::core::plan::inventory::{AdminState, Process, ServerState};
 use crate::haproxy::attempt::StepError;
 use crate::haproxy::work::{Reading, is_new};
 
@@ -15,7 +15,7 @@ impl Walker<'_> {
     pub(super) async fn read(&mut self) -> Result<Arc<Reading>, StepError> {
         let reading = self.next_reading().await?;
         match self.provided.clone() {
-            Some(step) if self.reset => {
+            Some(step) if self.is_reset() => {
                 self.provide(&step).await?;
                 self.work.read(self.work.patience).await
             }
@@ -37,15 +37,25 @@ impl Walker<'_> {
         sleep(time).await;
     }
 
-    /// Notes whether HAProxy was restarted.
+    /// Notes which HAProxy was restarted, or is back.
     pub(super) fn notice(&mut self, reading: &Reading) {
         let before = std::mem::replace(&mut self.processes, reading.processes());
-        self.reset |= self.processes.iter().any(|process| is_new(process, &before));
+        self.fresh.extend(self.processes.iter().filter(|process| is_new(process, &before)).cloned());
+    }
+
+    /// A HAProxy was restarted, or is back, and may have the server in any state.
+    pub(super) fn is_reset(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    fn is_fresh(&self, process: &Process) -> bool {
+        self.fresh.iter().any(|fresh| !process.is_another_than(fresh))
     }
 
     /// What was not begun before HAProxy was restarted is not begun after it.
     pub(super) fn go_on_only_where_begun(&self) -> Result<(), StepError> {
-        if self.reset && !self.acted { Err(StepError::Outdated) } else { Ok(()) }
+        let all_are = self.is_reset() && self.processes.iter().all(|process| self.is_fresh(process));
+        if all_are && !self.acted { Err(StepError::Outdated) } else { Ok(()) }
     }
 
     /// The server in `reading`, if nobody else has changed its state.
@@ -53,13 +63,14 @@ impl Walker<'_> {
         self.notice(reading);
         self.go_on_only_where_begun()?;
         self.notice_slowstart(reading);
-        let gone = || if self.reset { StepError::Dropped } else { StepError::Gone };
+        let gone = || if self.is_reset() { StepError::Dropped } else { StepError::Gone };
         let server = reading.backend.server(self.server).ok_or_else(gone)?;
         let expected = self.state;
         for node in &reading.nodes {
             let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
             let is_passing = self.passes_maint && found == AdminState::Maint;
-            if found != expected && self.asked != Some(found) && !is_passing && !self.reset {
+            let is_known = [Some(expected), self.asked].contains(&Some(found)) || is_passing;
+            if !is_known && !self.is_fresh(&node.process) {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }
@@ -71,8 +82,8 @@ impl Walker<'_> {
         loop {
             let reading = self.read().await?;
             let server = self.recognise(&reading)?;
-            if !self.reset || reading.has(self.server, self.state) {
-                self.reset = false;
+            if !self.is_reset() || reading.has(self.server, self.state) {
+                self.fresh.clear();
                 return Ok(server.clone());
             }
             self.set(self.state).await?;

@@ -147,6 +147,7 @@ impl World {
             initial_weight: Weight::ONE,
             checked: true,
             check_passed: line.up,
+            check_failed: !line.up,
             agent_checked: false,
             agent_off: false,
             by_name: false,
@@ -192,7 +193,7 @@ impl World {
             counted: vec![Some(1)],
             disabled: Vec::new(),
             read_only: false,
-            in_line: true,
+            in_line: vec![0],
             unread: Vec::new(),
         }
     }

@@ -175,7 +175,7 @@ fn what_a_plan_has_done_after_the_last_thing_remembered_is_nobodys_hand() {
     world.seconds(30, SLOW_MS);
     let _plan = world.take_plan();
     let memory = world.controller.memory(world.now);
-    for state in [ready, drain, maint] {
+    for state in [ready, maint] {
         let mut next = World::with_memory(1, 1, &memory);
         state(next.site.server("s2"));
         next.second(FAST_MS);

@@ -7,7 +7,7 @@ impl World {
     fn second_with_none_in_line(&mut self) {
         self.now += SECOND;
         let mut inventory = self.inventory();
-        inventory.in_line = false;
+        inventory.in_line.clear();
         let lost = &mut inventory.backends[0].servers;
         lost.iter_mut().filter(|server| server.admin.is_declared_disabled()).for_each(maint);
         lost.iter_mut().filter(|server| !server.admin.is_declared_disabled()).for_each(ready);

@@ -16,7 +16,7 @@ impl World {
         self.collect();
     }
 
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.controller.handle_resume(self.site.backend.id, kim(), self.now);
         self.collect();
     }

@@ -17,7 +17,7 @@ fn world() -> World {
 
 impl World {
     /// Seconds in which s1 takes `slow_ms`, the others 60 ms, and every plan is carried out at once.
-    fn unequal_seconds(&mut self, count: usize, slow_ms: i32) -> Vec<Plan> {
+    pub(super) fn unequal_seconds(&mut self, count: usize, slow_ms: i32) -> Vec<Plan> {
         let mut plans = Vec::new();
         for _ in 0..count {
             self.now += SECOND;
@@ -60,7 +60,7 @@ impl World {
         self.report(Outcome::Finished { backend: plan.backend, purpose: plan.purpose, called_off: false });
     }
 
-    fn weights(&self) -> Vec<u16> {
+    pub(super) fn weights(&self) -> Vec<u16> {
         self.site.backend.servers.iter().map(|server| server.weight.value()).collect()
     }
 }

@@ -15,11 +15,13 @@ impl World {
     fn down(&mut self, name: &str) {
         let server = self.site.server(name);
         (server.operational, server.check_passed) = (OperationalState::Stopped, false);
+        server.check_failed = true;
     }
 
     fn up(&mut self, name: &str) {
         let server = self.site.server(name);
         (server.operational, server.check_passed) = (OperationalState::Running, true);
+        server.check_failed = false;
     }
 
     /// What was told of servers that are not replaced.
@@ -210,20 +212,130 @@ fn what_the_load_has_asked_for_meanwhile_is_a_stand_in_too() {
     assert!(!world.rules().contains(&"down"));
 }
 
-#[test]
-fn servers_that_were_never_seen_up_are_nobodys_loss() {
-    let mut world = World::new(3, 2);
+/// Three in service, of which s1 is DOWN when the agent starts, and two spares.
+fn found_down(memory: &Memory) -> World {
+    let mut world = World::with_memory(3, 2, memory);
     world.site.backend.servers.iter_mut().for_each(|server| server.checked = true);
+    world.set(|settings| settings.scale_down.stabilization_window = Duration::from_secs(3600));
     world.up("s2");
     world.up("s3");
     world.down("s1");
+    world
+}
+
+/// Within the time in which the first checks after a start may not be over.
+const EARLY: usize = 30;
+
+#[test]
+fn a_server_that_was_never_seen_up_is_replaced_when_it_has_been_down_for_longer_than_a_start_takes() {
+    let mut world = found_down(&Memory::default());
+    assert_eq!(world.moved_within(EARLY), [] as [&str; 0]);
+    let (_, vacancy) = world.place_of("s1");
+    assert!(matches!(vacancy, Some(Vacancy::Early { .. })), "{vacancy:?}");
+    assert_eq!(world.told_unreplaced(), [] as [&str; 0], "it is no news yet");
+    assert_eq!(world.moved_within(2), ["s4"]);
+    world.up("s4");
+    assert_eq!(world.moved_within(600), [] as [&str; 0], "once");
+}
+
+#[test]
+fn a_haproxy_that_has_just_started_does_not_start_every_spare() {
+    let mut world = World::new(3, 9);
+    world.site.backend.servers.iter_mut().for_each(|server| server.checked = true);
+    world.set(|settings| settings.scale_down.stabilization_window = Duration::from_secs(24 * 3600));
+    world.down("s1");
+    world.down("s2");
+    assert_eq!(world.moved_within(EARLY), [] as [&str; 0]);
+    let mut tried = 0;
+    for _ in 0..1200 {
+        world.second(FAST_MS);
+        if world.has_plan() {
+            let plan = world.take_plan();
+            world.fail(&plan);
+            tried += plan.lanes.len();
+        }
+    }
+    assert_eq!(tried, 3, "as many as were in service; nothing has come of any");
+    world.moved_within(3600);
+    let stand_ins = ["s1", "s2"].map(|name| world.place_of(name).0.is_some());
+    assert_eq!(stand_ins, [true, true], "an hour later it may be better");
+}
+
+#[test]
+fn a_server_that_is_down_until_its_first_check_is_nobodys_loss() {
+    let mut world = found_down(&Memory::default());
+    world.site.server("s1").check_failed = false;
+    assert_eq!(world.moved_within(600), [] as [&str; 0]);
+    world.down("s1");
+    assert_eq!(world.moved_within(EARLY), [] as [&str; 0]);
+    assert_eq!(world.moved_within(3), ["s4"]);
+}
+
+#[test]
+fn a_slot_without_an_address_is_nobodys_loss() {
+    let mut world = found_down(&Memory::default());
+    world.site.server("s1").port = 1;
     assert_eq!(world.moved_within(60), [] as [&str; 0]);
-    // HAProxy is reloaded: each server is UP until a check says otherwise.
+    assert_eq!(world.place_of("s1"), (None, None));
+}
+
+#[test]
+fn who_stands_in_for_a_server_does_so_over_a_reload_and_over_a_restart_of_the_agent() {
+    let mut world = world(3, 2);
+    world.down("s1");
+    assert_eq!(world.moved_within(5), ["s4"]);
+    world.up("s4");
+    world.seconds(2, FAST_MS);
+    // HAProxy is reloaded: each server is UP until a check says otherwise, and the spare is one again.
     world.pid += 1;
     ready(world.site.server("s1"));
-    world.seconds(2, FAST_MS);
+    world.site.server("s1").check_passed = false;
+    declared_disabled(world.site.server("s4"));
+    assert_eq!(world.moved_within(2), ["s4"], "it is brought back");
     world.down("s1");
+    world.up("s4");
     assert_eq!(world.moved_within(60), [] as [&str; 0]);
+    assert_eq!(world.place_of("s1"), (Some("s4".to_owned()), None));
+    let memory = world.controller.memory(world.now);
+    let mut next = found_down(&memory);
+    ready(next.site.server("s4"));
+    next.up("s4");
+    assert_eq!(next.moved_within(60), [] as [&str; 0]);
+    assert_eq!(next.place_of("s1"), (Some("s4".to_owned()), None));
+    next.down("s2");
+    assert_eq!(next.moved_within(5), ["s5"]);
+}
+
+#[test]
+fn a_stand_in_that_is_gone_for_longer_than_a_start_takes_stands_in_for_nobody() {
+    let mut world = world(3, 2);
+    world.down("s1");
+    assert_eq!(world.moved_within(5), ["s4"]);
+    world.up("s4");
+    let memory = world.controller.memory(world.now);
+    // While no agent runs, HAProxy is restarted, or somebody puts s4 into MAINT.
+    for (pid, expected) in [(2, "s4"), (1, "s5")] {
+        let mut next = found_down(&memory);
+        next.pid = pid;
+        assert_eq!(next.moved_within(EARLY), [] as [&str; 0]);
+        assert_eq!(next.moved_within(3), [expected]);
+    }
+}
+
+#[test]
+fn where_a_stand_in_is_taken_away_fewer_servers_are_enough() {
+    let mut world = world(3, 2);
+    world.down("s1");
+    assert_eq!(world.moved_within(5), ["s4"]);
+    world.up("s4");
+    world.order(Order::Pin(2), None);
+    let moved = world.moved_within(600);
+    assert_eq!(moved, ["s4"]);
+    world.resume();
+    assert_eq!(world.moved_within(60), [] as [&str; 0]);
+    assert_eq!(world.place_of("s1"), (None, Some(Vacancy::NotNeeded)));
+    let memory = world.controller.memory(world.now);
+    assert_eq!(found_down(&memory).moved_within(60), [] as [&str; 0], "the next agent knows");
 }
 
 #[test]
@@ -275,9 +387,6 @@ fn why_a_server_that_is_down_is_not_replaced_is_shown_and_told_once() {
     let mut full = world(3, 2);
     full.set(|settings| settings.ready = ReadyLimits { min: 1, max: Some(2) });
     check_vacancy(Vacancy::Full { max: 2 }, &[&why("2 serve, which is `ready.max`")], full);
-    let mut never = World::new(3, 2);
-    never.down("s1");
-    check_vacancy(Vacancy::NeverUp, &[&why("not seen UP since the agent or HAProxy was started")], never);
     let mut paused = world(3, 2);
     paused.order(Order::Pause, None);
     check_vacancy(Vacancy::Paused, &[&why("the backend is paused")], paused);

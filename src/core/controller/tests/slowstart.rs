@@ -50,6 +50,9 @@ fn one_that_fails_is_turned_away_though_the_agent_sets_no_weights() {
     (0..5).for_each(|_| world.answers(Class::Server));
     let ramps = world.ramps();
     assert!(matches!(ramps[..], [.., Some(Ramp::TurnedAway(_))]), "{ramps:?}");
+    assert!(world.done.contains(&Action::Remember), "where it goes from here is nobody's hand");
+    let known = &world.controller.memory(world.now).backends[0].known["s2"];
+    assert!(known.states.contains(&AdminState::Drain), "{known:?}");
 }
 
 #[test]

@@ -186,18 +186,22 @@ fn way_down(
     todo: &mut Todo,
 ) {
     let is_wide = todo == &Todo::default();
-    // Those that track a server of this backend may go with it.
-    let stays = |server: &&ServerState| server.tracks.is_none_or(|root| found.server(root).is_none());
-    let mut serving = found.serving().filter(stays).count();
-    for (wanted, found) in down.iter().filter(|(wanted, found)| wanted.state() != found.state()) {
-        let server = wanted.id;
-        let may_go = !found.is_serving() || (serving > least as usize && !found.needed_elsewhere);
-        match next_state(wanted, found, waited) {
-            Some(to) if is_wide && may_go => {
-                serving -= usize::from(found.is_serving());
-                todo.now.push(Correction::State { server, to });
+    let mut leaving: Vec<ServerId> = Vec::new();
+    for (wanted, server) in down.iter().filter(|(wanted, server)| wanted.state() != server.state()) {
+        let id = server.id;
+        leaving.push(id);
+        // Those that track one go with it.
+        let goes = |one: &&ServerState| {
+            leaving.contains(&one.id) || one.tracks.is_some_and(|root| leaving.contains(&root))
+        };
+        let stay = found.serving().filter(|one| !goes(one)).count();
+        let may_go = !server.is_serving() || (stay >= least as usize && !server.needed_elsewhere);
+        match next_state(wanted, server, waited) {
+            Some(to) if is_wide && may_go => todo.now.push(Correction::State { server: id, to }),
+            _ => {
+                leaving.pop();
+                todo.later.push(Correction::State { server: id, to: wanted.state() });
             }
-            _ => todo.later.push(Correction::State { server, to: wanted.state() }),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! queues count on every node that answers, as a server is empty only if it is on all of them. The order of
 //! the nodes does not matter, and one node alone is what it is.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::super::inventory::{
@@ -75,7 +76,7 @@ pub fn inventory(mut parts: Vec<Part<Inventory>>) -> Option<Inventory> {
     }
     let mut backends: Vec<BackendState> = states.into_values().filter_map(backend).collect();
     backends.sort_by_key(|backend| (places[&backend.id], backend.id));
-    let in_line = true; // whoever leads here
+    let in_line = Vec::new(); // whoever puts them together knows
     Some(Inventory { process, backends, disabled, counted, read_only, in_line, unread })
 }
 
@@ -140,7 +141,10 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
     let all = || parts.iter().map(Part::value);
     let checked = leading.iter().any(|server| server.checked);
     let state = first.state();
-    let (address, port) = leading.iter().map(|server| (server.address, server.port)).min()?;
+    // A slot that not all have given its address yet is taken to be where it serves, or is to.
+    let place = |server: &&ServerState| (server.address, server.port);
+    let (address, port) =
+        leading.iter().map(|server| (Reverse(weakness(&server.admin).0), place(server))).max()?.1;
     Some(ServerState {
         id: first.id,
         address,
@@ -151,6 +155,7 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
         initial_weight: leading.iter().map(|server| server.initial_weight).min()?,
         checked,
         check_passed: checked && leading.iter().all(|server| server.check_passed || !server.checked),
+        check_failed: leading.iter().any(|server| server.check_failed),
         agent_checked: leading.iter().any(|server| server.agent_checked),
         agent_off: leading.iter().any(|server| server.agent_off),
         by_name: leading.iter().any(|server| server.by_name),

@@ -132,6 +132,8 @@ pub struct Kept {
     pub placed: BTreeSet<ServerId>,
     /// For servers that are added; `None`: nobody has said yet.
     pub keywords: Option<Keywords>,
+    /// Servers that somebody else has changed, and that are to stay so for now.
+    pub left_alone: BTreeSet<ServerId>,
 }
 
 /// What a node answered, or why it did not.
@@ -164,6 +166,8 @@ struct Node {
     read_only: bool,
     /// Servers that the agent has added to it.
     added: BTreeSet<ServerId>,
+    /// Those that somebody else has made unlike while it was in line: they stay so on this process.
+    unlike: BTreeSet<ServerId>,
     /// Since it lags behind, so long as it does.
     behind_since: Option<Instant>,
 }
@@ -180,6 +184,7 @@ impl Nodes {
             lacks: Vec::new(),
             read_only: false,
             added: BTreeSet::new(),
+            unlike: BTreeSet::new(),
             behind_since: None,
         };
         Self {
@@ -272,8 +277,12 @@ impl Nodes {
         for (n, process) in known {
             let goes_on = continues(&self.nodes, n, process) || Some(n) == lead;
             let node = &mut self.nodes[n];
-            if !is_same(node, process) || node.standing != Standing::Behind {
+            let is_same = is_same(node, process);
+            if !is_same || node.standing != Standing::Behind {
                 node.refused.clear();
+            }
+            if !is_same {
+                node.unlike.clear();
             }
             node.standing = if goes_on { Standing::InLine } else { Standing::Behind };
             (node.process, node.error) = (Some(process.clone()), None);
@@ -312,8 +321,9 @@ impl Nodes {
             found.iter_mut().for_each(|(_, inventory)| trackers::mark(inventory, least));
             self.compare(&found, settled, now);
         }
-        let in_line = self.someone_is_in_line();
-        self.leaderless_since = if in_line { None } else { self.leaderless_since.or(Some(now)) };
+        let is_in_line = |node: &usize| self.nodes[*node].standing == Standing::InLine;
+        let in_line: Vec<usize> = (0..self.nodes.len()).filter(is_in_line).collect();
+        self.leaderless_since = if in_line.is_empty() { self.leaderless_since.or(Some(now)) } else { None };
         let parts = found.into_iter().map(|(node, inventory)| self.part(node, inventory)).collect();
         let mut merged = merge::inventory(parts)?;
         merged.backends.iter_mut().for_each(|backend| self.tell_scattered(backend));
@@ -358,6 +368,10 @@ impl Nodes {
             node.todo = Todo::default();
             if node.standing != Standing::Behind {
                 node.behind_since = None;
+                let unlike = self.differences.iter().map(|difference| difference.server);
+                let is_theirs =
+                    |server: &ServerId| self.kept.iter().any(|kept| kept.left_alone.contains(server));
+                node.unlike = unlike.filter(is_theirs).collect();
                 continue;
             }
             let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
@@ -368,7 +382,10 @@ impl Nodes {
                 node.todo.now.extend(todo.now);
                 node.todo.later.extend(todo.later);
             }
-            let is_left = |one: &Correction| !node.refused.iter().any(|refused| refused.covers(one));
+            let is_left = |one: &Correction| {
+                !node.unlike.contains(&one.server())
+                    && !node.refused.iter().any(|refused| refused.covers(one))
+            };
             node.todo.now.retain(is_left);
             node.todo.later.retain(is_left);
             if settled && node.todo == Todo::default() {

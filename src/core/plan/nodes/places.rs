@@ -160,6 +160,7 @@ mod tests {
                 spares,
                 placed: [wanted.id("s2")].into(),
                 keywords: Some(Keywords::new("check maxconn 5").expect("keywords")),
+                left_alone: BTreeSet::new(),
             };
             let found = wanted.clone();
             Self { wanted, found, kept, added: BTreeSet::new(), waited: Duration::ZERO }

@@ -9,7 +9,14 @@ use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
-    Kept { backend, least_serving, spares: Spares::Declared, placed: BTreeSet::new(), keywords: None }
+    Kept {
+        backend,
+        least_serving,
+        spares: Spares::Declared,
+        placed: BTreeSet::new(),
+        keywords: None,
+        left_alone: BTreeSet::new(),
+    }
 }
 
 /// Some nodes with the servers s1, s2, s3 each.
@@ -127,6 +134,21 @@ fn those_that_go_on_and_differ_are_told_and_left_alone() {
         stage.nodes.differences(),
         [Difference { server: stage.site.id("s2"), states, addresses: vec![] }]
     );
+}
+
+#[test]
+fn what_somebody_has_changed_on_one_of_them_is_not_undone_when_that_one_was_away_for_a_moment() {
+    let mut stage = Stage::new(2);
+    let left_alone = BTreeSet::from([stage.site.id("s2")]);
+    stage.nodes.keep(vec![Kept { left_alone, ..declared(stage.site.backend.id, 1) }]);
+    stage.take([stage.node(1, 9, [Ready, Maint]), stage.node(2, 9, [Ready, Maint])]);
+    stage.take([stage.node(1, 10, [Maint, Maint]), stage.node(2, 10, [Ready, Maint])]);
+    stage.take([GONE(), stage.node(2, 11, [Ready, Maint])]);
+    stage.take([stage.node(1, 12, [Maint, Maint]), stage.node(2, 12, [Ready, Maint])]);
+    assert_eq!(stage.told(0), []);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 13, [Ready, Maint])]);
+    assert_eq!(stage.told(0), [stage.to("s2", Ready)], "another process: it is nobody's doing there");
 }
 
 #[test]
@@ -322,10 +344,10 @@ fn reloaded_one_after_the_other() -> Stage {
     let mut stage = Stage::new(2);
     stage.take([stage.node(1, 50, [Ready, Maint]), stage.node(2, 60, [Ready, Maint])]);
     let found = stage.take([stage.node(3, 0, [Maint, Maint]), stage.node(2, 61, [Ready, Maint])]).unwrap();
-    assert!(found.in_line);
+    assert_eq!(found.in_line, [1]);
     let found = stage.take([stage.node(3, 1, [Maint, Maint]), stage.node(4, 0, [Maint, Maint])]).unwrap();
     stage.check(&[Behind, Behind]);
-    assert!(!found.in_line);
+    assert!(found.in_line.is_empty());
     stage
 }
 
@@ -337,7 +359,7 @@ fn those_restarted_one_after_the_other_get_back_what_they_had() {
     }
     let found = stage.take([stage.node(3, 2, [Ready, Maint]), stage.node(4, 1, [Maint, Maint])]).unwrap();
     stage.check(&[InLine, Behind]);
-    assert_eq!((found.in_line, found.backends[0].serving().count()), (true, 2));
+    assert_eq!((found.in_line, found.backends[0].serving().count()), (vec![0], 2));
 }
 
 #[test]
@@ -346,11 +368,11 @@ fn those_of_which_none_gets_in_line_for_long_are_gone_by_all_the_same() {
     // One restart after the other.
     for at in 2..LEADERLESS_AT_MOST.as_secs() as u32 + 1 {
         let nodes = [stage.node(3, at.into(), [Maint, Maint]), stage.node(3 + at, 0, [Maint, Maint])];
-        assert!(!stage.take(nodes).unwrap().in_line, "after {at} s");
+        assert!(stage.take(nodes).unwrap().in_line.is_empty(), "after {at} s");
     }
     let found = stage.take([stage.node(3, 31, [Maint, Maint]), stage.node(99, 0, [Maint, Maint])]).unwrap();
     stage.check(&[InLine, InLine]);
-    assert!(found.in_line);
+    assert!(!found.in_line.is_empty());
 }
 
 #[test]
@@ -363,4 +385,17 @@ fn a_server_that_others_track_takes_them_with_it() {
     let todo = todo(&wanted.backend, &found.backend, Duration::ZERO);
     let drain = Correction::State { server: s1, to: AdminState::Drain };
     assert_eq!((todo.now, todo.later), (vec![], vec![drain]));
+}
+
+#[test]
+fn a_server_may_go_though_of_those_that_stay_some_track_each_other() {
+    let mut found = Site::new(3);
+    let s1 = found.id("s1");
+    found.server("s2").tracks = Some(s1);
+    let mut wanted = found.clone();
+    testing::drain(wanted.server("s3"));
+    let places = Places { kept: &declared(found.backend.id, 2), added: &BTreeSet::new() };
+    let todo = align::todo(&wanted.backend, &found.backend, &places, 2, Duration::ZERO);
+    let drain = Correction::State { server: found.id("s3"), to: AdminState::Drain };
+    assert_eq!((todo.now, todo.later), (vec![drain], vec![]));
 }
