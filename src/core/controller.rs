@@ -232,8 +232,9 @@ impl Controller {
             if anew {
                 backend.count_anew();
             }
+            // Where that one has a server otherwise, nobody has changed it.
             if !in_line_as_before {
-                backend.hands_off.forget_unlike(state);
+                backend.hands_off.restart();
             }
             if restarted || is_new_to_us {
                 backend.temporary.restart();

@@ -367,7 +367,7 @@ impl Nodes {
             match ended {
                 Ok(refused) => {
                     for (correction, error) in refused {
-                        self.standings().refused(node, correction, error);
+                        self.standings().refused(node, correction, error, Instant::now().into_std());
                     }
                 }
                 Err(error) => self.standings().failed(node, chain(&error)),

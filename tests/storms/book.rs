@@ -80,6 +80,10 @@ pub(crate) struct Book {
     /// An operator has set a weight; and those that he has set on one of several nodes only.
     pub(crate) somebody_weighs: bool,
     pub(crate) weighed_alone: HashSet<Key>,
+    /// Servers of which a state file has kept a weight that they had for a while only.
+    pub(crate) kept_from_a_ramp: HashSet<Key>,
+    /// An agent has gone since the storm began.
+    pub(crate) has_lost_an_agent: bool,
     pub(crate) broken: Vec<String>,
 }
 
@@ -129,7 +133,21 @@ impl Book {
             rightful: rightful.collect(),
             somebody_weighs: false,
             weighed_alone: HashSet::new(),
+            kept_from_a_ramp: HashSet::new(),
+            has_lost_an_agent: false,
             broken: Vec::new(),
+        }
+    }
+
+    /// A state file keeps what `haproxy` has now.
+    pub(crate) fn note_kept(&mut self, haproxy: &Haproxy) {
+        for backend in &haproxy.backends {
+            for server in &backend.servers {
+                let key = (backend.name.clone(), server.name.clone());
+                if !self.rightful.get(&key).is_some_and(|rightful| rightful.contains(&server.weight)) {
+                    self.kept_from_a_ramp.insert(key);
+                }
+            }
         }
     }
 
@@ -242,8 +260,8 @@ impl Book {
             self.state_is_ours.insert(key.clone());
         }
         match state {
-            // As another one has been, by whomever.
-            AdminState::Drain if command.follows => false,
+            // As another one is, or all were before they were reloaded, by whomever.
+            AdminState::Drain if command.follows || command.lags && !self.planned.contains_key(key) => false,
             AdminState::Drain => self.half_drained.insert(key.clone()),
             AdminState::Ready | AdminState::Maint => self.half_drained.remove(key),
         };
@@ -261,7 +279,9 @@ impl Book {
         }
         let is_crossed =
             command.lags && self.touched.get(key).is_some_and(|&at| command.now.duration_since(at) < CROSSES);
-        if !command.catches_up && !is_crossed {
+        // What an operator has set before the node was restarted it is told again.
+        let is_his = command.lags && self.rightful.get(key).is_some_and(|all| all.contains(&weight));
+        if !command.catches_up && !is_crossed && !is_his {
             if server.backup || weight == 0 || from == 0 {
                 self.break_rule(key, &format!("weight {from} to {weight}"));
             }
@@ -364,7 +384,7 @@ impl Book {
 
     /// The agent starts anew.
     pub(crate) fn restart(&mut self) {
-        self.is_new = true;
+        (self.is_new, self.has_lost_an_agent) = (true, true);
     }
 
     /// An operator is content with how all servers stand, whether the agent has seen it already or not.

@@ -231,6 +231,9 @@ impl Fleet {
         if node.away != Away::No {
             return;
         }
+        if keeps {
+            self.book.note_kept(&node.haproxy);
+        }
         let next = node.haproxy.next(keeps, node.haproxy.pid + 1);
         let mut old = std::mem::replace(&mut node.haproxy, next);
         old.stopping = true;

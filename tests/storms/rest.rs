@@ -202,8 +202,11 @@ impl World {
             let key = (backend.name.clone(), server.name.clone());
             let is_drain = server.state() == AdminState::Drain;
             // What he gives on one node while it is another on its way there, nobody can put right but him.
-            let is_rightful =
-                book.rightful[&key].contains(&server.weight) || book.weighed_alone.contains(&key);
+            let is_his = book.weighed_alone.contains(&key);
+            // One node may have kept what another has not, and an agent that was killed has not seen it: it is told, and left alone.
+            let may_be_his =
+                (self.site.nodes > 1 || book.has_lost_an_agent) && book.kept_from_a_ramp.contains(&key);
+            let is_rightful = book.rightful[&key].contains(&server.weight) || is_his || may_be_his;
             let broken = if is_drain && book.is_half_drained(&key) && server.weight > 0 {
                 "half drained"
             } else if !is_rightful && settings.weights != Weights::ByCapacity {

@@ -125,16 +125,9 @@ struct Touch {
 }
 
 impl HandsOff {
-    /// HAProxy was restarted: what it has now is by its configuration.
+    /// HAProxy was restarted, or another one of several is in line: what it has now is nobody's doing.
     pub(super) fn restart(&mut self) {
         self.seen.clear();
-    }
-
-    /// Another HAProxy is in line now: where that one has a server otherwise, as it has refused what it was told, nobody has changed it.
-    pub(super) fn forget_unlike(&mut self, state: &BackendState) {
-        for server in state.servers.iter().filter(|server| !server.alike) {
-            self.seen.remove(&server.id);
-        }
     }
 
     /// A plan takes these steps.

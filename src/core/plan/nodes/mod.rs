@@ -23,6 +23,7 @@ use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState
 use super::trackers;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::spares::{Keywords, Spares};
+use crate::core::units::Weight;
 
 pub mod align;
 pub mod merge;
@@ -38,6 +39,12 @@ use places::Places;
 
 /// So long none of those that answer need be in line.
 pub const LEADERLESS_AT_MOST: Duration = Duration::from_secs(30);
+
+/// What a node has refused it is told again after so long; then after twice as long, and so on.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// But not less often than that.
+pub const AGAIN_AT_LEAST: Duration = Duration::from_secs(600);
 
 /// How a node stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +90,7 @@ pub struct NodeState {
     pub error: Option<String>,
     /// What it is still to be told.
     pub left: usize,
-    /// What it has refused; it is not asked for that again until it answers anew.
+    /// What it has refused; it is told that again after [`AGAIN_AFTER`].
     pub refused: Vec<Refused>,
     /// Backends that others have and it has not.
     pub lacks: Vec<BackendId>,
@@ -162,14 +169,25 @@ struct Node {
     error: Option<String>,
     todo: Todo,
     refused: Vec<Refused>,
+    /// When it is told again what it has refused, and after how long the next time.
+    again: Option<Instant>,
+    again_after: Duration,
     lacks: Vec<BackendId>,
     read_only: bool,
     /// Servers that the agent has added to it.
     added: BTreeSet<ServerId>,
-    /// Those that somebody else has made unlike while it was in line: they stay so on this process.
+    /// Those that somebody else has made unlike while it was in line, or has changed while it lagged behind: they stay so on this process.
     unlike: BTreeSet<ServerId>,
-    /// Since it lags behind, so long as it does.
-    behind_since: Option<Instant>,
+    /// So long as it lags behind.
+    behind: Option<Lag>,
+}
+
+/// That a node lags behind.
+#[derive(Debug)]
+struct Lag {
+    since: Instant,
+    /// What it had when it was read last, of what it has been told nothing about.
+    untold: BTreeMap<ServerId, (AdminState, Weight)>,
 }
 
 impl Nodes {
@@ -181,11 +199,13 @@ impl Nodes {
             error: None,
             todo: Todo::default(),
             refused: Vec::new(),
+            again: None,
+            again_after: AGAIN_AFTER,
             lacks: Vec::new(),
             read_only: false,
             added: BTreeSet::new(),
             unlike: BTreeSet::new(),
-            behind_since: None,
+            behind: None,
         };
         Self {
             nodes: (0..count).map(|_| node()).collect(),
@@ -241,9 +261,10 @@ impl Nodes {
     }
 
     /// `node` has refused `correction`.
-    pub fn refused(&mut self, node: usize, correction: Correction, error: String) {
+    pub fn refused(&mut self, node: usize, correction: Correction, error: String, now: Instant) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.refused.push(Refused { correction, error });
+            node.again.get_or_insert(now + node.again_after);
         }
     }
 
@@ -251,7 +272,7 @@ impl Nodes {
     pub fn failed(&mut self, node: usize, error: String) {
         if let Some(node) = self.nodes.get_mut(node) {
             (node.standing, node.error) = (Standing::Absent, Some(error));
-            (node.todo, node.behind_since) = (Todo::default(), None);
+            (node.todo, node.behind) = (Todo::default(), None);
         }
     }
 
@@ -278,11 +299,13 @@ impl Nodes {
             let goes_on = continues(&self.nodes, n, process) || Some(n) == lead;
             let node = &mut self.nodes[n];
             let is_same = is_same(node, process);
-            if !is_same || node.standing != Standing::Behind {
-                node.refused.clear();
-            }
             if !is_same {
+                node.behind = None;
                 node.unlike.clear();
+                node.again_after = AGAIN_AFTER;
+            }
+            if !is_same || !matches!(node.standing, Standing::Behind | Standing::InLine) {
+                node.forget_refused();
             }
             node.standing = if goes_on { Standing::InLine } else { Standing::Behind };
             (node.process, node.error) = (Some(process.clone()), None);
@@ -338,6 +361,9 @@ impl Nodes {
         if let Some(wanted) = self.wanted.get_mut(&backend) {
             align::make(wanted, change);
         }
+        for lag in self.nodes.iter_mut().filter_map(|node| node.behind.as_mut()) {
+            lag.untold.remove(&change.server());
+        }
     }
 
     /// What `node` has, for what it counts. If none is in line, all count.
@@ -355,6 +381,7 @@ impl Nodes {
     /// Finds out what those that lag behind are to be told; who has everything is in line.
     fn compare(&mut self, found: &[(usize, Inventory)], settled: bool, now: Instant) {
         self.note_wanted(found);
+        let mut in_line = self.nodes.iter().filter(|node| node.standing == Standing::InLine).count();
         for (n, inventory) in found {
             let node = &mut self.nodes[*n];
             node.note_added(&self.kept, inventory);
@@ -367,14 +394,18 @@ impl Nodes {
             node.lacks = missing.map(|(kept, ..)| kept.backend).collect();
             node.todo = Todo::default();
             if node.standing != Standing::Behind {
-                node.behind_since = None;
+                node.behind = None;
                 let unlike = self.differences.iter().map(|difference| difference.server);
                 let is_theirs =
                     |server: &ServerId| self.kept.iter().any(|kept| kept.left_alone.contains(server));
                 node.unlike = unlike.filter(is_theirs).collect();
+                if node.again.is_some_and(|again| now >= again) && in_line > 1 {
+                    in_line -= 1;
+                    node.tell_again();
+                }
                 continue;
             }
-            let waited = now.saturating_duration_since(*node.behind_since.get_or_insert(now));
+            let waited = node.lag(&pairs, now);
             for (kept, wanted, found) in pairs {
                 let Some(found) = found else { continue };
                 let places = Places { kept, added: &node.added };
@@ -388,8 +419,12 @@ impl Nodes {
             };
             node.todo.now.retain(is_left);
             node.todo.later.retain(is_left);
+            node.note_told();
             if settled && node.todo == Todo::default() {
-                (node.standing, node.behind_since) = (Standing::InLine, None);
+                (node.standing, node.behind) = (Standing::InLine, None);
+                if node.refused.is_empty() {
+                    node.again_after = AGAIN_AFTER;
+                }
             }
         }
     }
@@ -415,6 +450,18 @@ impl Nodes {
             unlike.map(|server| difference(backend.id, server.id, found, self.scattered.contains(&server.id)))
         });
         self.differences = unlike.collect();
+        for kept in &self.kept {
+            let Some(wanted) = self.wanted.get_mut(&kept.backend) else { continue };
+            let is_ours =
+                |server: &ServerId| kept.placed.contains(server) && !kept.left_alone.contains(server);
+            for server in wanted.servers.iter_mut().filter(|server| !server.everywhere && is_ours(&server.id))
+            {
+                // Those that lag behind get it, though one that is in line has it not.
+                let theirs =
+                    leading.iter().filter_map(|inventory| inventory.backend(kept.backend)?.server(server.id));
+                server.alike = theirs.map(ServerState::state).all(|state| state == server.state());
+            }
+        }
     }
 
     /// Slots at several addresses are not alike.
@@ -426,10 +473,49 @@ impl Nodes {
 }
 
 impl Node {
+    /// For how long it has lagged behind. Notes what somebody else changes meanwhile.
+    fn lag(&mut self, pairs: &[(&Kept, &BackendState, Option<&BackendState>)], now: Instant) -> Duration {
+        let servers = pairs.iter().filter_map(|(_, _, found)| *found).flat_map(|found| &found.servers);
+        let found: BTreeMap<ServerId, (AdminState, Weight)> =
+            servers.map(|server| (server.id, (server.state(), server.weight))).collect();
+        let Some(lag) = &mut self.behind else {
+            self.behind = Some(Lag { since: now, untold: found });
+            return Duration::ZERO;
+        };
+        lag.untold.retain(|server, before| {
+            let is_as_before = found.get(server) == Some(&*before);
+            if !is_as_before {
+                self.unlike.insert(*server);
+            }
+            is_as_before
+        });
+        now.saturating_duration_since(lag.since)
+    }
+
+    /// What it is told now changes by our doing.
+    fn note_told(&mut self) {
+        let Some(lag) = &mut self.behind else { return };
+        for correction in &self.todo.now {
+            lag.untold.remove(&correction.server());
+        }
+    }
+
+    /// What it has refused may be possible by now.
+    fn tell_again(&mut self) {
+        self.standing = Standing::Behind;
+        self.again_after = (self.again_after * 2).min(AGAIN_AT_LEAST);
+        self.forget_refused();
+    }
+
+    fn forget_refused(&mut self) {
+        self.refused.clear();
+        self.again = None;
+    }
+
     /// It is the one of number `of`.
     fn note_twin(&mut self, of: usize, process: Process) {
         (self.standing, self.process, self.error) = (Standing::Twin(of), Some(process), None);
-        (self.todo, self.behind_since) = (Todo::default(), None);
+        (self.todo, self.behind) = (Todo::default(), None);
     }
 
     /// What the agent has added is known until it is seen to be gone, whatever becomes of it elsewhere.

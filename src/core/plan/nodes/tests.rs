@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
-use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
@@ -152,6 +151,20 @@ fn what_somebody_has_changed_on_one_of_them_is_not_undone_when_that_one_was_away
 }
 
 #[test]
+fn what_somebody_changes_on_one_that_lags_behind_is_not_undone() {
+    let mut stage = Stage::new(2);
+    stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
+    stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
+    assert_eq!(stage.told(1), [stage.to("s3", Ready)]);
+    stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [AdminState::Drain, Maint])]);
+    assert_eq!(stage.told(1), [stage.to("s3", Ready)], "and nothing of s2");
+    stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [AdminState::Drain, Ready])]);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(2, 4, [AdminState::Drain, Ready])]);
+    assert_eq!(stage.nodes.differences().len(), 1);
+}
+
+#[test]
 fn at_first_the_one_that_has_run_longest_is_right() {
     let mut stage = Stage::new(3);
     stage.take([
@@ -187,17 +200,26 @@ fn what_is_wanted_is_known_though_all_others_are_away_for_a_moment() {
 }
 
 #[test]
-fn what_is_refused_is_not_asked_for_again_until_it_is_back_anew() {
+fn what_is_refused_is_told_again_when_it_is_back_anew_or_after_a_while() {
     let mut stage = Stage::new(2);
     stage.take([stage.node(1, 9, [Ready, Ready]), GONE()]);
     stage.take([stage.node(1, 10, [Ready, Ready]), stage.node(2, 1, [Ready, Maint])]);
     let [correction] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
-    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned());
+    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned(), stage.now);
     stage.take([stage.node(1, 11, [Ready, Ready]), stage.node(2, 2, [Ready, Maint])]);
     stage.check(&[InLine, InLine]);
     stage.take([stage.node(1, 12, [Ready, Ready]), stage.node(2, 3, [Ready, Maint])]);
     assert_eq!(stage.nodes.differences().len(), 1, "it differs, and is left alone");
-    stage.take([stage.node(1, 13, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
+    stage.now += AGAIN_AFTER;
+    stage.take([stage.node(1, 72, [Ready, Ready]), stage.node(2, 63, [Ready, Maint])]);
+    stage.take([stage.node(1, 73, [Ready, Ready]), stage.node(2, 64, [Ready, Maint])]);
+    assert_eq!(stage.told(1), std::slice::from_ref(correction));
+    stage.nodes.refused(1, correction.clone(), "permission denied".to_owned(), stage.now);
+    stage.take([stage.node(1, 74, [Ready, Ready]), stage.node(2, 65, [Ready, Maint])]);
+    stage.now += AGAIN_AFTER;
+    stage.take([stage.node(1, 140, [Ready, Ready]), stage.node(2, 130, [Ready, Maint])]);
+    stage.check(&[InLine, InLine]);
+    stage.take([stage.node(1, 141, [Ready, Ready]), stage.node(4, 1, [Ready, Maint])]);
     assert_eq!(stage.told(1), std::slice::from_ref(correction));
 }
 
@@ -214,7 +236,7 @@ fn a_slot_that_has_not_got_its_address_is_not_taken_into_service() {
     stage.take([serving(&stage, 10), lacking.clone()]);
     let [address, state] = &stage.told(1)[..] else { panic!("{:?}", stage.told(1)) };
     assert!(matches!(address, Correction::Address { .. }) && *state == stage.to("s2", Ready));
-    stage.nodes.refused(1, address.clone(), "not today".to_owned());
+    stage.nodes.refused(1, address.clone(), "not today".to_owned(), stage.now);
     stage.take([serving(&stage, 11), lacking]);
     assert_eq!(stage.told(1), []);
     stage.check(&[InLine, InLine]);
