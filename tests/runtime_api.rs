@@ -296,6 +296,10 @@ async fn where_a_master_has_no_worker_nothing_is_waited_for() {
     fake.fail_next(1, Fault::Starting);
     let error = client.inventory(&names).await.unwrap_err();
     assert!(matches!(error, RuntimeError::NoWorker { .. }), "{error}");
+    // As a master says whose worker ends while it is asked.
+    fake.fail_next(1, Fault::Answer(b"Can't connect to the target CLI!\n".to_vec()));
+    let error = client.inventory(&names).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::NoWorker { .. }), "{error}");
 }
 
 /// Which weights a backend takes HAProxy does not show; it is tried, where that can be.

@@ -4,6 +4,7 @@
 //! lines of each log, and tells what will not work (`FAIL`), what will work less well than it
 //! could (`warn`), each with its remedy. Nothing is changed.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -68,24 +69,35 @@ pub(super) fn run(arguments: &ConfigArguments, output: Output) -> Result<(), Fai
     let config = arguments.load()?;
     let sources = sources(&config)?;
     let mut findings = vec![about_config(&config, arguments.file())];
-    findings.extend(config.backends.iter().flat_map(cooldowns));
-    findings.extend(config.backends.iter().filter_map(schedule::check));
     runtime()?.block_on(async {
         findings.extend(places::check(&config).await);
         findings.extend(backends::check(&config).await);
+        findings.extend(config.backends.iter().flat_map(cooldowns));
+        findings.extend(config.backends.iter().filter_map(schedule::check));
+        findings.extend(server_lines::check(&config));
         findings.extend(lasting::check(&config).await);
         for source in &sources {
             findings.extend(logs::check(source, &config).await);
         }
         findings.extend(omissions::check(&config));
-        findings.extend(server_lines::check(&config));
         findings.extend(coverage::check(&sources, &config).await);
     });
+    put_together(&mut findings);
     match output {
         Output::Json => print_json(&as_json(&findings))?,
         Output::Text => print_fitted(&as_text(&findings, is_terminal()))?,
     }
     if findings.iter().any(|finding| finding.grade == Grade::Fail) { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// All about one thing stands together, where it was named first.
+fn put_together(findings: &mut [Finding]) {
+    let mut order: HashMap<String, usize> = HashMap::new();
+    for finding in findings.iter() {
+        let next = order.len();
+        order.entry(finding.about.clone()).or_insert(next);
+    }
+    findings.sort_by_key(|finding| order.get(&finding.about).copied());
 }
 
 fn about_config(config: &Config, file: Option<&Path>) -> Finding {
@@ -127,7 +139,7 @@ fn as_text(findings: &[Finding], colour: bool) -> String {
         let word = if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
         text.push_str(&format!("{word}  {}: {}\n", finding.about, finding.found));
         if !finding.remedy.is_empty() {
-            text.push_str(&format!("      {}\n", finding.remedy));
+            text.push_str(&format!("      -> {}\n", finding.remedy));
         }
     }
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();

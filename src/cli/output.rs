@@ -18,8 +18,12 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes `text`; on a terminal that is too narrow for a line, the rest of it goes below, further in.
 pub(super) fn print_fitted(text: &str) -> Result<(), Failure> {
-    let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-    print(&width.map_or_else(|| text.to_owned(), |width| fitted(text, width.max(LEAST_WIDTH))))
+    print(&terminal_width().map_or_else(|| text.to_owned(), |width| fitted(text, width.max(LEAST_WIDTH))))
+}
+
+/// Of standard output; `None`: it is no terminal.
+pub(super) fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
 }
 
 /// Below this, lines are left to the terminal.
@@ -28,14 +32,14 @@ const LEAST_WIDTH: usize = 60;
 fn fitted(text: &str, width: usize) -> String {
     let mut fitted = String::new();
     for line in text.lines() {
-        let indent = line.chars().take_while(|&c| c == ' ').count();
+        let (indent, hang) = indents(line);
         let mut at = 0;
         for word in line.split_inclusive(' ') {
             let length = visible(word.trim_end());
             if at > indent && at + length > width {
                 fitted.truncate(fitted.trim_end_matches(' ').len());
                 fitted.push('\n');
-                at = (indent + 4).min(width / 2);
+                at = hang.min(width / 2);
                 fitted.extend(std::iter::repeat_n(' ', at));
             }
             fitted.push_str(word);
@@ -46,16 +50,33 @@ fn fitted(text: &str, width: usize) -> String {
     fitted
 }
 
+/// Where `line` begins, and where what does not fit goes on: under its text, if that stands behind a mark (`warn  `, `-> `), else
+/// further in.
+fn indents(line: &str) -> (usize, usize) {
+    let plain = plain(line);
+    let blanks = |text: &str| text.chars().take_while(|&c| c == ' ').count();
+    let indent = blanks(&plain);
+    let rest = &plain[indent..];
+    let mark = rest.find(' ').unwrap_or(rest.len());
+    let gap = blanks(&rest[mark..]);
+    let is_mark = indent == 0 && gap > 1 || rest.starts_with("-> ");
+    (indent, if is_mark { indent + rest[..mark].chars().count() + gap } else { indent + 4 })
+}
+
 /// Characters of `text` that take room: colours do not.
 fn visible(text: &str) -> usize {
+    plain(text).chars().count()
+}
+
+/// `text` without colours.
+fn plain(text: &str) -> String {
     let mut in_colour = false;
-    text.chars()
-        .filter(|&c| {
-            let shown = !in_colour && c != '\x1b';
-            in_colour = c == '\x1b' || (in_colour && c != 'm');
-            shown
-        })
-        .count()
+    let mut is_shown = |c: char| {
+        let shown = !in_colour && c != '\x1b';
+        in_colour = c == '\x1b' || (in_colour && c != 'm');
+        shown
+    };
+    text.chars().filter(|&c| is_shown(c)).collect()
 }
 
 /// Writes `value` as indented JSON.
@@ -115,6 +136,13 @@ mod tests {
         assert_eq!(fitted(text, 100), text);
         let word = "cannot-connect-to-/run/haproxy/admin.sock\n";
         assert_eq!(fitted(word, 10), word, "what has no gap is not broken");
+    }
+
+    #[test]
+    fn what_follows_a_mark_goes_on_under_itself() {
+        let text = "\x1b[33mwarn\x1b[0m  app: no check here on s1\n      -> add one to its line there\n";
+        let expected = "\x1b[33mwarn\x1b[0m  app: no check\n      here on s1\n      -> add one to\n         its line\n         there\n";
+        assert_eq!(fitted(text, 20), expected);
     }
 
     #[test]

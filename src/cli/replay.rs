@@ -31,27 +31,31 @@ mod text;
 pub(super) const LONG_ABOUT: &str = "\
 Decide again on yesterday's log: what would have been done, when and why, and what would have come of it
 
-Reads whole logs, packed ones too, in any order; time goes by the dates in the lines. Arrivals, what
-each request cost and which servers were active are read from the log. How latency would have been
-with other servers is in no log: it is modelled, with workers and costs learned from this one. The
-servers that were active are modelled too, which shows how near the model comes to the log.
+Reads whole logs, packed ones too, in any order; time goes by the dates in the lines. Arrivals, what each \
+request cost and which servers were active are read from the log. How latency would have been with other \
+servers is in no log: it is modelled, with workers and costs learned from this one. The servers that were \
+active are modelled too, which shows how near the model comes to the log.
 
-The agent that decides is the real one, with the settings of the config file. Beside it may
-decide whatever `simulate --list` names.
+The agent that decides is the real one, with the settings of the config file. Beside it may decide whatever \
+`simulate --list` names.
 
   over %      requests above the target's limit, or failed
   over min    time in which the target was missed, by spans of 30 s
-  server-h    hours of servers: starting, serving, draining; as it was: of those that had requests
+  server-h    hours of servers: starting, serving, draining;
+              as it was: of those that had requests
   moves       servers started or stopped
   were        how many servers really were active when a decision was made
 
 Examples:
-  haproxy-autoscale replay /var/log/haproxy.log*         as the config file says
-  haproxy-autoscale replay --backend app --target 250ms haproxy.log.1 haproxy.log.2.gz
-  haproxy-autoscale replay --policy model,hpa,fixed-4 --set model.hold=2m haproxy.log*
-  haproxy-autoscale replay --from 2026-11-20T08:00 --decisions 200 haproxy.log*
-  haproxy-autoscale replay --output html haproxy.log > replay.html       a picture, for a browser
-  haproxy-autoscale replay --output json haproxy.log | tail -n 1         the figures by policy";
+  haproxy-autoscale replay /var/log/haproxy.log*
+  haproxy-autoscale replay --backend app --target 250ms haproxy.log.2.gz
+  haproxy-autoscale replay --policy model,hpa,fixed-4 haproxy.log*
+  haproxy-autoscale replay --set model.hold=2m haproxy.log*
+  haproxy-autoscale replay --from 2026-11-20T08:00 --decisions 200 haproxy.log
+
+A picture for a browser; the figures by policy:
+  haproxy-autoscale replay --output html haproxy.log > replay.html
+  haproxy-autoscale replay --output json haproxy.log | tail -n 1";
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]

@@ -25,24 +25,27 @@ mod table;
 pub(super) const LONG_ABOUT: &str = "\
 Play a load against simulated servers, for several policies side by side
 
-Arrivals, HAProxy and its servers are a model; the agent that decides is the real one. Beside it decide
-others: every server on, log-tailing scripts, Kubernetes' HPA, Knative's KPA, and one that knows the
-future. A cell of the table is `misses % / server time / moves / worst stretch in s`:
+Arrivals, HAProxy and its servers are a model; the agent that decides is the real one. Beside it decide others: \
+every server on, log-tailing scripts, Kubernetes' HPA, Knative's KPA, and one that knows the future. A cell of \
+the table is `misses % / server time / moves / worst stretch in s`:
 
   misses         requests above the target, or failed
-  server time    of starting, serving and draining servers, divided by the least that would have done for
-                 somebody who knows each 10 s in advance
+  server time    of starting, serving and draining servers, divided by the
+                 least that would have done for somebody who knows each 10 s
+                 in advance
   moves          servers started or stopped
   worst stretch  the longest run of 5-second windows with more than 5 % misses
 
-What is played is named (--list shows what there is), or all (--all), or a pool of your own under arrivals
-from a file (--arrivals). The options of the pool change named scenarios as well.
+What is played is named (--list shows what there is), or all (--all), or a pool of your own under arrivals from a \
+file (--arrivals). The options of the pool change named scenarios as well.
+
+One scenario, with a picture over time; the whole comparison:
+  haproxy-autoscale simulate flash5x
+  haproxy-autoscale simulate --all --seeds 3
 
 Examples:
-  haproxy-autoscale simulate flash5x            one scenario: all figures, and a picture over time
-  haproxy-autoscale simulate --all --seeds 3    the whole comparison
-  haproxy-autoscale simulate flash5x square --policy model,kpa --set model.utilization_max=60%
-  haproxy-autoscale simulate --arrivals requests.csv --servers 8 --workers 4 --service 120ms --target 500ms";
+  haproxy-autoscale simulate flash5x square --set model.utilization_max=60%
+  haproxy-autoscale simulate --arrivals requests.csv --servers 8 --target 500ms";
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]

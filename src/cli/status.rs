@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::output::{print_fitted, print_json, table};
+use super::output::{print_fitted, print_json, table, terminal_width};
 use super::{Failure, Output, ask_agent, load_places};
 use crate::core::policy::Span;
 use crate::telemetry::socket::Request;
@@ -122,12 +122,14 @@ fn backend_text(backend: &Value) -> String {
         figures["latency_ms"].as_f64().map_or("not known".to_owned(), |ms| format!("{ms} ms")),
         word(&target["below_ms"]),
     );
+    let queue =
+        figures["queue_ms"].as_f64().map(|_| format!(", {} ms in the queue", word(&figures["queue_ms"])));
     text.push_str(&format!(
-        "  in {}: {} requests, {}/s, {} ms in the queue{}\n",
+        "  in {}: {} requests, {}/s{}{}\n",
         span(&target["window_s"]),
         word(&figures["samples"]),
         word(&figures["rate"]),
-        word(&figures["queue_ms"]),
+        queue.unwrap_or_default(),
         failures(&figures["failures"]),
     ));
     text.push_str(&coverage(&backend["coverage"]));
@@ -158,7 +160,7 @@ fn backend_text(backend: &Value) -> String {
         ));
     }
     text.push_str(&under_way(backend));
-    text.push_str(&table(&server_rows(backend)));
+    text.push_str(&table(&server_rows(backend, terminal_width())));
     text
 }
 
@@ -176,8 +178,8 @@ fn under_way(backend: &Value) -> String {
     format!("  under way: {what}\n")
 }
 
-/// A heading, and a row for each server; with its address where addresses come from a pool.
-fn server_rows(backend: &Value) -> Vec<Vec<String>> {
+/// A heading, and a row for each server; with its address where addresses come from a pool, and there is room for it.
+fn server_rows(backend: &Value, width: Option<usize>) -> Vec<Vec<String>> {
     let heading = ["  server", "state", "up", "weight", "sessions", "queued", "req/s", "p95 ms", ""];
     let mut rows = vec![heading.map(String::from).to_vec()];
     let servers = list(&backend["servers"]);
@@ -188,7 +190,14 @@ fn server_rows(backend: &Value) -> Vec<Vec<String>> {
             _ => word(&server["address"]),
         };
         let addresses = std::iter::once("address".to_owned()).chain(servers.iter().map(address));
-        rows.iter_mut().zip(addresses).for_each(|(row, address)| row.insert(1, address));
+        let mut with_addresses = rows.clone();
+        with_addresses.iter_mut().zip(addresses).for_each(|(row, address)| row.insert(1, address));
+        // What is told of a server may go on below; its figures are not torn apart.
+        let figures = with_addresses.iter().map(|row| row[..row.len() - 1].to_vec()).collect::<Vec<_>>();
+        let needed = table(&figures).lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        if width.is_none_or(|width| needed <= width) {
+            return with_addresses;
+        }
     }
     rows
 }
@@ -426,12 +435,14 @@ mod tests {
             {"server": "t1", "address": "10.0.0.4:80", "role": "serving"},
             {"server": "t2", "address": "127.0.0.1:1", "role": "vacant"},
         ]);
-        let column = |spares: &str| -> Vec<String> {
-            let rows = server_rows(&json!({"spares": spares, "servers": servers}));
+        let column = |spares: &str, width: Option<usize>| -> Vec<String> {
+            let rows = server_rows(&json!({"spares": spares, "servers": servers}), width);
             rows.into_iter().map(|row| row[1].clone()).collect()
         };
-        assert_eq!(column("slots"), ["address", "10.0.0.4:80", "-"]);
-        assert_eq!(column("declared"), ["state", "-", "-"]);
+        assert_eq!(column("slots", None), ["address", "10.0.0.4:80", "-"]);
+        assert_eq!(column("slots", Some(80)), ["address", "10.0.0.4:80", "-"]);
+        assert_eq!(column("slots", Some(70)), ["state", "-", "-"], "there is no room");
+        assert_eq!(column("declared", None), ["state", "-", "-"]);
     }
 
     #[test]

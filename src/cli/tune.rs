@@ -26,18 +26,19 @@ mod trial;
 pub(super) const LONG_ABOUT: &str = "\
 Propose target, bounds and window for a backend from its own log, with what each would have cost
 
-What requests take when nobody waits is read from the log. Targets of 1.5, 2 and 3 times that, and the fewest servers
-and how full they may be, are tried on the very requests of the log, with `policy: model`, as `replay` does it: how
-latency would have been is modelled. Proposed is the tightest target that costs hardly more than the cheapest, the
-fewest servers beyond which more buy little, as many at most as the peak takes and a third more, and a window in which
-there are requests enough at quiet times, too.
+What requests take when nobody waits is read from the log. Targets of 1.5, 2 and 3 times that, and the fewest \
+servers and how full they may be, are tried on the very requests of the log, with `policy: model`, as `replay` \
+does it: how latency would have been is modelled. Proposed is the tightest target that costs hardly more than \
+the cheapest, the fewest servers beyond which more buy little, as many at most as the peak takes and a third \
+more, and a window in which there are requests enough at quiet times, too.
 
 A target is a promise to users, which no log knows: --target tries that one, and proposes the rest for it.
 
 Examples:
   haproxy-autoscale tune /var/log/haproxy.log*
-  haproxy-autoscale tune --backend app --target 250ms haproxy.log.1 haproxy.log.2.gz
-  haproxy-autoscale tune --start-delay 40s --output yaml haproxy.log > config.yaml && haproxy-autoscale check --config config.yaml";
+  haproxy-autoscale tune --backend app --target 250ms haproxy.log.2.gz
+  haproxy-autoscale tune --start-delay 40s --output yaml haproxy.log > app.yaml
+  haproxy-autoscale check --config app.yaml";
 
 /// See the module's text.
 #[derive(Clone, Debug, Args)]

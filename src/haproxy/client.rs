@@ -268,10 +268,15 @@ impl Client {
         let (_connection, start) = self.begin().await;
         let mut conversation = Conversation::open(self, start + self.timeout).await?;
         conversation.say(format!("@!{pid} {command}; quit\n").as_bytes()).await?;
-        // A master of 2.8 and newer keeps the connection open then.
-        let has_ended = |answer: &[u8]| answer.starts_with(b"Can't find the target PID");
-        let answer = conversation.hear(has_ended).await?;
-        Ok((!has_ended(&answer)).then(|| String::from_utf8_lossy(&answer).into_owned()))
+        // Nothing more comes then.
+        let answer = conversation.hear(is_of_nobody).await?;
+        if answer.starts_with(NO_SUCH_WORKER) {
+            return Ok(None);
+        }
+        if is_of_nobody(&answer) {
+            return Err(RuntimeError::NoWorker { address: self.address.clone() });
+        }
+        Ok(Some(String::from_utf8_lossy(&answer).into_owned()))
     }
 
     pub(super) async fn show(&self, command: &Command) -> Result<String, RuntimeError> {
@@ -403,8 +408,11 @@ fn is_of_master(answer: &[u8]) -> bool {
     answer.starts_with(b"Unknown command")
 }
 
-/// A master has no such worker: not any more, or, as seen on HAProxy 3.4, not yet. From 3.0 on it forgets the rest of
-/// the line then, `quit` too, and leaves the connection open.
+/// A master has no such worker: not any more, or, as seen on HAProxy 3.4, not yet. From 2.8 on it forgets the rest of
+/// the line then, `quit` too, and leaves the connection open (seen on 2.8 to 3.4; 2.2 and 2.6 close it). Or the worker
+/// ends while it is asked (seen on 2.2 to 3.4).
 fn is_of_nobody(answer: &[u8]) -> bool {
-    answer.starts_with(b"Can't find the target PID")
+    answer.starts_with(NO_SUCH_WORKER) || answer.starts_with(b"Can't connect to the target CLI")
 }
+
+const NO_SUCH_WORKER: &[u8] = b"Can't find the target PID";

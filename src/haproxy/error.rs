@@ -37,7 +37,7 @@ pub enum RuntimeError {
         /// Where.
         address: Address,
     },
-    /// A master's worker is gone, or the next one does not run yet. Nothing was carried out.
+    /// A master's worker is gone, or the next one does not run yet. Nothing was carried out that lasts.
     #[error("the HAProxy master at `{address}` has no worker that can be asked")]
     NoWorker {
         /// Where.

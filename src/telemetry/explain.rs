@@ -73,8 +73,10 @@ fn servers(view: &View, names: &Names) -> Vec<String> {
     for (what, who) in groups.iter().filter(|(_, who)| !who.is_empty()) {
         text.push_str(&format!("{what} {who}"));
     }
-    let missing = (view.missing_slots > 0)
-        .then(|| format!("{} addresses of the pool have no slot in haproxy.cfg", view.missing_slots));
+    let missing = (view.missing_slots > 0).then(|| match view.missing_slots {
+        1 => "1 address of the pool has no slot in haproxy.cfg".to_owned(),
+        many => format!("{many} addresses of the pool have no slot in haproxy.cfg"),
+    });
     let to_come = (!view.slots_to_come.is_empty())
         .then(|| format!("haproxy.cfg gets the slots {}", view.slots_to_come.join(", ")));
     let unread = view.unread.iter().map(|unread| format!("left out, {}", status::left_out(unread, names)));

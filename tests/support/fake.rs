@@ -537,7 +537,7 @@ fn converse(mut stream: UnixStream, is_master: bool, shared: &Mutex<State>) {
         let mut state = lock(shared);
         state.pid += u32::from(now == Some(Fault::Replaced));
         let (answer, goes_on) = match (is_master, &now) {
-            // From 3.0 on it goes on then.
+            // From 2.8 on it goes on then.
             (true, Some(Fault::Starting)) => (no_worker("@1").into_bytes(), true),
             (true, Some(Fault::Replaced)) => (state.answer_as_master(&line).0, true),
             (true, _) => state.answer_as_master(&line),

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::core::names::Names;
 use crate::core::plan::inventory::{BackendState, Cookie, ServerState};
 use crate::core::wire::response::Level;
-use crate::core::wire::version::{Capabilities, OLDEST};
+use crate::core::wire::version::{Capabilities, OLDEST, Row};
 
 /// About the socket: the process, what the socket may do, what is missing and what is done about it.
 pub(super) fn haproxy(about: &str, known: &Capabilities) -> Vec<Finding> {
@@ -25,9 +25,11 @@ pub(super) fn haproxy(about: &str, known: &Capabilities) -> Vec<Finding> {
             "`stats socket ... level admin` in haproxy.cfg; the default is operator",
         ),
     });
-    findings.extend(
-        known.missing().map(|row| Finding::ok(about, format!("has no {}: {}", row.what, row.without))),
-    );
+    let lacks = |row: &Row| {
+        let [major, minor, _] = row.since;
+        Finding::ok(about, format!("{} is there from {major}.{minor} on; here: {}", row.what, row.without))
+    };
+    findings.extend(known.missing().map(lacks));
     findings
 }
 

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::Walker;
 use crate::core::plan::outcome::KeptBy;
 use crate::haproxy::attempt::{StepError, within};
+use crate::haproxy::error::RuntimeError;
 use crate::report::chain;
 
 /// How often they are asked.
@@ -43,7 +44,9 @@ impl OldWorkers {
                 Ok(Some(by))
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.warned, true) {
+                // One that has just ended is asked for once more, and then is known to have.
+                let has_ended = matches!(&error, StepError::Runtime(why) if matches!(**why, RuntimeError::NoWorker { .. }));
+                if !has_ended && !std::mem::replace(&mut self.warned, true) {
                     let error = chain(&error);
                     warn!(server = %name, error, "not known whether old haproxy processes have sessions on it");
                 }
