@@ -73,6 +73,8 @@ pub(crate) struct Book {
     /// When an operator has touched a server last; and those where nobody has looked since.
     touched: HashMap<Key, Instant>,
     unseen: HashSet<Key>,
+    /// The state that an operator has last wanted.
+    wishes: HashMap<Key, AdminState>,
     /// Where we have set DRAIN, by node.
     drained: HashSet<(usize, Key)>,
     /// When each server has served last, where it was not us who ended that.
@@ -86,6 +88,8 @@ pub(crate) struct Book {
     pub(crate) changed_alone: HashSet<Key>,
     /// Servers of which a state file has kept a weight that they had for a while only.
     pub(crate) kept_from_a_ramp: HashSet<Key>,
+    /// One of several nodes has refused something.
+    pub(crate) one_has_refused: bool,
     /// An agent has gone since the storm began.
     pub(crate) has_lost_an_agent: bool,
     pub(crate) broken: Vec<String>,
@@ -133,6 +137,7 @@ impl Book {
             half_drained: HashSet::new(),
             touched: HashMap::new(),
             unseen: HashSet::new(),
+            wishes: HashMap::new(),
             drained: HashSet::new(),
             served: HashMap::new(),
             rightful: rightful.collect(),
@@ -140,6 +145,7 @@ impl Book {
             weighed_alone: HashSet::new(),
             changed_alone: HashSet::new(),
             kept_from_a_ramp: HashSet::new(),
+            one_has_refused: false,
             has_lost_an_agent: false,
             broken: Vec::new(),
         }
@@ -246,7 +252,10 @@ impl Book {
         if server.backup || server.tracks.is_some() {
             self.break_rule(key, &format!("{}: it is bound", state.name()));
         }
-        if self.is_theirs(key, command.now) && !command.catches_up && !self.has_crossed_a_plan(key) {
+        // Those that were all restarted get what an operator had set before.
+        let is_wish = command.lags && self.wishes.get(key) == Some(&state);
+        let may_be_told = command.catches_up || is_wish || self.has_crossed_a_plan(key);
+        if self.is_theirs(key, command.now) && !may_be_told {
             self.break_rule(key, &format!("{}: it is to be left alone", state.name()));
         }
         let is_known = self.state_is_ours.contains(key) || self.rules.named.contains(key) || server.added;
@@ -325,6 +334,7 @@ impl Book {
     /// An operator has changed a server.
     pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
         self.drained.retain(|(_, drained)| drained != key);
+        self.wishes.insert(key.clone(), server.forced);
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
         self.touched.insert(key.clone(), now);

@@ -153,6 +153,7 @@ impl Fleet {
         if self.nodes[node].refuses > 0 {
             self.nodes[node].refuses -= 1;
             self.nodes[node].has_refused = true;
+            self.book.one_has_refused |= self.nodes.len() > 1;
             return Answer::Text("Not today.\n".to_owned());
         }
         let haproxy = &mut self.nodes[node].haproxy;
@@ -189,7 +190,8 @@ impl Fleet {
     /// It may lack what the others have, and be brought there.
     fn lags(&self, n: usize) -> bool {
         let is_new = |at: u32| self.seconds - at < CATCHES_UP;
-        self.nodes.len() > 1 && self.nodes[n].behind.is_some_and(is_new)
+        let Node { behind, has_refused, .. } = &self.nodes[n];
+        self.nodes.len() > 1 && (*has_refused || behind.is_some_and(is_new))
     }
 
     /// An agent that has just started does not know of any node what it lacks.

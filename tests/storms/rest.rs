@@ -179,8 +179,10 @@ impl World {
         let fleet = self.fleet.lock();
         let book = &fleet.book;
         let may_share = settings.policy == Policy::Model || settings.weights == Weights::ByLatency;
-        // Whoever sets a weight among shares sets it among multiplied ones, which stay so for the sake of the ratio.
-        if may_share && (book.somebody_weighs || self.are_shares_in_force(&settings.name)) {
+        // Whoever sets a weight among shares sets it among multiplied ones, which stay so for the sake of the ratio; and so
+        // does a node that refuses one of them.
+        let are_mixed = book.somebody_weighs || book.one_has_refused;
+        if may_share && (are_mixed || self.are_shares_in_force(&settings.name)) {
             return Ok(());
         }
         for server in &backend.servers {
