@@ -7,7 +7,7 @@ use super::backend::Backend;
 use super::temporary::weights_of;
 use super::{Action, Event, Record, record};
 use crate::core::names::{BackendId, Names, ServerId};
-use crate::core::plan::inventory::{AdminState, BackendState};
+use crate::core::plan::inventory::{AdminState, BackendState, ServerState};
 use crate::core::plan::outcome::{Changes, KeptBy, Outcome, Ramp};
 use crate::core::plan::step::{Found, Lane, Plan, Purpose, Step};
 use crate::core::plan::{planner, shares};
@@ -152,7 +152,9 @@ impl Backend {
         };
         match self.moving.as_ref().map(|moving| (moving.plan.purpose, direction)) {
             None => {}
-            Some((Purpose::Remove, Direction::Up)) => return Ok(self.take_back(id, decision, now, actions)),
+            Some((Purpose::Remove, Direction::Up)) => {
+                return Ok(self.take_back(decision, state, now, actions));
+            }
             Some((Purpose::Add, Direction::Up) | (Purpose::Remove, Direction::Down)) => {
                 return self.widen(id, decision, state, names, now, actions);
             }
@@ -172,11 +174,11 @@ impl Backend {
     }
 
     /// The load came back: servers that are being taken away go on serving, those that are missed
-    /// the most first. True if there were any.
+    /// the most first, unless their addresses have left the pool. True if there were any.
     fn take_back(
         &mut self,
-        id: BackendId,
         decision: &Decision,
+        state: &BackendState,
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) -> bool {
@@ -186,13 +188,16 @@ impl Backend {
             _ => usize::MAX,
         };
         let Some(moving) = &mut self.moving else { return false };
-        let back: Vec<ServerId> = moving.under_way().rev().take(wanted).collect();
+        // What has left the pool would have to go again.
+        let is_retired = |server: &ServerId| state.server(*server).is_some_and(ServerState::is_retired);
+        let back = moving.under_way().rev().filter(|server| !is_retired(server));
+        let back: Vec<ServerId> = back.take(wanted).collect();
         if back.is_empty() {
             return false;
         }
         self.replacements.ordered(back.iter().copied(), now);
         moving.changes.taken_back.extend(back);
-        actions.push_back(Action::Change(id, moving.changes.clone()));
+        actions.push_back(Action::Change(state.id, moving.changes.clone()));
         true
     }
 

@@ -54,7 +54,9 @@ fn stage(
         Some((Purpose::Add, under_way)) if under_way.contains(&server.id) => {
             return Some(if server.is_serving() { Stage::Serving } else { Stage::Starting });
         }
-        Some((Purpose::Remove, under_way)) if under_way.contains(&server.id) => return Some(Stage::Parked),
+        Some((Purpose::Remove, under_way)) if under_way.contains(&server.id) => {
+            return (!server.is_retired()).then_some(Stage::Parked);
+        }
         _ => {}
     }
     match role {

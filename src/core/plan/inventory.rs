@@ -280,6 +280,11 @@ impl ServerState {
         matches!(self.supply, Some(Supply::Absent(..)))
     }
 
+    /// It came from a pool that has its address no longer.
+    pub fn is_retired(&self) -> bool {
+        self.supply.as_ref().is_some_and(Supply::is_retired)
+    }
+
     /// Takes new traffic, on every HAProxy: READY, operationally up, weight above 0, no backup.
     pub fn is_serving(&self) -> bool {
         let is_in_service = self.state() == AdminState::Ready && self.is_up() && self.weight > Weight::ZERO;

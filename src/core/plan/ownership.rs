@@ -152,7 +152,7 @@ fn role(server: &ServerState, settings: &BackendSettings, claims: &Claims, names
     let is_of_dns = server.of_dns && configured.is_none() && !is_supplied;
     let is_declared = server.admin.is_declared_disabled() && !is_slot && !is_of_dns;
     let is_theirs = claims.left_alone.contains(&server.id);
-    let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
+    let is_retired = server.is_retired();
     // A backup serves when all others are down, a tracking server does as the tracked one does; one that is not
     // alike on all HAProxys is somebody's doing on one of them.
     let is_bound = server.backup || server.tracks.is_some() || !server.alike;

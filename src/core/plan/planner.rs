@@ -127,8 +127,7 @@ pub fn retire(
     names: &Names,
 ) -> Option<Plan> {
     let planner = Planner { backend, settings, claims, quarantined, names };
-    let is_retired = |server: &ServerState| server.supply.as_ref().is_some_and(Supply::is_retired);
-    let removable = planner.removable(&[]).into_iter().find(|server| is_retired(server))?;
+    let removable = planner.removable(&[]).into_iter().find(|server| server.is_retired())?;
     if planner.serving_by_themselves() > settings.ready.min {
         return Some(plain(Purpose::Remove, backend, settings, vec![planner.remove(removable)]));
     }
@@ -253,8 +252,7 @@ impl Planner<'_> {
         removable.sort_by_key(|(place, server)| {
             let preferred = prefer.iter().position(|id| *id == server.id).unwrap_or(prefer.len());
             let requests = u64::from(server.sessions) + u64::from(server.queued);
-            let is_retired = server.supply.as_ref().is_some_and(Supply::is_retired);
-            (!is_retired, preferred, requests, server.weight, Reverse(*place))
+            (!server.is_retired(), preferred, requests, server.weight, Reverse(*place))
         });
         removable.into_iter().map(|(_, server)| server).collect()
     }
