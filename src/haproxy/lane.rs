@@ -447,6 +447,10 @@ impl<'a> Walker<'a> {
                 }
                 Ok(Taken::Done)
             }
+            Err(StepError::Gone) => {
+                self.next_reading().await?;
+                Err(if self.is_reset() { StepError::Restarted } else { StepError::Gone })
+            }
             Err(error) if error.is_answer() && self.work.weights_are_for_ramps() => {
                 self.work.give_ramps_up(&error).await;
                 Ok(Taken::Skipped)

@@ -32,6 +32,9 @@ use crate::warm_up::probe::{WarmUpError, Warmth, Way};
 /// Behind the first that answers the others have so long.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What was told so long ago at most is what a lane may meet that has read before.
+const JUST: Duration = Duration::from_secs(5);
+
 /// Several HAProxys, or one.
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -40,6 +43,8 @@ pub(super) struct Nodes {
     /// Held while nodes are brought in line.
     aligning: tokio::sync::Mutex<()>,
     changing: Mutex<Changing>,
+    /// What those that lagged behind were told last, and when.
+    told: Mutex<Vec<(Instant, Correction)>>,
 }
 
 /// What is being changed.
@@ -106,6 +111,7 @@ impl Nodes {
             standings,
             aligning: tokio::sync::Mutex::default(),
             changing: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -129,10 +135,10 @@ impl Nodes {
         self.nodes.iter().map(|node| lock(&node.latest).clone()).collect()
     }
 
-    /// One that lags behind is being told to have `server` in `state`.
+    /// One that lags behind is being told to have `server` in `state`, or has just been.
     pub(super) fn is_telling(&self, server: ServerId, state: AdminState) -> bool {
         let correction = Correction::State { server, to: state };
-        self.standings().corrections().iter().any(|(_, told)| told.contains(&correction))
+        lock(&self.told).iter().any(|(at, told)| at.elapsed() < JUST && *told == correction)
     }
 
     /// See [`nodes::Nodes::differences`].
@@ -363,7 +369,10 @@ impl Nodes {
         let Ok(_aligning) = self.aligning.try_lock() else { return };
         let todo = self.standings().corrections();
         let mut told = JoinSet::new();
+        lock(&self.told).retain(|(at, _)| at.elapsed() < JUST);
         for (n, corrections) in todo {
+            lock(&self.told)
+                .extend(corrections.iter().map(|correction| (Instant::now(), correction.clone())));
             let (hands, names) = (self.nodes[n].hands.clone(), names.clone());
             let Some(latest) = lock(&self.nodes[n].latest).clone() else { continue };
             told.spawn(async move { (n, align::tell(&hands, &latest, corrections, &names).await) });

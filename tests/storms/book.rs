@@ -73,6 +73,8 @@ pub(crate) struct Book {
     /// When an operator has touched a server last; and those where nobody has looked since.
     touched: HashMap<Key, Instant>,
     unseen: HashSet<Key>,
+    /// The agent, if there was another one before it.
+    started: Option<Instant>,
     /// The state that an operator has last wanted.
     wishes: HashMap<Key, AdminState>,
     /// Where we have set DRAIN, by node.
@@ -137,6 +139,7 @@ impl Book {
             half_drained: HashSet::new(),
             touched: HashMap::new(),
             unseen: HashSet::new(),
+            started: None,
             wishes: HashMap::new(),
             drained: HashSet::new(),
             served: HashMap::new(),
@@ -189,7 +192,7 @@ impl Book {
                     self.break_rule(key, "an address for what is no slot of ours");
                 }
                 // On a node that is told what the others have a slot may be emptied.
-                if !(command.follows && *address == NOWHERE.into()) {
+                if !((command.follows || command.lags) && *address == NOWHERE.into()) {
                     self.place(key, *address, haproxy);
                 }
             }
@@ -332,13 +335,16 @@ impl Book {
     }
 
     /// An operator has changed a server.
-    pub(crate) fn their_change(&mut self, key: &Key, server: &Server, now: Instant) {
+    pub(crate) fn their_change(&mut self, key: &Key, server: &Server, has_changed: bool, now: Instant) {
         self.drained.retain(|(_, drained)| drained != key);
         self.wishes.insert(key.clone(), server.forced);
         let before = self.expected.get(key).map(|expected| expected.weight);
         self.somebody_weighs |= before != Some(server.weight);
         self.touched.insert(key.clone(), now);
-        self.unseen.insert(key.clone());
+        // Nobody can see what is as it was.
+        if has_changed {
+            self.unseen.insert(key.clone());
+        }
         self.half_drained.remove(key);
         self.rightful.entry(key.clone()).or_default().push(server.weight);
     }
@@ -362,9 +368,16 @@ impl Book {
         self.is_new &= !is_seen;
     }
 
+    /// Whatever nobody has seen yet is gone with the process that had it.
+    pub(crate) fn forget_unseen(&mut self) {
+        self.unseen.clear();
+    }
+
     fn look_at(&mut self, key: Key, server: &ServerState) {
         let now = Stands { state: server.admin.forced(), weight: server.weight.value() };
         let is_theirs = self.unseen.remove(&key) && !self.is_new && !self.changed_alone.contains(&key);
+        // What an agent finds first may be as the one before it has left it.
+        let is_first = |touched: Instant| self.started.is_some_and(|started| touched < started + CROSSES);
         let Some(before) = self.expected.insert(key.clone(), now).filter(|before| *before != now) else {
             return;
         };
@@ -375,7 +388,7 @@ impl Book {
             self.weight_is_ours.remove(&key);
         }
         // The agent may have seen it while another server of the backend was on its way.
-        if let Some(&since) = self.touched.get(&key).filter(|_| is_theirs) {
+        if let Some(&since) = self.touched.get(&key).filter(|&&touched| is_theirs && !is_first(touched)) {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
             self.theirs.insert(key, since + hands_off);
         }
@@ -406,8 +419,8 @@ impl Book {
     }
 
     /// The agent starts anew.
-    pub(crate) fn restart(&mut self) {
-        (self.is_new, self.has_lost_an_agent) = (true, true);
+    pub(crate) fn restart(&mut self, now: Instant) {
+        (self.is_new, self.has_lost_an_agent, self.started) = (true, true, Some(now));
     }
 
     /// An operator is content with how all servers stand, whether the agent has seen it already or not.

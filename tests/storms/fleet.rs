@@ -196,7 +196,7 @@ impl Fleet {
 
     /// An agent that has just started does not know of any node what it lacks.
     pub(crate) fn agent_starts(&mut self) {
-        self.book.restart();
+        self.book.restart(Self::now());
         let now = Some(self.seconds);
         self.nodes.iter_mut().for_each(|node| node.behind = now);
     }
@@ -236,6 +236,7 @@ impl Fleet {
         if keeps {
             self.book.note_kept(&node.haproxy);
         }
+        self.book.forget_unseen();
         let next = node.haproxy.next(keeps, node.haproxy.pid + 1);
         let mut old = std::mem::replace(&mut node.haproxy, next);
         old.stopping = true;
@@ -270,6 +271,7 @@ impl Fleet {
         let is_told = same_pid && node.haproxy.has_dynamic_servers();
         let pid = node.haproxy.pid + u32::from(!is_told);
         node.haproxy.now += 1;
+        self.book.forget_unseen();
         (node.haproxy, node.old) = (node.haproxy.next(false, pid), None);
         (node.away, node.behind) = (Away::Down(lasts), Some(self.seconds));
     }
@@ -283,9 +285,13 @@ impl Fleet {
         }
         self.book.note_serving(n, &node.haproxy, now);
         if node.haproxy.server(&key.0, &key.1).is_some_and(|server| server.tracks.is_none()) {
+            let stand =
+                |haproxy: &Haproxy| haproxy.server(&key.0, &key.1).map(|found| (found.forced, found.weight));
+            let before = stand(&node.haproxy);
             node.haproxy.change(&key.0, &key.1, change);
+            let has_changed = stand(&node.haproxy) != before;
             let server = node.haproxy.server(&key.0, &key.1).expect("it is there");
-            self.book.their_change(key, server, now);
+            self.book.their_change(key, server, has_changed, now);
         }
     }
 }
