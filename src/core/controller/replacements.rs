@@ -339,8 +339,7 @@ impl Backend {
         now: Instant,
     ) -> Decision {
         let starting = self.being_started();
-        let settings = self.settings.clone();
-        let is_slot = |server: &ServerState| ownership::is_empty_slot(server, &settings);
+        let is_slot = |server: &ServerState| ownership::is_empty_slot(server, &self.settings);
         self.replacements.note(state, asked, |id| starting.contains(&id), is_slot, now);
         match decision {
             Decision::Hold(_) | Decision::Reweigh { .. } => {}

@@ -37,7 +37,7 @@ use align::{Correction, Todo};
 pub use differences::Difference;
 use merge::Part;
 use node::Node;
-pub use node::{AGAIN_AFTER, AGAIN_AT_LEAST, NodeState, Refused, Standing};
+pub use node::{AGAIN_AFTER, NodeState, Refused, Standing};
 use places::Places;
 
 /// So long none of those that answer need be in line.

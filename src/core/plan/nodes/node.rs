@@ -14,7 +14,7 @@ use crate::core::units::Weight;
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// But not less often than that.
-pub const AGAIN_AT_LEAST: Duration = Duration::from_secs(600);
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(600);
 
 /// How a node stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
