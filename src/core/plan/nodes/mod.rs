@@ -16,17 +16,17 @@
 //! wants, and they are told what was wanted before. After [`LEADERLESS_AT_MOST`] they go on from what they say as well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::inventory::{AdminState, BackendState, Inventory, Process, ServerState};
+use super::inventory::{BackendState, Inventory, Process};
 use super::trackers;
 use crate::core::names::{BackendId, ServerId};
 use crate::core::settings::spares::{Keywords, Spares};
-use crate::core::units::Weight;
 
 pub mod align;
+mod differences;
 pub mod merge;
+mod node;
 mod places;
 #[cfg(test)]
 mod properties;
@@ -34,97 +34,14 @@ mod properties;
 mod tests;
 
 use align::{Correction, Todo};
+pub use differences::Difference;
 use merge::Part;
+use node::Node;
+pub use node::{AGAIN_AFTER, AGAIN_AT_LEAST, NodeState, Refused, Standing};
 use places::Places;
 
 /// So long none of those that answer need be in line.
 pub const LEADERLESS_AT_MOST: Duration = Duration::from_secs(30);
-
-/// What a node has refused it is told again after so long; then after twice as long, and so on.
-pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
-
-/// But not less often than that.
-pub const AGAIN_AT_LEAST: Duration = Duration::from_secs(600);
-
-/// How a node stands to the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It has not been asked yet.
-    Unknown,
-    /// It does not answer.
-    Absent,
-    /// It answers, and has not yet what the others have.
-    Behind,
-    /// It can be gone by.
-    InLine,
-    /// It is the HAProxy of this number, by another socket: it counts once.
-    Twin(usize),
-}
-
-impl Standing {
-    /// One or two words for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "not asked yet",
-            Self::Absent => "does not answer",
-            Self::Behind => "behind",
-            Self::InLine => "in line",
-            Self::Twin(_) => "the same HAProxy as another",
-        }
-    }
-
-    /// There is a HAProxy that answers.
-    pub const fn answers(self) -> bool {
-        matches!(self, Self::Behind | Self::InLine | Self::Twin(_))
-    }
-}
-
-/// One node, for those who show it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeState {
-    /// How it stands.
-    pub standing: Standing,
-    /// The process that answered last.
-    pub process: Option<Process>,
-    /// Why it does not answer.
-    pub error: Option<String>,
-    /// What it is still to be told.
-    pub left: usize,
-    /// What it has refused; it is told that again after [`AGAIN_AFTER`].
-    pub refused: Vec<Refused>,
-    /// Backends that others have and it has not.
-    pub lacks: Vec<BackendId>,
-    /// Its socket changes nothing.
-    pub read_only: bool,
-}
-
-/// A correction that a node has refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
-    /// What was to be put right.
-    pub correction: Correction,
-    /// The node's words.
-    pub error: String,
-}
-
-impl Refused {
-    /// It is no use to tell `correction`: a server that has not got its place is not taken into service.
-    fn covers(&self, correction: &Correction) -> bool {
-        let is_place = matches!(self.correction, Correction::Add { .. } | Correction::Address { .. });
-        self.correction == *correction || is_place && self.correction.server() == correction.server()
-    }
-}
-
-/// A server that nodes in line do not have alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Which.
-    pub server: ServerId,
-    /// What each node has that answers and has its backend; `None`: not this server.
-    pub states: Vec<(usize, Option<AdminState>)>,
-    /// Where each of them has it, if that is the difference.
-    pub addresses: Vec<Option<SocketAddr>>,
-}
 
 /// A backend that is kept alike on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,53 +79,11 @@ pub struct Nodes {
     needs_lead: bool,
 }
 
-#[derive(Debug)]
-struct Node {
-    standing: Standing,
-    process: Option<Process>,
-    error: Option<String>,
-    todo: Todo,
-    refused: Vec<Refused>,
-    /// When it is told again what it has refused, and after how long the next time.
-    again: Option<Instant>,
-    again_after: Duration,
-    lacks: Vec<BackendId>,
-    read_only: bool,
-    /// Servers that the agent has added to it.
-    added: BTreeSet<ServerId>,
-    /// Those that somebody else has made unlike while it was in line, or has changed while it lagged behind: they stay so on this process.
-    unlike: BTreeSet<ServerId>,
-    /// So long as it lags behind.
-    behind: Option<Lag>,
-}
-
-/// That a node lags behind.
-#[derive(Debug)]
-struct Lag {
-    since: Instant,
-    /// What it had when it was read last, of what it has been told nothing about.
-    untold: BTreeMap<ServerId, (AdminState, Weight)>,
-}
-
 impl Nodes {
     /// So many nodes, of which nothing is known.
     pub fn new(count: usize) -> Self {
-        let node = || Node {
-            standing: Standing::Unknown,
-            process: None,
-            error: None,
-            todo: Todo::default(),
-            refused: Vec::new(),
-            again: None,
-            again_after: AGAIN_AFTER,
-            lacks: Vec::new(),
-            read_only: false,
-            added: BTreeSet::new(),
-            unlike: BTreeSet::new(),
-            behind: None,
-        };
         Self {
-            nodes: (0..count).map(|_| node()).collect(),
+            nodes: (0..count).map(|_| Node::new()).collect(),
             kept: Vec::new(),
             wanted: BTreeMap::new(),
             differences: Vec::new(),
@@ -237,16 +112,7 @@ impl Nodes {
 
     /// What there is to show.
     pub fn states(&self) -> Vec<NodeState> {
-        let state = |node: &Node| NodeState {
-            standing: node.standing,
-            process: node.process.clone(),
-            error: node.error.clone(),
-            left: node.todo.now.len() + node.todo.later.len(),
-            refused: node.refused.clone(),
-            lacks: node.lacks.clone(),
-            read_only: node.read_only,
-        };
-        self.nodes.iter().map(state).collect()
+        self.nodes.iter().map(Node::state).collect()
     }
 
     /// Servers of the backends that are kept alike, and are not.
@@ -451,7 +317,9 @@ impl Nodes {
         self.wanted = wanted;
         let unlike = self.wanted.values().flat_map(|backend| {
             let unlike = backend.servers.iter().filter(|server| !server.alike);
-            unlike.map(|server| difference(backend.id, server.id, found, self.scattered.contains(&server.id)))
+            unlike.map(|server| {
+                differences::of(backend.id, server.id, found, self.scattered.contains(&server.id))
+            })
         });
         self.differences = unlike.collect();
         for kept in &self.kept {
@@ -473,77 +341,5 @@ impl Nodes {
         for server in backend.servers.iter_mut().filter(|server| self.scattered.contains(&server.id)) {
             server.alike = false;
         }
-    }
-}
-
-impl Node {
-    /// For how long it has lagged behind. Notes what somebody else changes meanwhile.
-    fn lag(&mut self, pairs: &[(&Kept, &BackendState, Option<&BackendState>)], now: Instant) -> Duration {
-        let servers = pairs.iter().filter_map(|(_, _, found)| *found).flat_map(|found| &found.servers);
-        let found: BTreeMap<ServerId, (AdminState, Weight)> =
-            servers.map(|server| (server.id, (server.state(), server.weight))).collect();
-        let Some(lag) = &mut self.behind else {
-            self.behind = Some(Lag { since: now, untold: found });
-            return Duration::ZERO;
-        };
-        lag.untold.retain(|server, before| {
-            let is_as_before = found.get(server) == Some(&*before);
-            if !is_as_before {
-                self.unlike.insert(*server);
-            }
-            is_as_before
-        });
-        now.saturating_duration_since(lag.since)
-    }
-
-    /// What it is told now changes by our doing.
-    fn note_told(&mut self) {
-        let Some(lag) = &mut self.behind else { return };
-        for correction in &self.todo.now {
-            lag.untold.remove(&correction.server());
-        }
-    }
-
-    /// What it has refused may be possible by now.
-    fn tell_again(&mut self) {
-        self.standing = Standing::Behind;
-        self.again_after = (self.again_after * 2).min(AGAIN_AT_LEAST);
-        self.forget_refused();
-    }
-
-    fn forget_refused(&mut self) {
-        self.refused.clear();
-        self.again = None;
-    }
-
-    /// It is the one of number `of`.
-    fn note_twin(&mut self, of: usize, process: Process) {
-        (self.standing, self.process, self.error) = (Standing::Twin(of), Some(process), None);
-        (self.todo, self.behind) = (Todo::default(), None);
-    }
-
-    /// What the agent has added is known until it is seen to be gone, whatever becomes of it elsewhere.
-    fn note_added(&mut self, kept: &[Kept], found: &Inventory) {
-        let has = |server: &ServerId| found.backends.iter().any(|backend| backend.server(*server).is_some());
-        let added = kept.iter().filter(|kept| kept.spares == Spares::Dynamic).flat_map(|kept| &kept.placed);
-        self.added.extend(added);
-        self.added.retain(has);
-    }
-}
-
-fn difference(
-    backend: BackendId,
-    server: ServerId,
-    found: &[(usize, Inventory)],
-    is_scattered: bool,
-) -> Difference {
-    let theirs = found.iter().filter_map(|(node, inventory)| Some((*node, inventory.backend(backend)?)));
-    let theirs: Vec<_> = theirs.map(|(node, backend)| (node, backend.server(server))).collect();
-    let addresses =
-        theirs.iter().filter(|_| is_scattered).map(|(_, server)| server.and_then(ServerState::socket));
-    Difference {
-        server,
-        addresses: addresses.collect(),
-        states: theirs.iter().map(|(node, server)| (*node, server.map(ServerState::state))).collect(),
     }
 }

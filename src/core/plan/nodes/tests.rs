@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::core::plan::inventory::{AdminFlags, AdminState};
 use crate::core::plan::testing::{self, Site};
+use crate::core::units::Weight;
 
 /// A backend whose servers are all declared.
 pub(super) fn declared(backend: BackendId, least_serving: u32) -> Kept {
