@@ -351,9 +351,7 @@ impl<'a> Walker<'a> {
                 self.acted = had_acted || reading.nodes.len() > 1 || !matches!(error, StepError::Restarted);
                 match error {
                     // Whoever brings this HAProxy in line was quicker.
-                    StepError::ChangedByOther { found, .. }
-                        if found == state && work.all.is_telling(self.server, state) =>
-                    {
+                    StepError::ChangedByOther { found, .. } if work.all.is_telling(self.server, found) => {
                         retry.until_shown(error).await?;
                     }
                     error => retry.after(error).await?,

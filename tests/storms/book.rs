@@ -388,7 +388,8 @@ impl Book {
             self.weight_is_ours.remove(&key);
         }
         // The agent may have seen it while another server of the backend was on its way.
-        if let Some(&since) = self.touched.get(&key).filter(|&&touched| is_theirs && !is_first(touched)) {
+        let is_seen = is_theirs && !self.has_crossed_a_plan(&key);
+        if let Some(&since) = self.touched.get(&key).filter(|&&touched| is_seen && !is_first(touched)) {
             let hands_off = self.rules.hands_off.get(&key.0).copied().unwrap_or_default();
             self.theirs.insert(key, since + hands_off);
         }

@@ -228,7 +228,13 @@ fn settings(name: &str) -> BackendSettings {
     BackendSettings {
         target: Target { statistic: Statistic::Mean, ..app.target },
         policy: Policy::Threshold,
-        model: ModelSettings { hold: Some(s(30)), hold_max: s(60), min_off: s(30), trial: s(5), ..app.model },
+        model: ModelSettings {
+            hold: Some(s(30)),
+            hold_max: s(240),
+            min_off: s(30),
+            trial: s(5),
+            ..app.model
+        },
         window: WindowSettings { length: s(5), min_samples: 10 },
         log: LogSettings { coverage: Ratio::NONE, ..app.log },
         band: HysteresisBand::new(ms(400), s(1)).unwrap(),

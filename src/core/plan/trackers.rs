@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::inventory::{Inventory, ServerState};
+use super::inventory::{BackendState, Inventory, ServerState};
 use crate::core::names::{BackendId, ServerId};
 
 /// Marks servers as [`needed_elsewhere`](ServerState::needed_elsewhere): so many that each backend keeps `least`
@@ -33,6 +33,12 @@ fn needed(inventory: &Inventory, least: impl Fn(BackendId) -> u32) -> HashSet<Se
         needed.extend(outside.into_iter().take(lacking));
     }
     needed
+}
+
+/// Some of its servers track servers of other backends.
+pub fn cross_backends(backend: &BackendState) -> bool {
+    let mut roots = backend.servers.iter().filter_map(|server| server.tracks);
+    roots.any(|root| backend.server(root).is_none())
 }
 
 fn tracks_another(server: &ServerState) -> bool {

@@ -67,10 +67,12 @@ impl Walker<'_> {
         let server = reading.backend.server(self.server).ok_or_else(gone)?;
         let expected = self.state;
         for node in &reading.nodes {
-            let found = node.backend.server(self.server).ok_or(StepError::Gone)?.state();
+            let is_fresh = self.is_fresh(&node.process);
+            let gone = || if is_fresh { StepError::Dropped } else { StepError::Gone };
+            let found = node.backend.server(self.server).ok_or_else(gone)?.state();
             let is_passing = self.passes_maint && found == AdminState::Maint;
             let is_known = [Some(expected), self.asked].contains(&Some(found)) || is_passing;
-            if !is_known && !self.is_fresh(&node.process) {
+            if !is_known && !is_fresh {
                 return Err(StepError::ChangedByOther { found, expected });
             }
         }

@@ -92,6 +92,13 @@ pub struct Todo {
     pub later: Vec<Correction>,
 }
 
+impl Todo {
+    /// A server goes out of service now.
+    pub fn takes_away(&self) -> bool {
+        self.now.iter().any(|one| matches!(one, Correction::State { to, .. } if *to != AdminState::Ready))
+    }
+}
+
 /// What is to be done so that a node with `found` gets to what is `wanted`. It has lagged behind for `waited`, and
 /// keeps `least` servers serving, as far as it is ours.
 pub fn todo(

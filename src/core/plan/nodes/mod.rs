@@ -272,10 +272,14 @@ impl Nodes {
                 continue;
             }
             let waited = node.lag(&pairs, now);
+            let tracks_another = pairs.iter().filter_map(|(.., found)| *found).any(trackers::cross_backends);
             for (kept, wanted, found) in pairs {
                 let Some(found) = found else { continue };
                 let places = Places { kept, added: &node.added };
-                let todo = align::todo(wanted, found, &places, kept.least_serving, waited);
+                // What goes in one backend may take servers of another with it: one backend after the other.
+                let is_first = !tracks_another || !node.todo.takes_away();
+                let least = if is_first { kept.least_serving } else { u32::MAX };
+                let todo = align::todo(wanted, found, &places, least, waited);
                 node.todo.now.extend(todo.now);
                 node.todo.later.extend(todo.later);
             }
