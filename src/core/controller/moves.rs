@@ -293,7 +293,10 @@ impl Backend {
         let is_held = self.shares.is_none() && self.claims.hold_shares(state);
         let is_free = self.moving.is_none() && !self.is_paused() && !is_held;
         let may = is_free && self.tidy_from.is_none_or(|from| now >= from);
-        let planned = shares::share_out(wanted, self.shares.as_ref(), state, &self.settings, names);
+        // Whoever has weighed a server while others get less wants it so.
+        let wanted = wanted.iter().filter(|(server, _)| !self.claims.left_alone.contains(server));
+        let wanted: Vec<(ServerId, f64)> = wanted.copied().collect();
+        let planned = shares::share_out(&wanted, self.shares.as_ref(), state, &self.settings, names);
         let Some((plan, shares)) = planned.filter(|_| may) else { return false };
         // Until they are back, what is to be put back is remembered.
         self.shares = shares.or(self.shares.take());

@@ -18,14 +18,18 @@ fn world() -> World {
 impl World {
     /// Seconds in which s1 takes `slow_ms`, the others 60 ms, and every plan is carried out at once.
     pub(super) fn unequal_seconds(&mut self, count: usize, slow_ms: i32) -> Vec<Plan> {
+        self.seconds_with_slow(&["s1"], count, slow_ms)
+    }
+
+    fn seconds_with_slow(&mut self, slow: &[&str], count: usize, slow_ms: i32) -> Vec<Plan> {
+        let slow: Vec<ServerId> = slow.iter().map(|name| self.site.id(name)).collect();
         let mut plans = Vec::new();
         for _ in 0..count {
             self.now += SECOND;
-            let slow = self.site.id("s1");
             let serving: Vec<ServerId> = self.site.backend.serving().map(|server| server.id).collect();
             let samples: Vec<Sample> = (0..60)
                 .map(|n| serving[n % serving.len()])
-                .map(|server| self.sample(server, if server == slow { slow_ms } else { 60 }))
+                .map(|server| self.sample(server, if slow.contains(&server) { slow_ms } else { 60 }))
                 .collect();
             self.site.backend.total_sessions += samples.len() as u64;
             self.controller.handle_samples(&samples, self.now);
@@ -78,6 +82,21 @@ fn a_slow_server_gets_less_step_by_step_and_its_weight_back_when_it_is_well() {
     assert!((33..=45).contains(&weights[0]) && weights[1..] == [100, 100, 100], "{weights:?}");
     world.unequal_seconds(180, 60);
     assert_eq!(world.weights(), [1, 1, 1, 1]);
+}
+
+#[test]
+fn one_that_somebody_weighs_keeps_that_weight_while_another_gets_less() {
+    let mut world = World::new(5, 0);
+    world.site.settings.weights = Weights::ByLatency;
+    world.site.settings.outliers.drain_after = Duration::ZERO;
+    world.controller.reconfigure(vec![world.site.settings.clone()], world.now);
+    world.seconds_with_slow(&["s1", "s2"], 120, 300);
+    let weights = world.weights();
+    assert!(weights[..2].iter().all(|weight| *weight < 50), "{weights:?}");
+    world.site.server("s1").weight = Weight::saturating(90.0);
+    world.seconds_with_slow(&["s1", "s2"], 60, 600);
+    let weights = world.weights();
+    assert!(weights[0] == 90 && weights[1] < 50, "{weights:?}");
 }
 
 impl World {
