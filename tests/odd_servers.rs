@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,8 @@ fn check(agent: &Agent) -> String {
     String::from_utf8_lossy(&output.expect("it was built for this test").stdout).into_owned()
 }
 
-/// Listens at `socket`, and answers what HAProxy at `to` answers, with `damaged` done to each line of it.
+/// Listens at `socket`, and answers what HAProxy at `to` answers, with `damaged` done to each line of it. A prompt
+/// is a line that has not ended: it comes with the next answer.
 fn pass_on(socket: &Path, to: PathBuf, damaged: fn(&str) -> String) {
     let listener = UnixListener::bind(socket).expect("the folder is ours");
     thread::spawn(move || {
@@ -100,6 +101,20 @@ fn pass_on(socket: &Path, to: PathBuf, damaged: fn(&str) -> String) {
     });
 }
 
+/// Answers whoever connects to `socket` that all is well.
+fn answer_at(socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("the folder is ours");
+    thread::spawn(move || {
+        for asked in listener.incoming() {
+            // Who has gone away needs no answer.
+            let _ = asked.and_then(|mut asked| {
+                let _ = asked.read(&mut [0; 1024])?;
+                asked.write_all(b"HTTP/1.0 200 OK\r\n\r\n")
+            });
+        }
+    });
+}
+
 #[test]
 fn a_port_that_is_an_offset_costs_nobody_anything() {
     let lines =
@@ -117,12 +132,14 @@ fn a_row_that_cannot_be_read_costs_its_server_and_not_the_haproxy() {
     let Some(site) = Site::start(lines) else { return };
     let socket = site.haproxy.dir().join("between.sock");
     pass_on(&socket, site.haproxy.socket(), |line| {
-        // `srv_port` of `show servers state`, `qcur` of `show stat`.
-        line.replace(" - 7 - ", " - 70000 - ").replace("other,odd,0,", "other,odd,x,")
+        // `srv_port` of `show servers state`, which HAProxy 2.2 has near the line's end, `qcur` of `show stat`.
+        line.replace(" - 7 -", " - 70000 -").replace("other,odd,0,", "other,odd,x,")
     });
     let agent = site.agent_at(&socket);
     assert!(agent.command(&["pin", "app", "3"]).status.success());
-    wait_until("s2 serves", PATIENCE, || site.is("s2", "READY"));
+    let told = |what: &str| agent.events().iter().any(|event| event["message"] == what);
+    wait_until("s2 serves", PATIENCE, || told("server serves") || told("step failed"));
+    assert!(!told("step failed") && site.is("s2", "READY"));
     assert!(site.is("odd", "MAINT"));
     const WHY: &str = "of `show servers state` is not a port: `70000`";
     let left_out = backend(&agent)["left_out"][0].to_string();
@@ -142,10 +159,11 @@ fn a_row_that_cannot_be_read_costs_its_server_and_not_the_haproxy() {
 
 #[test]
 fn a_spare_on_a_unix_socket_serves_if_its_check_says_so_and_never_without_one() {
-    let lines = "    server open unix@{dir}/open.sock\n    server bare unix@{dir}/bare.sock disabled\n\
+    // A check that only connects to a unix socket lasts as long as `timeout check` (HAProxy 2.2.9).
+    let lines = "    option httpchk\n    server open unix@{dir}/open.sock\n    server bare unix@{dir}/bare.sock disabled\n\
                  \x20   server checked unix@{dir}/checked.sock check inter 100ms disabled\n";
     let Some(site) = Site::start(lines) else { return };
-    let _listens = UnixListener::bind(site.haproxy.dir().join("checked.sock")).expect("the folder is ours");
+    answer_at(&site.haproxy.dir().join("checked.sock"));
     let agent = site.agent();
     assert!(agent.command(&["pin", "app", "5"]).status.success());
     for spare in ["s2", "checked"] {

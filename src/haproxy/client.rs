@@ -152,7 +152,8 @@ impl Client {
             RuntimeError::NoWorker { .. } => overtaken(Overtaken::Restarted),
             error => error,
         })?;
-        Ok(without_prompts(&answer))
+        // The prompt of the questions may come late.
+        Ok(without_prompts(answer.strip_prefix(b"> ").unwrap_or(&answer)))
     }
 
     /// Waits for one of our own connections to become free; what a command takes counts from then on.
@@ -386,9 +387,11 @@ fn timed_out(client: &Client, during: Phase) -> RuntimeError {
 /// What HAProxy writes where it waits for the next command, or before the next part of a line (up to 3.0).
 const PROMPT: &[u8] = b"\n> ";
 
-/// So many `show` commands have been answered: each answer ends with an empty line.
+/// So many `show` commands have been answered: each answer ends with an empty line. The last one's may have come
+/// without its prompt, never with half of it.
 fn is_whole(answer: &[u8], many: usize) -> bool {
-    without_prompts(answer).windows(2).filter(|pair| pair == b"\n\n").count() >= many
+    !answer.ends_with(b"\n>")
+        && without_prompts(answer).windows(2).filter(|pair| pair == b"\n\n").count() >= many
 }
 
 /// `answer` as it would be without a prompt: HAProxy puts an empty line before the first one.
