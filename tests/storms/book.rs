@@ -73,6 +73,8 @@ pub(crate) struct Book {
     /// When an operator has touched a server last; and those where nobody has looked since.
     touched: HashMap<Key, Instant>,
     unseen: HashSet<Key>,
+    /// When commands about a server were refused.
+    refused: HashMap<Key, Vec<Instant>>,
     /// The agent, if there was another one before it.
     started: Option<Instant>,
     /// The state that an operator has last wanted.
@@ -139,6 +141,7 @@ impl Book {
             half_drained: HashSet::new(),
             touched: HashMap::new(),
             unseen: HashSet::new(),
+            refused: HashMap::new(),
             started: None,
             wishes: HashMap::new(),
             drained: HashSet::new(),
@@ -265,7 +268,8 @@ impl Book {
         // Somebody may have changed it on that node only; without a time for it nobody keeps off.
         let drained = (command.node, key.clone());
         let has_no_time = self.rules.hands_off.get(&key.0).is_none_or(Duration::is_zero);
-        let is_told = command.lags && (has_no_time || self.drained.contains(&drained));
+        let is_told =
+            command.lags && (has_no_time || self.drained.contains(&drained)) || self.has_crossed_a_plan(key);
         match state {
             AdminState::Drain => self.drained.insert(drained),
             AdminState::Ready | AdminState::Maint => self.drained.remove(&drained),
@@ -401,10 +405,17 @@ impl Book {
         self.planned.extend(servers.map(|server| (server, now)));
     }
 
-    /// The plan under way was made from a reading that need not have shown what an operator did.
+    /// The plan under way was made from a reading that need not have shown what an operator did, or he has done what
+    /// had just been refused us.
     fn has_crossed_a_plan(&self, key: &Key) -> bool {
-        let at = self.touched.get(key).zip(self.planned.get(key));
-        at.is_some_and(|(&touched, &planned)| touched + CROSSES > planned && planned + CROSSES > touched)
+        let ours = self.planned.get(key).into_iter().chain(self.refused.get(key).into_iter().flatten());
+        let is_near = |touched: Instant, ours: Instant| touched + CROSSES > ours && ours + CROSSES > touched;
+        self.touched.get(key).is_some_and(|&touched| ours.into_iter().any(|&ours| is_near(touched, ours)))
+    }
+
+    /// A command of ours has been refused.
+    pub(crate) fn note_refused(&mut self, key: &Key, now: Instant) {
+        self.refused.entry(key.clone()).or_default().push(now);
     }
 
     /// The agent was told by its executor that somebody else has changed this server.

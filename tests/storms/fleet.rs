@@ -153,6 +153,7 @@ impl Fleet {
         if self.nodes[node].refuses > 0 {
             self.nodes[node].refuses -= 1;
             self.nodes[node].has_refused = true;
+            self.book.note_refused(&key, now);
             self.book.one_has_refused |= self.nodes.len() > 1;
             return Answer::Text("Not today.\n".to_owned());
         }

@@ -10,7 +10,6 @@
 //! queues count on every node that answers, as a server is empty only if it is on all of them. The order of
 //! the nodes does not matter, and one node alone is what it is.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::super::inventory::{
@@ -141,10 +140,9 @@ fn server(parts: &[Part<&ServerState>], nodes: usize) -> Option<ServerState> {
     let all = || parts.iter().map(Part::value);
     let checked = leading.iter().any(|server| server.checked);
     let state = first.state();
-    // A slot that not all have given its address yet is taken to be where it serves, or is to.
-    let place = |server: &&ServerState| (server.address, server.port);
-    let (address, port) =
-        leading.iter().map(|server| (Reverse(weakness(&server.admin).0), place(server))).max()?.1;
+    // A slot that not all have given its address yet is taken to be where it serves.
+    let place = |server: &&&ServerState| (weakness(&server.admin).0, server.address, server.port);
+    let &ServerState { address, port, .. } = *leading.iter().min_by_key(place)?;
     Some(ServerState {
         id: first.id,
         address,
