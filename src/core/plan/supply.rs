@@ -158,13 +158,11 @@ impl Stock<'_> {
     /// that nobody ever had; else one whose address is not wanted now. Returns how many have none.
     fn fill_slots(&self, state: &mut BackendState) -> u32 {
         let is_free: Vec<bool> = state.servers.iter().map(|server| self.is_free_slot(server)).collect();
-        let in_use: HashSet<SocketAddr> = state
-            .servers
-            .iter()
-            .zip(&is_free)
-            .filter(|(_, free)| !**free)
-            .filter_map(|(server, _)| server.socket())
-            .collect();
+        let taken = state.servers.iter().zip(&is_free).filter(|(_, free)| !**free).map(|(server, _)| server);
+        // Of several HAProxys one may have given a slot its address, and another not yet.
+        let given = |server: &ServerState| self.placed.get(&server.id).map(|placed| placed.address);
+        let in_use: HashSet<SocketAddr> =
+            taken.flat_map(|server| server.socket().into_iter().chain(given(server))).collect();
         let waiting: Vec<_> = (self.candidates().iter())
             .filter(|candidate| {
                 !in_use.contains(&candidate.address) && !self.refused.contains(&candidate.address)
@@ -394,6 +392,15 @@ mod tests {
         move_to(site.server("s3"), C);
         site.place("s3", C, false, false);
         check(&site, "s2: slot 10.0.0.2:80, s3: slot 10.0.0.3:80, s4: slot 10.0.0.1:80", 0);
+    }
+
+    #[test]
+    fn an_address_that_one_of_several_haproxys_has_given_to_a_slot_is_given_to_no_other() {
+        let mut site = with_slots(2);
+        site.offer(&[A]);
+        site.place("s2", A, false, false);
+        site.server("s2").alike = false;
+        check(&site, "s3: vacant", 0);
     }
 
     #[test]
